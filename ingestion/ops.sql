@@ -1,0 +1,144 @@
+-- Schema ops: what tickmart knows about its own work. Every statement may run again on a database that has it already.
+-- raw tables are declared in ingestion/datasets.py; marts belong to dbt.
+
+create table if not exists ops.load_ledger (
+    object_key text primary key,
+    dataset text not null,
+    sha256 text not null,
+    etag text not null,
+    rows bigint not null,
+    inserted bigint not null,
+    updated bigint not null,
+    unchanged bigint not null,
+    batch_id text not null,
+    loaded_at timestamptz not null default clock_timestamp()
+);
+comment on table ops.load_ledger is 'One row per bronze object: the version of it that stands in raw, and what loading it changed.';
+
+create table if not exists ops.restatements (
+    restatement_id bigint generated always as identity primary key,
+    dataset text not null,
+    record_key jsonb not null,
+    old_record jsonb not null,
+    new_record jsonb not null,
+    batch_id text not null,
+    restated_at timestamptz not null default clock_timestamp()
+);
+comment on table ops.restatements is 'A value that a source changed after it was loaded: what stood before, and what stands now.';
+
+create table if not exists ops.rejected_records (
+    rejected_id bigint generated always as identity primary key,
+    dataset text not null,
+    object_key text not null,
+    record_sha256 text not null,
+    record jsonb not null,
+    reason text not null,
+    batch_id text not null,
+    rejected_at timestamptz not null default clock_timestamp(),
+    replayed_at timestamptz,
+    unique (dataset, record_sha256, reason)
+);
+comment on table ops.rejected_records is 'Records that break their dataset''s contract, with the reason; the same record is kept once.';
+
+create table if not exists ops.symbol_status (
+    symbol text primary key,
+    status text not null,
+    detail text,
+    listed_at timestamptz,
+    last_bar_at timestamptz,
+    checked_at timestamptz not null default clock_timestamp()
+);
+comment on table ops.symbol_status is 'What the exchange last said of each tracked symbol (TRADING, UNKNOWN, BREAK, ...), and its first bar as probed.';
+
+create table if not exists ops.gaps (
+    symbol text not null,
+    interval text not null,
+    gap_start timestamptz not null,
+    gap_end timestamptz not null,
+    bars integer not null,
+    kind text not null check (kind in ('exchange_halt', 'not_listed', 'delisted', 'missing_locally')),
+    asked_again_at timestamptz,
+    found_at timestamptz not null default clock_timestamp(),
+    primary key (symbol, interval, gap_start)
+);
+comment on table ops.gaps is 'Each hole in a series of bars, half-open [gap_start, gap_end), and why it is there.';
+
+create table if not exists ops.check_results (
+    check_id bigint generated always as identity primary key,
+    run_id text not null,
+    asset text not null,
+    check_name text not null,
+    source text not null check (source in ('great_expectations', 'dbt', 'pipeline')),
+    severity text not null check (severity in ('warn', 'error')),
+    status text not null check (status in ('passed', 'failed', 'error')),
+    blocking boolean not null default false,
+    observed text,
+    expected text,
+    failed_rows bigint,
+    sample jsonb,
+    checked_at timestamptz not null default clock_timestamp()
+);
+create index if not exists check_results_checked_at on ops.check_results (checked_at);
+comment on table ops.check_results is 'Every verdict of every check in one shape; status error means that the check could not run.';
+
+create table if not exists ops.runs (
+    run_id text primary key,
+    job text not null,
+    started_at timestamptz not null,
+    ended_at timestamptz,
+    status text not null check (status in ('running', 'ok', 'partial', 'failed')),
+    summary jsonb
+);
+comment on table ops.runs is 'One row per refresh or backfill, whoever launched it, with the summary that tickmart prints.';
+
+create table if not exists ops.source_requests (
+    request_id bigint generated always as identity primary key,
+    source text not null,
+    endpoint text not null,
+    host text not null,
+    requested_at timestamptz not null,
+    http_status integer,
+    error text,
+    latency_ms double precision not null,
+    bytes bigint not null,
+    attempt integer not null,
+    weight integer not null,
+    run_id text
+);
+create index if not exists source_requests_requested_at on ops.source_requests (requested_at);
+comment on table ops.source_requests is 'Every HTTP attempt: no query strings, no keys.';
+
+create table if not exists ops.api_budget (
+    host text primary key,
+    minute timestamptz not null,
+    used integer not null,
+    weight_limit integer not null,
+    banned_until timestamptz,
+    month date,
+    month_used integer not null default 0
+);
+comment on table ops.api_budget is 'Request weight of the current minute (and calls of the month) per API host, shared by all processes; a ban outlives restarts here.';
+
+create table if not exists ops.backfills (
+    backfill_id bigint generated always as identity primary key,
+    dataset text not null,
+    source text not null,
+    start_date date not null,
+    end_date date not null,
+    started_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz
+);
+comment on table ops.backfills is 'Backfills begun and ended; an unfinished one is resumed by the next.';
+
+create table if not exists ops.coverage (
+    dataset text not null,
+    symbol text not null,
+    interval text not null,
+    date date not null,
+    bars integer not null,
+    is_final boolean not null,
+    source text not null,
+    checked_at timestamptz not null default clock_timestamp(),
+    primary key (dataset, symbol, interval, date)
+);
+comment on table ops.coverage is 'Which days of which series were asked for and answered, and how many closed bars came; final once the day is over.';

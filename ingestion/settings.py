@@ -1,0 +1,205 @@
+"""Settings from the environment, read and judged once at start.
+
+Belongs here: every environment variable that ingestion and the launcher obey, its default and what is wrong with a bad
+value. Does not: anything that opens a file, a socket or a database.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+ROLES = ("ingest", "transform", "quality_ro", "dashboard_ro", "dagster")
+Role = Literal["ingest", "transform", "quality_ro", "dashboard_ro", "dagster"]
+
+PACKAGED_UNIVERSE = Path(__file__).with_name("universe.csv")
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be obeyed; the message is one line: variable, value, mend."""
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """Where an external or already started server listens, and as whom its owner connects."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = field(repr=False)
+
+    def connect_kwargs(self, role: Role | None = None, environ: Mapping[str, str] = os.environ) -> dict[str, str | int]:
+        """Return psycopg2's keyword arguments for the owner, or for one of tickmart's roles.
+
+        A role with a login of its own (``TICKMART_PG_<ROLE>_USER`` and ``_PASSWORD``) is used as such; otherwise the
+        owner connects and the session starts as that role, so that the role's grants hold either way.
+        """
+        user, password, options = self.user, self.password, "-c timezone=UTC"
+        if role is not None:
+            user = environ.get(f"TICKMART_PG_{role.upper()}_USER", user)
+            password = environ.get(f"TICKMART_PG_{role.upper()}_PASSWORD", password)
+            set_role = environ.get(f"TICKMART_PG_{role.upper()}_ROLE", role if user == self.user else "")
+            options += f" -c role={set_role}" if set_role else ""
+        return {
+            "host": self.host,
+            "port": self.port,
+            "dbname": self.database,
+            "user": user,
+            "password": password,
+            "options": options,
+            "connect_timeout": 10,
+            "application_name": f"tickmart {role or 'owner'}",
+        }
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """An S3 endpoint and the bucket of the bronze lake."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str = field(repr=False)
+    bucket: str = "bronze"
+    secure: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that ingestion needs to know from outside; ``None`` servers mean that the embedded ones are used."""
+
+    home: Path
+    postgres: Postgres | None
+    object_store: ObjectStore | None
+    universe_path: Path
+    binance_urls: tuple[str, ...]
+    binance_archive_url: str
+    coingecko_url: str
+    coingecko_api_key: str | None = field(repr=False)
+    fear_greed_url: str
+    http_deadline_s: float
+    coingecko_calls_per_minute: int
+    coingecko_calls_per_month: int
+    markets_every_minutes: int
+
+
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings from ``environ``; raise SettingsError naming the first variable that is malformed."""
+    values = {name: value.strip() for name, value in environ.items() if value.strip()}
+    key = values.get("COINGECKO_API_KEY")
+    default_coingecko = "https://api.coingecko.com/api/v3"
+    return Settings(
+        home=Path(values.get("TICKMART_HOME", ".tickmart")).expanduser().absolute(),
+        postgres=_postgres(values),
+        object_store=_object_store(values),
+        universe_path=Path(values.get("TICKMART_UNIVERSE", str(PACKAGED_UNIVERSE))).expanduser().absolute(),
+        binance_urls=tuple(
+            _url("BINANCE_BASE_URL", part.strip())
+            for part in values.get(
+                "BINANCE_BASE_URL", "https://data-api.binance.vision,https://api.binance.com"
+            ).split(",")
+            if part.strip()
+        ),
+        binance_archive_url=_url(
+            "BINANCE_ARCHIVE_URL", values.get("BINANCE_ARCHIVE_URL", "https://data.binance.vision")
+        ),
+        coingecko_url=_url("COINGECKO_BASE_URL", values.get("COINGECKO_BASE_URL", default_coingecko)),
+        coingecko_api_key=key,
+        fear_greed_url=_url("FEAR_GREED_BASE_URL", values.get("FEAR_GREED_BASE_URL", "https://api.alternative.me")),
+        http_deadline_s=_number(values, "TICKMART_HTTP_DEADLINE_SECONDS", 900, 5, 86_400),
+        # Keyless calls share one budget per IP (5 to 15 a minute have been reported), a Demo key has 30 to 100.
+        coingecko_calls_per_minute=int(
+            _number(values, "TICKMART_COINGECKO_CALLS_PER_MINUTE", 25 if key else 10, 1, 10_000)
+        ),
+        coingecko_calls_per_month=int(
+            _number(values, "TICKMART_COINGECKO_CALLS_PER_MONTH", 10_000, 1, 100_000_000)
+        ),
+        markets_every_minutes=int(_number(values, "TICKMART_MARKETS_EVERY_MINUTES", 60, 5, 60)),
+    )
+
+
+def _url(name: str, value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(f"{name}: {value!r} is not an http(s) URL; write it like https://host/path")
+    if parts.query or parts.username or parts.password:
+        raise SettingsError(f"{name}: leave user, password and query out of the URL; keys have variables of their own")
+    try:
+        parts.port  # noqa: B018 - urllib judges the port only when it is read
+    except ValueError:
+        raise SettingsError(f"{name}: {value!r} has no valid port; write it like http://host:8600/path") from None
+    return value.rstrip("/")
+
+
+def _number(values: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
+    text = values.get(name)
+    if text is None:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not low <= number <= high:
+        raise SettingsError(f"{name}: {text!r} is not a number from {low:g} to {high:g}; correct or unset it")
+    return number
+
+
+def _flag(values: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = values.get(name, "true" if default else "false").lower()
+    if text not in ("true", "false", "1", "0", "yes", "no"):
+        raise SettingsError(f"{name}: {text!r} is neither true nor false")
+    return text in ("true", "1", "yes")
+
+
+def _postgres(values: Mapping[str, str]) -> Postgres | None:
+    stray = [n for n in ("PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE") if n in values]
+    if "PGHOST" not in values:
+        if stray:
+            raise SettingsError(
+                f"{stray[0]} is set but PGHOST is not: set PGHOST to use your server, "
+                f"or unset {', '.join(stray)} for the embedded one"
+            )
+        return None
+    host = values["PGHOST"]
+    if host.startswith("/"):
+        raise SettingsError(
+            f"PGHOST: {host!r} is a socket directory; tickmart needs a TCP host such as 127.0.0.1 "
+            "(Great Expectations cannot take a socket path)"
+        )
+    port = _number(values, "PGPORT", 5432, 1, 65_535)
+    user = values.get("PGUSER", "postgres")
+    return Postgres(host, int(port), values.get("PGDATABASE", user), user, values.get("PGPASSWORD", ""))
+
+
+def _object_store(values: Mapping[str, str]) -> ObjectStore | None:
+    endpoint = values.get("MINIO_ENDPOINT")
+    stray = [n for n in ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY", "MINIO_BUCKET", "MINIO_SECURE") if n in values]
+    if endpoint is None:
+        if stray:
+            raise SettingsError(
+                f"{stray[0]} is set but MINIO_ENDPOINT is not: set it to use your S3 store, "
+                f"or unset {', '.join(stray)} for the embedded one"
+            )
+        return None
+    if "://" in endpoint or "/" in endpoint:
+        raise SettingsError(
+            f"MINIO_ENDPOINT: {endpoint!r} must be host or host:port without scheme or path; MINIO_SECURE=true means https"
+        )
+    for name in ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"):
+        if name not in values:
+            raise SettingsError(f"{name} is missing: MINIO_ENDPOINT={endpoint} needs both keys; there is no default")
+    bucket = values.get("MINIO_BUCKET", "bronze")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
+        raise SettingsError(f"MINIO_BUCKET: {bucket!r} is no bucket name (3 to 63 of a-z, 0-9, dot, dash)")
+    return ObjectStore(
+        endpoint,
+        values["MINIO_ACCESS_KEY"],
+        values["MINIO_SECRET_KEY"],
+        bucket,
+        _flag(values, "MINIO_SECURE", default=False),
+    )
