@@ -100,9 +100,9 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         universe_path=Path(values.get("TICKMART_UNIVERSE", str(PACKAGED_UNIVERSE))).expanduser().absolute(),
         binance_urls=tuple(
             _url("BINANCE_BASE_URL", part.strip())
-            for part in values.get(
-                "BINANCE_BASE_URL", "https://data-api.binance.vision,https://api.binance.com"
-            ).split(",")
+            for part in values.get("BINANCE_BASE_URL", "https://data-api.binance.vision,https://api.binance.com").split(
+                ","
+            )
             if part.strip()
         ),
         binance_archive_url=_url(
@@ -116,9 +116,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         coingecko_calls_per_minute=int(
             _number(values, "TICKMART_COINGECKO_CALLS_PER_MINUTE", 25 if key else 10, 1, 10_000)
         ),
-        coingecko_calls_per_month=int(
-            _number(values, "TICKMART_COINGECKO_CALLS_PER_MONTH", 10_000, 1, 100_000_000)
-        ),
+        coingecko_calls_per_month=int(_number(values, "TICKMART_COINGECKO_CALLS_PER_MONTH", 10_000, 1, 100_000_000)),
         markets_every_minutes=int(_number(values, "TICKMART_MARKETS_EVERY_MINUTES", 60, 5, 60)),
     )
 

@@ -73,7 +73,9 @@ def _asset(row: dict[str, str], where: str) -> Asset:
         raise UniverseError(f"{where}: crypto_id {crypto_id!r} is not a CoinGecko id (lower case, such as 'bitcoin')")
     # Binance lists symbols in other scripts since 2025, so only what breaks a URL or a file is refused.
     if any(c.isspace() or not c.isprintable() for c in symbol) or symbol != symbol.upper():
-        raise UniverseError(f"{where}: binance_symbol {symbol!r} is not a Binance symbol (upper case, such as 'BTCUSDT')")
+        raise UniverseError(
+            f"{where}: binance_symbol {symbol!r} is not a Binance symbol (upper case, such as 'BTCUSDT')"
+        )
     if not row["name"]:
         raise UniverseError(f"{where}: name is empty for {crypto_id!r}")
     days: dict[str, date | None] = {}
@@ -93,8 +95,10 @@ def _refuse_conflict(assets: list[Asset], where: str) -> None:
     new = assets[-1]
     for old in assets[:-1]:
         same_time = new.trades_in(old.valid_from or date.min, old.valid_to or date.max)
-        if new.binance_symbol and old.binance_symbol == new.binance_symbol and (
-            same_time or old.crypto_id == new.crypto_id
+        if (
+            new.binance_symbol
+            and old.binance_symbol == new.binance_symbol
+            and (same_time or old.crypto_id == new.crypto_id)
         ):
             raise UniverseError(f"{where}: binance_symbol {new.binance_symbol!r} stands twice; keep one row for it")
         if old.crypto_id == new.crypto_id and same_time:
