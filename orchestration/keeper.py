@@ -1,0 +1,217 @@
+"""The keeper: one small background process per TICKMART_HOME that owns its embedded servers.
+
+Here: who needs the servers (its connected clients, all through `orchestration/stack.py`), restarting a server that
+died, stopping all when the last client has gone, and ending the children of clients that were killed. Not here: how a
+server is started (`orchestration/servers.py`).
+
+Run as `python -m orchestration.keeper HOME LOCK_FD`; LOCK_FD is the locked HOME/keeper.lock, inherited. One thread and
+blocking starts, because Linux ends a server with the thread that forked it.
+"""
+
+import contextlib
+import hmac
+import json
+import os
+import secrets
+import selectors
+import shutil
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestration.servers import S3, Postgres, Server
+from orchestration.stack import (
+    CHILD_GRACE_S,
+    LOOPBACK,
+    SUPERUSER,
+    StackError,
+    create_credentials,
+    load_credentials,
+    signal_group,
+    write_private,
+)
+
+TICK_S = 1.0
+FIRST_CLIENT_DEADLINE_S = 10.0
+LOG_LIMIT_BYTES = 10_000_000
+# A server that dies is started again; one that dies at once and again is left for the next client to report.
+MOST_RESTARTS, RESTART_WINDOW_S = 3, 60.0
+
+
+@dataclass
+class Client:
+    """One connected tickmart process: what it sent, and the process groups that must not outlive it."""
+
+    connection: socket.socket
+    received: bytes = b""
+    welcome: bool = False
+    groups: set[int] = field(default_factory=set)
+
+
+class Keeper:
+    """Serves the clients of one home, one request at a time."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._token = secrets.token_hex(16)
+        self._servers: dict[str, Server] = {}
+        self._clients: list[Client] = []
+        self._leaving: list[Client] = []
+        self._ending: dict[int, float] = {}  # process group -> when to kill it
+        self._restarts: list[float] = []
+        self._stop_asked = False
+        self._lonely_until = time.monotonic() + FIRST_CLIENT_DEADLINE_S
+        self._listener = socket.create_server((LOOPBACK, 0))
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+
+    def serve(self) -> None:
+        """Serve until the last client has gone, then stop the servers; only then does that client see us go."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: setattr(self, "_stop_asked", True))
+        state_file = self._home / "keeper.json"
+        state = {"pid": os.getpid(), "port": self._listener.getsockname()[1], "token": self._token}
+        write_private(state_file, json.dumps(state) + "\n")
+        try:
+            while self._wanted():
+                for key, _ in self._selector.select(0.05 if self._ending else TICK_S):
+                    if key.data is None:
+                        self._accept()
+                    else:
+                        self._receive(key.data)
+                self._tick()
+        finally:
+            self._listener.close()
+            state_file.unlink(missing_ok=True)
+            for server in self._servers.values():
+                server.stop()
+
+    def _wanted(self) -> bool:
+        if self._stop_asked:
+            return False
+        return bool(self._clients or self._ending) or time.monotonic() < self._lonely_until
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        connection.settimeout(5)  # for sending: who does not read its answers is not waited for
+        self._selector.register(connection, selectors.EVENT_READ, Client(connection))
+
+    def _receive(self, client: Client) -> None:
+        try:
+            data = client.connection.recv(65536)
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(client)
+            return
+        *lines, client.received = (client.received + data).split(b"\n")
+        for line in lines:
+            try:
+                reply = self._answer(client, json.loads(line))
+            except (StackError, OSError) as error:
+                reply = {"error": str(error)}
+            except (ValueError, KeyError, TypeError):
+                reply = None  # no client of ours
+            try:
+                if reply is None:
+                    raise ConnectionRefusedError
+                client.connection.sendall(json.dumps(reply).encode() + b"\n")
+            except OSError:
+                self._drop(client)
+                return
+
+    def _drop(self, client: Client) -> None:
+        """Let a client go, and end the process groups that it did not take back."""
+        self._selector.unregister(client.connection)
+        if not client.welcome:
+            client.connection.close()
+            return
+        self._clients.remove(client)
+        self._leaving.append(client)
+        for group in client.groups:
+            if signal_group(group, signal.SIGTERM):
+                self._ending[group] = time.monotonic() + CHILD_GRACE_S
+
+    def _answer(self, client: Client, message: dict[str, Any]) -> dict[str, Any] | None:
+        """Do what a client asks; None for a stranger, who gets no answer."""
+        if not client.welcome:
+            if not hmac.compare_digest(str(message["token"]), self._token):
+                return None
+            client.welcome = True
+            self._clients.append(client)
+            self._lonely_until = 0.0
+            return {"welcome": 1}
+        if "need" in message:
+            return {name: self._provide(name) for name in message["need"]}
+        if "watch" in message:
+            client.groups.add(int(message["watch"]))
+            return {}
+        client.groups.discard(int(message["unwatch"]))
+        return {}
+
+    def _provide(self, name: str) -> int:
+        """Start a server unless it runs, and return its port."""
+        server = self._servers.get(name)
+        if server is None:
+            if not (self._home / "credentials.json").exists():
+                create_credentials(self._home)
+            credentials = load_credentials(self._home)
+            if name == "postgres":
+                server = Postgres(self._home, credentials["postgres"][SUPERUSER])
+            else:
+                server = S3(self._home, credentials["s3"])
+            server.start()
+            self._servers[name] = server
+        elif server.dead():
+            server.start()
+        return server.port
+
+    def _tick(self) -> None:
+        if self._clients:
+            for client in self._leaving:
+                client.connection.close()
+            self._leaving.clear()
+        for group, kill_at in list(self._ending.items()):
+            if not signal_group(group, 0):
+                del self._ending[group]
+            elif time.monotonic() > kill_at:
+                signal_group(group, signal.SIGKILL)
+                del self._ending[group]
+        for name, server in self._servers.items():
+            if server.dead():
+                self._restart(name, server)
+        self._bound_logs()
+
+    def _restart(self, name: str, server: Server) -> None:
+        now = time.monotonic()
+        self._restarts = [moment for moment in self._restarts if moment > now - RESTART_WINDOW_S]
+        if len(self._restarts) < MOST_RESTARTS:
+            self._restarts.append(now)
+            print(f"{name} died, starting it again", file=sys.stderr, flush=True)
+            try:
+                server.start()
+            except (StackError, OSError) as error:
+                print(error, file=sys.stderr, flush=True)
+
+    def _bound_logs(self) -> None:
+        """Keep one older part of every log in HOME/logs; its writers append, so it can be cut under them."""
+        for log in (self._home / "logs").glob("*.log"):
+            with contextlib.suppress(FileNotFoundError):
+                if log.stat().st_size > LOG_LIMIT_BYTES:
+                    shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+                    os.truncate(log, 0)
+
+
+def main() -> None:
+    """Run the keeper of the home given as the first argument, holding the lock given as the second."""
+    home, lock = Path(sys.argv[1]), int(sys.argv[2])
+    os.set_inheritable(lock, False)  # the servers must not hold it
+    Keeper(home).serve()
+
+
+if __name__ == "__main__":
+    main()
