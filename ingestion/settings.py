@@ -186,7 +186,7 @@ def _object_store(values: Mapping[str, str]) -> ObjectStore | None:
         return None
     if "://" in endpoint or "/" in endpoint:
         raise SettingsError(
-            f"MINIO_ENDPOINT: {endpoint!r} must be host or host:port without scheme or path; MINIO_SECURE=true means https"
+            f"MINIO_ENDPOINT: {endpoint!r} must be host or host:port, no scheme, no path; MINIO_SECURE=true means https"
         )
     for name in ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"):
         if name not in values:

@@ -73,9 +73,7 @@ def _asset(row: dict[str, str], where: str) -> Asset:
         raise UniverseError(f"{where}: crypto_id {crypto_id!r} is not a CoinGecko id (lower case, such as 'bitcoin')")
     # Binance lists symbols in other scripts since 2025, so only what breaks a URL or a file is refused.
     if any(c.isspace() or not c.isprintable() for c in symbol) or symbol != symbol.upper():
-        raise UniverseError(
-            f"{where}: binance_symbol {symbol!r} is not a Binance symbol (upper case, such as 'BTCUSDT')"
-        )
+        raise UniverseError(f"{where}: binance_symbol {symbol!r} is not a symbol (upper case, such as 'BTCUSDT')")
     if not row["name"]:
         raise UniverseError(f"{where}: name is empty for {crypto_id!r}")
     days: dict[str, date | None] = {}

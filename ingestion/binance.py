@@ -1,0 +1,196 @@
+"""Binance Spot REST: exchange clock, symbol list, klines. Requests, paging and parsing only.
+
+Belongs here: paths, weights, error codes and the twelve-element bar. Does not: what happens to the rows afterwards.
+Facts: https://developers.binance.com/docs/binance-spot-api-docs/rest-api (klines weigh 2, at most 1000 a request,
+always ascending, the bar in progress included; exchangeInfo weighs 20; one unknown symbol fails a request with -1121).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from ingestion.datasets import INTERVAL_MS, KLINES, UTC_US, Page, Rejected, decimals, epoch_to_utc
+from ingestion.http import Answer, HttpClient, RequestRefused, SourceError
+
+PAGE = 1000
+KLINES_WEIGHT = 2
+EXCHANGE_INFO_WEIGHT = 20
+UNKNOWN_SYMBOL = -1121
+
+_DECIMAL_FIELDS = {
+    "open": 1,
+    "high": 2,
+    "low": 3,
+    "close": 4,
+    "volume": 5,
+    "quote_volume": 7,
+    "taker_buy_base_volume": 9,
+    "taker_buy_quote_volume": 10,
+}
+_INTEGER_FIELDS = {"open_time": 0, "close_time": 6, "trade_count": 8}
+FIELDS = 12
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What the exchange says of itself: its clock, its weight limit per minute, and each asked symbol's status."""
+
+    now: datetime
+    weight_per_minute: int | None
+    status: dict[str, str]
+
+
+def exchange_clock(client: HttpClient) -> datetime:
+    """Return the exchange's own time: the only clock by which a bar is closed."""
+
+    def parse(answer: Answer) -> datetime:
+        body = orjson.loads(answer.body)
+        if not isinstance(body, dict) or not isinstance(body.get("serverTime"), int):
+            raise ValueError("no serverTime in it")
+        return datetime.fromtimestamp(body["serverTime"] / 1000, UTC)
+
+    now = client.get("/api/v3/time", parse=parse)
+    assert now is not None
+    return now
+
+
+def exchange_info(client: HttpClient, symbols: Sequence[str]) -> Exchange:
+    """Ask for the weight limit and the status of ``symbols``; a symbol unknown to the exchange is ``UNKNOWN``."""
+
+    def parse(answer: Answer) -> dict[str, Any]:
+        body = orjson.loads(answer.body)
+        if not isinstance(body, dict) or not isinstance(body.get("symbols"), list):
+            raise ValueError("no symbols in it")
+        return body
+
+    wanted = {"symbols": json.dumps(list(symbols), separators=(",", ":"), ensure_ascii=False)} if symbols else {}
+    params = {**wanted, "showPermissionSets": "false"}
+    try:
+        body = client.get("/api/v3/exchangeInfo", params, weight=EXCHANGE_INFO_WEIGHT, parse=parse)
+    except RequestRefused:
+        # One unknown symbol fails the whole list; the full list costs the same weight, only more bytes.
+        body = client.get("/api/v3/exchangeInfo", weight=EXCHANGE_INFO_WEIGHT, parse=parse)
+    assert body is not None
+    known = {entry["symbol"]: str(entry.get("status", "")) for entry in body["symbols"]}
+    limits = [
+        int(limit["limit"]) // int(limit.get("intervalNum", 1))
+        for limit in body.get("rateLimits", [])
+        if limit.get("rateLimitType") == "REQUEST_WEIGHT" and limit.get("interval") == "MINUTE"
+    ]
+    now = datetime.fromtimestamp(body["serverTime"] / 1000, UTC) if "serverTime" in body else exchange_clock(client)
+    return Exchange(now, min(limits, default=None), {s: known.get(s, "UNKNOWN") for s in symbols})
+
+
+def first_bar(client: HttpClient, symbol: str) -> datetime | None:
+    """Return when the symbol's first daily bar opened: its listing, probed and not guessed; None when it has none."""
+    page = klines_page(client, symbol, "1d", 0, None, limit=1)
+    opened = page.rows["open_time"]
+    return opened[0].as_py() if len(opened) else None
+
+
+def klines(client: HttpClient, symbol: str, interval: str, start: datetime, end: datetime) -> list[Page]:
+    """Return the bars that open in [start, end), page by page, the one in progress included.
+
+    A page that brings nothing newer ends the series: the exchange repeats pages before a listing. Raises RequestRefused
+    for this symbol alone, SourceError when the source is out of reach.
+    """
+    step = INTERVAL_MS[interval]
+    at, last = _ms(start), _ms(end) - 1
+    pages: list[Page] = []
+    while at <= last:
+        page = klines_page(client, symbol, interval, at, last)
+        pages.append(page)
+        if len(page.rows) == 0:
+            break
+        newest = _ms(max(t for t in page.rows["open_time"].to_pylist()))
+        if newest < at or len(page.rows) + len(page.rejected) < PAGE:
+            break
+        at = newest + step
+    return pages
+
+
+def klines_page(
+    client: HttpClient, symbol: str, interval: str, start_ms: int, last_ms: int | None, limit: int = PAGE
+) -> Page:
+    """Ask for one page of bars that open in [start_ms, last_ms], at most ``limit`` of them, the oldest first."""
+    params: dict[str, str | int] = {"symbol": symbol, "interval": interval, "startTime": start_ms, "limit": limit}
+    if last_ms is not None:
+        params["endTime"] = last_ms
+
+    def parse(answer: Answer) -> Page:
+        return parse_klines(answer.body, symbol, interval, answer.url, datetime.now(UTC))
+
+    page = client.get("/api/v3/klines", params, weight=KLINES_WEIGHT, parse=parse)
+    if page is None:
+        raise SourceError(client.source, f"no klines for {symbol}")
+    return page
+
+
+def parse_klines(body: bytes, symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
+    """Read a klines answer into a table of KLINES' bronze columns (without ``batch_id``), a column at a time.
+
+    ValueError when the body is no list of lists. Records of a wrong shape or type are returned as rejected; the rest of
+    the page is kept.
+    """
+    rows = orjson.loads(body)
+    if not isinstance(rows, list):
+        raise ValueError("not a list of bars")
+    try:
+        return Page(_columns(rows, symbol, interval, url, fetched_at))
+    except (ValueError, TypeError, OverflowError, pa.ArrowException):
+        return _row_by_row(rows, symbol, interval, url, fetched_at)
+
+
+def _columns(rows: list[Any], symbol: str, interval: str, url: str, fetched_at: datetime) -> pa.Table:
+    """Turn well-formed rows into columns; any exception means that at least one row is not."""
+    columns = list(zip(*rows, strict=True)) if rows else [()] * FIELDS
+    if len(columns) < FIELDS:
+        raise ValueError(f"{len(columns)} fields instead of {FIELDS}")
+    read: dict[str, Any] = {
+        "symbol": pa.repeat(symbol, len(rows)),
+        "interval": pa.repeat(interval, len(rows)),
+        **{name: decimals(pa.array(columns[at], pa.string())) for name, at in _DECIMAL_FIELDS.items()},
+        **{name: pa.array(columns[at], pa.int64()) for name, at in _INTEGER_FIELDS.items()},
+    }
+    for name, column in read.items():
+        if column.null_count:
+            raise ValueError(f"{name} is missing")
+    read["open_time"] = epoch_to_utc(read["open_time"])
+    read["close_time"] = epoch_to_utc(read["close_time"])
+    extra = [json.dumps(cells) if cells != ("0",) else None for cells in zip(*columns[FIELDS - 1 :], strict=True)]
+    read["extra"] = pa.array(extra, pa.string())
+    read["source_url"] = pa.repeat(url, len(rows))
+    read["fetched_at"] = pa.repeat(pa.scalar(fetched_at, UTC_US), len(rows))
+    names = [n for n in KLINES.schema.names if n != "batch_id"]
+    return pa.table({name: read[name] for name in names})
+
+
+def _row_by_row(rows: list[Any], symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
+    """Read each row alone, so that one bad record costs only itself."""
+    good: list[Any] = []
+    rejected: list[Rejected] = []
+    for row in rows:
+        try:
+            if not isinstance(row, list):
+                raise ValueError(f"a {type(row).__name__} instead of a list")
+            for name, at in _DECIMAL_FIELDS.items():
+                if at < len(row) and not isinstance(row[at], str):
+                    raise ValueError(f"{name} is {json.dumps(row[at])}, not text")
+            _columns([row], symbol, interval, url, fetched_at)
+            good.append(row)
+        except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
+            rejected.append(Rejected(json.dumps({"symbol": symbol, "interval": interval, "bar": row}), str(error)))
+    width = min((len(row) for row in good), default=FIELDS)
+    even = [[*row[:width]] for row in good] if len({len(row) for row in good}) > 1 else good
+    return Page(_columns(even, symbol, interval, url, fetched_at), tuple(rejected))
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

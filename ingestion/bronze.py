@@ -1,0 +1,372 @@
+"""From a source to bronze objects: what to ask for, what to refuse, what to write.
+
+Belongs here: the three ingestions, each returning a report of what it did. Does not: HTTP, parsing, Parquet or SQL
+themselves, nor the schedule. An ingestion reads its source once, splits what came by UTC day and merges each day into
+its object; what breaks the contract goes to ``_rejected/`` and stops nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingestion import binance, coingecko, fear_greed, warehouse
+from ingestion.datasets import (
+    BINANCE_OPENED,
+    FEAR_GREED,
+    FEAR_GREED_OPENED,
+    FEAR_GREED_RULES,
+    INTERVAL_MS,
+    KLINE_RULES,
+    KLINES,
+    MARKET_RULES,
+    MARKETS,
+    UTC_US,
+    Dataset,
+    Page,
+    Rejected,
+    Rule,
+    align_decimals,
+    fear_greed_key,
+    judge,
+    klines_key,
+    last_wins,
+    markets_key,
+    outside,
+    rejected_key,
+)
+from ingestion.http import HttpClient, RequestRefused, SourceError
+from ingestion.lake import Lake, Written
+from ingestion.universe import Asset
+
+ONE_DAY = timedelta(days=1)
+# What differs between two fetches of one record; a refused record is kept once.
+_NOT_THE_RECORD = ["source_url", "fetched_at", "batch_id"]
+# Rows fetched before they are written: what bounds memory, whatever the range (an hour of 50 symbols is 50 rows).
+CHUNK_ROWS = 120_000
+FETCHERS = 6
+
+
+@dataclass
+class Report:
+    """What one ingestion did. ``failed`` names what failed alone (a symbol, a coin) and why; ``error`` the whole."""
+
+    dataset: str
+    rows: int = 0
+    written: list[Written] = field(default_factory=list)
+    rejected: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    error: str | None = None
+    requests: int = 0
+    retries: int = 0
+    skipped_days: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def files(self) -> int:
+        """Return how many objects were created or replaced."""
+        return sum(1 for w in self.written if w.outcome != "unchanged")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a history has come, for a progress bar."""
+
+    rows: int
+    days_done: int
+    days_total: int
+    weight: int
+
+
+@dataclass
+class Context:
+    """What every ingestion needs: where to write, and under which names to book it."""
+
+    lake: Lake
+    connection: warehouse.Connection
+    batch_id: str
+    on_progress: Callable[[Progress], None] = lambda progress: None
+
+
+# -- klines ----------------------------------------------------------------------------------------------------------
+
+
+def ingest_klines(
+    context: Context,
+    client: HttpClient,
+    assets: Sequence[Asset],
+    start: date,
+    end: date,
+    *,
+    interval: str = "1h",
+    skip: dict[str, set[date]] | None = None,
+    now: datetime | None = None,
+) -> Report:
+    """Bring the closed bars that open on the UTC days of [start, end) into bronze, one object per day.
+
+    ``skip`` names the (symbol, day) that need not be asked for again. A symbol that the exchange refuses fails alone;
+    SourceError is raised when the exchange cannot be used at all.
+    """
+    report = Report(KLINES.name)
+    now = now or binance.exchange_clock(client)
+    # A bar in progress is no bar yet, so there is nothing to ask for after the exchange's own day.
+    start, end = max(start, BINANCE_OPENED), min(end, now.date() + ONE_DAY)
+    listed = [a for a in assets if a.binance_symbol and a.trades_in(start, end)]
+    chunks = list(_chunks(start, end, interval, len(listed)))
+    total = sum((b - a).days for a, b in chunks)
+    done = 0
+    with ThreadPoolExecutor(FETCHERS, thread_name_prefix="binance") as pool:
+        ahead: list[tuple[date, date, _Fetches]] = []
+        for a, b in [*chunks, (end, end)]:
+            if a < b:
+                ahead.append((a, b, _submit(pool, client, listed, a, b, interval, skip or {}, report)))
+            # One chunk is fetched while the one before it is written.
+            if len(ahead) > (1 if a < b else 0):
+                first, last, fetches = ahead.pop(0)
+                _write_chunk(context, report, fetches, first, last, interval, now)
+                done += (last - first).days
+                context.on_progress(Progress(report.rows, done, total, 0))
+    return report
+
+
+_Fetches = list[tuple[str, date, date, "Future[list[Page]]"]]
+
+
+def _chunks(start: date, end: date, interval: str, symbols: int) -> Iterator[tuple[date, date]]:
+    """Split a range of days so that a chunk holds about CHUNK_ROWS rows and full pages of one symbol."""
+    per_day = 86_400_000 // INTERVAL_MS[interval]
+    page_days = max(1, binance.PAGE // per_day)
+    pages = max(1, CHUNK_ROWS // (max(1, symbols) * page_days * per_day))
+    step = timedelta(days=page_days * pages)
+    while start < end:
+        yield start, min(start + step, end)
+        start += step
+
+
+def _submit(
+    pool: ThreadPoolExecutor,
+    client: HttpClient,
+    assets: Sequence[Asset],
+    start: date,
+    end: date,
+    interval: str,
+    skip: dict[str, set[date]],
+    report: Report,
+) -> _Fetches:
+    """Ask for each symbol's missing days of a chunk: consecutive days in one series of requests."""
+    fetches: _Fetches = []
+    for asset in assets:
+        symbol = asset.binance_symbol
+        if symbol in report.failed:
+            continue
+        known = skip.get(symbol, set())
+        for first, last in _runs(
+            start, end, lambda day, a=asset, k=known: a.trades_in(day, day + ONE_DAY) and day not in k
+        ):
+            future = pool.submit(binance.klines, client, symbol, interval, _midnight(first), _midnight(last))
+            fetches.append((symbol, first, last, future))
+        report.skipped_days += sum(1 for day in known if start <= day < end)
+    return fetches
+
+
+def _runs(start: date, end: date, wanted: Callable[[date], bool]) -> Iterator[tuple[date, date]]:
+    """Yield the half-open runs of consecutive wanted days."""
+    first: date | None = None
+    day = start
+    while day < end:
+        if wanted(day):
+            first = first or day
+        elif first is not None:
+            yield first, day
+            first = None
+        day += ONE_DAY
+    if first is not None:
+        yield first, end
+
+
+def _write_chunk(
+    context: Context, report: Report, fetches: _Fetches, start: date, end: date, interval: str, now: datetime
+) -> None:
+    pages: list[pa.Table] = []
+    rejected: list[Rejected] = []
+    asked: list[tuple[str, date, date]] = []
+    for symbol, first, last, future in fetches:
+        try:
+            for page in future.result():
+                pages.append(page.rows)
+                rejected += page.rejected
+            asked.append((symbol, first, last))
+        except RequestRefused as error:
+            report.failed[symbol] = _why(error, symbol)
+        except SourceError as error:
+            if error.kind != "failing":
+                raise
+            report.failed[symbol] = str(error)
+    if pages:
+        table = pa.concat_tables(align_decimals(pages)).append_column("batch_id", _constant(context, pages))
+        table, refused = _accept(table, [*KLINE_RULES, outside("open_time", _midnight(BINANCE_OPENED), now)])
+        rejected += refused
+        table = _closed(table, now)
+        table = last_wins(table, KLINES.key)
+        report.rows += len(table)
+        days = pc.cast(table["open_time"], pa.date32())
+        with warehouse.locked(context.connection, f"bronze {KLINES.name}"):
+            _write_days(context, report, table, days, interval)
+        counts = _counts(table, days)
+    else:
+        counts = {}
+    report.rejected += _quarantine(context, KLINES, rejected)
+    _book_coverage(context, asked, counts, interval, now)
+
+
+def _accept(table: pa.Table, rules: Sequence[Rule]) -> tuple[pa.Table, list[Rejected]]:
+    """Part the rows that keep the contract from those that break it."""
+    reasons = judge(table, rules)
+    broken = [at for at, reason in enumerate(reasons) if reason]
+    if not broken:
+        return table, []
+    records = [json.dumps(row, default=str) for row in table.drop_columns(_NOT_THE_RECORD).take(broken).to_pylist()]
+    refused = [Rejected(text, reasons[at] or "") for text, at in zip(records, broken, strict=True)]
+    kept = np.ones(len(table), dtype=bool)
+    kept[broken] = False
+    return table.filter(pa.array(kept)), refused
+
+
+def _write_days(context: Context, report: Report, table: pa.Table, days: pa.Array, interval: str) -> None:
+    order = pc.sort_indices(days)
+    table, days = table.take(order), days.take(order)
+    numbers = np.asarray(days.cast(pa.int32()))
+    starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]]) if len(numbers) else np.array([], dtype=int)
+    parts = [
+        (days[int(a)].as_py(), table.slice(int(a), int(b) - int(a)).combine_chunks())
+        for a, b in zip(starts, [*starts[1:], len(numbers)], strict=True)
+    ]
+    with ThreadPoolExecutor(4, thread_name_prefix="lake") as pool:
+        report.written += pool.map(
+            lambda part: context.lake.merge(KLINES, klines_key(interval, part[0]), _sorted(part[1])), parts
+        )
+
+
+def _sorted(table: pa.Table) -> pa.Table:
+    return table.sort_by([(name, "ascending") for name in KLINES.key]).combine_chunks()
+
+
+def _closed(table: pa.Table, now: datetime) -> pa.Table:
+    """Drop the bar in progress: its close_time is not yet past by the exchange's clock."""
+    return table.filter(pc.less(table["close_time"], pa.scalar(now, UTC_US)))
+
+
+def _counts(table: pa.Table, days: pa.Array) -> dict[tuple[str, date], int]:
+    counted = (
+        pa.table({"symbol": table["symbol"], "day": days}).group_by(["symbol", "day"]).aggregate([([], "count_all")])
+    )
+    return {(r["symbol"], r["day"]): r["count_all"] for r in counted.to_pylist()}
+
+
+def _book_coverage(
+    context: Context,
+    asked: Sequence[tuple[str, date, date]],
+    counts: dict[tuple[str, date], int],
+    interval: str,
+    now: datetime,
+) -> None:
+    rows = []
+    for symbol, first, last in asked:
+        for offset in range((last - first).days):
+            day = first + timedelta(days=offset)
+            # The last bar of a day is closed and answered a little after midnight; an hour is ample.
+            final = now >= _midnight(day + ONE_DAY) + timedelta(hours=1)
+            rows.append((symbol, day, counts.get((symbol, day), 0), final))
+    warehouse.record_coverage(context.connection, KLINES, interval, rows, "rest")
+
+
+def _why(error: RequestRefused, symbol: str) -> str:
+    if error.code == binance.UNKNOWN_SYMBOL:
+        return f"Binance does not know the symbol {symbol} (-1121); correct or remove its row in the universe file"
+    return str(error)
+
+
+# -- markets and fear & greed ------------------------------------------------------------------------------------------
+
+
+def ingest_markets(context: Context, client: HttpClient, assets: Sequence[Asset], snapshot_at: datetime) -> Report:
+    """Bring one sweep over the universe and the top 250 into bronze, as one object."""
+    report = Report(MARKETS.name)
+    ids = sorted({a.crypto_id for a in assets})
+    page, missing = coingecko.sweep(client, ids, snapshot_at)
+    table = page.rows.append_column("batch_id", _constant(context, [page.rows]))
+    table, refused = _accept(table, MARKET_RULES)
+    report.rejected = _quarantine(context, MARKETS, [*page.rejected, *refused])
+    report.rows = len(table)
+    report.failed = {
+        coin: f"CoinGecko does not know the id {coin}; correct or remove its row in the universe file"
+        for coin in missing
+    }
+    if len(table):
+        report.written.append(context.lake.merge(MARKETS, markets_key(snapshot_at), table.combine_chunks()))
+    return report
+
+
+def ingest_fear_greed(context: Context, client: HttpClient, fetched_on: date) -> Report:
+    """Bring the index's whole history into bronze, unless the newest object holds the same values already."""
+    report = Report(FEAR_GREED.name)
+    page = fear_greed.history(client)
+    table = page.rows.append_column("batch_id", _constant(context, [page.rows]))
+    tomorrow = datetime.now(UTC).date() + ONE_DAY
+    too_far: Rule = (
+        f"date is not between {FEAR_GREED_OPENED} and {tomorrow}",
+        lambda t: pc.or_(pc.less(t["date"], pa.scalar(FEAR_GREED_OPENED)), pc.greater(t["date"], pa.scalar(tomorrow))),
+    )
+    table, refused = _accept(table, [*FEAR_GREED_RULES, too_far])
+    report.rejected = _quarantine(context, FEAR_GREED, [*page.rejected, *refused])
+    report.rows = len(table)
+    # Newest first is how the index is sent; of a day that comes twice the first is the newer statement.
+    table = last_wins(table.take(pa.array(range(len(table) - 1, -1, -1), pa.int64())), FEAR_GREED.key).combine_chunks()
+    held = context.lake.list(f"{FEAR_GREED.prefix}/")
+    last = context.lake.read(held[-1].key) if held else None
+    value = [*FEAR_GREED.key, *FEAR_GREED.values]
+    if last is not None and last[0].select(value).equals(table.select(value)):
+        report.written.append(Written(held[-1].key, "unchanged", len(table), 0))
+    elif len(table):
+        report.written.append(context.lake.merge(FEAR_GREED, fear_greed_key(fetched_on), table))
+    return report
+
+
+# -- shared ------------------------------------------------------------------------------------------------------------
+
+
+def _quarantine(context: Context, dataset: Dataset, rejected: Sequence[Rejected]) -> int:
+    """Keep refused records under ``_rejected/`` and in ``ops.rejected_records``; return how many came."""
+    if not rejected:
+        return 0
+    rows = sorted({(r.record, r.reason) for r in rejected})
+    digest = hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
+    today = datetime.now(UTC)
+    key = rejected_key(dataset, today.date(), digest)
+    table = pa.table(
+        {
+            "record": [record for record, _ in rows],
+            "reason": [reason for _, reason in rows],
+            "batch_id": [context.batch_id] * len(rows),
+            "rejected_at": pa.array([today] * len(rows), UTC_US),
+        }
+    )
+    context.lake.write(key, table)
+    warehouse.record_rejected(context.connection, dataset, key, [Rejected(*row) for row in rows], context.batch_id)
+    return len(rejected)
+
+
+def _constant(context: Context, pages: Sequence[pa.Table]) -> pa.Array:
+    return pa.repeat(context.batch_id, sum(len(p) for p in pages))
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

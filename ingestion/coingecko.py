@@ -1,0 +1,140 @@
+"""CoinGecko's market list: a sweep over the universe's ids and the top coins by market cap.
+
+Belongs here: requests, paging and parsing. Facts: https://docs.coingecko.com/reference/coins-markets (up to 250 a page;
+anything but id, symbol, name may be null; ranks move between pages, so a coin can come twice or not at all; the key
+travels in a header). Numbers are JSON numbers of any form: they are read as decimals, never as floats.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from ingestion.datasets import DECIMAL, MARKETS, UTC_US, Page, Rejected, decimals
+from ingestion.http import Answer, HttpClient
+
+PER_PAGE = 250
+TOP = 250
+# Ids travel in the URL, which proxies cut at about 8 kB; the longest ids have some 50 characters.
+IDS_PER_REQUEST = 120
+
+
+def sweep(client: HttpClient, ids: Sequence[str], snapshot_at: datetime) -> tuple[Page, list[str]]:
+    """Return one snapshot of the universe and the top 250, and the ids that CoinGecko did not answer.
+
+    The table has MARKETS' bronze columns (without ``batch_id``), one row per coin: of a coin that came twice the row
+    updated last is kept.
+    """
+    base: dict[str, str | int] = {"vs_currency": "usd", "per_page": PER_PAGE, "price_change_percentage": "1h,24h,7d"}
+    requests: list[dict[str, str | int]] = [
+        {**base, "order": "market_cap_desc", "page": page + 1} for page in range(-(-TOP // PER_PAGE))
+    ]
+    for at in range(0, len(ids), IDS_PER_REQUEST):
+        requests.append({**base, "ids": ",".join(ids[at : at + IDS_PER_REQUEST]), "page": 1})
+    rows: dict[str, dict[str, Any]] = {}
+    rejected: list[Rejected] = []
+    for params in requests:
+
+        def parse(answer: Answer) -> tuple[list[dict[str, Any]], list[Rejected]]:
+            return parse_markets(answer.body, answer.url, snapshot_at, datetime.now(UTC))
+
+        answer = client.get("/coins/markets", params, parse=parse)
+        assert answer is not None
+        for row in answer[0]:
+            known = rows.get(row["crypto_id"])
+            if known is None or (row["last_updated"] or snapshot_at) >= (known["last_updated"] or snapshot_at):
+                rows[row["crypto_id"]] = row
+        rejected += answer[1]
+    missing = [coin for coin in ids if coin not in rows]
+    return Page(_table(list(rows.values())), tuple(rejected)), missing
+
+
+def parse_markets(
+    body: bytes, url: str, snapshot_at: datetime, fetched_at: datetime
+) -> tuple[list[dict[str, Any]], list[Rejected]]:
+    """Read one page into rows of MARKETS' columns; a row that breaks the contract is rejected alone.
+
+    ValueError when the body is no list: it is asked for again.
+    """
+    good: list[dict[str, Any]] = []
+    rejected: list[Rejected] = []
+    for text in _objects(body.decode("utf-8")):
+        try:
+            row = _coin(json.loads(text, parse_float=Decimal))
+            good.append(
+                {**row, "snapshot_at": snapshot_at, "payload": text, "source_url": url, "fetched_at": fetched_at}
+            )
+        except (ValueError, TypeError, KeyError) as problem:
+            reason = f"{problem.args[0]} is missing" if isinstance(problem, KeyError) else str(problem)
+            rejected.append(Rejected(text, reason))
+    return good, rejected
+
+
+def _objects(text: str) -> Iterator[str]:
+    """Yield each element of a JSON array exactly as it was sent."""
+    decoder = json.JSONDecoder()
+    at = _skip_space(text, 0)
+    if text[at : at + 1] != "[":
+        raise ValueError("not a list of coins")
+    at = _skip_space(text, at + 1)
+    while text[at : at + 1] != "]":
+        _, end = decoder.raw_decode(text, at)
+        yield text[at:end]
+        at = _skip_space(text, end)
+        if text[at : at + 1] == ",":
+            at = _skip_space(text, at + 1)
+        elif text[at : at + 1] != "]":
+            raise ValueError(f"cut at character {at}")
+
+
+def _skip_space(text: str, at: int) -> int:
+    while text[at : at + 1].isspace():
+        at += 1
+    return at
+
+
+def _coin(entry: Any) -> dict[str, Any]:
+    if not isinstance(entry, dict):
+        raise ValueError(f"a {type(entry).__name__} instead of an object")
+    row: dict[str, Any] = {}
+    for source, name in (("id", "crypto_id"), ("symbol", "symbol"), ("name", "name")):
+        if not isinstance(entry[source], str) or not entry[source]:
+            raise ValueError(f"{source} is {entry[source]!r}, not text")
+        row[name] = entry[source]
+    for column in MARKETS.columns:
+        if column.name in row or column.name in ("snapshot_at", "payload"):
+            continue
+        value = entry.get(column.name)
+        row[column.name] = None if value is None else _typed(column.name, column.arrow, value)
+    return row
+
+
+def _typed(name: str, kind: pa.DataType, value: Any) -> Any:
+    """Return ``value`` as the column's type wants it; ValueError when the source has changed the type."""
+    is_number = isinstance(value, (int, Decimal)) and not isinstance(value, bool)
+    if kind == DECIMAL and is_number:
+        return format(Decimal(value), "f")
+    if kind == pa.int64() and is_number and value == int(value):
+        return int(value)
+    if kind == pa.string() and isinstance(value, str):
+        return value
+    if kind == UTC_US and isinstance(value, str):
+        return datetime.fromisoformat(value).astimezone(UTC)
+    raise ValueError(f"{name} is {value!r}, which is not {kind}")
+
+
+def _table(rows: list[dict[str, Any]]) -> pa.Table:
+    columns = {}
+    for field in MARKETS.schema:
+        if field.name == "batch_id":
+            continue
+        values = [row[field.name] for row in rows]
+        columns[field.name] = (
+            decimals(pa.array(values, pa.string())) if field.type == DECIMAL else pa.array(values, field.type)
+        )
+    return pa.table(columns)

@@ -1,0 +1,329 @@
+"""One declaration per dataset: columns, grain, object key, raw DDL, and what a record must satisfy to be possible.
+
+Belongs here: what lake, loader and checks must agree on, and the vectorised contract checks. Does not: how
+a source is asked (``binance``, ``coingecko``, ``fear_greed``), stored (``lake``) or loaded (``warehouse``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+UTC_US = pa.timestamp("us", tz="UTC")
+# Exact numbers: the scale grows past 8 only when a value needs it (see `decimals`).
+DECIMAL = pa.decimal128(38, 8)
+
+INTERVAL_MS = {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000, "4h": 14_400_000, "1d": 86_400_000}
+BINANCE_OPENED = date(2017, 8, 17)  # the first bar of BTCUSDT
+FEAR_GREED_OPENED = date(2018, 2, 1)
+
+# Columns that tell where a record came from; they are no part of its value.
+PROVENANCE = (("source_url", pa.string()), ("fetched_at", UTC_US), ("batch_id", pa.string()))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A field of a dataset: its Arrow type in bronze, its Postgres type in raw, and whether a record must have it."""
+
+    name: str
+    arrow: pa.DataType
+    postgres: str
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset under one name: asset, raw table and object prefix."""
+
+    name: str
+    prefix: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    bronze_only: tuple[tuple[str, pa.DataType], ...] = ()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of a bronze object; decimal columns may have a larger scale."""
+        own = [pa.field(c.name, c.arrow, nullable=not c.required) for c in self.columns]
+        return pa.schema([*own, *(pa.field(n, t) for n, t in (*self.bronze_only, *PROVENANCE))])
+
+    @property
+    def values(self) -> list[str]:
+        """Names of the columns that make up a record's value, without key and provenance."""
+        return [c.name for c in self.columns if c.name not in self.key]
+
+    def raw_ddl(self) -> str:
+        """The statement that creates the dataset's raw table if it is not there."""
+        lines = [f"{c.name} {c.postgres}{' not null' if c.required else ''}" for c in self.columns]
+        lines += ["loaded_at timestamptz not null default clock_timestamp()", "batch_id text not null"]
+        lines.append(f"primary key ({', '.join(self.key)})")
+        body = ",\n    ".join(lines)
+        return f"create table if not exists raw.{self.name} (\n    {body}\n)"
+
+
+def _decimal_column(name: str, *, required: bool = True) -> Column:
+    return Column(name, DECIMAL, "numeric", required)
+
+
+KLINES = Dataset(
+    name="binance_klines",
+    prefix="binance/klines",
+    key=("symbol", "interval", "open_time"),
+    columns=(
+        Column("symbol", pa.string(), "text"),
+        Column("interval", pa.string(), "text"),
+        Column("open_time", UTC_US, "timestamptz"),
+        *(_decimal_column(name) for name in ("open", "high", "low", "close", "volume")),
+        Column("close_time", UTC_US, "timestamptz"),
+        _decimal_column("quote_volume"),
+        Column("trade_count", pa.int64(), "bigint"),
+        _decimal_column("taker_buy_base_volume"),
+        _decimal_column("taker_buy_quote_volume"),
+    ),
+    # The twelfth field is documented as unused; it and anything behind it are kept as they were sent.
+    bronze_only=(("extra", pa.string()),),
+)
+
+_MARKET_NUMBERS = (
+    "current_price", "market_cap", "fully_diluted_valuation", "total_volume", "high_24h", "low_24h",
+    "price_change_24h", "price_change_percentage_24h", "market_cap_change_24h", "market_cap_change_percentage_24h",
+    "circulating_supply", "total_supply", "max_supply", "ath", "ath_change_percentage", "atl", "atl_change_percentage",
+    "price_change_percentage_1h_in_currency", "price_change_percentage_24h_in_currency",
+    "price_change_percentage_7d_in_currency",
+)  # fmt: skip
+
+MARKETS = Dataset(
+    name="coingecko_markets",
+    prefix="coingecko/markets",
+    key=("crypto_id", "snapshot_at"),
+    columns=(
+        Column("crypto_id", pa.string(), "text"),
+        Column("snapshot_at", UTC_US, "timestamptz"),
+        Column("symbol", pa.string(), "text"),
+        Column("name", pa.string(), "text"),
+        Column("image", pa.string(), "text", required=False),
+        Column("market_cap_rank", pa.int64(), "integer", required=False),
+        *(_decimal_column(name, required=False) for name in _MARKET_NUMBERS),
+        Column("ath_date", UTC_US, "timestamptz", required=False),
+        Column("atl_date", UTC_US, "timestamptz", required=False),
+        Column("last_updated", UTC_US, "timestamptz", required=False),
+        Column("payload", pa.string(), "jsonb"),
+    ),
+)
+
+FEAR_GREED = Dataset(
+    name="fear_greed",
+    prefix="alternative_me/fear_greed",
+    key=("date",),
+    columns=(
+        Column("date", pa.date32(), "date"),
+        Column("value", pa.int64(), "integer"),
+        Column("classification", pa.string(), "text"),
+    ),
+    bronze_only=(("payload", pa.string()),),
+)
+
+DATASETS = (KLINES, MARKETS, FEAR_GREED)
+
+UNIVERSE_DDL = """create table if not exists raw.universe (
+    crypto_id text not null,
+    binance_symbol text not null,
+    name text not null,
+    category text not null,
+    valid_from date,
+    valid_to date,
+    loaded_at timestamptz not null default clock_timestamp(),
+    batch_id text not null,
+    primary key (crypto_id, binance_symbol)
+)"""
+
+
+def klines_key(interval: str, day: date) -> str:
+    """Return the key of the object that holds one UTC day of bars of every symbol."""
+    return f"{KLINES.prefix}/interval={interval}/date={day.isoformat()}/bars.parquet"
+
+
+def markets_key(snapshot_at: datetime) -> str:
+    """Return the key of one sweep over the market list."""
+    return f"{MARKETS.prefix}/date={snapshot_at:%Y-%m-%d}/{snapshot_at:%H%M%S}Z.parquet"
+
+
+def fear_greed_key(fetched_on: date) -> str:
+    """Return the key of the index's whole history as it stood on a day."""
+    return f"{FEAR_GREED.prefix}/date={fetched_on.isoformat()}/index.parquet"
+
+
+def rejected_key(dataset: Dataset, day: date, digest: str) -> str:
+    """Return the key under which refused records are kept; ``digest`` is of the records: a rerun rewrites it."""
+    return f"_rejected/{dataset.name}/date={day.isoformat()}/{digest}.parquet"
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A record that breaks its contract, as it was sent, and why."""
+
+    record: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer: the records that can be read, and those that cannot."""
+
+    rows: pa.Table
+    rejected: tuple[Rejected, ...] = ()
+
+
+# -- numbers and times, exactly ------------------------------------------------------------------------------------
+
+
+def decimals(texts: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
+    """Turn decimal text into an exact decimal column; raise pa.ArrowInvalid when a text is no finite number.
+
+    Eight places are what Binance sends. A text with more gets a column of a larger scale, up to 76 digits in all.
+    """
+    if isinstance(texts, pa.Array):
+        texts = pa.chunked_array([texts])
+    try:
+        return texts.cast(DECIMAL)
+    except pa.ArrowInvalid:
+        places, digits = 8, 1
+        for text in pc.drop_null(texts.unique()).to_pylist():
+            number = _finite(text)
+            exponent = int(number.as_tuple().exponent)
+            places = max(places, -exponent)
+            digits = max(digits, number.adjusted() + 1)
+        if places + digits > 76:
+            raise pa.ArrowInvalid(f"{places + digits} digits are more than the 76 of a decimal column") from None
+        kind = pa.decimal128(38, places) if places + digits <= 38 else pa.decimal256(76, places)
+        plain = [None if t is None else format(_finite(t), "f") for t in texts.to_pylist()]
+        return pa.chunked_array([pa.array(plain, pa.string()).cast(kind)])
+
+
+def _finite(text: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise pa.ArrowInvalid(f"{text!r} is no decimal number") from None
+    if not number.is_finite():
+        raise pa.ArrowInvalid(f"{text!r} is not finite")
+    return number
+
+
+def epoch_to_utc(values: pa.Array) -> pa.Array:
+    """Turn epoch integers into UTC timestamps, telling seconds, milli- and microseconds apart by magnitude per value.
+
+    Binance archives switched to microseconds with 2025, files get re-made, and a wrong unit raises nothing: so the unit
+    is never taken from a file's date. Seconds are below 1e11 (year 5138), milliseconds below 1e14, else microseconds.
+    """
+    numbers = values.to_numpy(zero_copy_only=False).astype("int64", copy=False)
+    size = np.abs(numbers)
+    micros = np.where(size < 10**11, numbers * 1_000_000, np.where(size < 10**14, numbers * 1000, numbers))
+    return pa.array(micros, pa.int64()).cast(UTC_US)
+
+
+# -- unions ----------------------------------------------------------------------------------------------------------
+
+
+def align_decimals(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """Give the tables' decimal columns the widest type that occurs, so that they can be concatenated exactly."""
+    out = list(tables)
+    for name in out[0].schema.names:
+        kinds = {t.schema.field(name).type for t in out}
+        if len(kinds) > 1 and all(pa.types.is_decimal(k) for k in kinds):
+            places = max(k.scale for k in kinds)
+            whole = max(k.precision - k.scale for k in kinds)
+            kind = pa.decimal128(38, places) if places + whole <= 38 else pa.decimal256(76, places)
+            out = [t.set_column(t.schema.get_field_index(name), name, _rescale(t[name], kind)) for t in out]
+    return out
+
+
+def _rescale(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    try:
+        return column.cast(kind)
+    except pa.ArrowInvalid:
+        return column.cast(pa.decimal256(76, kind.scale))
+
+
+def last_wins(table: pa.Table, key: Sequence[str]) -> pa.Table:
+    """Keep, of the rows with one key, the last; sort by key."""
+    numbered = table.select(key).append_column("row", pa.array(np.arange(len(table))))
+    kept = numbered.group_by(list(key)).aggregate([("row", "max")])["row_max"]
+    picked = table if len(kept) == len(table) else table.take(kept)
+    return picked.sort_by([(name, "ascending") for name in key])
+
+
+def union(dataset: Dataset, old: pa.Table, new: pa.Table) -> pa.Table:
+    """Return all keys of both tables; where both have one, the old row stays if its value is the same, else the new."""
+    old, new = align_decimals([old, new])
+    both = pa.concat_tables([old, new], promote_options="default")
+    numbered = both.select([*dataset.key, *dataset.values]).append_column("row", pa.array(np.arange(len(both))))
+    distinct = numbered.group_by([*dataset.key, *dataset.values]).aggregate([("row", "min")])["row_min"]
+    return last_wins(both.take(distinct.combine_chunks().sort()), dataset.key)
+
+
+# -- contracts -------------------------------------------------------------------------------------------------------
+
+Rule = tuple[str, Callable[[pa.Table], Any]]
+
+
+def _positive(name: str) -> Rule:
+    return f"{name} is not above 0", lambda t: pc.less_equal(t[name], 0)
+
+
+def _not_negative(name: str) -> Rule:
+    return f"{name} is below 0", lambda t: pc.less(t[name], 0)
+
+
+def _above(low: str, high: str) -> Rule:
+    return f"{low} is above {high}", lambda t: pc.greater(t[low], t[high])
+
+
+KLINE_RULES: tuple[Rule, ...] = (
+    *(_positive(name) for name in ("open", "high", "low", "close")),
+    *(_not_negative(n) for n in ("volume", "quote_volume", "trade_count")),
+    *(_not_negative(n) for n in ("taker_buy_base_volume", "taker_buy_quote_volume")),
+    *(_above(name, "high") for name in ("low", "open", "close")),
+    *(_above("low", name) for name in ("open", "close")),
+    _above("taker_buy_base_volume", "volume"),
+    _above("taker_buy_quote_volume", "quote_volume"),
+    ("close_time is not after open_time", lambda t: pc.less_equal(t["close_time"], t["open_time"])),
+)
+
+MARKET_RULES: tuple[Rule, ...] = tuple(
+    _not_negative(name)
+    for name in ("current_price", "market_cap", "total_volume", "circulating_supply", "total_supply", "max_supply")
+)
+
+FEAR_GREED_RULES: tuple[Rule, ...] = (
+    ("value is not from 0 to 100", lambda t: pc.or_(pc.less(t["value"], 0), pc.greater(t["value"], 100))),
+)
+
+
+def outside(column: str, earliest: datetime, latest: datetime) -> Rule:
+    """Return the rule that a time lies in [earliest, latest]."""
+    low, high = pa.scalar(earliest, UTC_US), pa.scalar(latest, UTC_US)
+    return (
+        f"{column} is not between {earliest:%Y-%m-%d} and {latest:%Y-%m-%d %H:%M} UTC",
+        lambda t: pc.or_(pc.less(t[column], low), pc.greater(t[column], high)),
+    )
+
+
+def judge(table: pa.Table, rules: Sequence[Rule]) -> list[str | None]:
+    """Return for each row the reasons why it cannot be, joined by "; ", or None; all columns are read once per rule."""
+    reasons: list[str | None] = [None] * len(table)
+    for reason, breaks in rules:
+        broken = pc.fill_null(breaks(table), False)
+        if not pc.any(broken).as_py():
+            continue
+        for row in np.flatnonzero(np.asarray(broken)):
+            known = reasons[row]
+            reasons[row] = reason if known is None else f"{known}; {reason}"
+    return reasons

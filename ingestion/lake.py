@@ -1,0 +1,198 @@
+"""The bronze lake: Parquet objects in one S3 bucket, each written once and whole.
+
+Belongs here: everything that touches the object store, by the plain S3 API alone (no metadata, tags, versions or
+conditional requests: servers differ there). Does not: which records an object holds (``bronze``) or its key's form
+(``datasets``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import certifi
+import pyarrow as pa
+import pyarrow.parquet as pq
+import urllib3
+from minio import Minio
+from minio.error import InvalidResponseError, S3Error, ServerError
+
+from ingestion.datasets import Dataset, union
+from ingestion.settings import ObjectStore
+
+
+class LakeError(Exception):
+    """The object store cannot be used; the message is one line: endpoint, what was tried, mend."""
+
+
+class DamagedObject(LakeError):
+    """An object that is no whole Parquet file; it is named, and nothing of it is used."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """An object as a listing shows it."""
+
+    key: str
+    etag: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write did: ``created``, ``replaced`` or ``unchanged``, and how many rows the object holds."""
+
+    key: str
+    outcome: str
+    rows: int
+    bytes: int
+
+
+class _XmlErrors(urllib3.PoolManager):
+    """rclone labels S3 errors ``text/xml``; the minio client reads only ``application/xml``."""
+
+    def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> urllib3.BaseHTTPResponse:  # type: ignore[override]
+        response = super().urlopen(method, url, redirect=redirect, **kw)
+        if response.status >= 300 and response.headers.get("content-type", "").startswith("text/xml"):
+            response.headers["content-type"] = "application/xml"
+        return response
+
+
+class Lake:
+    """One bucket; safe to share between threads."""
+
+    def __init__(self, store: ObjectStore, *, attempts: int = 5) -> None:
+        self.store = store
+        retries = urllib3.Retry(
+            total=attempts, backoff_factor=0.2, backoff_jitter=0.2, status_forcelist=(500, 502, 503, 504)
+        )
+        pool = _XmlErrors(
+            maxsize=16,
+            timeout=urllib3.Timeout(connect=5, read=60),
+            retries=retries,
+            cert_reqs="CERT_REQUIRED",
+            ca_certs=certifi.where(),
+        )
+        # A stated region saves a request per bucket, and rclone has none to tell.
+        self._client = Minio(
+            store.endpoint,
+            store.access_key,
+            store.secret_key,
+            secure=store.secure,
+            region="us-east-1",
+            http_client=pool,
+        )
+
+    def ensure_bucket(self) -> None:
+        """Create the bucket if it is not there."""
+        try:
+            if not self._client.bucket_exists(self.store.bucket):
+                self._client.make_bucket(self.store.bucket)
+        except S3Error as error:
+            if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                self._fail("the bucket cannot be made", error)
+        except _STORE_ERRORS as error:
+            self._fail("the bucket cannot be looked up", error)
+
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        """Return the objects below ``prefix``, in order of key."""
+        try:
+            found = self._client.list_objects(self.store.bucket, prefix=prefix, recursive=True)
+            return sorted(
+                (ObjectInfo(o.object_name or "", (o.etag or "").strip('"'), o.size or 0) for o in found),
+                key=lambda o: o.key,
+            )
+        except _STORE_ERRORS as error:
+            self._fail(f"{prefix} cannot be listed", error)
+
+    def get(self, key: str) -> bytes | None:
+        """Return an object's bytes, or None when there is none."""
+        response = None
+        try:
+            response = self._client.get_object(self.store.bucket, key)
+            return response.read()
+        except S3Error as error:
+            if error.code in ("NoSuchKey", "NoSuchBucket"):
+                return None
+            self._fail(f"{key} cannot be read", error)
+        except _STORE_ERRORS as error:
+            self._fail(f"{key} cannot be read", error)
+        finally:
+            if response is not None:
+                response.close()
+                response.release_conn()
+
+    def read(self, key: str) -> tuple[pa.Table, str] | None:
+        """Return an object's table and the SHA-256 of its bytes, or None; DamagedObject when it is no Parquet file."""
+        body = self.get(key)
+        if body is None:
+            return None
+        return parse_parquet(body, key), hashlib.sha256(body).hexdigest()
+
+    def write(self, key: str, table: pa.Table) -> int:
+        """Serialise, re-open and compare, then PUT in one request; return the size in bytes.
+
+        A killed process leaves the old object or the new one: the store makes a single PUT visible only when whole.
+        """
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        body = sink.getvalue()
+        if not parse_parquet(body, key).equals(table.combine_chunks()):
+            raise LakeError(f"{key}: the serialised table does not read back equal; nothing was written")
+        try:
+            self._client.put_object(
+                self.store.bucket, key, io.BytesIO(body), len(body), content_type="application/vnd.apache.parquet"
+            )
+        except S3Error as error:
+            self._fail(f"{key} cannot be written", error)
+        except _STORE_ERRORS as error:
+            self._fail(f"{key} cannot be written", error)
+        return len(body)
+
+    def merge(self, dataset: Dataset, key: str, new: pa.Table) -> Written:
+        """Make the object the union of what it holds and ``new``, the newest fetch winning; write only a difference.
+
+        A damaged object is replaced by what was fetched now, if that is all it could have held; the caller's ledger
+        tells. Concurrent writers of one key must be kept apart by the caller.
+        """
+        try:
+            held = self.read(key)
+        except DamagedObject:
+            held = None
+            outcome = "replaced"
+        else:
+            outcome = "created" if held is None else "replaced"
+        old = held[0] if held else None
+        table = new if old is None else union(dataset, old, new)
+        if old is not None and table.equals(old):
+            return Written(key, "unchanged", len(old), 0)
+        return Written(key, outcome, len(table), self.write(key, table))
+
+    def remove(self, key: str) -> None:
+        """Remove an object; removing none is no error."""
+        try:
+            self._client.remove_object(self.store.bucket, key)
+        except _STORE_ERRORS as error:
+            self._fail(f"{key} cannot be removed", error)
+
+    def _fail(self, what: str, error: Exception) -> NoReturn:
+        if isinstance(error, S3Error):
+            why = f"{error.code}: {error.message or 'no reason given'}"
+        else:
+            reason = getattr(error, "reason", None) or error
+            why = type(reason).__name__
+        where = f"{'https' if self.store.secure else 'http'}://{self.store.endpoint}/{self.store.bucket}"
+        raise LakeError(f"object store {where}: {what} ({why}). Check MINIO_ENDPOINT and the keys.") from error
+
+
+_STORE_ERRORS = (S3Error, ServerError, InvalidResponseError, urllib3.exceptions.HTTPError, OSError)
+
+
+def parse_parquet(body: bytes, key: str) -> pa.Table:
+    """Read a whole Parquet file; DamagedObject, naming ``key``, when it is none."""
+    try:
+        return pq.read_table(io.BytesIO(body)).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedObject(f"{key}: no whole Parquet file ({str(error).splitlines()[0][:100]})") from None

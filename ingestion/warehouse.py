@@ -1,0 +1,604 @@
+"""Postgres as ingestion sees it: roles and schemas, the raw tables, the loader and its ledger, the books in ``ops``.
+
+Belongs here: every statement that writes raw or ops. Does not: staging and marts (``dbt_project``), nor deciding what
+to fetch (``bronze``). Loads are COPY, classification and writing of what really changed, in one transaction with the
+ledger, under one advisory lock per table: a reader sees all of a load or nothing, and loading twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg2
+import psycopg2.extensions
+import pyarrow as pa
+import pyarrow.csv
+from psycopg2 import sql
+from psycopg2.extras import Json, execute_values
+
+from ingestion.datasets import (
+    DATASETS,
+    KLINES,
+    UNIVERSE_DDL,
+    UTC_US,
+    Dataset,
+    Rejected,
+    align_decimals,
+    last_wins,
+)
+from ingestion.http import Attempt
+from ingestion.lake import ObjectInfo
+from ingestion.settings import ROLES, Postgres, Role
+from ingestion.universe import Asset
+
+Connection = psycopg2.extensions.connection
+
+OPS_DDL = Path(__file__).with_name("ops.sql")
+# Any constant will do, if everybody uses it: the second key of the advisory locks is the table's.
+LOCK_SPACE = 7_421
+
+
+class WarehouseError(Exception):
+    """The database cannot be used; the message is one line: server, what was tried, mend."""
+
+
+def connect(postgres: Postgres, role: Role | None = None) -> Connection:
+    """Connect as the owner or as one of tickmart's roles, in UTC; WarehouseError names server and mend."""
+    try:
+        return psycopg2.connect(**postgres.connect_kwargs(role))  # type: ignore[call-overload, no-any-return]
+    except psycopg2.Error as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WarehouseError(
+            f"Postgres {postgres.host}:{postgres.port}/{postgres.database} as {role or postgres.user}: {reason}. "
+            "Check PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE."
+        ) from None
+
+
+# -- set-up ----------------------------------------------------------------------------------------------------------
+
+_SCHEMAS: dict[str, Role] = {
+    "raw": "ingest",
+    "ops": "ingest",
+    "staging": "transform",
+    "intermediate": "transform",
+    "marts": "transform",
+    "dagster": "dagster",
+}
+_READS: dict[Role, tuple[str, ...]] = {
+    "transform": ("raw", "ops"),
+    "quality_ro": ("raw", "ops", "staging", "intermediate", "marts"),
+    "dashboard_ro": ("marts",),
+}
+
+
+def bootstrap(postgres: Postgres, passwords: dict[Role, str] | None = None) -> bool:
+    """Create roles, schemas, grants and the tables of raw and ops; return whether anything had to be done.
+
+    ``passwords`` gives the roles logins of their own (the embedded server); without it they are roles without a login,
+    which the owner's sessions take on. Running it again is cheap and changes nothing.
+    """
+    ddl = "\n;\n".join([*(d.raw_ddl() for d in DATASETS), UNIVERSE_DDL, OPS_DDL.read_text(encoding="utf-8")])
+    stamp = hashlib.sha256(f"{ddl}{_SCHEMAS}{_READS}{sorted(passwords or {})}".encode()).hexdigest()
+    with closing(connect(postgres)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s, 0)", (LOCK_SPACE,))
+        cursor.execute(
+            "select obj_description(oid, 'pg_namespace') from pg_namespace where nspname = 'ops'",
+        )
+        if cursor.fetchone() == (f"tickmart {stamp}",):
+            return False
+        try:
+            _create_roles(cursor, passwords or {})
+            _create_schemas(cursor, postgres.database)
+        except psycopg2.errors.InsufficientPrivilege as error:
+            reason = str(error).splitlines()[0]
+            raise WarehouseError(
+                f"Postgres {postgres.host}:{postgres.port}: {postgres.user} may not set tickmart up ({reason}). Grant "
+                f"CREATEROLE and CREATE on database {postgres.database}, or have an administrator run this once."
+            ) from None
+        cursor.execute("set local role ingest")
+        cursor.execute(ddl)
+        cursor.execute("reset role")
+        cursor.execute("comment on schema ops is %s", (f"tickmart {stamp}",))
+    return True
+
+
+def _create_roles(cursor: Any, passwords: dict[Role, str]) -> None:
+    cursor.execute("select rolname from pg_roles where rolname = any(%s)", (list(ROLES),))
+    known = {row[0] for row in cursor.fetchall()}
+    for role in ROLES:
+        name = sql.Identifier(role)
+        if role not in known:
+            cursor.execute(sql.SQL("create role {} nologin").format(name))
+        if role in passwords:
+            cursor.execute(sql.SQL("alter role {} login password %s").format(name), (passwords[role],))
+        cursor.execute("select rolsuper or pg_has_role(current_user, %s, 'member') from pg_roles "
+                       "where rolname = current_user", (role,))  # fmt: skip
+        if not cursor.fetchone()[0]:
+            cursor.execute(sql.SQL("grant {} to current_user").format(name))
+        if role not in known:
+            cursor.execute(sql.SQL("alter role {} set timezone = 'UTC'").format(name))
+    # The seat belt of the readers; their grants are the boundary, because a session can switch these off.
+    for reader, timeout in (("dashboard_ro", "5s"), ("quality_ro", "10min")):
+        if reader not in known:
+            name = sql.Identifier(reader)
+            cursor.execute(sql.SQL("alter role {} set default_transaction_read_only = on").format(name))
+            cursor.execute(sql.SQL("alter role {} set statement_timeout = {}").format(name, sql.Literal(timeout)))
+            cursor.execute(sql.SQL("alter role {} connection limit 30").format(name))
+
+
+def _create_schemas(cursor: Any, database: str) -> None:
+    db = sql.Identifier(database)
+    cursor.execute(sql.SQL("revoke temp on database {} from public").format(db))
+    cursor.execute(sql.SQL("grant temp on database {} to ingest, transform").format(db))
+    cursor.execute("revoke create on schema public from public")
+    for schema, owner in _SCHEMAS.items():
+        cursor.execute(
+            sql.SQL("create schema if not exists {} authorization {}").format(
+                sql.Identifier(schema), sql.Identifier(owner)
+            )
+        )
+    for reader, schemas in _READS.items():
+        for schema in schemas:
+            names = {
+                "schema": sql.Identifier(schema),
+                "reader": sql.Identifier(reader),
+                "owner": sql.Identifier(_SCHEMAS[schema]),
+            }
+            for statement in (
+                "grant usage on schema {schema} to {reader}",
+                "grant select on all tables in schema {schema} to {reader}",
+                "alter default privileges for role {owner} in schema {schema} grant select on tables to {reader}",
+            ):
+                cursor.execute(sql.SQL(statement).format(**names))
+
+
+@contextmanager
+def closing(connection: Connection) -> Iterator[Connection]:
+    """Close the connection at the end of the block (psycopg2's own context manager only ends the transaction)."""
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def locked(connection: Connection, name: str) -> Iterator[None]:
+    """Hold the session's advisory lock of that name: one writer at a time, whatever process it is in."""
+    key = (LOCK_SPACE, int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big", signed=True))
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_lock(%s, %s)", key)
+    connection.commit()
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.rollback()
+            with connection.cursor() as cursor:
+                cursor.execute("select pg_advisory_unlock(%s, %s)", key)
+            connection.commit()
+
+
+# -- loading ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Loaded:
+    """What loading some objects changed, in records."""
+
+    objects: int = 0
+    rows: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+    def __add__(self, other: Loaded) -> Loaded:
+        return Loaded(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True)
+class BronzeObject:
+    """An object to be loaded: how the store lists it, the hash of its bytes, and its rows."""
+
+    info: ObjectInfo
+    sha256: str
+    table: pa.Table
+
+
+def ledger_etags(connection: Connection, dataset: Dataset) -> dict[str, str]:
+    """Return the etag of the version of each object that stands in raw."""
+    with connection.cursor() as cursor:
+        cursor.execute("select object_key, etag from ops.load_ledger where dataset = %s", (dataset.name,))
+        found = dict(cursor.fetchall())
+    connection.commit()
+    return found
+
+
+def load(connection: Connection, dataset: Dataset, objects: Sequence[BronzeObject], batch_id: str) -> Loaded:
+    """Bring the objects' rows into the raw table and write the ledger, in one transaction.
+
+    A record that stands in raw with the same value is left alone; one with another value is updated and its old value
+    kept in ``ops.restatements``. Of several versions of a record in one batch the newest fetch wins.
+    """
+    if not objects:
+        return Loaded()
+    tables = align_decimals([_numbered(o.table, dataset, at) for at, o in enumerate(objects)])
+    batch = pa.concat_tables(tables).sort_by([("fetched_at", "ascending"), ("object_no", "ascending")])
+    distinct = last_wins(batch, dataset.key)
+    with connection, connection.cursor() as cursor:
+        _lock_table(cursor, dataset)
+        cursor.execute("select clock_timestamp()")
+        loaded_at = cursor.fetchone()[0]  # type: ignore[index]
+        if _overlaps(cursor, dataset, distinct):
+            changes = _upsert(cursor, dataset, distinct, len(objects), loaded_at, batch_id)
+        else:
+            _copy(cursor, f"raw.{dataset.name}", _for_copy(distinct, dataset, loaded_at))
+            counts = np.bincount(np.asarray(distinct["object_no"]), minlength=len(objects))
+            changes = [(int(n), 0) for n in counts]
+        rows = [len(o.table) for o in objects]
+        _write_ledger(cursor, dataset, objects, rows, changes, batch_id, loaded_at)
+    inserted, updated = sum(i for i, _ in changes), sum(u for _, u in changes)
+    return Loaded(len(objects), sum(rows), inserted, updated, sum(rows) - inserted - updated)
+
+
+def _numbered(table: pa.Table, dataset: Dataset, at: int) -> pa.Table:
+    names = [c.name for c in dataset.columns]
+    missing = [n for n in names if n not in table.schema.names]
+    if missing:
+        raise WarehouseError(f"raw.{dataset.name}: an object has no column {missing[0]}; fetch its day again")
+    kept = table.select([*names, "fetched_at", "batch_id"])
+    return kept.append_column("object_no", pa.array(np.full(len(kept), at, dtype="int64")))
+
+
+def _lock_table(cursor: Any, dataset: Dataset) -> None:
+    cursor.execute("set local lock_timeout = '120s'")
+    cursor.execute(
+        "select pg_advisory_xact_lock(%s, %s)", (LOCK_SPACE, 1 + [d.name for d in DATASETS].index(dataset.name))
+    )
+
+
+def _overlaps(cursor: Any, dataset: Dataset, batch: pa.Table) -> bool:
+    """Tell whether raw may hold any of the batch's keys: one index probe per series, not one per row."""
+    if len(batch) == 0:
+        return False
+    if dataset is not KLINES:
+        cursor.execute(sql.SQL("select exists (select 1 from raw.{})").format(sql.Identifier(dataset.name)))
+        return bool(cursor.fetchone()[0])
+    series = batch.group_by(["symbol", "interval"]).aggregate([("open_time", "min"), ("open_time", "max")])
+    cursor.execute(
+        """
+        select exists (
+            select 1
+            from unnest(%s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[]) as s (symbol, interval, low, high)
+            where exists (
+                select 1
+                from raw.binance_klines as k
+                where k.symbol = s.symbol and k.interval = s.interval and k.open_time between s.low and s.high
+            )
+        )
+        """,
+        tuple(series[n].to_pylist() for n in ("symbol", "interval", "open_time_min", "open_time_max")),
+    )
+    return bool(cursor.fetchone()[0])
+
+
+def _for_copy(batch: pa.Table, dataset: Dataset, loaded_at: datetime) -> pa.Table:
+    table = batch.select([*(c.name for c in dataset.columns), "batch_id"])
+    return table.append_column("loaded_at", pa.repeat(pa.scalar(loaded_at, UTC_US), len(table)))
+
+
+def _copy(cursor: Any, target: str, table: pa.Table) -> None:
+    """COPY a table, its columns by name; text is quoted, so that an empty string is not null."""
+    sink = io.BytesIO()
+    pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(include_header=False))
+    sink.seek(0)
+    columns = ", ".join(table.schema.names)
+    cursor.copy_expert(f"copy {target} ({columns}) from stdin with (format csv)", sink)
+
+
+def _upsert(
+    cursor: Any, dataset: Dataset, batch: pa.Table, objects: int, loaded_at: datetime, batch_id: str
+) -> list[tuple[int, int]]:
+    """Insert what is new and update what differs; return (inserted, updated) for each object."""
+    table = sql.Identifier(dataset.name)
+    names = [c.name for c in dataset.columns]
+    parts = {
+        "raw": table,
+        "columns": sql.SQL(", ").join(map(sql.Identifier, [*names, "batch_id", "loaded_at"])),
+        "from_batch": sql.SQL(", ").join(sql.Identifier("b", n) for n in [*names, "batch_id", "loaded_at"]),
+        "same_key": sql.SQL(" and ").join(sql.SQL("r.{0} = b.{0}").format(sql.Identifier(n)) for n in dataset.key),
+        "differs": sql.SQL("({}) is distinct from ({})").format(
+            sql.SQL(", ").join(sql.Identifier("r", n) for n in dataset.values),
+            sql.SQL(", ").join(sql.Identifier("b", n) for n in dataset.values),
+        ),
+        "sets": sql.SQL(", ").join(
+            sql.SQL("{0} = b.{0}").format(sql.Identifier(n)) for n in [*dataset.values, "batch_id", "loaded_at"]
+        ),
+        "key": sql.SQL(", ").join(sql.Identifier("b", n) for n in dataset.key),
+    }
+    cursor.execute(
+        sql.SQL(
+            "create temp table batch on commit drop as select {columns}, 0::bigint as object_no from raw.{raw} limit 0"
+        ).format(**parts)
+    )
+    ready = _for_copy(batch, dataset, loaded_at).append_column("object_no", batch["object_no"])
+    _copy(cursor, "batch", ready)
+    cursor.execute("analyze batch")
+    cursor.execute(
+        sql.SQL(
+            """
+            insert into ops.restatements (dataset, record_key, old_record, new_record, batch_id, restated_at)
+            select
+                {name},
+                jsonb_build_object({key_pairs}),
+                to_jsonb(r) - 'loaded_at' - 'payload',
+                to_jsonb(b) - 'loaded_at' - 'payload' - 'object_no',
+                {batch_id},
+                b.loaded_at
+            from batch as b
+            inner join raw.{raw} as r on {same_key}
+            where {differs}
+            order by {key}
+            """
+        ).format(
+            name=sql.Literal(dataset.name),
+            batch_id=sql.Literal(batch_id),
+            key_pairs=sql.SQL(", ").join(
+                sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier("b", n)) for n in dataset.key
+            ),
+            **parts,
+        )
+    )
+    cursor.execute(
+        sql.SQL(
+            """
+            with changed as (
+                update raw.{raw} as r set {sets} from batch as b where {same_key} and {differs} returning b.object_no
+            )
+            select object_no, count(*) from changed group by object_no
+            """
+        ).format(**parts)
+    )
+    updated = dict(cursor.fetchall())
+    cursor.execute(
+        sql.SQL(
+            """
+            with added as (
+                select b.* from batch as b where not exists (select 1 from raw.{raw} as r where {same_key})
+            ),
+            written as (
+                insert into raw.{raw} ({columns}) select {from_batch} from added as b order by {key}
+            )
+            select object_no, count(*) from added group by object_no
+            """
+        ).format(**parts)
+    )
+    inserted = dict(cursor.fetchall())
+    return [(inserted.get(n, 0), updated.get(n, 0)) for n in range(objects)]
+
+
+def _write_ledger(
+    cursor: Any,
+    dataset: Dataset,
+    objects: Sequence[BronzeObject],
+    rows: Sequence[int],
+    changes: Sequence[tuple[int, int]],
+    batch_id: str,
+    loaded_at: datetime,
+) -> None:
+    execute_values(
+        cursor,
+        """
+        insert into ops.load_ledger
+            (object_key, dataset, sha256, etag, rows, inserted, updated, unchanged, batch_id, loaded_at)
+        values %s
+        on conflict (object_key) do update set
+            sha256 = excluded.sha256, etag = excluded.etag, rows = excluded.rows, inserted = excluded.inserted,
+            updated = excluded.updated, unchanged = excluded.unchanged, batch_id = excluded.batch_id,
+            loaded_at = excluded.loaded_at
+        """,
+        [
+            (
+                o.info.key,
+                dataset.name,
+                o.sha256,
+                o.info.etag,
+                n,
+                added,
+                changed,
+                n - added - changed,
+                batch_id,
+                loaded_at,
+            )
+            for o, n, (added, changed) in zip(objects, rows, changes, strict=True)
+        ],
+        page_size=1000,
+    )
+
+
+def load_universe(connection: Connection, assets: Sequence[Asset], batch_id: str) -> Loaded:
+    """Make ``raw.universe`` mirror the universe file; rows that are the same are not touched."""
+    rows = [(*astuple(asset), batch_id) for asset in assets]
+    columns = [f.name for f in fields(Asset)]
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s, 100)", (LOCK_SPACE,))
+        cursor.execute("create temp table wanted on commit drop as select * from raw.universe limit 0")
+        cursor.execute("alter table wanted alter column loaded_at set default clock_timestamp()")
+        execute_values(cursor, f"insert into wanted ({', '.join(columns)}, batch_id) values %s", rows)  # noqa: S608
+        cursor.execute(
+            """
+            delete from raw.universe as r
+            where not exists (
+                select 1
+                from wanted as w
+                where (w.crypto_id, w.binance_symbol, w.name, w.category, w.valid_from, w.valid_to)
+                    is not distinct from (r.crypto_id, r.binance_symbol, r.name, r.category, r.valid_from, r.valid_to)
+            )
+            """
+        )
+        removed = cursor.rowcount
+        cursor.execute(
+            """
+            insert into raw.universe
+            select w.*
+            from wanted as w
+            where not exists (
+                select 1 from raw.universe as r where (r.crypto_id, r.binance_symbol) = (w.crypto_id, w.binance_symbol)
+            )
+            """
+        )
+        added = cursor.rowcount
+    return Loaded(1, len(rows), added, min(removed, added), len(rows) - added)
+
+
+# -- the books -------------------------------------------------------------------------------------------------------
+
+
+def record_attempts(connection: Connection, attempts: Iterable[Attempt], run_id: str) -> None:
+    """Append HTTP attempts to ``ops.source_requests``."""
+    names = [f.name for f in fields(Attempt)]
+    with connection, connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            f"insert into ops.source_requests ({', '.join(names)}, run_id) values %s",  # noqa: S608
+            [(*astuple(attempt), run_id) for attempt in attempts],
+            page_size=1000,
+        )
+
+
+def record_rejected(
+    connection: Connection, dataset: Dataset, object_key: str, rejected: Sequence[Rejected], batch_id: str
+) -> int:
+    """Keep refused records with their reasons, each once however often it comes; return how many were new."""
+    rows = [
+        (dataset.name, object_key, hashlib.sha256(r.record.encode()).hexdigest(), _jsonb(r.record), r.reason, batch_id)
+        for r in rejected
+    ]
+    with connection, connection.cursor() as cursor:
+        new = execute_values(
+            cursor,
+            """
+            insert into ops.rejected_records (dataset, object_key, record_sha256, record, reason, batch_id) values %s
+            on conflict (dataset, record_sha256, reason) do nothing
+            returning rejected_id
+            """,
+            rows,
+            fetch=True,
+        )
+    return len(new)
+
+
+def _jsonb(text: str) -> Json:
+    """Return the record as jsonb; what is no JSON that Postgres takes (NaN, NUL) is kept as a JSON string."""
+    try:
+        value = json.loads(text, parse_constant=lambda name: f"{name}")
+    except ValueError:
+        value = text
+    return Json(value, dumps=lambda v: json.dumps(v).replace("\\u0000", "\\ufffd"))
+
+
+def covered_days(connection: Connection, dataset: Dataset, interval: str, since: datetime) -> dict[str, set[date]]:
+    """Return for each symbol the final days that were asked for and answered since a moment."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select symbol, array_agg(date) from ops.coverage
+            where dataset = %s and interval = %s and is_final and checked_at >= %s
+            group by symbol
+            """,
+            (dataset.name, interval, since),
+        )
+        found = {symbol: set(days) for symbol, days in cursor.fetchall()}
+    connection.commit()
+    return found
+
+
+def record_coverage(
+    connection: Connection,
+    dataset: Dataset,
+    interval: str,
+    rows: Iterable[tuple[str, date, int, bool]],
+    source: str,
+) -> None:
+    """Write down which (symbol, day, closed bars, final) have been asked for and answered."""
+    with connection, connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            """
+            insert into ops.coverage (dataset, symbol, interval, date, bars, is_final, source) values %s
+            on conflict (dataset, symbol, interval, date) do update set
+                bars = excluded.bars, is_final = excluded.is_final, source = excluded.source,
+                checked_at = clock_timestamp()
+            """,
+            [(dataset.name, symbol, interval, day, bars, final, source) for symbol, day, bars, final in rows],
+            page_size=5000,
+        )
+
+
+def record_symbols(connection: Connection, status: dict[str, tuple[str, str | None]]) -> None:
+    """Write down what the exchange said of each symbol: (status, detail)."""
+    if not status:
+        return
+    with connection, connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            """
+            insert into ops.symbol_status (symbol, status, detail) values %s
+            on conflict (symbol) do update set
+                status = excluded.status, detail = excluded.detail, checked_at = clock_timestamp()
+            """,
+            [(symbol, word, detail) for symbol, (word, detail) in status.items()],
+        )
+
+
+def begin_backfill(
+    connection: Connection, dataset: Dataset, source: str, start: date, end: date
+) -> tuple[int, datetime]:
+    """Begin a backfill, or take up the one that was cut off; return its id and when it first began."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select backfill_id, started_at from ops.backfills
+            where dataset = %s and source = %s and finished_at is null
+            order by started_at limit 1
+            """,
+            (dataset.name, source),
+        )
+        found = cursor.fetchone()
+        if found is None:
+            cursor.execute(
+                """
+                insert into ops.backfills (dataset, source, start_date, end_date) values (%s, %s, %s, %s)
+                returning backfill_id, started_at
+                """,
+                (dataset.name, source, start, end),
+            )
+            found = cursor.fetchone()
+    assert found is not None
+    return found[0], found[1]
+
+
+def end_backfill(connection: Connection, backfill_id: int) -> None:
+    """Mark a backfill as done: the next one asks for everything again."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "update ops.backfills set finished_at = clock_timestamp() where backfill_id = %s", (backfill_id,)
+        )
+
+
+def has_rows(connection: Connection, dataset: Dataset) -> bool:
+    """Tell whether the raw table holds anything."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("select exists (select 1 from raw.{})").format(sql.Identifier(dataset.name)))
+        found = cursor.fetchone()
+    connection.commit()
+    assert found is not None
+    return bool(found[0])
