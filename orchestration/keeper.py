@@ -30,6 +30,7 @@ from orchestration.stack import (
     SUPERUSER,
     StackError,
     create_credentials,
+    group_alive,
     load_credentials,
     signal_group,
     write_private,
@@ -55,8 +56,10 @@ class Client:
 class Keeper:
     """Serves the clients of one home, one request at a time."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, lock: int) -> None:
         self._home = home
+        self._lock = lock
+        self._state_file = home / "keeper.json"
         self._token = secrets.token_hex(16)
         self._servers: dict[str, Server] = {}
         self._clients: list[Client] = []
@@ -73,9 +76,7 @@ class Keeper:
         """Serve until the last client has gone, then stop the servers; only then does that client see us go."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(self, "_stop_asked", True))
-        state_file = self._home / "keeper.json"
-        state = {"pid": os.getpid(), "port": self._listener.getsockname()[1], "token": self._token}
-        write_private(state_file, json.dumps(state) + "\n")
+        self._publish()
         try:
             while self._wanted():
                 for key, _ in self._selector.select(0.05 if self._ending else TICK_S):
@@ -86,9 +87,22 @@ class Keeper:
                 self._tick()
         finally:
             self._listener.close()
-            state_file.unlink(missing_ok=True)
+            if self._home_is_ours():
+                self._state_file.unlink(missing_ok=True)
             for server in self._servers.values():
                 server.stop()
+
+    def _publish(self) -> None:
+        """Tell clients where to connect, and with which token: other users may connect to loopback, too."""
+        state = {"pid": os.getpid(), "port": self._listener.getsockname()[1], "token": self._token}
+        write_private(self._state_file, json.dumps(state) + "\n")
+
+    def _home_is_ours(self) -> bool:
+        """Tell whether HOME is the folder we were started for; it may have been deleted, and made anew by others."""
+        try:
+            return os.path.samestat(os.fstat(self._lock), (self._home / "keeper.lock").stat())
+        except OSError:
+            return False
 
     def _wanted(self) -> bool:
         if self._stop_asked:
@@ -112,8 +126,10 @@ class Keeper:
         for line in lines:
             try:
                 reply = self._answer(client, json.loads(line))
-            except (StackError, OSError) as error:
+            except StackError as error:
                 reply = {"error": str(error)}
+            except OSError as error:
+                reply = {"error": f"the embedded servers cannot be started: {error}"}
             except (ValueError, KeyError, TypeError):
                 reply = None  # no client of ours
             try:
@@ -133,8 +149,8 @@ class Keeper:
         self._clients.remove(client)
         self._leaving.append(client)
         for group in client.groups:
-            if signal_group(group, signal.SIGTERM):
-                self._ending[group] = time.monotonic() + CHILD_GRACE_S
+            signal_group(group, signal.SIGTERM)
+            self._ending[group] = time.monotonic() + CHILD_GRACE_S
 
     def _answer(self, client: Client, message: dict[str, Any]) -> dict[str, Any] | None:
         """Do what a client asks; None for a stranger, who gets no answer."""
@@ -171,12 +187,18 @@ class Keeper:
         return server.port
 
     def _tick(self) -> None:
+        if not self._home_is_ours():
+            print(f"{self._home} was removed or replaced: stopping its servers", file=sys.stderr, flush=True)
+            self._stop_asked = True
+            return
+        if not self._state_file.exists():
+            self._publish()
         if self._clients:
             for client in self._leaving:
                 client.connection.close()
             self._leaving.clear()
         for group, kill_at in list(self._ending.items()):
-            if not signal_group(group, 0):
+            if not group_alive(group):
                 del self._ending[group]
             elif time.monotonic() > kill_at:
                 signal_group(group, signal.SIGKILL)
@@ -210,7 +232,7 @@ def main() -> None:
     """Run the keeper of the home given as the first argument, holding the lock given as the second."""
     home, lock = Path(sys.argv[1]), int(sys.argv[2])
     os.set_inheritable(lock, False)  # the servers must not hold it
-    Keeper(home).serve()
+    Keeper(home, lock).serve()
 
 
 if __name__ == "__main__":

@@ -70,7 +70,16 @@ _SETTINGS = {
 }
 
 
-def become(account: "Account | None", folder: Path, death_signal: int) -> Callable[[], None]:
+@dataclass(frozen=True)
+class Account:
+    """The user that Postgres runs as when the keeper is root, and the capability it needs to reach its files."""
+
+    uid: int
+    gid: int
+    capability: int | None
+
+
+def become(account: Account | None, folder: Path, death_signal: int) -> Callable[[], None]:
     """Return a preexec_fn: take the account's identity, go to `folder`, and on Linux die with the keeper."""
     die_with_keeper = die_with_parent(death_signal)
 
@@ -103,15 +112,6 @@ def _keep_capability(capability: int) -> None:
     if LIBC is None or LIBC.capset(header, sets) != 0:
         raise OSError(ctypes.get_errno(), "capset")
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability)
-
-
-@dataclass(frozen=True)
-class Account:
-    """The user that Postgres runs as when the keeper is root, and the capability it needs to reach its files."""
-
-    uid: int
-    gid: int
-    capability: int | None
 
 
 class Server(Protocol):
@@ -193,6 +193,8 @@ class Postgres:
         if self._data.exists():
             status = self._data.stat()
             uid, gid = status.st_uid, status.st_gid
+            if uid == 0:
+                raise StackError(f"{self._data} belongs to root, as whom Postgres does not run: chown -R nobody it")
         else:
             nobody = pwd.getpwnam("nobody")
             uid, gid = nobody.pw_uid, nobody.pw_gid
@@ -283,12 +285,20 @@ class Postgres:
                         os.kill(pid, signal_number if pid == postmaster else signal.SIGKILL)
                 time.sleep(0.02)
             if not alive:
-                # The number may belong to another program by now, and Postgres would then refuse to start.
-                (self._data / "postmaster.pid").unlink(missing_ok=True)
+                self._forget_postmaster(postmaster)
                 return
         raise StackError(f"an earlier Postgres of {self._data} (process {postmaster}) does not end: end it by hand")
 
+    def _forget_postmaster(self, pid: int) -> None:
+        """Remove a postmaster.pid whose number another program has by now: Postgres would refuse to start."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            if process.status() != psutil.STATUS_ZOMBIE and process.name().startswith("postgres"):
+                raise StackError(f"process {pid}, a Postgres that tickmart did not start, uses {self._data}: stop it")
+            (self._data / "postmaster.pid").unlink(missing_ok=True)
+
     def _processes(self) -> set[int]:
+        """Return the living processes of any server that was started for this home."""
         found = set()
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -373,14 +383,13 @@ class S3:
         self._log = home / "logs" / "s3.log"
         self._keys = keys
         self._process: subprocess.Popen[bytes] | None = None
-        self._started_at = 0.0
         self.port = 0
 
     def start(self) -> None:
         """Start the server; it picks its port and tells it in its log."""
         self._lake.mkdir(exist_ok=True)
+        self._clear_up()
         offset = _size(self._log)
-        self._started_at = time.time()
         # The environment, unlike arguments, is not shown by ps; quoted because the value is a list of pairs.
         environment = _server_environment()
         environment["RCLONE_AUTH_KEY"] = f'"{self._keys["access_key"]},{self._keys["secret_key"]}"'
@@ -401,6 +410,7 @@ class S3:
                 return
             time.sleep(0.01)
         self.stop()
+        self.port = 0  # should it have been the port, the next start takes another
         raise StackError(f"the embedded S3 server does not start: {_reason(self._log, offset)}; log: {self._log}")
 
     def dead(self) -> bool:
@@ -418,15 +428,17 @@ class S3:
                     break
             self._process = None
 
-    def sweep(self) -> None:
-        """Remove the drafts of uploads that an earlier, killed server left in the lake."""
+    def _clear_up(self) -> None:
+        """End a server that outlived a killed keeper, and remove the drafts of uploads that it was killed in."""
+        if sys.platform != "linux":  # Linux has ended it
+            for process in psutil.process_iter():
+                with contextlib.suppress(psutil.Error):
+                    if process.cmdline()[1:3] == ["serve", "s3"] and process.cmdline()[-1] == str(self._lake):
+                        process.terminate()
         for folder, _, names in os.walk(self._lake):
             for name in names:
-                path = Path(folder, name)
                 if name.startswith(".rclone_temp_"):
-                    with contextlib.suppress(FileNotFoundError):
-                        if path.stat().st_mtime < self._started_at:
-                            path.unlink()
+                    Path(folder, name).unlink(missing_ok=True)
 
 
 def _server_environment() -> dict[str, str]:

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -218,7 +218,13 @@ class KeeperConnection:
     def _connect(self) -> socket.socket:
         deadline = time.monotonic() + START_DEADLINE_S
         while time.monotonic() < deadline:
-            self._start_keeper_unless_running()
+            try:
+                self._start_keeper_unless_running()
+            except OSError as error:
+                raise StackError(
+                    f"the keeper of the embedded servers cannot be started ({error}): "
+                    "mend that or set TICKMART_HOME to a local disk"
+                ) from error
             connection = self._greet()
             if connection is not None:
                 return connection
@@ -332,8 +338,8 @@ class Children:
         for name, process in list(self._processes.items()):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))
-            while signal_group(process.pid, 0) and time.monotonic() < deadline:
-                time.sleep(0.02)
+            while group_alive(process.pid) and time.monotonic() < deadline:
+                time.sleep(0.05)
             signal_group(process.pid, signal.SIGKILL)
             process.wait()
             self._forget(name)
@@ -344,7 +350,7 @@ class Children:
             self._keeper.request({"unwatch": process.pid})
 
 
-def die_with_parent(signal_number: int) -> "Any":
+def die_with_parent(signal_number: int) -> Callable[[], None]:
     """Return a preexec_fn after which Linux sends `signal_number` to the child when its parent dies."""
     parent = os.getpid()
 
@@ -357,15 +363,22 @@ def die_with_parent(signal_number: int) -> "Any":
     return prepare
 
 
-def signal_group(group: int, signal_number: int) -> bool:
-    """Send a signal to a process group; False if it has no process left (signal 0 only asks)."""
-    try:
+def signal_group(group: int, signal_number: int) -> None:
+    """Send a signal to every process of a group that may have ended already."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter from macOS, for zombies
         os.killpg(group, signal_number)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # macOS: only zombies are left
-        return False
-    return True
+
+
+def group_alive(group: int) -> bool:
+    """Tell whether a process group still has a process that runs.
+
+    Zombies do not count: who inherits them may never reap them, as the first process of many a container.
+    """
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
 
 
 def free_port(preferred: int) -> int:
