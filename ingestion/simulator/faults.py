@@ -1,0 +1,251 @@
+"""What goes wrong, on request: rules that match requests, and the damage they do to rows.
+
+Here belongs the reading and checking of rules, the decision which rules a request meets, and the pure functions that
+spoil rows. How a broken answer is put on the wire stands in `server`, how history is restated in `market`.
+
+A rule is a JSON object: {"kind": …} and, all optional, "match" (part of the path), "contains" (part of the whole URL,
+unquoted), "since" (moment of the simulator's clock), "after" (let so many matching requests pass first), "times" (how
+often at most), "probability" (0 to 1, decided by the seed); without these it strikes always. And the fields of KINDS.
+"""
+
+import copy
+import json
+import random
+import threading
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .market import HOUR_MS, Edit
+
+Rule = dict[str, Any]
+COMMON = {"kind", "match", "contains", "since", "after", "times", "probability"}
+# The fields that each kind understands; "!" marks a field that it cannot do without.
+KINDS = {
+    # in place of the answer
+    "status": {"status!", "headers", "body"},
+    "html": {"status"},
+    "empty": set(),
+    "garbage": set(),
+    "reset": set(),
+    # the answer, sent badly
+    "delay": {"seconds!"},
+    "slow": {"bytes", "seconds"},
+    "cut": {"bytes"},
+    "truncate": {"bytes"},
+    # another history, in klines, ticker and archives alike as far as "match" reaches
+    "gap": {"from!", "to!", "symbol"},
+    "correction": {"open_time!", "symbol!", "close", "volume"},
+    # rows of klines, coins/markets and fng
+    "duplicate": {"rows"},
+    "reorder": set(),
+    "repeat_coin": set(),
+    "drift": {"add", "remove", "retype"},
+    "impossible": {"what!", "row"},
+    # archives only
+    "checksum": set(),
+    "header": set(),
+}
+INSTEAD = {"status", "html", "empty", "garbage", "reset"}
+WIRE = {"slow", "cut", "truncate"}
+ROWS = {"duplicate", "reorder", "drift", "impossible"}
+IMPOSSIBLE = ("negative_price", "high_below_low", "nan", "timestamp")
+NUMBERS = {"times", "after", "seconds", "bytes", "rows", "status", "probability", "close", "volume"}
+KLINE_FIELDS = ("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trade_count",
+                "taker_buy_base_volume", "taker_buy_quote_volume", "ignore")
+
+
+def moment_ms(value: object) -> int:
+    """Milliseconds since 1970 of an ISO text (UTC unless it says otherwise) or of a number of milliseconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError(f"{value!r} is no moment; write ISO 8601 such as 2026-01-31T13:00:00Z, or milliseconds")
+    if isinstance(value, int):
+        return value
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is no moment; write ISO 8601 such as 2026-01-31T13:00:00Z") from None
+    return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _check(rule: object) -> None:
+    """ValueError with the mend when a rule is not understood."""
+    if not isinstance(rule, dict):
+        raise ValueError(f'{rule!r} is no rule; write an object such as {{"kind": "delay", "seconds": 1}}')
+    kind = rule.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}; use one of {', '.join(KINDS)}")
+    fields = {f.rstrip("!") for f in KINDS[kind]}
+    unknown = set(rule) - COMMON - fields
+    if unknown:
+        raise ValueError(f"{kind} has no field {sorted(unknown)[0]!r}; it knows {', '.join(sorted(COMMON | fields))}")
+    for field in sorted(f.rstrip("!") for f in KINDS[kind] if f.endswith("!")):
+        if field not in rule:
+            raise ValueError(f"{kind} needs the field {field!r}; add it")
+    for field in NUMBERS & set(rule):
+        if isinstance(rule[field], bool) or not isinstance(rule[field], (int, float)) or rule[field] < 0:
+            raise ValueError(f"{field} is {rule[field]!r}; give a number, not negative")
+    if not 0 <= rule.get("probability", 0) <= 1:
+        raise ValueError(f"probability is {rule['probability']!r}; give a number from 0 to 1")
+    if not 100 <= rule.get("status", 500) <= 599:
+        raise ValueError(f"status is {rule['status']!r}; give an HTTP status from 100 to 599")
+    for field in {"match", "contains", "symbol"} & set(rule):
+        if not isinstance(rule[field], str):
+            raise ValueError(f"{field} is {rule[field]!r}; give a text")
+    if not isinstance(rule.get("headers", {}), dict):
+        raise ValueError(f"headers is {rule['headers']!r}; give an object of header names and texts")
+    if not isinstance(rule.get("add", {}), dict):
+        raise ValueError(f"add is {rule['add']!r}; give an object of field names and values")
+    for field in {"remove", "retype"} & set(rule):
+        if not isinstance(rule[field], list):
+            raise ValueError(f"{field} is {rule[field]!r}; give a list of field names")
+    for field in {"since", "from", "to", "open_time"} & set(rule):
+        at = moment_ms(rule[field])
+        if field != "since" and at % HOUR_MS:
+            raise ValueError(f"{field} is {rule[field]!r}; history changes by whole hours, give a full hour")
+    if kind == "gap" and moment_ms(rule["from"]) >= moment_ms(rule["to"]):
+        raise ValueError(f"from {rule['from']!r} is not before to {rule['to']!r}; exchange them")
+    if kind == "correction" and not {"close", "volume"} & set(rule):
+        raise ValueError("correction restates nothing; add close or volume")
+    if kind == "impossible" and rule["what"] not in IMPOSSIBLE:
+        raise ValueError(f"what is {rule['what']!r}; use one of {', '.join(IMPOSSIBLE)}")
+
+
+def parse_rules(text: str | bytes, source: str) -> list[Rule]:
+    """The rules of a JSON text; ValueError is one line with the source, the rule's number and the mend."""
+    try:
+        rules = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{source}: not JSON ({error}); write a list of rules") from None
+    if not isinstance(rules, list):
+        raise ValueError(f"{source}: holds {type(rules).__name__}; write a list of rules")
+    for number, rule in enumerate(rules, 1):
+        try:
+            _check(rule)
+        except ValueError as error:
+            raise ValueError(f"{source}: rule {number}: {error}") from None
+    return rules
+
+
+def read_rules(path: Path) -> list[Rule]:
+    """The rules of a file; ValueError is one line."""
+    try:
+        return parse_rules(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); name a JSON file of rules") from None
+
+
+class Faults:
+    """The rules in force, and how often each was met; safe to change while requests run."""
+
+    def __init__(self, seed: int, rules: list[Rule]) -> None:
+        self._seed, self._lock = seed, threading.Lock()
+        self.set(rules)
+
+    def set(self, rules: list[Rule]) -> None:
+        """Replace all rules and forget their counts; ValueError when one is malformed."""
+        checked = parse_rules(json.dumps(rules), "faults")
+        with self._lock:
+            self.rules, self.served = checked, Counter[str]()
+            self._matched = [0] * len(checked)
+
+    def clear(self) -> None:
+        """No more faults."""
+        self.set([])
+
+    def meet(self, path: str, url: str, now_ms: int) -> list[Rule]:
+        """The rules that strike this request, in order; none after the first that replaces the answer."""
+        struck = []
+        with self._lock:
+            for number, rule in enumerate(self.rules):
+                if rule.get("match", "") not in path or rule.get("contains", "") not in url:
+                    continue
+                if "since" in rule and now_ms < moment_ms(rule["since"]):
+                    continue
+                turn = self._matched[number] - int(rule.get("after", 0))
+                self._matched[number] += 1
+                chance = random.Random(f"{self._seed}/{number}/{turn}").random()
+                if turn < 0 or turn >= rule.get("times", turn + 1) or chance >= rule.get("probability", 1):
+                    continue
+                self.served[rule["kind"]] += 1
+                struck.append(rule)
+                if rule["kind"] in INSTEAD:
+                    break
+        return struck
+
+
+def edits_of(rules: list[Rule]) -> tuple[Edit, ...]:
+    """The changes of history among the rules."""
+    edits = []
+    for rule in rules:
+        if rule["kind"] == "gap":
+            edits.append(Edit(moment_ms(rule["from"]), moment_ms(rule["to"]), rule.get("symbol")))
+        elif rule["kind"] == "correction":
+            at = moment_ms(rule["open_time"])
+            edits.append(Edit(at, at + HOUR_MS, rule["symbol"], rule.get("close"), rule.get("volume")))
+    return tuple(edits)
+
+
+def _names(row: Any) -> dict[str, Any]:
+    """How the fields that faults speak of are called in this kind of row: index, or key."""
+    if isinstance(row, list):
+        return {name: n for n, name in enumerate(KLINE_FIELDS)}
+    if "current_price" in row:
+        return {**{k: k for k in row}, "close": "current_price", "high": "high_24h", "low": "low_24h",
+                "open_time": "last_updated"}
+    return {**{k: k for k in row}, "close": "value", "open_time": "timestamp"}
+
+
+def _retyped(value: Any) -> Any:
+    """A number as text, a text as number where it is one, else as a list of it; null stays."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return [value]
+    return str(value)
+
+
+def _spoil(row: Any, what: str, names: dict[str, Any]) -> None:
+    """Make one row say what cannot be."""
+    close, high, low, opened = (names.get(k) for k in ("close", "high", "low", "open_time"))
+    if what == "negative_price":
+        row[close] = f"-{row[close]}" if isinstance(row[close], str) else -row[close]
+    elif what == "nan":
+        row[close] = "NaN"
+    elif what == "timestamp":
+        row[opened] = -62135596800000 if isinstance(row[opened], int) else "0001-01-01T00:00:00Z"
+    elif high in (row if isinstance(row, dict) else range(len(row))):
+        row[high], row[low] = row[low], row[high]
+        if row[high] == row[low]:
+            row[low] = f"9{row[low]}" if isinstance(row[low], str) else row[low] + 1
+
+
+def spoil_rows(rows: list[Any], rules: list[Rule]) -> list[Any]:
+    """Klines, markets or fng rows after the row faults among the rules; the argument is left alone."""
+    rows = copy.deepcopy(rows)
+    for rule in rules:
+        if not rows:
+            return rows
+        names = _names(rows[0])
+        match rule["kind"]:
+            case "duplicate":
+                rows += copy.deepcopy(rows[-int(rule.get("rows", 2)) :])
+            case "reorder":
+                random.Random(len(rows)).shuffle(rows)
+            case "impossible":
+                _spoil(rows[int(rule.get("row", 0)) % len(rows)], rule["what"], names)
+            case "drift":
+                for row in rows:
+                    for at in (names[f] for f in rule.get("retype", ()) if f in names):
+                        row[at] = _retyped(row[at])
+                    for at in sorted((names[f] for f in rule.get("remove", ()) if f in names), reverse=True):
+                        del row[at]
+                    if isinstance(row, list):
+                        row += rule.get("add", {}).values()
+                    else:
+                        row.update(rule.get("add", {}))
+    return rows
