@@ -1,0 +1,168 @@
+{{
+    config(
+        materialized='incremental',
+        unique_key=['crypto_id', 'opened_at'],
+        on_schema_change='fail',
+        pre_hook="{{ forget_changed_series() }}",
+        indexes=[{'columns': ['crypto_id', 'opened_at'], 'unique': true}],
+    )
+}}
+
+with series as (
+
+    select
+        crypto_id,
+        binance_symbol,
+        valid_from_at,
+        valid_to_at,
+        {{ series_version() }} as series_version
+    from {{ ref('stg_tickmart__universe') }}
+
+),
+
+bars as (
+
+    select * from {{ ref('stg_binance__ohlcv') }}
+    where bar_interval = '1h'
+
+),
+
+{% if is_incremental() %}
+known as (
+
+    select
+        series.crypto_id,
+        newest.opened_at,
+        newest.loaded_at
+    from (select distinct crypto_id from series) as series
+    cross join lateral (
+        select
+            opened_at,
+            loaded_at
+        from {{ this }} as written
+        where written.crypto_id = series.crypto_id
+        order by opened_at desc
+        limit 1
+    ) as newest
+
+),
+
+-- what was loaded since, whenever it happened in the market; the constant lets the index on loaded_at find it
+changed as (
+
+    select
+        series.crypto_id,
+        min(bars.opened_at) as first_changed_at
+    from bars
+    inner join series
+        on bars.binance_symbol = series.binance_symbol
+        and bars.opened_at >= series.valid_from_at
+        and bars.opened_at < series.valid_to_at
+    inner join known on series.crypto_id = known.crypto_id
+    where
+        bars.loaded_at > '{{ oldest_watermark() }}'::timestamptz
+        and bars.loaded_at > known.loaded_at
+    group by series.crypto_id
+
+    union all
+
+    select
+        crypto_id,
+        '-infinity'::timestamptz as first_changed_at
+    from (select distinct crypto_id from series) as series
+    where crypto_id not in (select crypto_id from known)
+
+),
+
+-- the newest bar that stays as it is: its load time carries on, its close is the first return's base
+kept as (
+
+    select
+        changed.crypto_id,
+        changed.first_changed_at,
+        coalesce(newest.loaded_at, '-infinity'::timestamptz) as loaded_at
+    from changed
+    left join lateral (
+        select loaded_at
+        from {{ this }} as written
+        where
+            written.crypto_id = changed.crypto_id
+            and written.opened_at < changed.first_changed_at
+        order by opened_at desc
+        limit 1
+    ) as newest on true
+
+),
+
+mapped as (
+
+    select
+        series.crypto_id,
+        series.series_version,
+        kept.first_changed_at,
+        kept.loaded_at as kept_loaded_at,
+        bars.*
+    from kept
+    inner join series on kept.crypto_id = series.crypto_id
+    cross join lateral (
+        select * from bars
+        where
+            bars.binance_symbol = series.binance_symbol
+            and bars.opened_at >= greatest(series.valid_from_at, kept.first_changed_at - {{ hours(1) }})
+            and bars.opened_at < series.valid_to_at
+        offset 0
+    ) as bars
+
+),
+{% else %}
+mapped as (
+
+    select
+        series.crypto_id,
+        series.series_version,
+        '-infinity'::timestamptz as first_changed_at,
+        '-infinity'::timestamptz as kept_loaded_at,
+        bars.*
+    from bars
+    inner join series
+        on bars.binance_symbol = series.binance_symbol
+        and bars.opened_at >= series.valid_from_at
+        and bars.opened_at < series.valid_to_at
+
+),
+{% endif %}
+
+chained as (
+
+    select
+        *,
+        first_value(close) over (
+            partition by crypto_id order by opened_at {{ hours_earlier(1) }}
+        ) as close_1h_earlier,
+        max(case when opened_at >= first_changed_at then loaded_at end) over (
+            partition by crypto_id order by opened_at rows unbounded preceding
+        ) as newest_loaded_at
+    from mapped
+
+)
+
+select
+    crypto_id,
+    opened_at,
+    closed_at,
+    binance_symbol,
+    open,
+    high,
+    low,
+    close,
+    volume,
+    quote_volume,
+    trade_count,
+    taker_buy_volume,
+    taker_buy_quote_volume,
+    close_1h_earlier,
+    {{ log_return('close', 'close_1h_earlier') }} as log_return,
+    greatest(newest_loaded_at, kept_loaded_at) as loaded_at,
+    series_version
+from chained
+where opened_at >= first_changed_at

@@ -1,0 +1,62 @@
+with universe as (
+
+    select * from {{ ref('stg_tickmart__universe') }}
+
+),
+
+-- a renamed asset has several rows; the one that reaches furthest is what it is called now
+current_names as (
+
+    select distinct on (crypto_id)
+        crypto_id,
+        binance_symbol,
+        name,
+        category
+    from universe
+    order by crypto_id, valid_to_at desc, valid_from_at desc
+
+),
+
+latest_snapshots as (
+
+    select
+        current_names.crypto_id,
+        latest.*
+    from current_names
+    cross join lateral (
+        select
+            symbol,
+            image_url,
+            market_cap_rank,
+            circulating_supply,
+            total_supply,
+            max_supply,
+            snapshot_at
+        from {{ ref('fct_market_snapshots') }} as snapshots
+        where snapshots.crypto_id = current_names.crypto_id
+        order by snapshot_at desc
+        limit 1
+    ) as latest
+
+)
+
+select
+    current_names.crypto_id,
+    coalesce(
+        latest_snapshots.symbol,
+        regexp_replace(current_names.binance_symbol, '(USDT|USDC|FDUSD|BUSD)$', '')
+    ) as symbol,
+    current_names.name,
+    current_names.category,
+    current_names.binance_symbol,
+    series.first_opened_at as first_bar_at,
+    series.last_opened_at as last_bar_at,
+    latest_snapshots.market_cap_rank,
+    latest_snapshots.circulating_supply,
+    latest_snapshots.total_supply,
+    latest_snapshots.max_supply,
+    latest_snapshots.image_url,
+    latest_snapshots.snapshot_at
+from current_names
+left join {{ ref('int_series') }} as series on current_names.crypto_id = series.crypto_id
+left join latest_snapshots on current_names.crypto_id = latest_snapshots.crypto_id

@@ -1,0 +1,16 @@
+with source as (
+
+    select * from {{ source('ops', 'load_ledger') }}
+
+)
+
+select
+    object_key,
+    dataset,
+    rows as row_count,
+    inserted as inserted_count,
+    updated as updated_count,
+    unchanged as unchanged_count,
+    batch_id,
+    loaded_at
+from source

@@ -1,0 +1,14 @@
+with source as (
+
+    select * from {{ source('ops', 'runs') }}
+
+)
+
+select
+    run_id,
+    job,
+    started_at,
+    ended_at,
+    status,
+    summary
+from source
