@@ -7,6 +7,7 @@ how clients reach them (`orchestration/stack.py`).
 import contextlib
 import ctypes
 import importlib.util
+import itertools
 import os
 import pwd
 import re
@@ -43,6 +44,8 @@ POSTGRES_MAJOR = 18
 _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 8, 47, 2
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
+
+_REBUILD = "restore {0}, or remove it and run `tickmart rebuild`, which needs only the lake"
 
 # For a laptop with 2 cores and 8 GB that also runs Dagster, dbt and a browser.
 _SETTINGS = {
@@ -162,7 +165,8 @@ class Postgres:
                 break
             if "could not create any TCP/IP sockets" not in _text(self._log, offset):
                 raise StackError(
-                    f"the embedded Postgres does not start: {_reason(self._log, offset)}; log: {self._log}"
+                    f"the embedded Postgres does not start: {_reason(self._log, offset)}; {_REBUILD.format(self._data)}; "
+                    f"log: {self._log}"
                 )
             self.port = 0  # somebody took it in between
         try:
@@ -251,8 +255,7 @@ class Postgres:
             version = (self._data / "PG_VERSION").read_text().strip()
         except FileNotFoundError as error:
             raise StackError(
-                f"{self._data} holds no database (no PG_VERSION): "
-                "restore it, or remove it and run `tickmart rebuild`, which needs only the lake"
+                f"{self._data} holds no database (no PG_VERSION): {_REBUILD.format(self._data)}"
             ) from error
         except PermissionError as error:
             owner = self._data.stat().st_uid
@@ -365,7 +368,9 @@ class Postgres:
                 "restore it, or remove both and run `tickmart rebuild`, which needs only the lake"
             )
         reason = (str(error).strip().splitlines() or ["no message"])[-1]
-        return StackError(f"the embedded Postgres started but is unusable: {reason}; log: {self._log}")
+        return StackError(
+            f"the embedded Postgres started but is unusable: {reason}; {_REBUILD.format(self._data)}; log: {self._log}"
+        )
 
     def _previous_port(self) -> int:
         with contextlib.suppress(OSError):
@@ -483,7 +488,10 @@ def _text(log: Path, offset: int) -> str:
 
 
 def _reason(log: Path, offset: int) -> str:
-    """Return the line of a log after byte `offset` that tells why a server gave up."""
-    lines = _text(log, offset).strip().splitlines()
-    telling = [line for line in lines if re.search(r"FATAL|PANIC|CRITICAL|could not|error:", line)]
-    return (telling or lines or ["no message"])[-1 if not telling else 0].strip()
+    """Return the lines of a log after byte `offset` that tell why a server gave up: what, and the detail below it."""
+    lines = [line.strip() for line in _text(log, offset).splitlines()] or ["no message"]
+    telling = [
+        number for number, line in enumerate(lines) if re.search(r"FATAL|PANIC|CRITICAL|error:|^postgres:", line)
+    ]
+    first = telling[0] if telling else len(lines) - 1
+    return " ".join(itertools.takewhile(lambda line: " LOG: " not in line, lines[first : first + 3]))

@@ -244,10 +244,11 @@ class KeeperConnection:
             if self._process is not None and self._process.poll() not in (None, 0):
                 raise StackError(f"the keeper of the embedded servers did not start: {last_line(log)}; log: {log}")
             with log.open("ab") as errors:
-                # -P and PYTHONPATH: neither the terminal's folder nor an install decides which code is run.
+                # -P and PYTHONPATH: the keeper runs this very code, whatever the folder it is called from holds.
+                search_path = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "orchestration.keeper", str(self._home), str(lock.fileno())],
-                    env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search_path))},
                     pass_fds=[lock.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=errors,

