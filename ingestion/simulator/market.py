@@ -31,7 +31,7 @@ INTERVALS_MS = {
 OPENED_MS, OPEN, HIGH, LOW, CLOSE, VOLUME, QUOTE, TRADES, TAKER, TAKER_QUOTE = range(10)
 FIRST_DAY = 17395  # 2017-08-17, when the real exchange's first pairs began
 DAYS = 8400  # the simulated world ends in 2040
-HOUR_BLOCK, MINUTE_BLOCK = 64, 1  # days generated at a time
+HOUR_BLOCK, MINUTE_BLOCK = 32, 1  # days generated at a time
 SIGMA_MARKET = 0.022  # daily standard deviation of the common factor
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -115,9 +115,10 @@ class Market:
         self.seed = seed
         self.coins = list({c.crypto_id: c for c in coins}.values())
         self.listed = {c.symbol: c for c in coins if c.symbol}
-        self._common = lru_cache(64)(self._make_common)
+        self._common = lru_cache(128)(self._make_common)
         self._days = lru_cache(512)(self._make_days)
-        self.raw_hours = lru_cache(192)(self._make_hours)
+        self.raw_hours = lru_cache(640)(self._make_hours)
+        self.fear_greed = lru_cache(8192)(self._make_fear_greed)
         self._minutes = lru_cache(128)(self._make_minutes)
         # About 1.5 times a year the whole exchange stops for one to six hours; half the time the hour before is dead.
         days = np.arange(FIRST_DAY, FIRST_DAY + DAYS)
@@ -249,12 +250,18 @@ class Market:
         out[TRADES] = split(h_trades, np.exp(0.6 * weight))
         alive = out[TRADES] > 0
 
-        # Prices: a bridge from open to close, folded into [low, high]; it moves only in minutes with trades.
+        # Prices: a bridge from open to close, bent towards the hour's mean price and folded into [low, high]; it moves
+        # only in minutes with trades.
         width = np.maximum(h_high - h_low, 1)[:, None]
         step = wave * 0.075 * width
         t = np.arange(1, 61) / 60
         walk = np.cumsum(step, axis=1)
         walk += h_open[:, None] + t * ((h_close - h_open)[:, None] - walk[:, -1:])
+        share = out[TRADES] / np.maximum(h_trades, 1)[:, None]
+        bend = 6 * t * (1 - t)
+        lift = np.where(h_volume > 0, h_quote / np.maximum(h_volume, 1), h_open) - np.sum(walk * share, axis=1)
+        lift = (lift / np.maximum(np.sum(bend * share, axis=1), 0.1))[:, None]
+        walk += np.clip(lift, -2 * width, 2 * width) * bend
         walk = width - np.abs((walk - h_low[:, None]) % (2 * width) - width)
         path = np.minimum(np.rint(walk).astype(np.int64) + h_low[:, None], h_high[:, None])
         rows, final = np.arange(n), 59 - np.argmax(alive[:, ::-1], axis=1)
@@ -326,11 +333,13 @@ class Market:
         minutes = self.bars(symbol, "1m", max(start, hour), now_ms + 1, edits)
         return aggregate(np.concatenate([closed, minutes], axis=1), span)
 
-    def price_usd(self, coin: Coin, at_ms: int) -> float:
-        """Close of the minute that holds at_ms, also for coins that the exchange does not list, also in a halt."""
-        hours = self.raw_hours(coin, at_ms // (HOUR_BLOCK * DAY_MS))
-        hour = hours[:, hours[OPENED_MS] == at_ms // HOUR_MS * HOUR_MS]
-        return float(self.minutes(coin, hour)[CLOSE, at_ms // MINUTE_MS % 60] / 10.0**coin.price_decimals)
+    def prices_usd(self, coin: Coin, moments_ms: Sequence[int]) -> list[float]:
+        """Close of the minute of each moment, also for coins that the exchange does not list, also in a halt."""
+        length = HOUR_BLOCK * DAY_MS
+        hours = [self.raw_hours(coin, at // length)[:, at % length // HOUR_MS] for at in moments_ms]
+        closes = self.minutes(coin, np.stack(hours, axis=1))[CLOSE].reshape(-1, 60)
+        return [float(row[at // MINUTE_MS % 60]) / 10.0**coin.price_decimals
+                for row, at in zip(closes, moments_ms, strict=True)]
 
     def daily_prices_usd(self, coin: Coin, now_ms: int) -> Floats:
         """Price at each midnight from the coin's first day (2017-08-17 at the earliest) up to now."""
@@ -341,7 +350,7 @@ class Market:
         prices: Floats = np.exp(trend + levels[days - FIRST_DAY])
         return prices
 
-    def fear_greed(self, day: int) -> int:
+    def _make_fear_greed(self, day: int) -> int:
         """Index of a day (days since 1970), 3 to 97: 30-day momentum of the market less a penalty for turbulence."""
         levels, sigma = self._days(None)
         at = min(max(day - FIRST_DAY, 34), DAYS - 1) - np.arange(5)  # a mean of five days: the real one is sluggish
