@@ -8,7 +8,7 @@ up to TOTAL, and the reader of the universe file. How prices move stands in `mar
 import csv
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -80,7 +80,7 @@ class Coin:
     symbol: str  # on Binance; empty when it is not listed there
     ticker: str
     name: str
-    listed_day: int  # days since 1970-01-01
+    first_day: int  # days since 1970-01-01; the price trends from here to 2026
     price_listed: float
     price_2026: float
     volume_usd: float
@@ -88,6 +88,8 @@ class Coin:
     max_supply: float | None
     beta: float  # to the common market factor
     sigma_own: float  # daily standard deviation of its own moves
+    listed_day: int  # the symbol's bars begin here
+    delisted_day: int = 1 << 20  # and end before here
 
     @property
     def price_decimals(self) -> int:
@@ -124,12 +126,12 @@ def make_coin(crypto_id: str, symbol: str, name: str, ticker: str = "", scale: f
         volume = cap / 1e6 * (0.01 + 0.04 * _share("volume" + crypto_id))
         day = date(2018, 1, 1).toordinal() - EPOCH + int(2000 * _share("listed" + crypto_id))
     return Coin(crypto_id, symbol, base.lower(), name, day, then, level, volume * 1e6, supply * 1e6,
-                maximum * 1e6 or None, beta, sigma)
+                maximum * 1e6 or None, beta, sigma, day)
 
 
 def stablecoin(crypto_id: str, ticker: str, name: str, supply: float) -> Coin:
     """A coin that stays at one dollar and is not traded on the simulated exchange."""
-    return Coin(crypto_id, "", ticker, name, 17395, 1.0, 1.0, supply * 0.3, supply, None, 0.0, 0.0001)
+    return Coin(crypto_id, "", ticker, name, 17395, 1.0, 1.0, supply * 0.3, supply, None, 0.0, 0.0001, 17395)
 
 
 def invented(count: int) -> list[Coin]:
@@ -146,19 +148,29 @@ def invented(count: int) -> list[Coin]:
 
 def read_universe(path: Path = UNIVERSE) -> list[Coin]:
     """The coins of a universe file (crypto_id, binance_symbol, name[, …]); ValueError names file, line and mend."""
-    coins = []
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = {"crypto_id", "binance_symbol", "name"} - set(reader.fieldnames or ())
-            if missing:
-                raise ValueError(f"{path}: line 1: column {sorted(missing)[0]!r} is missing; add it to the header")
-            for row in reader:
-                if not row["crypto_id"] or not row["name"]:
-                    raise ValueError(f"{path}: line {reader.line_num}: crypto_id and name must not be empty; fill them")
-                coins.append(make_coin(row["crypto_id"], row["binance_symbol"] or "", row["name"]))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            rows = [(reader.line_num, {k: v.strip() for k, v in row.items() if k}) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error, AttributeError) as error:
         raise ValueError(f"{path}: cannot be read as a universe file ({error}); pass a CSV with --universe") from error
+    missing = {"crypto_id", "binance_symbol", "name"} - set(reader.fieldnames or ())
+    if missing:
+        raise ValueError(f"{path}: line 1: column {sorted(missing)[0]!r} is missing; add it to the header")
+    newest = {row["crypto_id"]: row["binance_symbol"] for _, row in rows}
+    coins = []
+    for line, row in rows:
+        if not row["crypto_id"] or not row["name"]:
+            raise ValueError(f"{path}: line {line}: crypto_id and name must not be empty; fill them")
+        coin = make_coin(row["crypto_id"], newest[row["crypto_id"]], row["name"])  # one price under all its symbols
+        first = coin.first_day if row["binance_symbol"] == newest[row["crypto_id"]] else coin.first_day - 1500
+        try:
+            start, end = (row.get(column) and date.fromisoformat(row[column]).toordinal() - EPOCH
+                          for column in ("valid_from", "valid_to"))
+        except ValueError as error:
+            raise ValueError(f"{path}: line {line}: {error}; write valid_from and valid_to as 2026-01-31") from None
+        coins.append(replace(coin, symbol=row["binance_symbol"], listed_day=max(start or 0, first),
+                             delisted_day=end or coin.delisted_day))
     return coins
 
 

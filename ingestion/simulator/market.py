@@ -31,7 +31,7 @@ INTERVALS_MS = {
 OPENED_MS, OPEN, HIGH, LOW, CLOSE, VOLUME, QUOTE, TRADES, TAKER, TAKER_QUOTE = range(10)
 FIRST_DAY = 17395  # 2017-08-17, when the real exchange's first pairs began
 DAYS = 8400  # the simulated world ends in 2040
-HOUR_BLOCK, MINUTE_BLOCK = 32, 1  # days generated at a time
+HOUR_BLOCK, MINUTE_BLOCK = 64, 1  # days generated at a time
 SIGMA_MARKET = 0.022  # daily standard deviation of the common factor
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -115,10 +115,9 @@ class Market:
         self.seed = seed
         self.coins = list({c.crypto_id: c for c in coins}.values())
         self.listed = {c.symbol: c for c in coins if c.symbol}
-        self._common = lru_cache(128)(self._make_common)
+        self._common = lru_cache(64)(self._make_common)
         self._days = lru_cache(512)(self._make_days)
-        self.raw_hours = lru_cache(640)(self._make_hours)
-        self.fear_greed = lru_cache(8192)(self._make_fear_greed)
+        self.raw_hours = lru_cache(192)(self._make_hours)
         self._minutes = lru_cache(128)(self._make_minutes)
         # About 1.5 times a year the whole exchange stops for one to six hours; half the time the hour before is dead.
         days = np.arange(FIRST_DAY, FIRST_DAY + DAYS)
@@ -175,7 +174,7 @@ class Market:
         common, volatility, activity = self._common(block)
         hours = np.arange(block * HOUR_BLOCK * 24, (block + 1) * HOUR_BLOCK * 24)
         day = np.clip(hours // 24 - FIRST_DAY, 0, DAYS - 1)
-        trend = np.interp(np.append(hours, hours[-1] + 1) / 24, [coin.listed_day, 20454],
+        trend = np.interp(np.append(hours, hours[-1] + 1) / 24, [coin.first_day, 20454],
                           [log(coin.price_listed), log(coin.price_2026)])
         # A deviation of mean zero in logs lifts the typical price by nothing: the trend stays its median.
         level = np.exp(trend + coin.beta * common + self._path(coin, block * HOUR_BLOCK, volatility))
@@ -214,7 +213,8 @@ class Market:
         """The hourly bars that the exchange reports: listed, not halted, and as the edits have them."""
         bars = self.raw_hours(coin, block)
         opened = bars[OPENED_MS]
-        keep = (opened >= coin.listed_day * DAY_MS + 4 * HOUR_MS) & ~np.isin(opened // HOUR_MS, self.halted_hours)
+        keep = (opened >= coin.listed_day * DAY_MS + 4 * HOUR_MS) & (opened < coin.delisted_day * DAY_MS)
+        keep &= ~np.isin(opened // HOUR_MS, self.halted_hours)
         if edits:
             bars = bars.copy()
         for edit in edits:
@@ -344,17 +344,18 @@ class Market:
     def daily_prices_usd(self, coin: Coin, now_ms: int) -> Floats:
         """Price at each midnight from the coin's first day (2017-08-17 at the earliest) up to now."""
         levels = coin.beta * self._days(None)[0] + self._days(coin)[0]
-        days = np.arange(max(coin.listed_day, FIRST_DAY), max(now_ms // DAY_MS, coin.listed_day, FIRST_DAY) + 1)
+        days = np.arange(max(coin.first_day, FIRST_DAY), max(now_ms // DAY_MS, coin.first_day, FIRST_DAY) + 1)
         days = days[days <= FIRST_DAY + DAYS]
-        trend = np.interp(days, [coin.listed_day, 20454], [log(coin.price_listed), log(coin.price_2026)])
+        trend = np.interp(days, [coin.first_day, 20454], [log(coin.price_listed), log(coin.price_2026)])
         prices: Floats = np.exp(trend + levels[days - FIRST_DAY])
         return prices
 
-    def _make_fear_greed(self, day: int) -> int:
-        """Index of a day (days since 1970), 3 to 97: 30-day momentum of the market less a penalty for turbulence."""
+    def fear_greed(self, days: Ints) -> Ints:
+        """Index of each day (days since 1970), 3 to 97: the market's 30-day momentum less a penalty for turbulence."""
         levels, sigma = self._days(None)
-        at = min(max(day - FIRST_DAY, 34), DAYS - 1) - np.arange(5)  # a mean of five days: the real one is sluggish
-        momentum = np.mean(levels[at] - levels[at - 30]) / (SIGMA_MARKET * 30**0.5)
-        mood = np.mean(_normals(self._key("mood"), at)[0])
-        value = 50 + 34 * np.tanh(0.8 * momentum) - 9 * (np.mean(sigma[at]) / SIGMA_MARKET - 0.9) + 5 * mood
-        return int(min(max(value, 3), 97))
+        at = np.clip(days - FIRST_DAY, 34, DAYS - 1)[:, None] - np.arange(5)  # five-day means: the real one is sluggish
+        momentum = np.mean(levels[at] - levels[at - 30], axis=1) / (SIGMA_MARKET * 30**0.5)
+        mood = np.mean(_normals(self._key("mood"), at)[0], axis=1)
+        value = 50 + 34 * np.tanh(0.8 * momentum) - 9 * (np.mean(sigma[at], axis=1) / SIGMA_MARKET - 0.9) + 5 * mood
+        index: Ints = np.clip(value, 3, 97).astype(np.int64)
+        return index

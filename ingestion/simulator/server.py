@@ -369,7 +369,7 @@ class Handler(BaseHTTPRequestHandler):
                     {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 300000},
                 ],
                 "exchangeFilters": [],
-                "symbols": [self.server.shapes.symbol_info(s) for s in symbols or listed],
+                "symbols": [self.server.shapes.symbol_info(s, now) for s in symbols or listed],
             }
         kind = query.get("type", "FULL")
         if kind not in ("FULL", "MINI"):
@@ -395,11 +395,11 @@ class Handler(BaseHTTPRequestHandler):
         return binance_error(400, -1100, message)
 
     def _symbol(self, text: str) -> str:
+        if text in self.server.market.listed:
+            return text
         if not re.fullmatch(SYMBOL_PATTERN, text):
             raise self._illegal("symbol", SYMBOL_PATTERN)
-        if text not in self.server.market.listed:
-            raise binance_error(400, -1121, "Invalid symbol.")
-        return text
+        raise binance_error(400, -1121, "Invalid symbol.")
 
     def _klines(self, query: dict[str, str], now: int, rules: list[Rule]) -> bytes:
         for name in ("symbol", "interval"):

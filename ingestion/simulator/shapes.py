@@ -9,7 +9,7 @@ import io
 import math
 import zipfile
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from .coins import Coin
 from .market import (
     CLOSE,
     DAY_MS,
+    FIRST_DAY,
     HIGH,
     HOUR_BLOCK,
     HOUR_MS,
@@ -42,8 +43,8 @@ from .market import (
 JSON_ROW = (b"[", b',"', b'","', b'",', b',"', b'","0"],')
 CSV_ROW = (b"", b",", b",", b",", b",", b",0\n")
 MICROSECONDS_SINCE = int(datetime(2025, 1, 1, tzinfo=UTC).timestamp() * 1000)  # archives only
-FEAR_GREED_START = date(2018, 2, 1)
-FEAR_GREED_MISSING = {date(2018, 4, 14), date(2018, 4, 15), date(2018, 4, 16), date(2024, 10, 26)}
+FEAR_GREED_START = 17563  # 2018-02-01, in days since 1970
+FEAR_GREED_MISSING = (17635, 17636, 17637, 20022)  # 2018-04-14 to 16 and 2024-10-26, as in the real history
 FEAR_GREED_BANDS = ((25, "Extreme Fear"), (46, "Fear"), (54, "Neutral"), (75, "Greed"), (100, "Extreme Greed"))
 EPOCH = date(1970, 1, 1)
 Text = tuple[bytes, Ints, Ints]  # rows one after the other, the offset of each row and of the end, opening times
@@ -107,7 +108,7 @@ class Shapes:
 
     def __init__(self, market: Market) -> None:
         self.market = market
-        self._text = lru_cache(384)(self._make_text)
+        self._text = lru_cache(192)(self._make_text)
         self.archive = lru_cache(16)(self._make_archive)
         self.coingecko_rows = lru_cache(4)(self._make_coingecko_rows)
 
@@ -193,14 +194,14 @@ class Shapes:
             }
         return row
 
-    def symbol_info(self, symbol: str) -> dict[str, Any]:
+    def symbol_info(self, symbol: str, now_ms: int) -> dict[str, Any]:
         """One entry of exchangeInfo."""
         coin = self.market.listed[symbol]
         tick, lot = (f"{10.0**-d:.8f}" for d in (coin.price_decimals, coin.volume_decimals))
         quote = "USDT" if symbol.endswith("USDT") else symbol[-4:]
         return {
             "symbol": symbol,
-            "status": "TRADING",
+            "status": "TRADING" if now_ms < coin.delisted_day * DAY_MS else "BREAK",
             "baseAsset": symbol.removesuffix(quote),
             "baseAssetPrecision": 8,
             "quoteAsset": quote,
@@ -283,7 +284,7 @@ class Shapes:
             return text.replace("+00:00", "Z")
 
         def past(offset: int) -> str:
-            ms = (max(coin.listed_day, 17395) + offset) * DAY_MS + (number * 7_654_321) % DAY_MS
+            ms = (max(coin.first_day, FIRST_DAY) + offset) * DAY_MS + (number * 7_654_321) % DAY_MS
             return stamp(min(ms, at_ms))
 
         def since(day_count: int) -> float | None:
@@ -367,18 +368,12 @@ class Shapes:
 
     def fear_greed_rows(self, now_ms: int, limit: int) -> list[dict[str, str]]:
         """Newest first, every value a text; limit 0 is all."""
-        today = EPOCH + timedelta(days=now_ms // DAY_MS)
-        rows: list[dict[str, str]] = []
-        for back in range((today - FEAR_GREED_START).days + 1):
-            day = today - timedelta(days=back)
-            if day in FEAR_GREED_MISSING:
-                continue
-            if limit and len(rows) == limit:
-                break
-            value = self.market.fear_greed((day - EPOCH).days)
+        days = np.arange(now_ms // DAY_MS, FEAR_GREED_START - 1, -1)
+        days = days[~np.isin(days, FEAR_GREED_MISSING)][: limit or None]
+        rows = []
+        for day, value in zip(days.tolist(), self.market.fear_greed(days).tolist(), strict=True):
             band = next(name for top, name in FEAR_GREED_BANDS if value <= top)
-            rows.append({"value": str(value), "value_classification": band,
-                         "timestamp": str((day - EPOCH).days * 86_400)})
+            rows.append({"value": str(value), "value_classification": band, "timestamp": str(day * 86_400)})
         if rows:
             rows[0]["time_until_update"] = str(86_400 - now_ms // 1000 % 86_400)
         return rows

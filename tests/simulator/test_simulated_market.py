@@ -1,6 +1,8 @@
 """What holds for every simulated bar, at any place and time."""
 
+import re
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,6 +112,34 @@ def test_no_bars_before_listing() -> None:
     assert first == MARKET.listed["SUIUSDT"].listed_day * DAY_MS + 4 * HOUR_MS
 
 
+def test_a_renamed_coin_keeps_its_price_under_two_symbols(tmp_path: Path) -> None:
+    path = tmp_path / "universe.csv"
+    path.write_text(
+        "crypto_id,binance_symbol,name,category,valid_from,valid_to\n"
+        "pol,MATICUSDT,Polygon,scaling,,2024-09-11\npol,POLUSDT,POL,scaling,2024-09-13,\n"
+    )
+    market = Market(1, read_universe(path))
+    old, new = (market.bars(s, "1d", 19_900 * DAY_MS, 20_100 * DAY_MS) for s in ("MATICUSDT", "POLUSDT"))
+    assert old.shape[1] == 19_977 - 19_900  # 2024-09-11 is day 19977
+    assert new[OPENED_MS, 0] == 19_979 * DAY_MS
+    assert 0.7 < new[OPEN, 0] / old[CLOSE, -1] < 1.4
+
+
+@pytest.mark.parametrize(
+    ("text", "mend"),
+    [
+        ("crypto_id,name\nbitcoin,Bitcoin\n", "line 1: column 'binance_symbol' is missing"),
+        ("crypto_id,binance_symbol,name\n,BTCUSDT,Bitcoin\n", "line 2: crypto_id and name must not be empty"),
+        ("crypto_id,binance_symbol,name,valid_to\na,AUSDT,A,soon\n", "line 2: Invalid isoformat string: 'soon'"),
+    ],
+)
+def test_a_malformed_universe_is_refused(tmp_path: Path, text: str, mend: str) -> None:
+    path = tmp_path / "universe.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(f"{path}: {mend}")):
+        read_universe(path)
+
+
 def test_a_correction_reaches_every_interval_and_keeps_bars_consistent() -> None:
     hour = 20_000 * DAY_MS + 13 * HOUR_MS
     edit = (Edit(hour, hour + HOUR_MS, "BTCUSDT", close=91_234.5, volume=321.0),)
@@ -128,7 +158,7 @@ def test_fear_and_greed_follows_the_market() -> None:
     closes = MARKET.bars("BTCUSDT", "1d", 19_000 * DAY_MS, 20_700 * DAY_MS)
     day = closes[OPENED_MS] // DAY_MS
     momentum = np.log(closes[CLOSE][30:] / closes[CLOSE][:-30])
-    index = [MARKET.fear_greed(int(d)) for d in day[30:]]
+    index = MARKET.fear_greed(day[30:])
     assert np.corrcoef(momentum, index)[0, 1] > 0.6
-    assert min(index) >= 0
-    assert max(index) <= 100
+    assert index.min() >= 0
+    assert index.max() <= 100

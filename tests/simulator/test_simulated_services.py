@@ -228,7 +228,7 @@ def test_an_archive_appears_when_its_time_has_come(
     assert http.request("GET", url).status == 200
 
 
-@pytest.mark.parametrize("name", ["ABCUSDT-1h-2024-01", "SUIUSDT-1h-2020-01", "BTCUSDT-1h-2024-13", "BTCUSDT-1w-2024-1"])
+@pytest.mark.parametrize("name", ["ABCUSDT-1h-2024-01", "SUIUSDT-1h-2020-01", "BTCUSDT-1h-2024-13", "BTCUSDT-1w-2024"])
 def test_what_was_never_traded_has_no_archive(sim: Simulator, http: urllib3.PoolManager, name: str) -> None:
     symbol, interval = name.split("-")[:2]
     url = f"{sim.archive_url}/data/spot/monthly/klines/{symbol}/{interval}/{name}.zip"
