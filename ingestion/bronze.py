@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion import binance, coingecko, fear_greed, warehouse
+from ingestion import binance, books, coingecko, fear_greed, warehouse
 from ingestion.datasets import (
     BINANCE_OPENED,
     FEAR_GREED,
@@ -168,13 +169,15 @@ def _submit(
         if symbol in report.failed:
             continue
         known = skip.get(symbol, set())
-        for first, last in _runs(
-            start, end, lambda day, a=asset, k=known: a.trades_in(day, day + ONE_DAY) and day not in k
-        ):
+        for first, last in _runs(start, end, partial(_wanted, asset, known)):
             future = pool.submit(binance.klines, client, symbol, interval, _midnight(first), _midnight(last))
             fetches.append((symbol, first, last, future))
         report.skipped_days += sum(1 for day in known if start <= day < end)
     return fetches
+
+
+def _wanted(asset: Asset, known: set[date], day: date) -> bool:
+    return day not in known and asset.trades_in(day, day + ONE_DAY)
 
 
 def _runs(start: date, end: date, wanted: Callable[[date], bool]) -> Iterator[tuple[date, date]]:
@@ -285,7 +288,7 @@ def _book_coverage(
             # The last bar of a day is closed and answered a little after midnight; an hour is ample.
             final = now >= _midnight(day + ONE_DAY) + timedelta(hours=1)
             rows.append((symbol, day, counts.get((symbol, day), 0), final))
-    warehouse.record_coverage(context.connection, KLINES, interval, rows, "rest")
+    books.record_coverage(context.connection, KLINES, interval, rows, "rest")
 
 
 def _why(error: RequestRefused, symbol: str) -> str:
@@ -360,7 +363,7 @@ def _quarantine(context: Context, dataset: Dataset, rejected: Sequence[Rejected]
         }
     )
     context.lake.write(key, table)
-    warehouse.record_rejected(context.connection, dataset, key, [Rejected(*row) for row in rows], context.batch_id)
+    books.record_rejected(context.connection, dataset, key, [Rejected(*row) for row in rows], context.batch_id)
     return len(rejected)
 
 

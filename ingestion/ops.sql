@@ -142,3 +142,17 @@ create table if not exists ops.coverage (
     primary key (dataset, symbol, interval, date)
 );
 comment on table ops.coverage is 'Which days of which series were asked for and answered, and how many closed bars came; final once the day is over.';
+
+create table if not exists ops.run_stages (
+    run_id text not null,
+    stage text not null,
+    dataset text not null,
+    status text not null check (status in ('ok', 'partial', 'failed')),
+    rows bigint not null default 0,
+    files bigint not null default 0,
+    seconds double precision not null default 0,
+    detail jsonb not null default '{}'::jsonb,
+    ended_at timestamptz not null default clock_timestamp(),
+    primary key (run_id, stage, dataset)
+);
+comment on table ops.run_stages is 'What each stage of a run did: the lines of the summary that tickmart prints.';

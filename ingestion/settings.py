@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-ROLES = ("ingest", "transform", "quality_ro", "dashboard_ro", "dagster")
 Role = Literal["ingest", "transform", "quality_ro", "dashboard_ro", "dagster"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 PACKAGED_UNIVERSE = Path(__file__).with_name("universe.csv")
 

@@ -1,19 +1,19 @@
-"""Postgres as ingestion sees it: roles and schemas, the raw tables, the loader and its ledger, the books in ``ops``.
+"""Postgres as ingestion sees it: roles and schemas, the raw tables, the loader and its ledger.
 
-Belongs here: every statement that writes raw or ops. Does not: staging and marts (``dbt_project``), nor deciding what
-to fetch (``bronze``). Loads are COPY, classification and writing of what really changed, in one transaction with the
-ledger, under one advisory lock per table: a reader sees all of a load or nothing, and loading twice changes nothing.
+Belongs here: every statement that writes raw. Does not: the other books in ops (``books``), deciding what to fetch
+(``bronze``), staging and marts (``dbt_project``). Loads are COPY, classification and writing of what really changed,
+in one transaction with the ledger, under one advisory lock per table: a reader sees all of a load or nothing, and
+loading twice changes nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import psycopg2.extensions
 import pyarrow as pa
 import pyarrow.csv
 from psycopg2 import sql
-from psycopg2.extras import Json, execute_values
+from psycopg2.extras import execute_values
 
 from ingestion.datasets import (
     DATASETS,
@@ -31,11 +31,9 @@ from ingestion.datasets import (
     UNIVERSE_DDL,
     UTC_US,
     Dataset,
-    Rejected,
     align_decimals,
     last_wins,
 )
-from ingestion.http import Attempt
 from ingestion.lake import ObjectInfo
 from ingestion.settings import ROLES, Postgres, Role
 from ingestion.universe import Asset
@@ -114,6 +112,7 @@ def bootstrap(postgres: Postgres, passwords: dict[Role, str] | None = None) -> b
 def _create_roles(cursor: Any, passwords: dict[Role, str]) -> None:
     cursor.execute("select rolname from pg_roles where rolname = any(%s)", (list(ROLES),))
     known = {row[0] for row in cursor.fetchall()}
+    role: Role
     for role in ROLES:
         name = sql.Identifier(role)
         if role not in known:
@@ -457,148 +456,3 @@ def load_universe(connection: Connection, assets: Sequence[Asset], batch_id: str
         )
         added = cursor.rowcount
     return Loaded(1, len(rows), added, min(removed, added), len(rows) - added)
-
-
-# -- the books -------------------------------------------------------------------------------------------------------
-
-
-def record_attempts(connection: Connection, attempts: Iterable[Attempt], run_id: str) -> None:
-    """Append HTTP attempts to ``ops.source_requests``."""
-    names = [f.name for f in fields(Attempt)]
-    with connection, connection.cursor() as cursor:
-        execute_values(
-            cursor,
-            f"insert into ops.source_requests ({', '.join(names)}, run_id) values %s",  # noqa: S608
-            [(*astuple(attempt), run_id) for attempt in attempts],
-            page_size=1000,
-        )
-
-
-def record_rejected(
-    connection: Connection, dataset: Dataset, object_key: str, rejected: Sequence[Rejected], batch_id: str
-) -> int:
-    """Keep refused records with their reasons, each once however often it comes; return how many were new."""
-    rows = [
-        (dataset.name, object_key, hashlib.sha256(r.record.encode()).hexdigest(), _jsonb(r.record), r.reason, batch_id)
-        for r in rejected
-    ]
-    with connection, connection.cursor() as cursor:
-        new = execute_values(
-            cursor,
-            """
-            insert into ops.rejected_records (dataset, object_key, record_sha256, record, reason, batch_id) values %s
-            on conflict (dataset, record_sha256, reason) do nothing
-            returning rejected_id
-            """,
-            rows,
-            fetch=True,
-        )
-    return len(new)
-
-
-def _jsonb(text: str) -> Json:
-    """Return the record as jsonb; what is no JSON that Postgres takes (NaN, NUL) is kept as a JSON string."""
-    try:
-        value = json.loads(text, parse_constant=lambda name: f"{name}")
-    except ValueError:
-        value = text
-    return Json(value, dumps=lambda v: json.dumps(v).replace("\\u0000", "\\ufffd"))
-
-
-def covered_days(connection: Connection, dataset: Dataset, interval: str, since: datetime) -> dict[str, set[date]]:
-    """Return for each symbol the final days that were asked for and answered since a moment."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select symbol, array_agg(date) from ops.coverage
-            where dataset = %s and interval = %s and is_final and checked_at >= %s
-            group by symbol
-            """,
-            (dataset.name, interval, since),
-        )
-        found = {symbol: set(days) for symbol, days in cursor.fetchall()}
-    connection.commit()
-    return found
-
-
-def record_coverage(
-    connection: Connection,
-    dataset: Dataset,
-    interval: str,
-    rows: Iterable[tuple[str, date, int, bool]],
-    source: str,
-) -> None:
-    """Write down which (symbol, day, closed bars, final) have been asked for and answered."""
-    with connection, connection.cursor() as cursor:
-        execute_values(
-            cursor,
-            """
-            insert into ops.coverage (dataset, symbol, interval, date, bars, is_final, source) values %s
-            on conflict (dataset, symbol, interval, date) do update set
-                bars = excluded.bars, is_final = excluded.is_final, source = excluded.source,
-                checked_at = clock_timestamp()
-            """,
-            [(dataset.name, symbol, interval, day, bars, final, source) for symbol, day, bars, final in rows],
-            page_size=5000,
-        )
-
-
-def record_symbols(connection: Connection, status: dict[str, tuple[str, str | None]]) -> None:
-    """Write down what the exchange said of each symbol: (status, detail)."""
-    if not status:
-        return
-    with connection, connection.cursor() as cursor:
-        execute_values(
-            cursor,
-            """
-            insert into ops.symbol_status (symbol, status, detail) values %s
-            on conflict (symbol) do update set
-                status = excluded.status, detail = excluded.detail, checked_at = clock_timestamp()
-            """,
-            [(symbol, word, detail) for symbol, (word, detail) in status.items()],
-        )
-
-
-def begin_backfill(
-    connection: Connection, dataset: Dataset, source: str, start: date, end: date
-) -> tuple[int, datetime]:
-    """Begin a backfill, or take up the one that was cut off; return its id and when it first began."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select backfill_id, started_at from ops.backfills
-            where dataset = %s and source = %s and finished_at is null
-            order by started_at limit 1
-            """,
-            (dataset.name, source),
-        )
-        found = cursor.fetchone()
-        if found is None:
-            cursor.execute(
-                """
-                insert into ops.backfills (dataset, source, start_date, end_date) values (%s, %s, %s, %s)
-                returning backfill_id, started_at
-                """,
-                (dataset.name, source, start, end),
-            )
-            found = cursor.fetchone()
-    assert found is not None
-    return found[0], found[1]
-
-
-def end_backfill(connection: Connection, backfill_id: int) -> None:
-    """Mark a backfill as done: the next one asks for everything again."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "update ops.backfills set finished_at = clock_timestamp() where backfill_id = %s", (backfill_id,)
-        )
-
-
-def has_rows(connection: Connection, dataset: Dataset) -> bool:
-    """Tell whether the raw table holds anything."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("select exists (select 1 from raw.{})").format(sql.Identifier(dataset.name)))
-        found = cursor.fetchone()
-    connection.commit()
-    assert found is not None
-    return bool(found[0])

@@ -1,0 +1,296 @@
+"""The books that tickmart keeps of its own work, in schema ``ops``.
+
+Belongs here: every statement on ops tables but the loader's own ledger (``warehouse``) and the request budget
+(``budget``). Does not: judging what the books say (``orchestration``, ``dbt_project``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, fields
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import orjson
+from psycopg2.extras import Json, RealDictCursor, execute_values
+
+from ingestion.datasets import KLINES, Dataset, Rejected
+from ingestion.http import Attempt
+from ingestion.warehouse import Connection
+
+
+def record_attempts(connection: Connection, attempts: Iterable[Attempt], run_id: str) -> None:
+    """Append HTTP attempts to ``ops.source_requests``."""
+    names = [f.name for f in fields(Attempt)]
+    with connection, connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            f"insert into ops.source_requests ({', '.join(names)}, run_id) values %s",  # noqa: S608
+            [(*astuple(attempt), run_id) for attempt in attempts],
+            page_size=1000,
+        )
+
+
+def record_rejected(
+    connection: Connection, dataset: Dataset, object_key: str, rejected: Sequence[Rejected], batch_id: str
+) -> int:
+    """Keep refused records with their reasons, each once however often it comes; return how many were new."""
+    rows = [
+        (dataset.name, object_key, hashlib.sha256(r.record.encode()).hexdigest(), _jsonb(r.record), r.reason, batch_id)
+        for r in rejected
+    ]
+    with connection, connection.cursor() as cursor:
+        new = execute_values(
+            cursor,
+            """
+            insert into ops.rejected_records (dataset, object_key, record_sha256, record, reason, batch_id) values %s
+            on conflict (dataset, record_sha256, reason) do nothing
+            returning rejected_id
+            """,
+            rows,
+            fetch=True,
+        )
+    return len(new)
+
+
+def _jsonb(text: str) -> Json:
+    """Return the record as jsonb; what is no JSON that Postgres takes (NaN, NUL) is kept as a JSON string."""
+    try:
+        value = json.loads(text, parse_constant=lambda name: f"{name}")
+    except ValueError:
+        value = text
+    return Json(value, dumps=lambda v: json.dumps(v).replace("\\u0000", "\\ufffd"))
+
+
+def covered_days(connection: Connection, dataset: Dataset, interval: str, since: datetime) -> dict[str, set[date]]:
+    """Return for each symbol the final days that were asked for and answered since a moment."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select symbol, array_agg(date) from ops.coverage
+            where dataset = %s and interval = %s and is_final and checked_at >= %s
+            group by symbol
+            """,
+            (dataset.name, interval, since),
+        )
+        found = {symbol: set(days) for symbol, days in cursor.fetchall()}
+    connection.commit()
+    return found
+
+
+def record_coverage(
+    connection: Connection,
+    dataset: Dataset,
+    interval: str,
+    rows: Iterable[tuple[str, date, int, bool]],
+    source: str,
+) -> None:
+    """Write down which (symbol, day, closed bars, final) have been asked for and answered."""
+    with connection, connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            """
+            insert into ops.coverage (dataset, symbol, interval, date, bars, is_final, source) values %s
+            on conflict (dataset, symbol, interval, date) do update set
+                bars = excluded.bars, is_final = excluded.is_final, source = excluded.source,
+                checked_at = clock_timestamp()
+            """,
+            [(dataset.name, symbol, interval, day, bars, final, source) for symbol, day, bars, final in rows],
+            page_size=5000,
+        )
+
+
+def record_symbols(connection: Connection, status: dict[str, tuple[str, str | None]]) -> None:
+    """Write down what the exchange said of each symbol: (status, detail)."""
+    if not status:
+        return
+    with connection, connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            """
+            insert into ops.symbol_status (symbol, status, detail) values %s
+            on conflict (symbol) do update set
+                status = excluded.status, detail = excluded.detail, checked_at = clock_timestamp()
+            """,
+            [(symbol, word, detail) for symbol, (word, detail) in status.items()],
+        )
+
+
+def begin_backfill(
+    connection: Connection, dataset: Dataset, source: str, start: date, end: date
+) -> tuple[int, datetime]:
+    """Begin a backfill, or take up the one that was cut off; return its id and when it first began."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select backfill_id, started_at from ops.backfills
+            where dataset = %s and source = %s and finished_at is null
+            order by started_at limit 1
+            """,
+            (dataset.name, source),
+        )
+        found = cursor.fetchone()
+        if found is None:
+            cursor.execute(
+                """
+                insert into ops.backfills (dataset, source, start_date, end_date) values (%s, %s, %s, %s)
+                returning backfill_id, started_at
+                """,
+                (dataset.name, source, start, end),
+            )
+            found = cursor.fetchone()
+    assert found is not None
+    return found[0], found[1]
+
+
+def end_backfill(connection: Connection, backfill_id: int) -> None:
+    """Mark a backfill as done: the next one asks for everything again."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "update ops.backfills set finished_at = clock_timestamp() where backfill_id = %s", (backfill_id,)
+        )
+
+
+def record_stage(
+    connection: Connection,
+    run_id: str,
+    stage: str,
+    dataset: str,
+    *,
+    status: str,
+    rows: int,
+    files: int,
+    seconds: float,
+    detail: dict[str, Any],
+) -> None:
+    """Write down what one stage of a run did; a retried stage replaces its line."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            insert into ops.run_stages (run_id, stage, dataset, status, rows, files, seconds, detail)
+            values (%s, %s, %s, %s, %s, %s, %s, %s)
+            on conflict (run_id, stage, dataset) do update set
+                status = excluded.status, rows = excluded.rows, files = excluded.files, seconds = excluded.seconds,
+                detail = excluded.detail, ended_at = clock_timestamp()
+            """,
+            (run_id, stage, dataset, status, rows, files, seconds, Json(detail, dumps=_dumps)),
+        )
+
+
+def record_checks(connection: Connection, run_id: str, results: Sequence[dict[str, Any]]) -> None:
+    """Append verdicts to ``ops.check_results``; each names asset, check_name, source, severity and status at least."""
+    columns = (
+        "asset", "check_name", "source", "severity", "status", "blocking",
+        "observed", "expected", "failed_rows", "sample",
+    )  # fmt: skip
+    rows = []
+    for result in results:
+        row = {**dict.fromkeys(columns), "blocking": False, **result}
+        if row["sample"] is not None:
+            row["sample"] = Json(row["sample"], dumps=_dumps)
+        rows.append((run_id, *(row[c] for c in columns)))
+    with connection, connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            f"insert into ops.check_results (run_id, {', '.join(columns)}) values %s",  # noqa: S608
+            rows,
+        )
+
+
+def begin_run(connection: Connection, run_id: str, job: str) -> None:
+    """Open a run in ``ops.runs``."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            insert into ops.runs (run_id, job, started_at, status) values (%s, %s, clock_timestamp(), 'running')
+            on conflict (run_id) do nothing
+            """,
+            (run_id, job),
+        )
+
+
+def end_run(connection: Connection, run_id: str, status: str, summary: dict[str, Any]) -> None:
+    """Close a run with its verdict and summary."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "update ops.runs set status = %s, summary = %s, ended_at = clock_timestamp() where run_id = %s",
+            (status, Json(summary, dumps=_dumps), run_id),
+        )
+
+
+def summarise_run(connection: Connection, run_id: str) -> dict[str, Any]:
+    """Return what a run did, from the books: its stages, its checks, and the verdict ok, partial or failed."""
+    with connection.cursor(cursor_factory=RealDictCursor) as cursor:
+        cursor.execute(
+            """
+            select stage, dataset, status, rows, files, seconds, rows / nullif(seconds, 0) as rows_per_s, detail
+            from ops.run_stages where run_id = %s order by ended_at
+            """,
+            (run_id,),
+        )
+        stages = [dict(row) for row in cursor.fetchall()]
+        cursor.execute(
+            """
+            select status, severity, count(*) as n from ops.check_results where run_id = %s group by status, severity
+            """,
+            (run_id,),
+        )
+        counts = {(row["status"], row["severity"]): row["n"] for row in cursor.fetchall()}
+        cursor.execute(
+            """
+            select asset, check_name, source, severity, status, blocking, observed, expected, failed_rows
+            from ops.check_results where run_id = %s and status <> 'passed' order by severity, asset, check_name
+            """,
+            (run_id,),
+        )
+        failures = [dict(row) for row in cursor.fetchall()]
+    connection.commit()
+    errors = sum(n for (status, severity), n in counts.items() if status != "passed" and severity == "error")
+    verdict = "ok"
+    if any(s["status"] == "partial" for s in stages):
+        verdict = "partial"
+    if any(s["status"] == "failed" for s in stages) or errors:
+        verdict = "failed"
+    return {
+        "run_id": run_id,
+        "status": verdict,
+        "stages": stages,
+        "checks": {
+            "passed": sum(n for (status, _), n in counts.items() if status == "passed"),
+            "failed": errors,
+            "warned": sum(n for (status, severity), n in counts.items() if status != "passed" and severity == "warn"),
+            "failures": failures,
+        },
+    }
+
+
+def _dumps(value: Any) -> str:
+    """Write JSON that Postgres takes: dates as text, NaN as null."""
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def refresh_start(connection: Connection, symbols: Sequence[str], today: date, default_days: int) -> date:
+    """Return the first day that a refresh must ask for: yesterday, or earlier if a symbol has not been asked since.
+
+    A symbol never answered starts ``default_days`` ago; one that the exchange does not know holds nobody back.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select min(coalesce(c.last_final + 1, %(default)s))
+            from unnest(%(symbols)s::text[]) as s (symbol)
+            left join (
+                select symbol, max(date) as last_final
+                from ops.coverage where dataset = %(dataset)s and interval = '1h' and is_final group by symbol
+            ) as c using (symbol)
+            left join ops.symbol_status as o using (symbol)
+            where o.status is distinct from 'UNKNOWN'
+            """,
+            {"symbols": list(symbols), "default": today - timedelta(days=default_days), "dataset": KLINES.name},
+        )
+        found = cursor.fetchone()
+    connection.commit()
+    earliest = found[0] if found and found[0] else today
+    return min(today - timedelta(days=1), earliest)

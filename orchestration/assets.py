@@ -1,0 +1,377 @@
+"""The assets of bronze and raw: API to lake, lake to Postgres, and the books of each step.
+
+Belongs here: partitions, dependencies, metadata, and what a failing source means for the rest of a run. Does not: the
+work itself (``ingestion``), dbt (``models``), checks as evidence (``quality``).
+
+History is partitioned by UTC day and always run as one range, all symbols together: fifty symbols of three years by
+hour would be 1.3 million partitions where Dagster advises against more than 100,000. The market list has no history and
+the sentiment index comes whole each time, so they have no partitions.
+
+A source that cannot be used fails its own check and not its step: the rest of the graph goes on with what bronze holds,
+and the run's verdict (``ops/run_verdict``) turns the run red in the end.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from ingestion import binance, books, bronze, warehouse
+from ingestion.datasets import BINANCE_OPENED, FEAR_GREED, KLINES, MARKETS, Dataset
+from ingestion.http import HttpClient, SourceError
+from ingestion.lake import DamagedObject, Lake, ObjectInfo
+from ingestion.universe import Asset
+from orchestration.resources import Stores
+
+# end_offset=1: today's partition exists while today lasts, and is written again each hour.
+DAYS = dg.DailyPartitionsDefinition(start_date=BINANCE_OPENED.isoformat(), timezone="UTC", end_offset=1)
+ONE_RUN = dg.BackfillPolicy.single_run()
+OWNERS = ["team:market-data"]
+# A batch of objects that is loaded in one transaction: some 200,000 rows, 50 MB.
+LOAD_ROWS = 200_000
+READERS = 8
+
+
+class KlinesConfig(dg.Config):
+    """How a range of days is asked for."""
+
+    interval: str = "1h"
+    skip_covered: bool = False
+    """Leave out days that are over and have been answered; a refresh sets it, a backfill asks for everything anew."""
+    resume: bool = False
+    """Book the range as a backfill, and take up one that was cut off."""
+
+
+def source_check(asset: str) -> dg.AssetCheckSpec:
+    """Return the check that tells whether an asset's source could be used."""
+    return dg.AssetCheckSpec(
+        "source_answered",
+        asset=["bronze", asset],
+        description="The API answered, for every symbol or coin of the universe. A failure stops no other source.",
+    )
+
+
+def _bronze(
+    context: dg.AssetExecutionContext, stores: Stores, source: str, dataset: Dataset,
+    ingest: Callable[[bronze.Context, HttpClient, Any], bronze.Report],
+) -> dg.MaterializeResult:  # type: ignore[type-arg]  # fmt: skip
+    """Run one ingestion, book its stage, and report as metadata and check what it did."""
+    started = time.monotonic()
+    with stores.connection("ingest") as connection:
+        books.begin_run(connection, context.run_id, context.job_name)
+        ingestion = bronze.Context(stores.lake(), connection, context.run_id)
+        with stores.client(source, context.run_id) as (client, budget):
+            try:
+                report = ingest(ingestion, client, budget)
+            except SourceError as error:
+                report = bronze.Report(dataset.name, error=str(error))
+        seconds = time.monotonic() - started
+        status = "failed" if report.error else "partial" if report.failed else "ok"
+        detail = {
+            "error": report.error,
+            "failed": report.failed,
+            "rejected": report.rejected,
+            "unchanged_files": len(report.written) - report.files,
+            "bytes": sum(w.bytes for w in report.written),
+            "weight": budget.spent,
+            "notes": report.notes,
+        }
+        books.record_stage(
+            connection, context.run_id, "bronze", dataset.name,
+            status=status, rows=report.rows, files=report.files, seconds=seconds, detail=detail,
+        )  # fmt: skip
+        problems = [report.error] if report.error else list(report.failed.values())
+        verdict = {
+            "asset": f"bronze/{dataset.name}",
+            "check_name": "source_answered",
+            "source": "pipeline",
+            "severity": "error" if report.error else "warn",
+            "status": "failed" if problems else "passed",
+            "observed": "; ".join(problems) or "answered",
+            "expected": "an answer for everything asked",
+            "failed_rows": len(problems),
+        }
+        books.record_checks(connection, context.run_id, [verdict])
+    for problem in problems:
+        context.log.warning(problem)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": report.rows,
+            "dagster/column_schema": table_schema(dataset.schema),
+            "files_written": report.files,
+            "files_unchanged": len(report.written) - report.files,
+            "bytes_written": detail["bytes"],
+            "records_rejected": report.rejected,
+            "request_weight": budget.spent,
+            "seconds": round(seconds, 2),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="source_answered",
+                passed=not problems,
+                severity=dg.AssetCheckSeverity.ERROR if report.error else dg.AssetCheckSeverity.WARN,
+                metadata={"problems": problems},
+            )
+        ],
+    )
+
+
+@dg.asset(
+    key=["bronze", KLINES.name],
+    group_name="bronze",
+    kinds={"python", "parquet", "s3"},
+    owners=OWNERS,
+    code_version="1",
+    partitions_def=DAYS,
+    backfill_policy=ONE_RUN,
+    pool="binance_api",
+    deps=[dg.AssetKey(["source", "binance_api"])],
+    check_specs=[source_check(KLINES.name)],
+    description="Closed bars of every tracked symbol as Binance sends them, one Parquet object per interval and day.",
+)
+def bronze_klines(context: dg.AssetExecutionContext, config: KlinesConfig, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Fetch the run's range of days."""
+    window = context.partition_time_window
+    start, end = window.start.astimezone(UTC).date(), window.end.astimezone(UTC).date()
+    universe = stores.universe()
+
+    def ingest(run: bronze.Context, client: HttpClient, budget: Any) -> bronze.Report:
+        return _klines(context, config, run, client, budget, universe, start, end)
+
+    return _bronze(context, stores, "Binance", KLINES, ingest)
+
+
+def _klines(
+    context: dg.AssetExecutionContext, config: KlinesConfig, run: bronze.Context, client: HttpClient, budget: Any,
+    universe: list[Asset], start: date, end: date,
+) -> bronze.Report:  # fmt: skip
+    """Ask the exchange for its limit and its symbols, then for the bars that are wanted."""
+    symbols = sorted({a.binance_symbol for a in universe if a.binance_symbol})
+    exchange = binance.exchange_info(client, symbols)
+    if exchange.weight_per_minute:
+        budget.set_limit(exchange.weight_per_minute)
+    books.record_symbols(run.connection, {s: (word, None) for s, word in exchange.status.items()})
+    unknown = {s for s, word in exchange.status.items() if word == "UNKNOWN"}
+    skip: dict[str, set[date]] = {}
+    backfill: int | None = None
+    if config.resume:
+        backfill, since = books.begin_backfill(run.connection, KLINES, config.interval, start, end)
+        skip = books.covered_days(run.connection, KLINES, config.interval, since)
+    elif config.skip_covered:
+        fresh = exchange.now.date() - timedelta(days=1)
+        covered = books.covered_days(run.connection, KLINES, config.interval, datetime(2000, 1, 1, tzinfo=UTC))
+        # Yesterday and today are always asked for again: late corrections, the 23:00 bar, a missed tick.
+        skip = {s: {d for d in days if d < fresh} for s, days in covered.items()}
+    run.on_progress = lambda p: PROGRESS(p, budget.spent)
+    report = bronze.ingest_klines(
+        run, client, [a for a in universe if a.binance_symbol not in unknown], start, end,
+        interval=config.interval, skip=skip, now=exchange.now,
+    )  # fmt: skip
+    for symbol in sorted(unknown):
+        report.failed[symbol] = (
+            f"Binance does not know the symbol {symbol} (-1121); correct or remove its row in the universe file"
+        )
+    books.record_symbols(
+        run.connection, {s: ("UNKNOWN" if s in unknown else "FAILED", why) for s, why in report.failed.items()}
+    )
+    if backfill is not None and not set(report.failed) - unknown:
+        books.end_backfill(run.connection, backfill)
+    if report.skipped_days:
+        report.notes.append(f"{report.skipped_days} symbol-days were there already and not asked for again")
+    return report
+
+
+def _no_progress(progress: bronze.Progress, weight: int) -> None:
+    """Show nothing."""
+
+
+# Set by the command line for the run in its own process; a progress bar has no place in a Dagster worker.
+PROGRESS: Callable[[bronze.Progress, int], None] = _no_progress
+
+
+@dg.asset(
+    key=["bronze", MARKETS.name],
+    group_name="bronze",
+    kinds={"python", "parquet", "s3"},
+    owners=OWNERS,
+    code_version="1",
+    backfill_policy=ONE_RUN,
+    pool="coingecko_api",
+    deps=[dg.AssetKey(["source", "coingecko_api"])],
+    check_specs=[source_check(MARKETS.name)],
+    description="The market list of this moment: the universe and the top 250, each coin as CoinGecko sent it.",
+)
+def bronze_markets(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Take one snapshot."""
+    universe = stores.universe()
+    snapshot_at = datetime.now(UTC).replace(microsecond=0)
+    return _bronze(
+        context, stores, "CoinGecko", MARKETS,
+        lambda run, client, _: bronze.ingest_markets(run, client, universe, snapshot_at),
+    )  # fmt: skip
+
+
+@dg.asset(
+    key=["bronze", FEAR_GREED.name],
+    group_name="bronze",
+    kinds={"python", "parquet", "s3"},
+    owners=OWNERS,
+    code_version="1",
+    backfill_policy=ONE_RUN,
+    pool="fear_greed_api",
+    deps=[dg.AssetKey(["source", "alternative_me_api"])],
+    check_specs=[source_check(FEAR_GREED.name)],
+    description="The whole history of the Crypto Fear & Greed index, written when a value has changed.",
+)
+def bronze_fear_greed(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Fetch the index's history."""
+    today = datetime.now(UTC).date()
+    return _bronze(
+        context, stores, "Fear & Greed", FEAR_GREED,
+        lambda run, client, _: bronze.ingest_fear_greed(run, client, today),
+    )  # fmt: skip
+
+
+# -- raw ---------------------------------------------------------------------------------------------------------------
+
+
+def pending(lake: Lake, connection: warehouse.Connection, dataset: Dataset) -> list[ObjectInfo]:
+    """Return the objects whose present version does not stand in raw, whichever day they are of."""
+    loaded = warehouse.ledger_etags(connection, dataset)
+    return [o for o in lake.list(f"{dataset.prefix}/") if loaded.get(o.key) != o.etag]
+
+
+def load_pending(
+    lake: Lake, connection: warehouse.Connection, dataset: Dataset, batch_id: str
+) -> tuple[warehouse.Loaded, list[str]]:
+    """Load every pending object, some 200,000 rows to a transaction; return what changed, and what was damaged."""
+    total = warehouse.Loaded()
+    damaged: list[str] = []
+
+    def fetch(info: ObjectInfo) -> warehouse.BronzeObject | None:
+        try:
+            held = lake.read(info.key)
+        except DamagedObject as error:
+            damaged.append(str(error))
+            return None
+        return warehouse.BronzeObject(info, held[1], held[0]) if held else None
+
+    with ThreadPoolExecutor(READERS, thread_name_prefix="lake") as pool:
+        held: list[warehouse.BronzeObject] = []
+        rows = 0
+        todo = pending(lake, connection, dataset)
+        for at in range(0, len(todo), 64):
+            for item in pool.map(fetch, todo[at : at + 64]):
+                if item is not None:
+                    held.append(item)
+                    rows += len(item.table)
+            if rows >= LOAD_ROWS:
+                total += warehouse.load(connection, dataset, held, batch_id)
+                held, rows = [], 0
+        total += warehouse.load(connection, dataset, held, batch_id)
+    return total, damaged
+
+
+def _raw(context: dg.AssetExecutionContext, stores: Stores, dataset: Dataset) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    started = time.monotonic()
+    with stores.connection("ingest") as connection:
+        loaded, damaged = load_pending(stores.lake(), connection, dataset, context.run_id)
+        seconds = time.monotonic() - started
+        detail = {
+            "inserted": loaded.inserted, "updated": loaded.updated, "unchanged": loaded.unchanged, "damaged": damaged,
+        }  # fmt: skip
+        books.record_stage(
+            connection, context.run_id, "raw", dataset.name, status="partial" if damaged else "ok",
+            rows=loaded.rows, files=loaded.objects, seconds=seconds, detail=detail,
+        )  # fmt: skip
+        with connection.cursor() as cursor:
+            cursor.execute(f"select count(*) from raw.{dataset.name}")  # noqa: S608
+            count = cursor.fetchone()[0]  # type: ignore[index]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": count,
+            "dagster/column_schema": table_schema(pa.schema([f for f in dataset.schema if f.name != "source_url"])),
+            "objects_loaded": loaded.objects,
+            "rows_inserted": loaded.inserted,
+            "rows_updated": loaded.updated,
+            "rows_unchanged": loaded.unchanged,
+            "objects_damaged": damaged,
+            "seconds": round(seconds, 2),
+        }
+    )
+
+
+@dg.asset(
+    key=["raw", KLINES.name], group_name="raw", kinds={"postgres"}, owners=OWNERS, code_version="1",
+    partitions_def=DAYS, backfill_policy=ONE_RUN, pool="raw_klines", deps=[bronze_klines],
+    description="Hourly (and other) bars, one row per symbol, interval and open time.",
+)  # fmt: skip
+def raw_klines(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Load the bars that bronze has and raw has not."""
+    return _raw(context, stores, KLINES)
+
+
+@dg.asset(
+    key=["raw", MARKETS.name], group_name="raw", kinds={"postgres"}, owners=OWNERS, code_version="1",
+    backfill_policy=ONE_RUN, pool="raw_markets", deps=[bronze_markets],
+    description="Market snapshots, one row per coin and snapshot, the whole object kept as JSON.",
+)  # fmt: skip
+def raw_markets(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Load the snapshots that bronze has and raw has not."""
+    return _raw(context, stores, MARKETS)
+
+
+@dg.asset(
+    key=["raw", FEAR_GREED.name], group_name="raw", kinds={"postgres"}, owners=OWNERS, code_version="1",
+    backfill_policy=ONE_RUN, pool="raw_fear_greed", deps=[bronze_fear_greed],
+    description="The Fear & Greed index, one row per day.",
+)  # fmt: skip
+def raw_fear_greed(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Load the days that bronze has and raw has not."""
+    return _raw(context, stores, FEAR_GREED)
+
+
+@dg.asset(
+    key=["raw", "universe"], group_name="raw", kinds={"postgres", "csv"}, owners=OWNERS, code_version="1",
+    backfill_policy=ONE_RUN, deps=[dg.AssetKey(["source", "universe_file"])],
+    description="The tracked assets, a mirror of the universe file.",
+)  # fmt: skip
+def raw_universe(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Make the table equal to the file."""
+    started = time.monotonic()
+    assets = stores.universe()
+    with stores.connection("ingest") as connection:
+        loaded = warehouse.load_universe(connection, assets, context.run_id)
+        detail = {"inserted": loaded.inserted, "updated": loaded.updated, "unchanged": loaded.unchanged}
+        books.record_stage(
+            connection, context.run_id, "raw", "universe", status="ok", rows=loaded.rows, files=1,
+            seconds=time.monotonic() - started, detail=detail,
+        )  # fmt: skip
+    return dg.MaterializeResult(metadata={"dagster/row_count": loaded.rows})
+
+
+SOURCES = [
+    dg.AssetSpec(["source", "binance_api"], group_name="sources", kinds={"api"}, description="Binance Spot REST"),
+    dg.AssetSpec(["source", "coingecko_api"], group_name="sources", kinds={"api"}, description="CoinGecko v3"),
+    dg.AssetSpec(
+        ["source", "alternative_me_api"], group_name="sources", kinds={"api"}, description="alternative.me Fear & Greed"
+    ),
+    dg.AssetSpec(["source", "universe_file"], group_name="sources", kinds={"csv"}, description="universe.csv"),
+]
+ASSETS = [
+    *SOURCES, bronze_klines, bronze_markets, bronze_fear_greed, raw_klines, raw_markets, raw_fear_greed, raw_universe,
+]  # fmt: skip
+
+
+def table_schema(schema: pa.Schema) -> dg.TableSchema:
+    """Return an Arrow schema as Dagster shows it."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(f.name, str(f.type), constraints=dg.TableColumnConstraints(nullable=f.nullable))
+            for f in schema
+        ]
+    )

@@ -1,0 +1,146 @@
+"""The dbt project as assets: every model an asset, every data test an asset check, every result in the books.
+
+Belongs here: running dbt and reading its artifacts. Does not: SQL (``dbt_project``).
+"""
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
+
+from ingestion import books, warehouse
+from orchestration.assets import ONE_RUN, OWNERS
+from orchestration.resources import Stores
+
+# The dbt of this environment, whatever stands on PATH (another package also installs a program of that name).
+DBT = str(Path(sys.executable).with_name("dbt"))
+PROJECT_DIR = Path(__file__).resolve().parent.parent / "dbt_project"
+
+
+def project() -> DbtProject:
+    """Return the dbt project with its manifest, parsed again only when a file of the project has changed."""
+    home = Path(os.environ.get("TICKMART_HOME", ".tickmart")).absolute()
+    target = home / "dbt"
+    found = DbtProject(PROJECT_DIR, target_path=target, profiles_dir=PROJECT_DIR)
+    stamp, digest = target / "project.sha256", _digest(PROJECT_DIR)
+    if not (found.manifest_path.exists() and stamp.exists() and stamp.read_text() == digest):
+        target.mkdir(parents=True, exist_ok=True)
+        DbtCliResource(project_dir=found, dbt_executable=DBT).cli(["parse", "--quiet"], target_path=target).wait()
+        stamp.write_text(digest)
+    return found
+
+
+def _digest(folder: Path) -> str:
+    """Hash what dbt parses: names and contents of the project's files, and its environment's home."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.suffix in (".sql", ".yml", ".yaml", ".md", ".csv") and parts[0] not in ("target", "logs"):
+            digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+class LayerTranslator(DagsterDbtTranslator):
+    """Groups the models by layer, as bronze and raw are."""
+
+    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
+        """Return the default spec with the model's schema as its group."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        layer = str(manifest["nodes"].get(unique_id, {}).get("schema", "sources"))
+        return spec.replace_attributes(group_name=layer, owners=OWNERS, kinds={"dbt", "postgres"})
+
+
+def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
+    """Return the asset definition of all models of a parsed project."""
+
+    @dbt_assets(
+        manifest=dbt_project.manifest_path,
+        project=dbt_project,
+        name="dbt_build",
+        backfill_policy=ONE_RUN,
+        pool="warehouse",
+        dagster_dbt_translator=LayerTranslator(
+            settings=DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True, enable_code_references=True)
+        ),
+    )
+    def dbt_build(context: dg.AssetExecutionContext, dbt: DbtCliResource, stores: Stores) -> Iterator[Any]:
+        """Build and test every model, one dbt at a time on a warehouse."""
+        started = time.monotonic()
+        with stores.connection("ingest") as connection, warehouse.locked(connection, "dbt"):
+            invocation = dbt.cli(
+                ["build", "--exclude-resource-type", "unit_test"], context=context, raise_on_error=False
+            )
+            yield from invocation.stream().fetch_row_counts()
+            results = invocation.get_artifact("run_results.json")
+            manifest = invocation.get_artifact("manifest.json")
+            book(connection, context.run_id, results, manifest, time.monotonic() - started)
+        if not invocation.is_successful():
+            raise dg.Failure(description=failure_line(results, manifest), allow_retries=False)
+
+    return dbt_build
+
+
+def book(
+    connection: warehouse.Connection,
+    run_id: str,
+    results: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    seconds: float,
+) -> None:
+    """Write dbt's results into the books: one stage line, one check result per test."""
+    models = [r for r in results["results"] if r["unique_id"].startswith(("model.", "snapshot."))]
+    broken = [r["unique_id"].split(".")[-1] for r in models if r["status"] not in ("success", "skipped")]
+    skipped = [r["unique_id"].split(".")[-1] for r in models if r["status"] == "skipped"]
+    rows = sum(int(r.get("adapter_response", {}).get("rows_affected") or 0) for r in models if r["status"] == "success")
+    books.record_stage(
+        connection,
+        run_id,
+        "dbt",
+        "models",
+        status="failed" if broken or skipped else "ok",
+        rows=max(rows, 0),
+        files=len(models),
+        seconds=seconds,
+        detail={"failed": dict.fromkeys(broken, "did not build"), "skipped": skipped},
+    )
+    books.record_checks(connection, run_id, [row for r in results["results"] if (row := test_row(r, manifest))])
+
+
+def test_row(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a dbt test's result as a row of ``ops.check_results``; None for what is no test or was skipped."""
+    node = manifest["nodes"].get(result["unique_id"])
+    if node is None or node["resource_type"] != "test" or result["status"] == "skipped":
+        return None
+    attached = node.get("attached_node") or next(iter(node["depends_on"]["nodes"]), "")
+    owner = manifest["nodes"].get(attached) or manifest["sources"].get(attached) or {}
+    status = {"pass": "passed", "error": "error"}.get(result["status"], "failed")
+    failures = result.get("failures")
+    return {
+        "asset": f"{owner.get('schema', 'dbt')}/{owner.get('name', node['name'])}",
+        "check_name": node["name"],
+        "source": "dbt",
+        "severity": "warn" if node["config"].get("severity", "error").lower() == "warn" else "error",
+        "status": status,
+        "blocking": False,
+        "observed": (result.get("message") or "")[:300] if status == "error" else f"{failures or 0} rows break it",
+        "expected": (node.get("description") or node["name"])[:300],
+        "failed_rows": failures,
+    }
+
+
+def failure_line(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    """Say in one line which models or tests failed first, and what follows."""
+    failed = [r for r in results["results"] if r["status"] in ("error", "fail", "runtime error")]
+    named = [
+        f"{r['unique_id'].split('.')[2]} ({' '.join((r.get('message') or r['status']).split())[:160]})" for r in failed
+    ]
+    return (
+        f"dbt: {len(failed)} of {len(results['results'])} nodes failed: {'; '.join(named[:3])}. The marts behind them keep "
+        "their last good state; `tickmart dbt build --select <name>` repeats one."
+    )

@@ -1,0 +1,175 @@
+"""Suites as Dagster asset checks: bronze before the load, blocking; the hourly mart after dbt.
+
+Belongs here: which rows a check judges, and turning verdicts into asset-check results and rows of ``ops.check_results``.
+The bronze checks judge exactly what the load would take next (objects whose present version does not stand in raw):
+a refused object stays refused until it is mended, and a refresh without news costs nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingestion import books
+from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, Dataset
+from ingestion.lake import DamagedObject, Lake, ObjectInfo
+from orchestration.assets import DAYS, pending
+from orchestration.quality import suites
+from orchestration.quality.validate import Verdict, validate_frame, validate_query
+from orchestration.resources import Stores
+
+# Objects judged in one frame: bounds memory whatever the range (31 days of 50 symbols are 37,000 rows).
+OBJECTS_PER_FRAME = 93
+
+
+def frames(lake: Lake, objects: list[ObjectInfo]) -> Iterator[pd.DataFrame]:
+    """Yield the objects' rows as frames of numbers that GX can compare, with the columns that its suites derive."""
+    for at in range(0, len(objects), OBJECTS_PER_FRAME):
+        tables = []
+        for info in objects[at : at + OBJECTS_PER_FRAME]:
+            try:
+                held = lake.read(info.key)
+            except DamagedObject:
+                continue  # the load names it; there are no rows to judge
+            if held is not None:
+                tables.append(_judged(held[0], info.key))
+        if tables:
+            yield pa.concat_tables(tables, promote_options="default").to_pandas()
+
+
+def _judged(table: pa.Table, key: str) -> pa.Table:
+    for at, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type):
+            table = table.set_column(at, field.name, pc.cast(table[field.name], pa.float64()))
+    names = table.schema.names
+    if "open_time" in names:
+        day = next(part.removeprefix("date=") for part in key.split("/") if part.startswith("date="))
+        dates = pc.strftime(table["open_time"], format="%Y-%m-%d")
+        table = table.append_column("on_its_day", pc.equal(dates, day))
+        traded = pc.or_(pc.equal(table["volume"], 0.0), pc.greater(table["trade_count"], 0))
+        table = table.append_column("volume_has_trades", traded)
+    kept = [n for n in table.schema.names if n not in ("extra", "source_url", "batch_id", "image")]
+    return table.select(kept).append_column("object_key", pa.array(np.full(len(table), key), pa.string()))
+
+
+def worst(verdicts: list[Verdict]) -> list[Verdict]:
+    """Join the verdicts that one expectation got over several frames: the worst stands, failed rows add up."""
+    order = {"passed": 0, "failed": 1, "error": 2}
+    joined: dict[str, Verdict] = {}
+    for verdict in verdicts:
+        known = joined.get(verdict.name)
+        if known is None or order[verdict.status] > order[known.status]:
+            joined[verdict.name] = verdict
+    return sorted(joined.values(), key=lambda v: v.name)
+
+
+def as_check(
+    context: dg.AssetCheckExecutionContext, stores: Stores, asset: str, verdicts: list[Verdict], *, blocking: bool
+) -> dg.AssetCheckResult:
+    """Book the verdicts and return them as one asset-check result: error before warning, samples as metadata."""
+    with stores.connection("ingest") as connection:
+        books.record_checks(connection, context.run_id, [v.as_row(asset, blocking=blocking) for v in verdicts])
+    broken = [v for v in verdicts if v.status != "passed"]
+    severe = any(v.severity == "error" for v in broken)
+    return dg.AssetCheckResult(
+        passed=not broken,
+        severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
+        description="; ".join(f"{v.name}: {v.observed}" for v in broken)[:500] or f"{len(verdicts)} expectations hold",
+        metadata={
+            "expectations": len(verdicts),
+            "broken": [
+                {
+                    "guards": v.name,
+                    "severity": v.severity,
+                    "status": v.status,
+                    "observed": v.observed,
+                    "sample": str(v.sample),
+                }
+                for v in broken
+            ],
+        },
+    )
+
+
+def _bronze_check(
+    context: dg.AssetCheckExecutionContext, stores: Stores, dataset: Dataset, make_suite: Callable[[], Any]
+) -> dg.AssetCheckResult:
+    lake = stores.lake()
+    with stores.connection("ingest") as connection:
+        objects = pending(lake, connection, dataset)
+    verdicts = [v for frame in frames(lake, objects) for v in validate_frame(make_suite, frame)]
+    return as_check(context, stores, f"bronze/{dataset.name}", worst(verdicts), blocking=True)
+
+
+@dg.asset_check(
+    asset=["bronze", KLINES.name], name="expectations", blocking=True, partitions_def=DAYS,
+    description="Great Expectations over the bars that are about to be loaded; nothing is loaded when one is broken.",
+)  # fmt: skip
+def klines_expectations(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
+    """Judge the pending bars."""
+    symbols = sorted({a.binance_symbol for a in stores.universe() if a.binance_symbol})
+    return _bronze_check(context, stores, KLINES, lambda: suites.bronze_klines(symbols))
+
+
+@dg.asset_check(
+    asset=["bronze", MARKETS.name], name="expectations", blocking=True,
+    description="Great Expectations over the snapshots that are about to be loaded.",
+)  # fmt: skip
+def markets_expectations(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
+    """Judge the pending snapshots."""
+    coins = sorted({a.crypto_id for a in stores.universe()})
+    return _bronze_check(context, stores, MARKETS, lambda: suites.bronze_markets(coins))
+
+
+@dg.asset_check(
+    asset=["bronze", FEAR_GREED.name], name="expectations", blocking=True,
+    description="Great Expectations over the sentiment history that is about to be loaded.",
+)  # fmt: skip
+def fear_greed_expectations(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
+    """Judge the pending history."""
+    return _bronze_check(context, stores, FEAR_GREED, suites.bronze_fear_greed)
+
+
+@dg.asset_check(
+    asset=["marts", "fct_prices"], name="expectations", blocking=True,
+    description="Great Expectations over the hours that were rebuilt lately, judged inside Postgres.",
+)  # fmt: skip
+def prices_expectations(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
+    """Judge the hours from the first day whose bars this run has written."""
+    start = touched_since(stores, context.run_id)
+    verdicts = [] if start is None else validate_query(suites.fct_prices, prices_query(start))
+    return as_check(context, stores, "marts/fct_prices", verdicts, blocking=False)
+
+
+def touched_since(stores: Stores, run_id: str) -> datetime | None:
+    """Return the first open time among the bars that the run's load wrote, or None when it wrote none."""
+    with stores.connection("quality_ro") as connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select min(substring(object_key from 'date=([0-9-]{10})')::date)
+            from ops.load_ledger
+            where dataset = %s and inserted + updated > 0
+                and loaded_at >= (select started_at from ops.runs where run_id = %s)
+            """,
+            (KLINES.name, run_id),
+        )
+        day = cursor.fetchone()[0]  # type: ignore[index]
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) if day else None
+
+
+def prices_query(start: datetime) -> str:
+    """Return the query of the range that is judged, with the columns that the suite derives."""
+    until = datetime.now(UTC) + timedelta(days=1)
+    return (  # both bounds are datetimes made here
+        "select crypto_id, opened_at, close::float8 as close, return_1h_pct, volatility_30d, "
+        "coalesce(vwap_1h::float8 between low::float8 * (1 - 1e-6) and high::float8 * (1 + 1e-6), true) as vwap_in_bar "
+        f"from marts.fct_prices where opened_at >= '{start.isoformat()}' and opened_at < '{until.isoformat()}'"
+    )
+
+
+CHECKS = [klines_expectations, markets_expectations, fear_greed_expectations, prices_expectations]
