@@ -45,7 +45,7 @@ _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 8, 47, 2
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
-_REBUILD = "restore {0}, or remove it and run `tickmart rebuild`, which needs only the lake"
+_REBUILD = "restore {0}, or move it away and run `tickmart rebuild`, which needs only the lake"
 
 # For a laptop with 2 cores and 8 GB that also runs Dagster, dbt and a browser.
 _SETTINGS = {
@@ -163,11 +163,9 @@ class Postgres:
             self._launch(binaries, account)
             if self._wait_until_ready():
                 break
+            reason = _reason(self._log, offset)
             if "could not create any TCP/IP sockets" not in _text(self._log, offset):
-                raise StackError(
-                    f"the embedded Postgres does not start: {_reason(self._log, offset)}; {_REBUILD.format(self._data)}; "
-                    f"log: {self._log}"
-                )
+                raise StackError(f"the embedded Postgres does not start: {reason}; {self._mend()}")
             self.port = 0  # somebody took it in between
         try:
             self._ensure_database()
@@ -365,12 +363,13 @@ class Postgres:
         if "password authentication failed" in str(error):
             return StackError(
                 f"{self._home / 'credentials.json'} is not the one that {self._data} was made with: "
-                "restore it, or remove both and run `tickmart rebuild`, which needs only the lake"
+                "restore it, or move both away and run `tickmart rebuild`, which needs only the lake"
             )
         reason = (str(error).strip().splitlines() or ["no message"])[-1]
-        return StackError(
-            f"the embedded Postgres started but is unusable: {reason}; {_REBUILD.format(self._data)}; log: {self._log}"
-        )
+        return StackError(f"the embedded Postgres started but is unusable: {reason}; {self._mend()}")
+
+    def _mend(self) -> str:
+        return f"if its data is damaged, {_REBUILD.format(self._data)}; log: {self._log}"
 
     def _previous_port(self) -> int:
         with contextlib.suppress(OSError):

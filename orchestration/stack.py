@@ -133,7 +133,7 @@ def load_credentials(home: Path) -> dict[str, dict[str, str]]:
     except (ValueError, KeyError, TypeError, AttributeError):
         complete = False
     if not complete:
-        raise StackError(f"{path} is damaged: restore it, or remove it together with {home / 'postgres'}")
+        raise StackError(f"{path} is damaged: restore it, or move it and {home / 'postgres'} away")
     return credentials
 
 
