@@ -7,7 +7,6 @@ how clients reach them (`orchestration/stack.py`).
 import contextlib
 import ctypes
 import importlib.util
-import itertools
 import os
 import pwd
 import re
@@ -41,7 +40,8 @@ from orchestration.stack import (
 
 POSTGRES_MAJOR = 18
 
-_PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 8, 47, 2
+_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP = 28, 4
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
@@ -91,7 +91,8 @@ def become(account: Account | None, folder: Path, death_signal: int) -> Callable
             os.setgroups([])
             os.setgid(account.gid)
             if account.capability is not None:
-                _prctl(_PR_SET_KEEPCAPS, 1)
+                # Lets capabilities survive setuid, and count in access(2), by which initdb looks for its programs.
+                _prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
             os.setuid(account.uid)
             if account.capability is not None:
                 _keep_capability(account.capability)
@@ -229,6 +230,7 @@ class Postgres:
             os.chown(password_file, account.uid, account.gid)
         command = [str(binaries / "initdb"), "-D", str(draft / "data"), "-U", SUPERUSER]
         command += ["--pwfile", str(password_file), "--auth", "scram-sha-256", "--encoding", "UTF8", "--data-checksums"]
+        command += ["--set", "log_min_error_statement=panic"]  # initdb, too, would log the password with a failure
         # Postgres' own C.UTF-8: the same order and letters on every system, whatever its C library calls a locale
         command += ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
         offset = _size(self._log)
@@ -487,10 +489,10 @@ def _text(log: Path, offset: int) -> str:
 
 
 def _reason(log: Path, offset: int) -> str:
-    """Return the lines of a log after byte `offset` that tell why a server gave up: what, and the detail below it."""
-    lines = [line.strip() for line in _text(log, offset).splitlines()] or ["no message"]
-    telling = [
-        number for number, line in enumerate(lines) if re.search(r"FATAL|PANIC|CRITICAL|error:|^postgres:", line)
-    ]
-    first = telling[0] if telling else len(lines) - 1
-    return " ".join(itertools.takewhile(lambda line: " LOG: " not in line, lines[first : first + 3]))
+    """Return what a server said after byte `offset` of its log about why it gave up, on one line."""
+    text = _text(log, offset).strip()
+    if found := re.search(r"(?:FATAL|PANIC|CRITICAL|error): +(.*)", text):
+        return found[1]
+    if found := re.search(r"^postgres: ((?:.+\n?){1,3})", text, re.MULTILINE):  # before it has a log
+        return " ".join(found[1].split())
+    return (text.splitlines() or ["no message"])[-1]

