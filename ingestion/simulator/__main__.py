@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="simulator", description="A deterministic stand-in for the market-data APIs.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--seed", type=int, default=1, help="another seed is another market")
+    parser.add_argument("--seed", type=int, default=3, help="another seed is another market")
     parser.add_argument("--universe", type=Path, help="CSV with crypto_id, binance_symbol, name (default: packaged)")
     parser.add_argument("--now", help="fixed moment of the clock, ISO 8601, UTC (default: the real time)")
     parser.add_argument("--now-moves", action="store_true", help="let the clock run on from --now")

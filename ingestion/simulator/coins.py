@@ -152,7 +152,7 @@ def read_universe(path: Path = UNIVERSE) -> list[Coin]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
             rows = [(reader.line_num, {k: v.strip() for k, v in row.items() if k}) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error, AttributeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: cannot be read as a universe file ({error}); pass a CSV with --universe") from error
     missing = {"crypto_id", "binance_symbol", "name"} - set(reader.fieldnames or ())
     if missing:

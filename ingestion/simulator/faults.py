@@ -22,30 +22,30 @@ from .market import HOUR_MS, Edit
 Rule = dict[str, Any]
 COMMON = {"kind", "match", "contains", "since", "after", "times", "probability"}
 # The fields that each kind understands; "!" marks a field that it cannot do without.
-KINDS = {
-    # in place of the answer
-    "status": {"status!", "headers", "body"},
-    "html": {"status"},
-    "empty": set(),
-    "garbage": set(),
-    "reset": set(),
-    # the answer, sent badly
-    "delay": {"seconds!"},
-    "slow": {"bytes", "seconds"},
-    "cut": {"bytes"},
-    "truncate": {"bytes"},
-    # another history, in klines, ticker and archives alike as far as "match" reaches
-    "gap": {"from!", "to!", "symbol"},
-    "correction": {"open_time!", "symbol!", "close", "volume"},
-    # rows of klines, coins/markets and fng
-    "duplicate": {"rows"},
-    "reorder": set(),
-    "repeat_coin": set(),
-    "drift": {"add", "remove", "retype"},
-    "impossible": {"what!", "row"},
-    # archives only
-    "checksum": set(),
-    "header": set(),
+KINDS: dict[str, set[str]] = {
+    # In place of the answer:
+    "status": {"status!", "headers", "body"},  # any HTTP status; the body is the service's own unless given
+    "html": {"status"},  # a page of a firewall, 403 unless told otherwise
+    "empty": set(),  # 200 with []
+    "garbage": set(),  # 200 with half a JSON text
+    "reset": set(),  # the connection is torn down without a byte
+    # The answer, sent badly:
+    "delay": {"seconds!"},  # before the first byte
+    "slow": {"bytes", "seconds"},  # so many bytes (256) every so many seconds (0.02)
+    "cut": {"bytes"},  # the connection closes after so many bytes (half) of the length announced
+    "truncate": {"bytes"},  # a shorter answer, its length announced as such: only the JSON is broken
+    # Another history, wherever "match" reaches: klines of every interval, ticker and archives agree with each other.
+    "gap": {"from!", "to!", "symbol"},  # hours in [from, to) are absent, of one symbol or of all
+    "correction": {"open_time!", "symbol!", "close", "volume"},  # one hour restated; an archive is thereby re-published
+    # Rows of klines, coins/markets and fng:
+    "duplicate": {"rows"},  # the last rows (2) come twice
+    "reorder": set(),  # shuffled
+    "repeat_coin": set(),  # each page of coins/markets begins with the last coin of the page before
+    "drift": {"add", "remove", "retype"},  # new {name: value}, lost fields, numbers as texts and texts as numbers
+    "impossible": {"what!", "row"},  # one row (the first) spoiled in one of the ways of IMPOSSIBLE
+    # Archives only:
+    "checksum": set(),  # the .CHECKSUM is of another file
+    "header": set(),  # the CSV begins with column names
 }
 INSTEAD = {"status", "html", "empty", "garbage", "reset"}
 WIRE = {"slow", "cut", "truncate"}
@@ -98,7 +98,7 @@ def _check(rule: object) -> None:
     if not isinstance(rule.get("add", {}), dict):
         raise ValueError(f"add is {rule['add']!r}; give an object of field names and values")
     for field in {"remove", "retype"} & set(rule):
-        if not isinstance(rule[field], list):
+        if not isinstance(rule[field], list) or not all(isinstance(f, str) for f in rule[field]):
             raise ValueError(f"{field} is {rule[field]!r}; give a list of field names")
     for field in {"since", "from", "to", "open_time"} & set(rule):
         at = moment_ms(rule[field])
@@ -108,6 +108,8 @@ def _check(rule: object) -> None:
         raise ValueError(f"from {rule['from']!r} is not before to {rule['to']!r}; exchange them")
     if kind == "correction" and not {"close", "volume"} & set(rule):
         raise ValueError("correction restates nothing; add close or volume")
+    if not isinstance(rule.get("row", 0), int):
+        raise ValueError(f"row is {rule['row']!r}; give an integer, negative from the end")
     if kind == "impossible" and rule["what"] not in IMPOSSIBLE:
         raise ValueError(f"what is {rule['what']!r}; use one of {', '.join(IMPOSSIBLE)}")
 
@@ -233,7 +235,7 @@ def spoil_rows(rows: list[Any], rules: list[Rule]) -> list[Any]:
         names = _names(rows[0])
         match rule["kind"]:
             case "duplicate":
-                rows += copy.deepcopy(rows[-int(rule.get("rows", 2)) :])
+                rows += copy.deepcopy(rows[-max(int(rule.get("rows", 2)), 1) :])
             case "reorder":
                 random.Random(len(rows)).shuffle(rows)
             case "impossible":

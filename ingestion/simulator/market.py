@@ -89,7 +89,8 @@ def split(total: Ints, weight: Floats) -> Ints:
     """Integer shares along the last axis, in proportion to the weights; each row of shares sums to its total."""
     cumulative = np.cumsum(weight, axis=1)
     cumulative /= np.maximum(cumulative[:, -1:], 1e-300)
-    shares = np.floor(total[:, None] * cumulative).astype(np.int64)
+    # Rounded, not floored: a total equal to the sum of integer weights gives those weights back, whatever float adds.
+    shares = np.rint(total[:, None] * cumulative).astype(np.int64)
     shares[cumulative == 1.0] = np.broadcast_to(total[:, None], shares.shape)[cumulative == 1.0]
     return np.diff(shares, axis=1, prepend=0)
 

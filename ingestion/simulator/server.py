@@ -26,7 +26,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .coins import UNIVERSE, all_coins, read_universe
 from .faults import INSTEAD, ROWS, WIRE, Faults, Rule, edits_of, moment_ms, parse_rules, spoil_rows
-from .market import INTERVALS_MS, Edit, Market
+from .market import DAY_MS, DAYS, FIRST_DAY, INTERVALS_MS, Edit, Market
 from .shapes import Shapes
 
 GEO_BLOCK = ("Service unavailable from a restricted location according to 'b. Eligibility' in "
@@ -61,7 +61,9 @@ class Clock:
         self.set(now_ms)
 
     def set(self, now_ms: int | None) -> None:
-        """Make it this moment; None is the real time."""
+        """Make it this moment; None is the real time. ValueError outside the simulated world."""
+        if now_ms is not None and not FIRST_DAY * DAY_MS <= now_ms < (FIRST_DAY + DAYS) * DAY_MS:
+            raise ValueError(f"the clock cannot be at {now_ms} ms; the simulated world is 2017-08-17 to 2040-08-15")
         self._base, self._started = (time.time() * 1000 if now_ms is None else now_ms), time.monotonic()
 
     def now_ms(self) -> int:
@@ -106,7 +108,7 @@ class Simulator(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, seed: int = 1, universe: Path | None = None,
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, seed: int = 3, universe: Path | None = None,
                  now: str | int | None = None, now_moves: bool = False, weight_limit: int = 6000,
                  coingecko_limit: int | None = None, faults: Sequence[Rule] = (),
                  ban_seconds: float = 120) -> None:
@@ -253,7 +255,6 @@ class Handler(BaseHTTPRequestHandler):
             return f"<html><body><h1>{status}</h1></body></html>"
         limit = self.server.limiter.limit
         codes: dict[int, tuple[int, str]] = {
-            403: (0, "Forbidden"),
             418: (-1003, f"Way too much request weight used; IP banned until {int((time.time() + 120) * 1000)}. Please "
                   "use WebSocket Streams for live updates to avoid bans."),
             429: (-1003, f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE. Please "
@@ -308,7 +309,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.clock.set(moment_ms(json.loads(body)["now"]))
                 return self._send(200, {"now_ms": self.server.clock.now_ms()})
             self._send(404, {"error": f"nothing to post at {self.path}"})
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError):
+            self._send(400, {"error": 'write {"now": "2026-01-31T13:00:00Z"}'})
+        except ValueError as error:
             self._send(400, {"error": str(error)})
 
     def do_DELETE(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingestion.simulator.coins import all_coins, read_universe
@@ -51,8 +51,9 @@ def test_every_bar_is_consistent_with_itself(symbol: str, interval: str, day: in
     assert (np.diff(bars[OPENED_MS]) >= INTERVALS_MS[interval]).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(symbols, days, interval_pairs)
+@example("SOLUSDT", 19_363, ("15m", "1h"))  # a mean price at the very top of the hour
 def test_longer_bars_are_the_exact_sum_of_shorter_ones(symbol: str, day: int, pair: tuple[str, str]) -> None:
     short, long = (MARKET.bars(symbol, interval, day * DAY_MS, (day + 2) * DAY_MS) for interval in pair)
     assert np.array_equal(aggregate(short, INTERVALS_MS[pair[1]]), long)
@@ -65,6 +66,11 @@ def test_split_gives_away_everything_and_nothing_more(total: int, weights: list[
     assert shares.sum() == total
     assert (shares >= 0).all()
     assert (shares[0][np.array(weights) == 0] == 0).all()
+
+
+def test_split_of_the_sum_of_the_weights_gives_them_back() -> None:
+    weights = np.array([[3, 10**13 + 1, 0, 7, 10**12 - 1] * 12])
+    assert np.array_equal(split(weights.sum(axis=1), weights.astype(np.float64)), weights)
 
 
 def test_same_seed_same_market_and_another_seed_another() -> None:
