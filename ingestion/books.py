@@ -294,3 +294,15 @@ def refresh_start(connection: Connection, symbols: Sequence[str], today: date, d
     connection.commit()
     earliest = found[0] if found and found[0] else today
     return min(today - timedelta(days=1), earliest)
+
+
+def close_runs(connection: Connection, run_ids: Sequence[str]) -> None:
+    """Mark runs as failed whose process has gone."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            update ops.runs set status = 'failed', ended_at = clock_timestamp()
+            where status = 'running' and run_id = any(%s)
+            """,
+            (list(run_ids),),
+        )

@@ -40,6 +40,10 @@ class SharedBudget:
         self._connection = connect()
         self._connection.autocommit = True
 
+    def _key(self, host: str) -> str:
+        # Two sources may stand behind one address (a proxy, the simulator); their limits are two all the same.
+        return f"{self.source} {host}"
+
     def set_limit(self, per_minute: int) -> None:
         """Take over the limit that the exchange itself states."""
         self._per_minute = per_minute
@@ -96,7 +100,7 @@ class SharedBudget:
                 returning used
                 """,
                 {
-                    "host": host,
+                    "host": self._key(host),
                     "weight": weight,
                     "stated": self._per_minute,
                     "limit": limit,
@@ -105,7 +109,7 @@ class SharedBudget:
             )
             if cursor.fetchone():
                 return True
-            cursor.execute("select banned_until, month_used from ops.api_budget where host = %s", (host,))
+            cursor.execute("select banned_until, month_used from ops.api_budget where host = %s", (self._key(host),))
             banned_until, month_used = cursor.fetchone()
         if banned_until is not None and banned_until > datetime.now(UTC):
             raise SourceError(
@@ -139,7 +143,7 @@ class SharedBudget:
                     update ops.api_budget set used = greatest(used, %s)
                     where host = %s and minute = date_trunc('minute', clock_timestamp(), 'UTC')
                     """,
-                    (used, host),
+                    (used, self._key(host)),
                 )
 
     def ban(self, host: str, until: datetime) -> None:
@@ -151,7 +155,7 @@ class SharedBudget:
                 values (%s, date_trunc('minute', clock_timestamp(), 'UTC'), 0, %s, %s)
                 on conflict (host) do update set banned_until = excluded.banned_until
                 """,
-                (host, self._per_minute, until),
+                (self._key(host), self._per_minute, until),
             )
 
     def close(self) -> None:

@@ -141,6 +141,6 @@ def failure_line(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> str
         f"{r['unique_id'].split('.')[2]} ({' '.join((r.get('message') or r['status']).split())[:160]})" for r in failed
     ]
     return (
-        f"dbt: {len(failed)} of {len(results['results'])} nodes failed: {'; '.join(named[:3])}. The marts behind them keep "
-        "their last good state; `tickmart dbt build --select <name>` repeats one."
+        f"dbt: {len(failed)} of {len(results['results'])} nodes failed: {'; '.join(named[:3])}. The marts behind them "
+        "keep their last good state; `tickmart dbt build --select <name>` repeats one."
     )

@@ -1,12 +1,12 @@
 """Suites as Dagster asset checks: bronze before the load, blocking; the hourly mart after dbt.
 
-Belongs here: which rows a check judges, and turning verdicts into asset-check results and rows of ``ops.check_results``.
+Belongs here: which rows a check judges, and turning verdicts into asset-check results and rows of the books.
 The bronze checks judge exactly what the load would take next (objects whose present version does not stand in raw):
 a refused object stays refused until it is mended, and a refresh without news costs nothing.
 """
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -73,7 +73,7 @@ def as_check(
 ) -> dg.AssetCheckResult:
     """Book the verdicts and return them as one asset-check result: error before warning, samples as metadata."""
     with stores.connection("ingest") as connection:
-        books.record_checks(connection, context.run_id, [v.as_row(asset, blocking=blocking) for v in verdicts])
+        books.record_checks(connection, context.run.run_id, [v.as_row(asset, blocking=blocking) for v in verdicts])
     broken = [v for v in verdicts if v.status != "passed"]
     severe = any(v.severity == "error" for v in broken)
     return dg.AssetCheckResult(
@@ -141,7 +141,7 @@ def fear_greed_expectations(context: dg.AssetCheckExecutionContext, stores: Stor
 )  # fmt: skip
 def prices_expectations(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
     """Judge the hours from the first day whose bars this run has written."""
-    start = touched_since(stores, context.run_id)
+    start = touched_since(stores, context.run.run_id)
     verdicts = [] if start is None else validate_query(suites.fct_prices, prices_query(start))
     return as_check(context, stores, "marts/fct_prices", verdicts, blocking=False)
 
@@ -164,12 +164,20 @@ def touched_since(stores: Stores, run_id: str) -> datetime | None:
 
 def prices_query(start: datetime) -> str:
     """Return the query of the range that is judged, with the columns that the suite derives."""
-    until = datetime.now(UTC) + timedelta(days=1)
-    return (  # both bounds are datetimes made here
-        "select crypto_id, opened_at, close::float8 as close, return_1h_pct, volatility_30d, "
-        "coalesce(vwap_1h::float8 between low::float8 * (1 - 1e-6) and high::float8 * (1 + 1e-6), true) as vwap_in_bar "
-        f"from marts.fct_prices where opened_at >= '{start.isoformat()}' and opened_at < '{until.isoformat()}'"
-    )
+    # The bound is a datetime made here, so there is nothing to inject.
+    return f"""
+        select
+            crypto_id,
+            opened_at,
+            close::float8 as close,
+            return_1h_pct,
+            volatility_30d,
+            coalesce(
+                vwap_1h::float8 between low::float8 * (1 - 1e-6) and high::float8 * (1 + 1e-6), true
+            ) as vwap_in_bar
+        from marts.fct_prices
+        where opened_at >= '{start.isoformat()}'
+    """  # noqa: S608
 
 
 CHECKS = [klines_expectations, markets_expectations, fear_greed_expectations, prices_expectations]

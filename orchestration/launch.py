@@ -1,0 +1,238 @@
+"""What a tickmart command needs around it: servers, environment, Dagster instance, and one job run in this process.
+
+Belongs here: opening and closing a session, running the job, closing what an earlier process left open. Does not: the
+command line (``cli``), the servers themselves (``stack``), what the job does (``definitions``).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+from uuid import uuid4
+
+from ingestion import binance, books, warehouse
+from ingestion.http import Deadline, HttpClient, SourceError
+from ingestion.settings import ROLES, Role, Settings, load_settings
+from ingestion.universe import read_universe
+from orchestration.stack import prepare_home, stack
+
+PID_TAG = "tickmart/pid"
+
+
+@contextmanager
+def session(*, postgres: bool = True, s3: bool = True) -> Iterator[Settings]:
+    """Start what is not there, export its addresses, set the warehouse up, and yield the settings that reach it.
+
+    Raises SettingsError, UniverseError, StackError or WarehouseError, each one line.
+    """
+    wanted = load_settings()
+    read_universe(wanted.universe_path)
+    os.environ["TICKMART_HOME"] = str(wanted.home)
+    prepare_home(wanted.home)
+    with stack(
+        wanted.home, postgres=postgres and wanted.postgres is None, s3=s3 and wanted.object_store is None
+    ) as env:
+        os.environ.update(env)
+        settings = load_settings()
+        if postgres and settings.postgres is not None:
+            passwords: dict[Role, str] | None = None
+            if wanted.postgres is None:
+                passwords = {role: env[f"TICKMART_PG_{role.upper()}_PASSWORD"] for role in ROLES}
+            warehouse.bootstrap(settings.postgres, passwords)
+            _export_roles(settings)
+        _export_tools(settings)
+        yield settings
+
+
+def _export_roles(settings: Settings) -> None:
+    """Tell every child how to connect as each role: with a login of its own, or as the owner taking the role on."""
+    assert settings.postgres is not None
+    os.environ.update(PGHOST=settings.postgres.host, PGPORT=str(settings.postgres.port))
+    os.environ["PGDATABASE"] = settings.postgres.database
+    for role in ROLES:
+        name = f"TICKMART_PG_{role.upper()}"
+        if f"{name}_USER" not in os.environ:
+            os.environ[f"{name}_USER"] = settings.postgres.user
+            os.environ[f"{name}_PASSWORD"] = settings.postgres.password
+            os.environ[f"{name}_ROLE"] = role
+    os.environ["DAGSTER_PG_URL"] = dagster_url(os.environ)
+
+
+def dagster_url(environ: Mapping[str, str]) -> str:
+    """Return the SQLAlchemy URL of Dagster's schema in the warehouse's database."""
+    role = environ.get("TICKMART_PG_DAGSTER_ROLE", "")
+    options = "-c search_path=dagster -c timezone=UTC" + (f" -c role={role}" if role else "")
+    user = quote(environ["TICKMART_PG_DAGSTER_USER"], safe="")
+    password = quote(environ["TICKMART_PG_DAGSTER_PASSWORD"], safe="")
+    where = f"{environ['PGHOST']}:{environ['PGPORT']}/{quote(environ['PGDATABASE'], safe='')}"
+    # The driver is named: SQLAlchemy 2.1 would read plain postgresql:// as psycopg 3.
+    return f"postgresql+psycopg2://{user}:{password}@{where}?options={quote(options)}"
+
+
+def _export_tools(settings: Settings) -> None:
+    """Put Dagster's and dbt's files under the home, and switch every tool's telemetry off."""
+    dagster_home = settings.home / "dagster"
+    dagster_home.mkdir(exist_ok=True)
+    shutil.copyfile(Path(__file__).with_name("dagster.yaml"), dagster_home / "dagster.yaml")
+    os.environ.update(
+        DAGSTER_HOME=str(dagster_home),
+        DBT_PROFILES_DIR=str(Path(__file__).resolve().parent.parent / "dbt_project"),
+        DBT_LOG_PATH=str(settings.home / "logs" / "dbt"),
+        DBT_SEND_ANONYMOUS_USAGE_STATS="false",
+        DO_NOT_TRACK="1",
+        GX_ANALYTICS_ENABLED="false",
+        STREAMLIT_BROWSER_GATHER_USAGE_STATS="false",
+        # dbt compiles to bytecode on every start where it may not write next to itself; warnings are ours to judge.
+        PYTHONWARNINGS="ignore",
+    )
+
+
+@contextmanager
+def quiet(log: Path) -> Iterator[IO[str]]:
+    """Send this process's output and its children's to ``log``; yield the terminal's stderr, which stays ours."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved_out, saved_err = os.dup(1), os.dup(2)
+    terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+    with log.open("a") as sink:
+        os.dup2(sink.fileno(), 1)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield terminal
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(saved_out, 1)
+            os.dup2(saved_err, 2)
+            os.close(saved_out)
+            os.close(saved_err)
+            terminal.close()
+
+
+def market_clock(settings: Settings) -> datetime:
+    """Return the exchange's time, or this host's when the exchange cannot be asked now."""
+    client = HttpClient("Binance", settings.binance_urls, setting="BINANCE_BASE_URL", deadline=Deadline(10))
+    try:
+        return binance.exchange_clock(client)
+    except SourceError:
+        # The run itself will say that the source is out of reach; here only a date is needed.
+        return datetime.now(UTC)
+    finally:
+        client.close()
+
+
+def refresh_window(settings: Settings, first_load_days: int) -> tuple[date, date]:
+    """Return the half-open range of UTC days of a refresh: two days, or as many as have not been asked for."""
+    assert settings.postgres is not None
+    # A partition is a day that has begun by this host's clock, whatever the exchange's says.
+    today = min(market_clock(settings), datetime.now(UTC)).date()
+    symbols = [a.binance_symbol for a in read_universe(settings.universe_path) if a.binance_symbol]
+    with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+        return books.refresh_start(connection, symbols, today, first_load_days), today + timedelta(days=1)
+
+
+def run_job(
+    settings: Settings, start: date, end: date, klines: Mapping[str, Any], selection: list[str] | None = None
+) -> dict[str, Any]:
+    """Run the market job over [start, end) in this process and return its summary from the books.
+
+    The run is a run like any other in Dagster's list. Raises nothing for a failed step: the summary's status tells.
+    """
+    import dagster as dg
+
+    from orchestration.definitions import JOB, defs, range_tags
+
+    assert settings.postgres is not None
+    run_id = str(uuid4())
+    job = defs.resolve_job_def(JOB)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    with (
+        dg.DagsterInstance.get() as instance,
+        warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection,
+    ):
+        close_orphans(instance, connection)
+        books.begin_run(connection, run_id, JOB)
+        problem: str | None = None
+        try:
+            result = job.execute_in_process(
+                instance=instance,
+                run_id=run_id,
+                run_config={
+                    "ops": {"bronze__binance_klines": {"config": dict(klines)}},
+                    "loggers": {"console": {"config": {"log_level": "INFO"}}},
+                },
+                tags={**range_tags(start, end), PID_TAG: str(os.getpid())},
+                raise_on_error=False,
+            )
+            problem = _first_failure(result)
+        except BaseException as error:
+            problem = f"{type(error).__name__}: {error}"
+            traceback.print_exc()
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+            summary = books.summarise_run(connection, run_id)
+            if problem and summary["status"] != "failed":
+                summary["status"] = "failed"
+            summary["error"] = problem
+            summary["window"] = {"start": start.isoformat(), "end": end.isoformat()}
+            books.end_run(connection, run_id, summary["status"], summary)
+    return summary
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Turn SIGTERM into the exception that Ctrl-C raises, so that the run is closed in the books either way."""
+    raise KeyboardInterrupt
+
+
+def _first_failure(result: Any) -> str | None:
+    """Return the reason of the first failed step in one line, if any failed."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            described = getattr(event.step_failure_data.user_failure_data, "description", None)
+            text = described or (error.message if error is not None else "")
+            return f"{event.step_key}: {' '.join(text.split())[:500]}"
+    return None if result.success else "the run failed; its log tells more"
+
+
+def close_orphans(instance: Any, connection: warehouse.Connection, *, all_runs: bool = False) -> list[str]:
+    """Close the runs whose process has gone without a word; return their ids.
+
+    Runs of a tickmart command carry its process id. ``all_runs`` closes every run in progress: for a start at which no
+    Dagster process of this home can be alive.
+    """
+    from dagster import DagsterRunStatus, RunsFilter
+
+    in_progress = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.CANCELING]
+    closed = []
+    for run in instance.get_runs(RunsFilter(statuses=in_progress)):
+        pid = run.tags.get(PID_TAG)
+        if (pid is not None and not _alive(int(pid))) or (pid is None and all_runs):
+            instance.report_run_failed(run, "Its process ended without closing it (killed, or the machine went down).")
+            closed.append(run.run_id)
+    books.close_runs(connection, closed)
+    return closed
+
+
+def _alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return True
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, 0)
+        command = Path(f"/proc/{pid}/cmdline")
+        # A process id is given out again: where the system tells, the program must still be ours.
+        return b"tickmart" in command.read_bytes() if command.exists() else True
+    return False
