@@ -79,7 +79,7 @@ class Keeper:
         self._publish()
         try:
             while self._wanted():
-                for key, _ in self._selector.select(0.05 if self._ending else TICK_S):
+                for key, _ in self._selector.select(0.1 if self._ending else TICK_S):
                     if key.data is None:
                         self._accept()
                     else:
@@ -124,21 +124,26 @@ class Keeper:
             return
         *lines, client.received = (client.received + data).split(b"\n")
         for line in lines:
+            reply = self._reply(client, line)
             try:
-                reply = self._answer(client, json.loads(line))
-            except StackError as error:
-                reply = {"error": str(error)}
-            except OSError as error:
-                reply = {"error": f"the embedded servers cannot be started: {error}"}
-            except (ValueError, KeyError, TypeError):
-                reply = None  # no client of ours
-            try:
-                if reply is None:
-                    raise ConnectionRefusedError
-                client.connection.sendall(json.dumps(reply).encode() + b"\n")
+                if reply is not None:
+                    client.connection.sendall(json.dumps(reply).encode() + b"\n")
+                    continue
             except OSError:
-                self._drop(client)
-                return
+                pass  # it went while we worked for it
+            self._drop(client)
+            return
+
+    def _reply(self, client: Client, line: bytes) -> dict[str, Any] | None:
+        """Return the answer to one line, or None for a stranger, who gets none."""
+        try:
+            return self._answer(client, json.loads(line))
+        except StackError as error:
+            return {"error": str(error)}
+        except OSError as error:
+            return {"error": f"the embedded servers cannot be started: {error}"}
+        except (ValueError, KeyError, TypeError):
+            return None
 
     def _drop(self, client: Client) -> None:
         """Let a client go, and end the process groups that it did not take back."""
@@ -153,7 +158,7 @@ class Keeper:
             self._ending[group] = time.monotonic() + CHILD_GRACE_S
 
     def _answer(self, client: Client, message: dict[str, Any]) -> dict[str, Any] | None:
-        """Do what a client asks; None for a stranger, who gets no answer."""
+        """Do what a client asks; the first message must carry the token of HOME/keeper.json."""
         if not client.welcome:
             if not hmac.compare_digest(str(message["token"]), self._token):
                 return None
@@ -188,11 +193,12 @@ class Keeper:
 
     def _tick(self) -> None:
         if not self._home_is_ours():
-            print(f"{self._home} was removed or replaced: stopping its servers", file=sys.stderr, flush=True)
+            _note(f"{self._home} was removed or replaced: stopping its servers")
             self._stop_asked = True
             return
         if not self._state_file.exists():
-            self._publish()
+            with contextlib.suppress(OSError):  # a full disk: at the next tick, then
+                self._publish()
         if self._clients:
             for client in self._leaving:
                 client.connection.close()
@@ -213,19 +219,26 @@ class Keeper:
         self._restarts = [moment for moment in self._restarts if moment > now - RESTART_WINDOW_S]
         if len(self._restarts) < MOST_RESTARTS:
             self._restarts.append(now)
-            print(f"{name} died, starting it again", file=sys.stderr, flush=True)
+            _note(f"{name} died, starting it again")
             try:
                 server.start()
             except (StackError, OSError) as error:
-                print(error, file=sys.stderr, flush=True)
+                _note(str(error))
 
     def _bound_logs(self) -> None:
         """Keep one older part of every log in HOME/logs; its writers append, so it can be cut under them."""
         for log in (self._home / "logs").glob("*.log"):
             with contextlib.suppress(FileNotFoundError):
                 if log.stat().st_size > LOG_LIMIT_BYTES:
-                    shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+                    with contextlib.suppress(OSError):  # a full disk is no reason to let it grow on
+                        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
                     os.truncate(log, 0)
+
+
+def _note(message: str) -> None:
+    """Write a line to the keeper's log, if the disk has room for it."""
+    with contextlib.suppress(OSError):
+        print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), message, file=sys.stderr, flush=True)
 
 
 def main() -> None:

