@@ -59,6 +59,31 @@ def test_longer_bars_are_the_exact_sum_of_shorter_ones(symbol: str, day: int, pa
     assert np.array_equal(aggregate(short, INTERVALS_MS[pair[1]]), long)
 
 
+@st.composite
+def any_hour(draw: st.DrawFn) -> np.ndarray:
+    """One consistent hourly bar, also with fewer trades than minutes, or none, or a price that does not move."""
+    low = draw(st.integers(1, 10**7))
+    high = low + draw(st.integers(0, 10**5))
+    first, close, taker_price, maker_price = (draw(st.integers(low, high)) for _ in range(4))
+    trades = draw(st.integers(0, 200))
+    if trades == 0:
+        return np.array([[20_000 * DAY_MS, first, first, first, first, 0, 0, 0, 0, 0]]).T
+    volume = draw(st.integers(1, 10**7))
+    taker = draw(st.integers(0, volume))
+    quote = taker * taker_price + (volume - taker) * maker_price
+    return np.array([[20_000 * DAY_MS, first, high, low, close, volume, quote, trades, taker, taker * taker_price]]).T
+
+
+@settings(max_examples=300, deadline=None)
+@given(any_hour())
+def test_any_hour_splits_into_minutes_that_sum_to_it(hour: np.ndarray) -> None:
+    minutes = MARKET.minutes(MARKET.listed["BTCUSDT"], hour)
+    assert np.array_equal(aggregate(minutes, HOUR_MS), hour)
+    quiet = minutes[:, minutes[TRADES] == 0]
+    assert (quiet[VOLUME] == 0).all()
+    assert (quiet[HIGH] == quiet[LOW]).all()
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10**15), st.lists(st.floats(0, 1e6), min_size=60, max_size=60).filter(lambda w: sum(w) > 0))
 def test_split_gives_away_everything_and_nothing_more(total: int, weights: list[float]) -> None:

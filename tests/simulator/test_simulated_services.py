@@ -64,6 +64,16 @@ def test_overlapping_windows_agree(
         assert [r for r in page if r[0] >= latest[0][0]] == [known[r[0]] for r in page if r[0] >= latest[0][0]]
 
 
+def test_long_answers_are_compressed_for_whoever_accepts_it(sim: Simulator, http: urllib3.PoolManager) -> None:
+    url = f"{sim.binance_url}/api/v3/klines?symbol=BTCUSDT&interval=1h&endTime={at('2026-03-01')}"
+    plain = http.request("GET", url)
+    packed = http.request("GET", url, headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in plain.headers
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert int(packed.headers["Content-Length"]) < int(plain.headers["Content-Length"]) / 2
+    assert packed.data == plain.data
+
+
 def test_pages_follow_the_limits_and_orders_of_binance(klines: Klines) -> None:
     assert len(klines()) == 500
     assert len(klines(limit=5000)) == 1000
@@ -188,6 +198,7 @@ def archive_rows(http: urllib3.PoolManager, sim: Simulator, path: str) -> list[l
     assert http.request("GET", url).data == body
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         assert archive.namelist() == [name.replace(".zip", ".csv")]
+        assert archive.infolist()[0].date_time[3:] == (8, 0, 0)  # not the time of the request, which would change bytes
         return list(csv.reader(io.TextIOWrapper(archive.open(archive.namelist()[0]))))
 
 
