@@ -25,15 +25,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--faults", type=Path, help="JSON list of rules; see simulator/faults.py")
     options = parser.parse_args(arguments)
     try:
-        server = Simulator(options.host, options.port, options.seed, options.universe, options.now, options.now_moves,
-                           options.weight_limit, options.coingecko_limit,
-                           read_rules(options.faults) if options.faults else ())
+        server = Simulator(
+            options.host,
+            options.port,
+            options.seed,
+            options.universe,
+            options.now,
+            options.now_moves,
+            options.weight_limit,
+            options.coingecko_limit,
+            read_rules(options.faults) if options.faults else (),
+        )
     except (ValueError, OverflowError) as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"simulator: cannot listen on {options.host}:{options.port} ({error.strerror}); choose another --port",
-              file=sys.stderr)
+        print(
+            f"simulator: cannot listen on {options.host}:{options.port} ({error.strerror}); choose another --port",
+            file=sys.stderr,
+        )
         return 2
 
     def stop(*_: object) -> None:

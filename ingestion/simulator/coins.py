@@ -125,8 +125,21 @@ def make_coin(crypto_id: str, symbol: str, name: str, ticker: str = "", scale: f
         maximum = supply * 1.5 if _share("maximum" + crypto_id) < 0.5 else 0
         volume = cap / 1e6 * (0.01 + 0.04 * _share("volume" + crypto_id))
         day = date(2018, 1, 1).toordinal() - EPOCH + int(2000 * _share("listed" + crypto_id))
-    return Coin(crypto_id, symbol, base.lower(), name, day, then, level, volume * 1e6, supply * 1e6,
-                maximum * 1e6 or None, beta, sigma, day)
+    return Coin(
+        crypto_id,
+        symbol,
+        base.lower(),
+        name,
+        day,
+        then,
+        level,
+        volume * 1e6,
+        supply * 1e6,
+        maximum * 1e6 or None,
+        beta,
+        sigma,
+        day,
+    )
 
 
 def stablecoin(crypto_id: str, ticker: str, name: str, supply: float) -> Coin:
@@ -165,12 +178,20 @@ def read_universe(path: Path = UNIVERSE) -> list[Coin]:
         coin = make_coin(row["crypto_id"], newest[row["crypto_id"]], row["name"])  # one price under all its symbols
         first = coin.first_day if row["binance_symbol"] == newest[row["crypto_id"]] else coin.first_day - 1500
         try:
-            start, end = (row.get(column) and date.fromisoformat(row[column]).toordinal() - EPOCH
-                          for column in ("valid_from", "valid_to"))
+            start, end = (
+                row.get(column) and date.fromisoformat(row[column]).toordinal() - EPOCH
+                for column in ("valid_from", "valid_to")
+            )
         except ValueError as error:
             raise ValueError(f"{path}: line {line}: {error}; write valid_from and valid_to as 2026-01-31") from None
-        coins.append(replace(coin, symbol=row["binance_symbol"], listed_day=max(start or 0, first),
-                             delisted_day=end or coin.delisted_day))
+        coins.append(
+            replace(
+                coin,
+                symbol=row["binance_symbol"],
+                listed_day=max(start or 0, first),
+                delisted_day=end or coin.delisted_day,
+            )
+        )
     return coins
 
 

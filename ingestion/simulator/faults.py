@@ -13,6 +13,7 @@ import json
 import random
 import threading
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,31 @@ WIRE = {"slow", "cut", "truncate"}
 ROWS = {"duplicate", "reorder", "drift", "impossible"}
 IMPOSSIBLE = ("negative_price", "high_below_low", "nan", "timestamp")
 NUMBERS = {"times", "after", "seconds", "bytes", "rows", "status", "probability", "close", "volume"}
-KLINE_FIELDS = ("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trade_count",
-                "taker_buy_base_volume", "taker_buy_quote_volume", "ignore")
+# Which values are right in which fields, and what to do about others.
+VALUES: tuple[tuple[set[str], Callable[[Any], bool], str], ...] = (
+    (NUMBERS, lambda v: type(v) in (int, float) and v >= 0, "give a number, not negative"),
+    ({"probability"}, lambda v: v <= 1, "give a number from 0 to 1"),
+    ({"status"}, lambda v: 100 <= v <= 599, "give an HTTP status from 100 to 599"),
+    ({"row"}, lambda v: type(v) is int, "give an integer, negative from the end"),
+    ({"match", "contains", "symbol"}, lambda v: isinstance(v, str), "give a text"),
+    ({"headers", "add"}, lambda v: isinstance(v, dict), "give an object of names and values"),
+    ({"remove", "retype"}, lambda v: isinstance(v, list) and all(isinstance(f, str) for f in v), "list names"),
+    ({"what"}, lambda v: v in IMPOSSIBLE, f"use one of {', '.join(IMPOSSIBLE)}"),
+)
+KLINE_FIELDS = (
+    "open_time",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "close_time",
+    "quote_volume",
+    "trade_count",
+    "taker_buy_base_volume",
+    "taker_buy_quote_volume",
+    "ignore",
+)
 
 
 def moment_ms(value: object) -> int:
@@ -77,41 +101,21 @@ def _check(rule: object) -> None:
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}; use one of {', '.join(KINDS)}")
     fields = {f.rstrip("!") for f in KINDS[kind]}
-    unknown = set(rule) - COMMON - fields
-    if unknown:
-        raise ValueError(f"{kind} has no field {sorted(unknown)[0]!r}; it knows {', '.join(sorted(COMMON | fields))}")
-    for field in sorted(f.rstrip("!") for f in KINDS[kind] if f.endswith("!")):
-        if field not in rule:
-            raise ValueError(f"{kind} needs the field {field!r}; add it")
-    for field in NUMBERS & set(rule):
-        if isinstance(rule[field], bool) or not isinstance(rule[field], (int, float)) or rule[field] < 0:
-            raise ValueError(f"{field} is {rule[field]!r}; give a number, not negative")
-    if not 0 <= rule.get("probability", 0) <= 1:
-        raise ValueError(f"probability is {rule['probability']!r}; give a number from 0 to 1")
-    if not 100 <= rule.get("status", 500) <= 599:
-        raise ValueError(f"status is {rule['status']!r}; give an HTTP status from 100 to 599")
-    for field in {"match", "contains", "symbol"} & set(rule):
-        if not isinstance(rule[field], str):
-            raise ValueError(f"{field} is {rule[field]!r}; give a text")
-    if not isinstance(rule.get("headers", {}), dict):
-        raise ValueError(f"headers is {rule['headers']!r}; give an object of header names and texts")
-    if not isinstance(rule.get("add", {}), dict):
-        raise ValueError(f"add is {rule['add']!r}; give an object of field names and values")
-    for field in {"remove", "retype"} & set(rule):
-        if not isinstance(rule[field], list) or not all(isinstance(f, str) for f in rule[field]):
-            raise ValueError(f"{field} is {rule[field]!r}; give a list of field names")
+    if unknown := sorted(set(rule) - COMMON - fields):
+        raise ValueError(f"{kind} has no field {unknown[0]!r}; it knows {', '.join(sorted(COMMON | fields))}")
+    if absent := sorted(f.rstrip("!") for f in KINDS[kind] if f.endswith("!") and f.rstrip("!") not in rule):
+        raise ValueError(f"{kind} needs the field {absent[0]!r}; add it")
+    for names, right, mend in VALUES:
+        for field in names & set(rule):
+            if not right(rule[field]):
+                raise ValueError(f"{field} is {rule[field]!r}; {mend}")
     for field in {"since", "from", "to", "open_time"} & set(rule):
-        at = moment_ms(rule[field])
-        if field != "since" and at % HOUR_MS:
+        if moment_ms(rule[field]) % HOUR_MS and field != "since":
             raise ValueError(f"{field} is {rule[field]!r}; history changes by whole hours, give a full hour")
     if kind == "gap" and moment_ms(rule["from"]) >= moment_ms(rule["to"]):
         raise ValueError(f"from {rule['from']!r} is not before to {rule['to']!r}; exchange them")
     if kind == "correction" and not {"close", "volume"} & set(rule):
         raise ValueError("correction restates nothing; add close or volume")
-    if not isinstance(rule.get("row", 0), int):
-        raise ValueError(f"row is {rule['row']!r}; give an integer, negative from the end")
-    if kind == "impossible" and rule["what"] not in IMPOSSIBLE:
-        raise ValueError(f"what is {rule['what']!r}; use one of {', '.join(IMPOSSIBLE)}")
 
 
 def parse_rules(text: str | bytes, source: str) -> list[Rule]:
@@ -194,8 +198,13 @@ def _names(row: Any) -> dict[str, Any]:
     if isinstance(row, list):
         return {name: n for n, name in enumerate(KLINE_FIELDS)}
     if "current_price" in row:
-        return {**{k: k for k in row}, "close": "current_price", "high": "high_24h", "low": "low_24h",
-                "open_time": "last_updated"}
+        return {
+            **{k: k for k in row},
+            "close": "current_price",
+            "high": "high_24h",
+            "low": "low_24h",
+            "open_time": "last_updated",
+        }
     return {**{k: k for k in row}, "close": "value", "open_time": "timestamp"}
 
 

@@ -175,8 +175,11 @@ class Market:
         common, volatility, activity = self._common(block)
         hours = np.arange(block * HOUR_BLOCK * 24, (block + 1) * HOUR_BLOCK * 24)
         day = np.clip(hours // 24 - FIRST_DAY, 0, DAYS - 1)
-        trend = np.interp(np.append(hours, hours[-1] + 1) / 24, [coin.first_day, 20454],
-                          [log(coin.price_listed), log(coin.price_2026)])
+        trend = np.interp(
+            np.append(hours, hours[-1] + 1) / 24,
+            [coin.first_day, 20454],
+            [log(coin.price_listed), log(coin.price_2026)],
+        )
         # A deviation of mean zero in logs lifts the typical price by nothing: the trend stays its median.
         level = np.exp(trend + coin.beta * common + self._path(coin, block * HOUR_BLOCK, volatility))
         ticks = np.maximum(np.rint(level * 10.0**coin.price_decimals), 2).astype(np.int64)
@@ -339,8 +342,10 @@ class Market:
         length = HOUR_BLOCK * DAY_MS
         hours = [self.raw_hours(coin, at // length)[:, at % length // HOUR_MS] for at in moments_ms]
         closes = self.minutes(coin, np.stack(hours, axis=1))[CLOSE].reshape(-1, 60)
-        return [float(row[at // MINUTE_MS % 60]) / 10.0**coin.price_decimals
-                for row, at in zip(closes, moments_ms, strict=True)]
+        return [
+            float(row[at // MINUTE_MS % 60]) / 10.0**coin.price_decimals
+            for row, at in zip(closes, moments_ms, strict=True)
+        ]
 
     def daily_prices_usd(self, coin: Coin, now_ms: int) -> Floats:
         """Price at each midnight from the coin's first day (2017-08-17 at the earliest) up to now."""

@@ -29,9 +29,11 @@ from .faults import INSTEAD, ROWS, WIRE, Faults, Rule, edits_of, moment_ms, pars
 from .market import DAY_MS, DAYS, FIRST_DAY, INTERVALS_MS, Edit, Market
 from .shapes import Shapes
 
-GEO_BLOCK = ("Service unavailable from a restricted location according to 'b. Eligibility' in "
-             "https://www.binance.com/en/terms. Please contact customer service if you believe you received this "
-             "message in error.")
+GEO_BLOCK = (
+    "Service unavailable from a restricted location according to 'b. Eligibility' in "
+    "https://www.binance.com/en/terms. Please contact customer service if you believe you received this "
+    "message in error."
+)
 ARCHIVE_PATH = re.compile(
     r"/data/spot/(monthly|daily)/klines/([A-Z0-9]+)/(\w+)/\2-\3-(\d{4}-\d\d(?:-\d\d)?)\.zip(\.CHECKSUM)?"
 )
@@ -108,10 +110,19 @@ class Simulator(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, seed: int = 3, universe: Path | None = None,
-                 now: str | int | None = None, now_moves: bool = False, weight_limit: int = 6000,
-                 coingecko_limit: int | None = None, faults: Sequence[Rule] = (),
-                 ban_seconds: float = 120) -> None:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        seed: int = 3,
+        universe: Path | None = None,
+        now: str | int | None = None,
+        now_moves: bool = False,
+        weight_limit: int = 6000,
+        coingecko_limit: int | None = None,
+        faults: Sequence[Rule] = (),
+        ban_seconds: float = 120,
+    ) -> None:
         """Bind the port (0: a free one); ValueError for a bad universe, moment or rule, OSError for a busy port."""
         self.market = Market(seed, all_coins(read_universe(universe or UNIVERSE)))
         self.shapes = Shapes(self.market)
@@ -128,8 +139,12 @@ class Simulator(ThreadingHTTPServer):
 
     def urls(self) -> dict[str, str]:
         """The base URLs by the environment variable that takes each."""
-        return {"BINANCE_BASE_URL": self.binance_url, "BINANCE_ARCHIVE_URL": self.archive_url,
-                "COINGECKO_BASE_URL": self.coingecko_url, "FEAR_GREED_BASE_URL": self.fear_greed_url}
+        return {
+            "BINANCE_BASE_URL": self.binance_url,
+            "BINANCE_ARCHIVE_URL": self.archive_url,
+            "COINGECKO_BASE_URL": self.coingecko_url,
+            "FEAR_GREED_BASE_URL": self.fear_greed_url,
+        }
 
     def stats(self) -> dict[str, Any]:
         """Requests by path and status, weight used, faults served, the clock."""
@@ -244,25 +259,41 @@ class Handler(BaseHTTPRequestHandler):
         """What the service in question says with this status."""
         if self._route.startswith("/coingecko"):
             if status == 429:
-                return {"status": {"error_code": 429, "error_message": "You've exceeded the Rate Limit. Please visit "
-                                   "https://www.coingecko.com/en/api/pricing to subscribe to our API plans for higher "
-                                   "rate limits."}}
+                return {
+                    "status": {
+                        "error_code": 429,
+                        "error_message": "You've exceeded the Rate Limit. Please visit "
+                        "https://www.coingecko.com/en/api/pricing to subscribe to our API plans for higher "
+                        "rate limits.",
+                    }
+                }
             if status in (400, 401):
-                return self._coingecko_status(10012, "Your request exceeds the allowed time range. Public API users "
-                                              "are limited to querying historical data within the past 365 days.")
+                return self._coingecko_status(
+                    10012,
+                    "Your request exceeds the allowed time range. Public API users "
+                    "are limited to querying historical data within the past 365 days.",
+                )
             return {"error": "Could not find coin with the given id" if status == 404 else f"HTTP {status}"}
         if not self._route.startswith("/binance"):
             return f"<html><body><h1>{status}</h1></body></html>"
         limit = self.server.limiter.limit
         codes: dict[int, tuple[int, str]] = {
-            418: (-1003, f"Way too much request weight used; IP banned until {int((time.time() + 120) * 1000)}. Please "
-                  "use WebSocket Streams for live updates to avoid bans."),
-            429: (-1003, f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE. Please "
-                  "use WebSocket Streams for live updates to avoid polling the API."),
+            418: (
+                -1003,
+                f"Way too much request weight used; IP banned until {int((time.time() + 120) * 1000)}. Please "
+                "use WebSocket Streams for live updates to avoid bans.",
+            ),
+            429: (
+                -1003,
+                f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE. Please "
+                "use WebSocket Streams for live updates to avoid polling the API.",
+            ),
             451: (0, GEO_BLOCK),
             503: (-1008, "Server is currently overloaded with other requests. Please try again in a few minutes."),
-            504: (-1007, "Timeout waiting for response from backend server. Send status unknown; execution status "
-                  "unknown."),
+            504: (
+                -1007,
+                "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",
+            ),
         }
         code, message = codes.get(status, (-1000, "An unknown error occurred while processing the request."))
         return {"code": code, "msg": message}
@@ -285,8 +316,12 @@ class Handler(BaseHTTPRequestHandler):
             return self._answer_instead(rules[-1])
         headers: dict[str, str] = {}
         try:
-            for prefix, service in (("/binance", self._binance), ("/archive", self._archive),
-                                    ("/coingecko/api/v3", self._coingecko), ("/alternative", self._alternative)):
+            for prefix, service in (
+                ("/binance", self._binance),
+                ("/archive", self._archive),
+                ("/coingecko/api/v3", self._coingecko),
+                ("/alternative", self._alternative),
+            ):
                 if path.startswith(prefix + "/"):
                     query = parse_qsl(parts.query, keep_blank_values=True)
                     body = service(path.removeprefix(prefix), query, now, rules, headers)
@@ -322,8 +357,9 @@ class Handler(BaseHTTPRequestHandler):
 
     # -- Binance Spot REST ---------------------------------------------------------------------------------
 
-    def _binance(self, path: str, pairs: list[tuple[str, str]], now: int, rules: list[Rule],
-                 headers: dict[str, str]) -> Any:
+    def _binance(
+        self, path: str, pairs: list[tuple[str, str]], now: int, rules: list[Rule], headers: dict[str, str]
+    ) -> Any:
         query = dict(pairs)
         listed = self.server.market.listed
         allowed = {
@@ -422,22 +458,29 @@ class Handler(BaseHTTPRequestHandler):
         limit = numbers.get("limit", 500)
         if limit == 0:
             raise binance_error(400, -1130, "Data sent for parameter 'limit' is not valid.")
-        start, end = ((v // 1000 if v >= 10**14 else v) if (v := numbers.get(name)) is not None else None
-                      for name in ("startTime", "endTime"))
+        start, end = (
+            (v // 1000 if v >= 10**14 else v) if (v := numbers.get(name)) is not None else None
+            for name in ("startTime", "endTime")
+        )
         micro = self.headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND"
-        page = self.server.shapes.klines(symbol, query["interval"], start, end, min(limit, 1000), now,
-                                         edits_of(rules), micro)
+        page = self.server.shapes.klines(
+            symbol, query["interval"], start, end, min(limit, 1000), now, edits_of(rules), micro
+        )
         if any(r["kind"] in ROWS for r in rules):
             page = json.dumps(spoil_rows(json.loads(page), rules), separators=(",", ":")).encode()
         return page
 
     # -- Binance bulk archives -----------------------------------------------------------------------------
 
-    def _archive(self, path: str, pairs: list[tuple[str, str]], now: int, rules: list[Rule],
-                 headers: dict[str, str]) -> bytes:
+    def _archive(
+        self, path: str, pairs: list[tuple[str, str]], now: int, rules: list[Rule], headers: dict[str, str]
+    ) -> bytes:
         headers["Content-Type"] = "application/xml"
-        absent = Refused(404, '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey</Code><Message>The '
-                         f"specified key does not exist.</Message><Key>{path[1:]}</Key></Error>")
+        absent = Refused(
+            404,
+            '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey</Code><Message>The '
+            f"specified key does not exist.</Message><Key>{path[1:]}</Key></Error>",
+        )
         found = ARCHIVE_PATH.fullmatch(path)
         if not found:
             raise absent
@@ -474,14 +517,21 @@ class Handler(BaseHTTPRequestHandler):
         stamp = datetime.fromtimestamp(self.server.clock.now_ms() / 1000, UTC).isoformat(timespec="milliseconds")
         return {"error": {"status": {"timestamp": stamp, "error_code": code, "error_message": message}}}
 
-    def _coingecko(self, path: str, pairs: list[tuple[str, str]], now: int, rules: list[Rule],
-                   headers: dict[str, str]) -> Any:
+    def _coingecko(
+        self, path: str, pairs: list[tuple[str, str]], now: int, rules: list[Rule], headers: dict[str, str]
+    ) -> Any:
         status, _, wait = self.server.coingecko_limiter.spend(self.client_address[0], 1)
         if status != 200:
             raise Refused(429, self._usual_body(429), {"Retry-After": str(wait)})
         if "x-cg-pro-api-key" in self.headers or "x_cg_pro_api_key" in dict(pairs):
-            raise Refused(400, self._coingecko_status(10010, "If you are using Pro API key, please change your root "
-                                                      "URL from api.coingecko.com to pro-api.coingecko.com"))
+            raise Refused(
+                400,
+                self._coingecko_status(
+                    10010,
+                    "If you are using Pro API key, please change your root "
+                    "URL from api.coingecko.com to pro-api.coingecko.com",
+                ),
+            )
         query = dict(pairs)
         headers |= {"Cache-Control": "max-age=30, public, must-revalidate, s-maxage=60"}
         if path == "/ping":
@@ -501,8 +551,9 @@ class Handler(BaseHTTPRequestHandler):
         if set(windows) - {"1h", "24h", "7d", "14d", "30d", "200d", "1y"} or not all(n.isdigit() for n in numbers):
             raise Refused(400, {"error": "Invalid parameter"})
         per_page, page = min(max(int(numbers[0]), 1), 250), max(int(numbers[1]), 1)
-        rows = self.server.shapes.coingecko_markets(now, query.get("ids"), windows, query.get("sparkline") == "true",
-                                                    query.get("order", "market_cap_desc"))
+        rows = self.server.shapes.coingecko_markets(
+            now, query.get("ids"), windows, query.get("sparkline") == "true", query.get("order", "market_cap_desc")
+        )
         first = (page - 1) * per_page
         if page > 1 and any(r["kind"] == "repeat_coin" for r in rules):
             first -= 1  # ranks moved between two pages: the last coin of the page before comes again
@@ -510,8 +561,9 @@ class Handler(BaseHTTPRequestHandler):
 
     # -- alternative.me ------------------------------------------------------------------------------------
 
-    def _alternative(self, path: str, pairs: list[tuple[str, str]], now: int, rules: list[Rule],
-                     headers: dict[str, str]) -> Any:
+    def _alternative(
+        self, path: str, pairs: list[tuple[str, str]], now: int, rules: list[Rule], headers: dict[str, str]
+    ) -> Any:
         query = dict(pairs)
         if path.rstrip("/") != "/fng":
             raise Refused(404, b"<html><body><h1>404 Not Found</h1></body></html>", {"Content-Type": "text/html"})

@@ -118,8 +118,17 @@ class Shapes:
         bars = self.market.block(symbol, interval, block, edits)
         return kline_rows(self.market.listed[symbol], bars, INTERVALS_MS[interval], JSON_ROW, micro)
 
-    def klines(self, symbol: str, interval: str, start: int | None, end: int | None, limit: int, now_ms: int,
-               edits: tuple[Edit, ...] = (), micro: bool = False) -> bytes:
+    def klines(
+        self,
+        symbol: str,
+        interval: str,
+        start: int | None,
+        end: int | None,
+        limit: int,
+        now_ms: int,
+        edits: tuple[Edit, ...] = (),
+        micro: bool = False,
+    ) -> bytes:
         """A page of klines opened in [start, end], ascending: the oldest `limit` from start, else the latest."""
         span, length = INTERVALS_MS[interval], self.market.block_ms(interval)
         current = now_ms // span * span
@@ -228,8 +237,9 @@ class Shapes:
             "allowedSelfTradePreventionModes": ["EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"],
         }
 
-    def _make_archive(self, symbol: str, interval: str, first: date, end: date, name: str, edits: tuple[Edit, ...],
-                      header: bool) -> tuple[bytes, str] | None:
+    def _make_archive(
+        self, symbol: str, interval: str, first: date, end: date, name: str, edits: tuple[Edit, ...], header: bool
+    ) -> tuple[bytes, str] | None:
         """Zip of the bars of [first, end) and its SHA-256, or None when there are none; the clock is not asked."""
         a, b = ((day - EPOCH).days * DAY_MS for day in (first, end))
         bars = self.market.bars(symbol, interval, a, b, edits)
@@ -238,8 +248,10 @@ class Shapes:
         span, coin = INTERVALS_MS[interval], self.market.listed[symbol]
         rows = kline_rows(coin, bars, span, CSV_ROW, a >= MICROSECONDS_SINCE)[0]
         if header:
-            rows = (b"open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,"
-                    b"taker_buy_quote_volume,ignore\n") + rows
+            rows = (
+                b"open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,"
+                b"taker_buy_quote_volume,ignore\n"
+            ) + rows
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             entry = zipfile.ZipInfo(f"{name}.csv", (end.year, end.month, end.day, 8, 0, 0))
@@ -262,9 +274,9 @@ class Shapes:
         moments = [at_ms, at_ms - HOUR_MS, at_ms - DAY_MS, at_ms - 7 * DAY_MS]
         price, hour_ago, then, week_ago = market.prices_usd(coin, moments)
         price *= 1 + 0.0008 * math.sin(at_ms / MINUTE_MS * 1.7 + number)
-        week = np.concatenate([market.raw_hours(coin, n) for n in range((at_ms - 8 * DAY_MS) // (HOUR_BLOCK * DAY_MS),
-                              at_ms // (HOUR_BLOCK * DAY_MS) + 1)], axis=1)
-        hour = at_ms // HOUR_MS * HOUR_MS
+        hour, length = at_ms // HOUR_MS * HOUR_MS, HOUR_BLOCK * DAY_MS
+        blocks = range((hour - 168 * HOUR_MS) // length, hour // length + 1)
+        week = np.concatenate([market.raw_hours(coin, n) for n in blocks], axis=1)
         week = week[:, (week[OPENED_MS] < hour) & (week[OPENED_MS] >= hour - 168 * HOUR_MS)]
         day = week[:, -23:]
         high, low = max(day[HIGH].max() / unit, price, then), min(day[LOW].min() / unit, price, then)
@@ -324,8 +336,9 @@ class Shapes:
             "sparkline_in_7d": {"price": (week[CLOSE] / unit).tolist()},
         }
 
-    def coingecko_markets(self, now_ms: int, ids: str | None, windows: Sequence[str], sparkline: bool,
-                          order: str) -> list[dict[str, Any]]:
+    def coingecko_markets(
+        self, now_ms: int, ids: str | None, windows: Sequence[str], sparkline: bool, order: str
+    ) -> list[dict[str, Any]]:
         """All rows that a sweep would page through, in order."""
         rows = self.coingecko_rows(now_ms // MINUTE_MS)
         if ids is not None:
