@@ -18,6 +18,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,7 +27,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .coins import UNIVERSE, all_coins, read_universe
 from .faults import INSTEAD, ROWS, WIRE, Faults, Rule, edits_of, moment_ms, parse_rules, spoil_rows
-from .market import DAY_MS, DAYS, FIRST_DAY, INTERVALS_MS, Edit, Market
+from .market import DAY_MS, DAYS, FIRST_DAY, INTERVALS_MS, Market
 from .shapes import Shapes
 
 GEO_BLOCK = (
@@ -34,6 +35,15 @@ GEO_BLOCK = (
     "https://www.binance.com/en/terms. Please contact customer service if you believe you received this "
     "message in error."
 )
+GECKO_RATE_LIMIT = (
+    "You've exceeded the Rate Limit. Please visit https://www.coingecko.com/en/api/pricing to subscribe to our API "
+    "plans for higher rate limits."
+)
+GECKO_TIME_RANGE = (
+    "Your request exceeds the allowed time range. Public API users are limited to querying historical data within the "
+    "past 365 days."
+)
+GECKO_PRO_KEY = "If you are using Pro API key, please change your root URL to pro-api.coingecko.com"
 ARCHIVE_PATH = re.compile(
     r"/data/spot/(monthly|daily)/klines/([A-Z0-9]+)/(\w+)/\2-\3-(\d{4}-\d\d(?:-\d\d)?)\.zip(\.CHECKSUM)?"
 )
@@ -53,6 +63,22 @@ class Refused(Exception):
 def binance_error(status: int, code: int, message: str) -> Refused:
     """An error in Binance's shape."""
     return Refused(status, {"code": code, "msg": message})
+
+
+@dataclass
+class Ask:
+    """One request to a service: the path below its base URL, and the headers of the answer, to be added to."""
+
+    path: str
+    pairs: list[tuple[str, str]]
+    now_ms: int
+    rules: list[Rule]
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters; of repeated ones the last."""
+        return dict(self.pairs)
 
 
 class Clock:
@@ -259,20 +285,9 @@ class Handler(BaseHTTPRequestHandler):
         """What the service in question says with this status."""
         if self._route.startswith("/coingecko"):
             if status == 429:
-                return {
-                    "status": {
-                        "error_code": 429,
-                        "error_message": "You've exceeded the Rate Limit. Please visit "
-                        "https://www.coingecko.com/en/api/pricing to subscribe to our API plans for higher "
-                        "rate limits.",
-                    }
-                }
+                return {"status": {"error_code": 429, "error_message": GECKO_RATE_LIMIT}}
             if status in (400, 401):
-                return self._coingecko_status(
-                    10012,
-                    "Your request exceeds the allowed time range. Public API users "
-                    "are limited to querying historical data within the past 365 days.",
-                )
+                return self._coingecko_status(10012, GECKO_TIME_RANGE)
             return {"error": "Could not find coin with the given id" if status == 404 else f"HTTP {status}"}
         if not self._route.startswith("/binance"):
             return f"<html><body><h1>{status}</h1></body></html>"
@@ -314,21 +329,20 @@ class Handler(BaseHTTPRequestHandler):
                 time.sleep(rule["seconds"])
         if rules and rules[-1]["kind"] in INSTEAD:
             return self._answer_instead(rules[-1])
-        headers: dict[str, str] = {}
+        services = {
+            "/binance": self._binance,
+            "/archive": self._archive,
+            "/coingecko/api/v3": self._coingecko,
+            "/alternative": self._alternative,
+        }
+        prefix = next((p for p in services if path.startswith(f"{p}/")), None)
+        if prefix is None:
+            return self._send(404, {"error": f"no service at {path}"})
+        ask = Ask(path.removeprefix(prefix), parse_qsl(parts.query, keep_blank_values=True), now, rules)
         try:
-            for prefix, service in (
-                ("/binance", self._binance),
-                ("/archive", self._archive),
-                ("/coingecko/api/v3", self._coingecko),
-                ("/alternative", self._alternative),
-            ):
-                if path.startswith(prefix + "/"):
-                    query = parse_qsl(parts.query, keep_blank_values=True)
-                    body = service(path.removeprefix(prefix), query, now, rules, headers)
-                    return self._send(200, body, headers, rules)
-            raise Refused(404, {"error": f"no service at {path}"})
+            self._send(200, services[prefix](ask), ask.headers, rules)
         except Refused as refused:
-            self._send(refused.status, refused.body, headers | refused.headers, rules)
+            self._send(refused.status, refused.body, ask.headers | refused.headers, rules)
 
     do_HEAD = do_GET
 
@@ -357,11 +371,8 @@ class Handler(BaseHTTPRequestHandler):
 
     # -- Binance Spot REST ---------------------------------------------------------------------------------
 
-    def _binance(
-        self, path: str, pairs: list[tuple[str, str]], now: int, rules: list[Rule], headers: dict[str, str]
-    ) -> Any:
-        query = dict(pairs)
-        listed = self.server.market.listed
+    def _binance(self, ask: Ask) -> Any:
+        path, query, listed = ask.path, ask.query, self.server.market.listed
         allowed = {
             "/api/v3/ping": set[str](),
             "/api/v3/time": set[str](),
@@ -376,16 +387,16 @@ class Handler(BaseHTTPRequestHandler):
             asked = query.get("symbols", "").count(",") + 1
             weight = 80 if asked > 100 or not {"symbol", "symbols"} & set(query) else 40 if asked > 20 else 2
         status, used, wait = self.server.limiter.spend(self.client_address[0], weight)
-        headers |= {"x-mbx-uuid": "0", "x-mbx-used-weight": str(used), "x-mbx-used-weight-1m": str(used)}
+        ask.headers |= {"x-mbx-uuid": "0", "x-mbx-used-weight": str(used), "x-mbx-used-weight-1m": str(used)}
         if status != 200:
-            headers["Retry-After"] = str(wait)
+            ask.headers["Retry-After"] = str(wait)
             body = self._usual_body(status)
             if status == 418:
                 body["msg"] = re.sub(r"\d{13}", str(int((time.time() + wait) * 1000)), body["msg"])
             raise Refused(status, body)
         if allowed is None:
             raise Refused(404, b"<html><body><h2>404 Not found</h2></body></html>", {"Content-Type": "text/html"})
-        if len(query) != len(pairs):
+        if len(query) != len(ask.pairs):
             raise binance_error(400, -1101, "Duplicate values for a parameter detected.")
         if set(query) - allowed:
             message = f"Not all sent parameters were read; read '{len(set(query) & allowed)}' parameter(s) but was sent"
@@ -393,28 +404,28 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/api/v3/ping":
             return {}
         if path == "/api/v3/time":
-            return {"serverTime": now}
+            return {"serverTime": ask.now_ms}
         if klines:
-            return self._klines(query, now, rules)
+            return self._klines(ask)
         symbols = self._symbols(query)
         if path == "/api/v3/exchangeInfo":
             limit = self.server.limiter.limit
             return {
                 "timezone": "UTC",
-                "serverTime": now,
+                "serverTime": ask.now_ms,
                 "rateLimits": [
                     {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": limit},
                     {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 100},
                     {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 300000},
                 ],
                 "exchangeFilters": [],
-                "symbols": [self.server.shapes.symbol_info(s, now) for s in symbols or listed],
+                "symbols": [self.server.shapes.symbol_info(s, ask.now_ms) for s in symbols or listed],
             }
         kind = query.get("type", "FULL")
         if kind not in ("FULL", "MINI"):
             raise binance_error(400, -1139, "Invalid ticker type.")
-        edits = edits_of(rules)
-        rows = [self.server.shapes.ticker_24h(s, now, kind == "MINI", edits) for s in symbols or listed]
+        edits = edits_of(ask.rules)
+        rows = [self.server.shapes.ticker_24h(s, ask.now_ms, kind == "MINI", edits) for s in symbols or listed]
         return rows[0] if "symbol" in query else rows
 
     def _symbols(self, query: dict[str, str]) -> list[str]:
@@ -440,7 +451,8 @@ class Handler(BaseHTTPRequestHandler):
             raise self._illegal("symbol", SYMBOL_PATTERN)
         raise binance_error(400, -1121, "Invalid symbol.")
 
-    def _klines(self, query: dict[str, str], now: int, rules: list[Rule]) -> bytes:
+    def _klines(self, ask: Ask) -> bytes:
+        query = ask.query
         for name in ("symbol", "interval"):
             if not query.get(name):
                 message = f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed."
@@ -464,24 +476,22 @@ class Handler(BaseHTTPRequestHandler):
         )
         micro = self.headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND"
         page = self.server.shapes.klines(
-            symbol, query["interval"], start, end, min(limit, 1000), now, edits_of(rules), micro
+            symbol, query["interval"], start, end, min(limit, 1000), ask.now_ms, edits_of(ask.rules), micro
         )
-        if any(r["kind"] in ROWS for r in rules):
-            page = json.dumps(spoil_rows(json.loads(page), rules), separators=(",", ":")).encode()
+        if any(r["kind"] in ROWS for r in ask.rules):
+            page = json.dumps(spoil_rows(json.loads(page), ask.rules), separators=(",", ":")).encode()
         return page
 
     # -- Binance bulk archives -----------------------------------------------------------------------------
 
-    def _archive(
-        self, path: str, pairs: list[tuple[str, str]], now: int, rules: list[Rule], headers: dict[str, str]
-    ) -> bytes:
-        headers["Content-Type"] = "application/xml"
+    def _archive(self, ask: Ask) -> bytes:
+        ask.headers["Content-Type"] = "application/xml"
         absent = Refused(
             404,
             '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey</Code><Message>The '
-            f"specified key does not exist.</Message><Key>{path[1:]}</Key></Error>",
+            f"specified key does not exist.</Message><Key>{ask.path[1:]}</Key></Error>",
         )
-        found = ARCHIVE_PATH.fullmatch(path)
+        found = ARCHIVE_PATH.fullmatch(ask.path)
         if not found:
             raise absent
         span, symbol, interval, when, checksum = found.groups()
@@ -495,20 +505,19 @@ class Handler(BaseHTTPRequestHandler):
         ready = datetime(published.year, published.month, published.day, 8, 30, tzinfo=UTC)
         early = span == "daily" and first < DAILY_ARCHIVES_SINCE
         known = symbol in self.server.market.listed and interval in INTERVALS_MS
-        if early or not known or now < ready.timestamp() * 1000:
+        if early or not known or ask.now_ms < ready.timestamp() * 1000:
             raise absent
-        kinds = {r["kind"] for r in rules}
-        edits: tuple[Edit, ...] = edits_of(rules)
+        kinds = {r["kind"] for r in ask.rules}
         name = f"{symbol}-{interval}-{when}"
-        made = self.server.shapes.archive(symbol, interval, first, end, name, edits, "header" in kinds)
+        made = self.server.shapes.archive(symbol, interval, first, end, name, edits_of(ask.rules), "header" in kinds)
         if made is None:
             raise absent
         body, digest = made
         if checksum:
-            headers["Content-Type"] = "binary/octet-stream"
+            ask.headers["Content-Type"] = "binary/octet-stream"
             digest = digest[::-1] if "checksum" in kinds else digest
             return f"{digest}  {name}.zip\n".encode()
-        headers |= {"Content-Type": "application/zip", "ETag": f'"{digest[:32]}"'}
+        ask.headers |= {"Content-Type": "application/zip", "ETag": f'"{digest[:32]}"'}
         return body
 
     # -- CoinGecko -----------------------------------------------------------------------------------------
@@ -517,29 +526,20 @@ class Handler(BaseHTTPRequestHandler):
         stamp = datetime.fromtimestamp(self.server.clock.now_ms() / 1000, UTC).isoformat(timespec="milliseconds")
         return {"error": {"status": {"timestamp": stamp, "error_code": code, "error_message": message}}}
 
-    def _coingecko(
-        self, path: str, pairs: list[tuple[str, str]], now: int, rules: list[Rule], headers: dict[str, str]
-    ) -> Any:
+    def _coingecko(self, ask: Ask) -> Any:
         status, _, wait = self.server.coingecko_limiter.spend(self.client_address[0], 1)
         if status != 200:
             raise Refused(429, self._usual_body(429), {"Retry-After": str(wait)})
-        if "x-cg-pro-api-key" in self.headers or "x_cg_pro_api_key" in dict(pairs):
-            raise Refused(
-                400,
-                self._coingecko_status(
-                    10010,
-                    "If you are using Pro API key, please change your root "
-                    "URL from api.coingecko.com to pro-api.coingecko.com",
-                ),
-            )
-        query = dict(pairs)
-        headers |= {"Cache-Control": "max-age=30, public, must-revalidate, s-maxage=60"}
+        if "x-cg-pro-api-key" in self.headers or "x_cg_pro_api_key" in ask.query:
+            raise Refused(400, self._coingecko_status(10010, GECKO_PRO_KEY))
+        path, query = ask.path, ask.query
+        ask.headers |= {"Cache-Control": "max-age=30, public, must-revalidate, s-maxage=60"}
         if path == "/ping":
             return {"gecko_says": "(V3) To the Moon!"}
         if path == "/coins/list":
             return [{"id": c.crypto_id, "symbol": c.ticker, "name": c.name} for c in self.server.market.coins]
         if path == "/global":
-            return self.server.shapes.coingecko_global(now)
+            return self.server.shapes.coingecko_global(ask.now_ms)
         if path != "/coins/markets":
             raise Refused(404, {"error": "Could not find coin with the given id"})
         if not query.get("vs_currency"):
@@ -552,21 +552,22 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(400, {"error": "Invalid parameter"})
         per_page, page = min(max(int(numbers[0]), 1), 250), max(int(numbers[1]), 1)
         rows = self.server.shapes.coingecko_markets(
-            now, query.get("ids"), windows, query.get("sparkline") == "true", query.get("order", "market_cap_desc")
+            ask.now_ms,
+            query.get("ids"),
+            windows,
+            query.get("sparkline") == "true",
+            query.get("order", "market_cap_desc"),
         )
         first = (page - 1) * per_page
-        if page > 1 and any(r["kind"] == "repeat_coin" for r in rules):
+        if page > 1 and any(r["kind"] == "repeat_coin" for r in ask.rules):
             first -= 1  # ranks moved between two pages: the last coin of the page before comes again
-        return spoil_rows(rows[first : first + per_page], rules)
+        return spoil_rows(rows[first : first + per_page], ask.rules)
 
     # -- alternative.me ------------------------------------------------------------------------------------
 
-    def _alternative(
-        self, path: str, pairs: list[tuple[str, str]], now: int, rules: list[Rule], headers: dict[str, str]
-    ) -> Any:
-        query = dict(pairs)
-        if path.rstrip("/") != "/fng":
+    def _alternative(self, ask: Ask) -> Any:
+        if ask.path.rstrip("/") != "/fng":
             raise Refused(404, b"<html><body><h1>404 Not Found</h1></body></html>", {"Content-Type": "text/html"})
-        limit = query.get("limit", "1")
-        rows = self.server.shapes.fear_greed_rows(now, int(limit) if limit.isdigit() else 1)
-        return {"name": "Fear and Greed Index", "data": spoil_rows(rows, rules), "metadata": {"error": None}}
+        limit = ask.query.get("limit", "1")
+        rows = self.server.shapes.fear_greed_rows(ask.now_ms, int(limit) if limit.isdigit() else 1)
+        return {"name": "Fear and Greed Index", "data": spoil_rows(rows, ask.rules), "metadata": {"error": None}}
