@@ -181,12 +181,7 @@ class Postgres:
     def stop(self) -> None:
         """Shut down fast: open transactions are rolled back, a checkpoint is written."""
         if self._process is not None:
-            for signal_number, seconds in ((signal.SIGINT, 30), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
-                with contextlib.suppress(ProcessLookupError):
-                    self._process.send_signal(signal_number)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(seconds)
-                    break
+            _end(self._process, (signal.SIGINT, 30), (signal.SIGQUIT, 5), (signal.SIGKILL, 5))
             self._process = None
 
     def _account(self, binaries: Path) -> Account | None:
@@ -432,12 +427,7 @@ class S3:
     def stop(self) -> None:
         """Terminate the server; an object is either whole or not there."""
         if self._process is not None:
-            for signal_number in (signal.SIGTERM, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    self._process.send_signal(signal_number)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(10)
-                    break
+            _end(self._process, (signal.SIGTERM, 10), (signal.SIGKILL, 5))
             self._process = None
 
     def _clear_up(self) -> None:
@@ -451,6 +441,15 @@ class S3:
             for name in names:
                 if name.startswith(".rclone_temp_"):
                     Path(folder, name).unlink(missing_ok=True)
+
+
+def _end(process: subprocess.Popen[bytes], *steps: tuple[signal.Signals, float]) -> None:
+    """Send one signal after the other, each with its seconds to take effect, until the process has ended."""
+    for signal_number, seconds in steps:
+        process.send_signal(signal_number)  # does nothing once it has ended
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+            return
 
 
 def _server_environment() -> dict[str, str]:
