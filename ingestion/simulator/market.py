@@ -30,6 +30,7 @@ INTERVALS_MS = {
 # Bars are int64 arrays of shape (10, n): prices in ticks, base volumes in lots, quote volumes in ticks x lots.
 OPENED_MS, OPEN, HIGH, LOW, CLOSE, VOLUME, QUOTE, TRADES, TAKER, TAKER_QUOTE = range(10)
 FIRST_DAY = 17395  # 2017-08-17, when the real exchange's first pairs began
+LEVEL_DAY = 20454  # 2026-01-01, the day of Coin.price_2026
 DAYS = 8400  # the simulated world ends in 2040
 HOUR_BLOCK, MINUTE_BLOCK = 64, 1  # days generated at a time
 SIGMA_MARKET = 0.022  # daily standard deviation of the common factor
@@ -83,6 +84,12 @@ def _ar1(noise: Floats, phi: float) -> Floats:
     """y[t] = phi y[t-1] + noise[t] in closed form; safe in float64 for phi >= 0.93 over DAYS steps."""
     decay = np.float64(phi) ** np.arange(len(noise), dtype=np.float64)
     return decay * np.cumsum(noise / decay)
+
+
+def _log_trend(coin: Coin, days: Ints | Floats) -> Floats:
+    """The median path of a coin: straight in logs from its first day to 2026, then level."""
+    trend: Floats = np.interp(days, [coin.first_day, LEVEL_DAY], [log(coin.price_listed), log(coin.price_2026)])
+    return trend
 
 
 def split(total: Ints, weight: Floats) -> Ints:
@@ -175,12 +182,7 @@ class Market:
         common, volatility, activity = self._common(block)
         hours = np.arange(block * HOUR_BLOCK * 24, (block + 1) * HOUR_BLOCK * 24)
         day = np.clip(hours // 24 - FIRST_DAY, 0, DAYS - 1)
-        trend = np.interp(
-            np.append(hours, hours[-1] + 1) / 24,
-            [coin.first_day, 20454],
-            [log(coin.price_listed), log(coin.price_2026)],
-        )
-        # A deviation of mean zero in logs lifts the typical price by nothing: the trend stays its median.
+        trend = _log_trend(coin, np.append(hours, hours[-1] + 1) / 24)
         level = np.exp(trend + coin.beta * common + self._path(coin, block * HOUR_BLOCK, volatility))
         ticks = np.maximum(np.rint(level * 10.0**coin.price_decimals), 2).astype(np.int64)
         key = self._key("bars", coin.crypto_id)
@@ -352,8 +354,7 @@ class Market:
         levels = coin.beta * self._days(None)[0] + self._days(coin)[0]
         days = np.arange(max(coin.first_day, FIRST_DAY), max(now_ms // DAY_MS, coin.first_day, FIRST_DAY) + 1)
         days = days[days <= FIRST_DAY + DAYS]
-        trend = np.interp(days, [coin.first_day, 20454], [log(coin.price_listed), log(coin.price_2026)])
-        prices: Floats = np.exp(trend + levels[days - FIRST_DAY])
+        prices: Floats = np.exp(_log_trend(coin, days) + levels[days - FIRST_DAY])
         return prices
 
     def fear_greed(self, days: Ints) -> Ints:

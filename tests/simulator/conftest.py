@@ -15,7 +15,7 @@ NOW = "2026-11-20T16:37:12Z"
 
 @pytest.fixture(scope="session")
 def http() -> urllib3.PoolManager:
-    return urllib3.PoolManager(retries=False, timeout=10)
+    return urllib3.PoolManager(retries=False, timeout=60)
 
 
 @pytest.fixture(scope="session")

@@ -271,14 +271,14 @@ def test_the_command_prints_its_urls_serves_and_stops_on_a_signal(
         assert http.request("GET", f"{urls['BINANCE_BASE_URL']}/api/v3/ping").status == 503
         assert http.request("GET", f"{urls['FEAR_GREED_BASE_URL']}/fng/").status == 200
         process.send_signal(stop)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
 
 
 @pytest.mark.parametrize("wrong", [["--faults", "none.json"], ["--now", "tomorrow"], ["--universe", "none.csv"]])
 def test_the_command_refuses_a_wrong_setting_in_one_line(wrong: list[str]) -> None:
     with run(*wrong) as process:
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (2, "")
     assert errors.count("\n") == 1
     assert wrong[1] in errors
