@@ -5,7 +5,6 @@ can swap resources; Dagster loads ``defs``.
 """
 
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -18,10 +17,6 @@ from orchestration.assets import ASSETS, DAYS, ONE_RUN, OWNERS
 from orchestration.models import DBT, build_models, project
 from orchestration.quality.checks import CHECKS
 from orchestration.resources import Stores
-
-# BackfillPolicy and a few others are marked beta in 1.13; their behaviour is pinned by tests instead.
-warnings.filterwarnings("ignore", category=dg.BetaWarning)
-warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 JOB = "market_refresh"
@@ -109,7 +104,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         description="Sources to bronze to raw to marts, with every check on the way, over a range of UTC days.",
     )
     return dg.Definitions(
-        assets=[*ASSETS, models, verdict],
+        assets=[*ASSETS, models, verdict],  # type: ignore[list-item]
         asset_checks=CHECKS,
         jobs=[job],
         schedules=[build_schedule(job)],

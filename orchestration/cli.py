@@ -1,0 +1,297 @@
+"""The ``tickmart`` command: provisions servers, launches Dagster jobs, prints what was done.
+
+Belongs here: arguments, exit codes, what the user reads. Does not: an orchestration of its own; every run is Dagster's.
+Exit codes: 0 all blocking parts held, 1 failed, 2 a setting or argument is wrong, 3 partial (a symbol or coin failed
+alone). Machine output is one JSON object on stdout; everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+import orjson
+import psycopg2
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ingestion import warehouse
+from ingestion.datasets import BINANCE_OPENED, INTERVAL_MS
+from ingestion.http import SourceError
+from ingestion.lake import LakeError
+from ingestion.settings import SettingsError
+from ingestion.universe import UniverseError
+from ingestion.warehouse import WarehouseError
+from orchestration import doctor as checkup
+from orchestration import health
+from orchestration.launch import quiet, refresh_window, run_job, session
+from orchestration.stack import StackError
+from orchestration.summary import print_status, print_summary
+from orchestration.up import demo_settings, keep_up
+
+EXIT = {"ok": 0, "failed": 1, "partial": 3}
+WRONG_INPUT = 2
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def clear_errors(command: Command) -> Command:
+    """Turn an error that says in one line what is wrong into that line and an exit code; --debug shows all."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except (SettingsError, UniverseError) as error:
+            code = WRONG_INPUT
+            shown: Exception = error
+        except (StackError, WarehouseError, LakeError, SourceError) as error:
+            code, shown = 1, error
+        except psycopg2.Error as error:
+            code, shown = 1, WarehouseError(f"Postgres: {' '.join(str(error).split())[:300]}")
+        except KeyboardInterrupt:
+            click.echo("tickmart: interrupted; run again to go on where it stopped", err=True)
+            sys.exit(130)
+        if click.get_current_context().find_root().params.get("debug"):
+            raise shown
+        click.echo(f"tickmart: {shown}", err=True)
+        sys.exit(code)
+
+    return wrapped  # type: ignore[return-value]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.version_option(package_name="tickmart")
+def main(debug: bool) -> None:
+    """Crypto-market history on your own Postgres: ingest, model, check, show."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def run(as_json: bool) -> None:
+    """Refresh once: sources, bronze, raw, dbt, checks. An empty warehouse gets the last 30 days first."""
+    with session() as settings:
+        from orchestration.definitions import FIRST_LOAD_DAYS
+
+        start, end = refresh_window(settings, FIRST_LOAD_DAYS)
+        _finish(_run(settings, start, end, {"skip_covered": True}, "run", bar=False), as_json)
+
+
+@main.command()
+@click.option("--start", required=True, help="First UTC day, YYYY-MM-DD.")
+@click.option("--end", help="UTC day after the last, YYYY-MM-DD; default: today is the last.")
+@click.option("--interval", type=click.Choice(list(INTERVAL_MS)), default="1h", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def backfill(start: str, end: str | None, interval: str, as_json: bool) -> None:
+    """Load history in one run: half-open UTC days, resumed when it was cut off, harmless when run twice."""
+    today = datetime.now(UTC).date()
+    first = _day("--start", start)
+    last = _day("--end", end) if end else date.fromordinal(today.toordinal() + 1)
+    if first >= last:
+        raise SettingsError(f"--start {first} is not before --end {last}; the range is half-open, [start, end)")
+    if first > today:
+        raise SettingsError(f"--start {first} has not come yet; today is {today} (UTC)")
+    first, last = max(first, BINANCE_OPENED), min(last, date.fromordinal(today.toordinal() + 1))
+    if first >= last:
+        raise SettingsError(f"--end {end}: Binance has no bars before {BINANCE_OPENED}; choose a later day")
+    with session() as settings:
+        _finish(_run(settings, first, last, {"resume": True, "interval": interval}, "backfill", bar=True), as_json)
+
+
+@main.command()
+@clear_errors
+def up() -> None:
+    """Run once, then keep everything up: Postgres, Dagster (hourly schedule on), dashboard. Ctrl-C stops it all."""
+    with session() as settings:
+        from orchestration.definitions import FIRST_LOAD_DAYS
+
+        start, end = refresh_window(settings, FIRST_LOAD_DAYS)
+        keep_up(settings, lambda: _show(_run(settings, start, end, {"skip_covered": True}, "up", bar=False)))
+
+
+@main.command()
+@click.option("--seed", default=1, show_default=True, help="Another seed is another market.")
+@click.option("--days", default=365, show_default=True, help="Days of history to simulate.")
+@clear_errors
+def demo(seed: int, days: int) -> None:
+    """The same as `up`, offline, against the simulator: a full dashboard without network or keys."""
+    with demo_settings(seed), session() as settings:
+        today = datetime.now(UTC).date()
+        start, end = date.fromordinal(today.toordinal() - days), date.fromordinal(today.toordinal() + 1)
+        keep_up(settings, lambda: _show(_run(settings, start, end, {"skip_covered": True}, "demo", bar=True)))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def status(as_json: bool) -> None:
+    """Say how each dataset stands: rows, newest data, age against its SLA, last load, health, gaps, rejected."""
+    with session(s3=False) as settings:
+        found = health.status(settings)
+    if as_json:
+        _json(found)
+    else:
+        print_status(found, terminal())
+
+
+@main.command()
+@click.argument("query")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
+@clear_errors
+def sql(query: str, as_csv: bool) -> None:
+    """Run one read-only query."""
+    with session(s3=False) as settings:
+        assert settings.postgres is not None
+        with warehouse.closing(warehouse.connect(settings.postgres, "quality_ro")) as connection:
+            connection.set_session(readonly=True)
+            health.print_query(connection, query, terminal(), as_csv=as_csv)
+
+
+@main.command()
+@clear_errors
+def doctor() -> None:
+    """Check versions, settings, every source and store, and the universe against the live symbol lists."""
+    with session() as settings:
+        sys.exit(0 if checkup.examine(settings, terminal()) else 1)
+
+
+@main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@clear_errors
+def simulate(arguments: Sequence[str]) -> None:
+    """Serve the simulated APIs: [--port N] [--faults FILE] and more, see --help."""
+    os.execv(sys.executable, [sys.executable, "-m", "ingestion.simulator", *arguments])  # noqa: S606
+
+
+@main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@clear_errors
+def dbt(arguments: Sequence[str]) -> None:
+    """Run dbt with the environment set: tickmart dbt build --select fct_prices."""
+    with session(s3=False) as settings:
+        from orchestration.models import DBT, PROJECT_DIR
+
+        target = settings.home / "dbt" / "cli"
+        env = {**os.environ, "DBT_TARGET_PATH": str(target), "DBT_PROJECT_DIR": str(PROJECT_DIR)}
+        sys.exit(_child([DBT, *arguments], env))
+
+
+@main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@clear_errors
+def psql(arguments: Sequence[str]) -> None:
+    """Open psql on the warehouse, as its owner."""
+    with session(s3=False) as settings:
+        assert settings.postgres is not None
+        owner = settings.postgres
+        program = shutil.which("psql") or str(health.bundled_psql())
+        env = {**os.environ, "PGUSER": owner.user, "PGPASSWORD": owner.password, "PGTZ": "UTC"}
+        sys.exit(_child([program, *arguments], env))
+
+
+def _child(argv: Sequence[str], env: dict[str, str]) -> int:
+    """Run a program on this terminal and return its exit code; Ctrl-C is meant for it."""
+    import subprocess
+
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with subprocess.Popen(argv, env=env, restore_signals=True, preexec_fn=_default_interrupt) as process:
+            return process.wait()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _default_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _run(settings: Any, start: date, end: date, klines: dict[str, Any], command: str, *, bar: bool) -> dict[str, Any]:
+    """Run the job with its output in a log, a progress bar on the terminal, and return the summary."""
+    from orchestration import assets
+
+    log = settings.home / "logs" / f"{command}-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
+    began = time.monotonic()
+    with quiet(log) as terminal:
+        console = Console(file=terminal)
+        console.print(
+            f"tickmart {command}: {start} to {end} (UTC, half-open); log: {log}", highlight=False, soft_wrap=True
+        )
+        with _progress(console, bar) as progress:
+            task = progress.add_task("binance", total=None, rows="0 rows", weight="")
+
+            def show(state: Any, weight: int) -> None:
+                rate = state.rows / max(time.monotonic() - began, 1e-9)
+                progress.update(
+                    task, completed=state.days_done, total=state.days_total,
+                    rows=f"{state.rows:,} rows, {rate:,.0f}/s", weight=f"weight {weight:,}",
+                )  # fmt: skip
+
+            assets.PROGRESS = show
+            summary = run_job(settings, start, end, klines)
+    summary.update(command=command, seconds=round(time.monotonic() - began, 2), log=str(log))
+    health.write_status(settings)
+    return summary
+
+
+def _progress(console: Console, bar: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} days, {task.fields[rows]}, {task.fields[weight]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not (bar and console.is_terminal),
+        transient=True,
+    )
+
+
+def _show(summary: dict[str, Any]) -> None:
+    print_summary(summary, Console(stderr=True))
+
+
+def _finish(summary: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _json(summary)
+        _warn(summary)
+    else:
+        print_summary(summary, terminal())
+    sys.exit(EXIT[summary["status"]])
+
+
+def terminal() -> Console:
+    """Return stdout's console; piped into a file or a program, a table is never cut to a terminal's width."""
+    return Console() if sys.stdout.isatty() else Console(width=10_000)
+
+
+def _warn(summary: dict[str, Any]) -> None:
+    """Repeat on stderr, one line each, what a person must know beside the JSON."""
+    for stage in summary["stages"]:
+        for line in filter(None, [stage["detail"].get("error"), *(stage["detail"].get("failed") or {}).values()]):
+            click.echo(f"tickmart: {line}", err=True)
+
+
+def _json(value: Any) -> None:
+    sys.stdout.write(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def _day(option: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(f"{option}: {text!r} is not a day (YYYY-MM-DD)") from None
+
+
+if __name__ == "__main__":
+    main()

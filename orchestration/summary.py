@@ -1,0 +1,126 @@
+"""What a person reads after a run and of the datasets: tables for the terminal.
+
+Belongs here: wording and layout. Does not: what is in them (``ingestion.books``, ``health``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+MARK = {"ok": "ok", "partial": "partial", "failed": "FAILED"}
+
+
+def print_summary(summary: dict[str, Any], console: Console) -> None:
+    """Print per stage what was done, what the checks said, and where to look next."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, side in (("stage", "left"), ("dataset", "left"), ("rows", "right"), ("files", "right")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    for name, side in (("seconds", "right"), ("rows/s", "right"), ("", "left"), ("what changed", "left")):
+        table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
+    for stage in summary["stages"]:
+        table.add_row(
+            stage["stage"],
+            stage["dataset"],
+            f"{stage['rows']:,}",
+            f"{stage['files']:,}",
+            f"{stage['seconds']:.2f}",
+            f"{stage['rows_per_s'] or 0:,.0f}",
+            MARK[stage["status"]],
+            _changed(stage),
+        )
+    console.print(table)
+    checks = summary["checks"]
+    console.print(
+        f"checks: {checks['passed']} passed, {checks['warned']} warned, {checks['failed']} failed", highlight=False
+    )
+    for check in checks["failures"][:20]:
+        word = "warning" if check["severity"] == "warn" else "FAILED"
+        console.print(
+            f"  {word} {check['asset']} {check['check_name']}: {check['observed']}", highlight=False, soft_wrap=True
+        )
+    for line in problems(summary):
+        console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
+    console.print(
+        f"{MARK[summary['status']]} in {summary['seconds']:.1f} s. Next: `tickmart status`, "
+        f'`tickmart sql "select * from marts.v_top_gainers limit 5"`, `tickmart up` for Dagster and the dashboard.',
+        highlight=False,
+        soft_wrap=True,
+    )
+    if summary["status"] == "failed":
+        console.print(f"log: {summary['log']}", highlight=False, soft_wrap=True)
+
+
+def problems(summary: dict[str, Any]) -> list[str]:
+    """Return the lines that name what failed and the mend, each once."""
+    lines: list[str] = []
+    for stage in summary["stages"]:
+        detail = stage["detail"]
+        lines += [detail["error"]] if detail.get("error") else []
+        lines += list((detail.get("failed") or {}).values())
+        lines += detail.get("damaged") or []
+        lines += detail.get("notes") or []
+    error = summary.get("error")
+    if error and not any(line in error for line in lines):
+        lines.append(error)
+    return list(dict.fromkeys(lines))
+
+
+def _changed(stage: dict[str, Any]) -> str:
+    detail = stage["detail"]
+    if stage["stage"] == "raw":
+        changed = [f"{detail[k]:,} {k}" for k in ("inserted", "updated") if detail.get(k)]
+        return ", ".join(changed) or "nothing new"
+    if stage["stage"] == "bronze":
+        parts = [f"{stage['files']:,} written"] if stage["files"] else []
+        parts += [f"{detail['unchanged_files']:,} unchanged"] if detail.get("unchanged_files") else []
+        parts += [f"{detail['rejected']:,} rejected"] if detail.get("rejected") else []
+        return ", ".join(parts) or "nothing"
+    return ""
+
+
+def print_status(found: dict[str, Any], console: Console) -> None:
+    """Print one line per dataset, its health first."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("health", "dataset", "rows", "newest data (UTC)", "age", "SLA", "last load (UTC)", "gaps", "rejected"):
+        table.add_column(name, justify="right" if name in ("rows", "age", "SLA", "gaps", "rejected") else "left")
+    for row in found["datasets"]:
+        table.add_row(
+            row["health"],
+            row["dataset"],
+            f"{row['rows']:,}",
+            _minute(row["newest"]),
+            span(row["age_seconds"]),
+            span(row["sla_seconds"]),
+            _minute(row["last_load"]),
+            f"{row['open_gaps']:,}",
+            f"{row['rejected']:,}",
+        )
+    console.print(table)
+    for symbol, why in found["failed_symbols"].items():
+        console.print(f"  {symbol}: {why}", highlight=False, soft_wrap=True)
+    last = found["last_run"]
+    console.print(
+        f"last run: {last['status']} at {_minute(last['ended_at'])}"
+        if last
+        else "no run yet: `tickmart run` makes one",
+        highlight=False,
+    )
+
+
+def span(seconds: float | None) -> str:
+    """Return a time span in its two largest units, or a dash."""
+    if seconds is None:
+        return "-"
+    minutes = int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def _minute(moment: Any) -> str:
+    return str(moment)[:16] if moment else "-"

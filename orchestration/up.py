@@ -1,0 +1,162 @@
+"""``tickmart up`` and ``demo``: the long-running processes, their addresses, and their end.
+
+Belongs here: which processes there are and how they are started. Does not: seeing that none is orphaned (``stack``).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import orjson
+
+from ingestion.settings import Settings, SettingsError, load_settings
+from orchestration.launch import close_orphans
+from orchestration.stack import Children, StackError, free_port, port_owner_message
+
+ROOT = Path(__file__).resolve().parent.parent
+READY_WITHIN_S = 120.0
+
+
+def _port(variable: str, preferred: int) -> int:
+    """Return the port that the variable fixes, or the preferred one, or a free one."""
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return free_port(preferred)
+    if not text.isdigit() or not 1 <= int(text) <= 65_535:
+        raise SettingsError(f"{variable}: {text!r} is not a port (1 to 65535)")
+    if free_port(int(text)) != int(text):
+        raise StackError(port_owner_message(int(text), variable))
+    return int(text)
+
+
+def keep_up(settings: Settings, first_run: Callable[[], None]) -> None:
+    """Run once, start Dagster and the dashboard, print their addresses, and stay until Ctrl-C or a process ends."""
+    ports = {"dagster": _port("TICKMART_DAGSTER_PORT", 3000), "dashboard": _port("TICKMART_DASHBOARD_PORT", 8501)}
+    code_port = free_port(0)
+    _close_earlier_runs()
+    first_run()
+    logs = settings.home / "logs"
+    workspace = settings.home / "dagster" / "workspace.yaml"
+    workspace.write_text(
+        f"load_from:\n  - grpc_server:\n      host: 127.0.0.1\n      port: {code_port}\n      location_name: tickmart\n"
+    )
+    # Dagster's processes have a login for each role and no need of the owner's.
+    env = {k: v for k, v in os.environ.items() if k not in ("PGUSER", "PGPASSWORD")}
+    env["TICKMART_SCHEDULE"] = "running"
+    python = sys.executable
+    with Children(settings.home) as children:
+        code = [python, "-m", "dagster", "api", "grpc", "-m", "orchestration.definitions"]
+        children.spawn("dagster-code", [*code, "-h", "127.0.0.1", "-p", str(code_port)], env, logs / "dagster-code.log")
+        children.spawn("dashboard", _dashboard(ports["dashboard"]), dashboard_env(env), logs / "dashboard.log")
+        _until_listening(children, code_port, "dagster-code", logs)
+        web = [python, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(ports["dagster"]), "-w", str(workspace)]
+        children.spawn("dagster-webserver", web, env, logs / "dagster-webserver.log")
+        daemon = [python, "-m", "dagster._daemon", "run", "-w", str(workspace)]
+        children.spawn("dagster-daemon", daemon, env, logs / "dagster-daemon.log")
+        _until_ready(children, f"http://127.0.0.1:{ports['dashboard']}/_stcore/health", "dashboard", logs)
+        _until_ready(children, f"http://127.0.0.1:{ports['dagster']}/server_info", "dagster-webserver", logs)
+        click.echo(f"Dashboard   http://127.0.0.1:{ports['dashboard']}")
+        click.echo(f"Dagster     http://127.0.0.1:{ports['dagster']}")
+        click.echo(f"Postgres    {os.environ['PGHOST']}:{os.environ['PGPORT']}, database {os.environ['PGDATABASE']}")
+        click.echo(f"Lake        {os.environ['MINIO_ENDPOINT']}, bucket {os.environ.get('MINIO_BUCKET', 'bronze')}")
+        click.echo("Refreshed five minutes past each hour. Ctrl-C stops everything.")
+        sys.stdout.flush()
+        try:
+            ended = children.wait_any()
+        except (KeyboardInterrupt, SystemExit):
+            click.echo("stopping", err=True)
+            return
+        if ended:
+            raise StackError(f"{ended[0]} ended by itself (exit code {ended[1]}); log: {logs / (ended[0] + '.log')}")
+
+
+def _close_earlier_runs() -> None:
+    """Close the runs that a killed stack left open: this command starts the only Dagster of its home."""
+    import dagster as dg
+
+    from orchestration.resources import Stores
+
+    with dg.DagsterInstance.get() as instance, Stores().connection("ingest") as connection:
+        close_orphans(instance, connection, all_runs=True)
+
+
+def _dashboard(port: int) -> list[str]:
+    return [
+        sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "app.py"),
+        "--server.address", "127.0.0.1", "--server.port", str(port), "--server.headless", "true",
+    ]  # fmt: skip
+
+
+def dashboard_env(env: dict[str, str]) -> dict[str, str]:
+    """Return the dashboard's environment: libpq's variables for the read-only role, and no other login."""
+    kept = {k: v for k, v in env.items() if not k.startswith(("TICKMART_PG_", "DAGSTER_PG_", "MINIO_"))}
+    kept["PGUSER"] = os.environ["TICKMART_PG_DASHBOARD_RO_USER"]
+    kept["PGPASSWORD"] = os.environ["TICKMART_PG_DASHBOARD_RO_PASSWORD"]
+    role = os.environ.get("TICKMART_PG_DASHBOARD_RO_ROLE", "")
+    kept["PGOPTIONS"] = "-c timezone=UTC -c statement_timeout=5s" + (f" -c role={role}" if role else "")
+    kept["STREAMLIT_CLIENT_SHOW_ERROR_DETAILS"] = "none"
+    return kept
+
+
+def _until_listening(children: Children, port: int, name: str, logs: Path) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while free_port(port) == port:
+        _still_waiting(children, name, logs, deadline)
+
+
+def _until_ready(children: Children, url: str, name: str, logs: Path) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - loopback, our own
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            pass
+        _still_waiting(children, name, logs, deadline)
+
+
+def _still_waiting(children: Children, name: str, logs: Path, deadline: float) -> None:
+    """Wait a moment; StackError when a process has ended or the time is up."""
+    ended = children.wait_any(timeout=0.2)
+    if ended:
+        raise StackError(f"{ended[0]} ended while starting (exit code {ended[1]}); log: {logs / (ended[0] + '.log')}")
+    if time.monotonic() > deadline:
+        raise StackError(f"{name} was not ready after {READY_WITHIN_S:.0f} s; log: {logs / (name + '.log')}")
+
+
+@contextmanager
+def demo_settings(seed: int) -> Iterator[None]:
+    """Start the simulator and point every source at it, in a home of its own so that real data stays apart."""
+    home = load_settings().home / "demo"
+    os.environ["TICKMART_HOME"] = str(home)
+    from orchestration.stack import prepare_home
+
+    prepare_home(home.parent)
+    prepare_home(home)
+    log = home / "logs" / "simulator.log"
+    with Children(home) as children:
+        argv = [sys.executable, "-m", "ingestion.simulator", "--port", "0", "--seed", str(seed)]
+        log.unlink(missing_ok=True)
+        children.spawn("simulator", argv, os.environ, log)
+        deadline = time.monotonic() + 30
+        while not (log.exists() and log.read_bytes().endswith(b"\n")):
+            _still_waiting(children, "simulator", log.parent, deadline)
+        urls = orjson.loads(log.read_bytes().splitlines()[0])
+        os.environ.update(
+            {name: value for name, value in urls.items() if name.endswith("_URL")},
+            # The simulator has no monthly plan to spare.
+            TICKMART_COINGECKO_CALLS_PER_MINUTE="1000",
+            TICKMART_COINGECKO_CALLS_PER_MONTH="1000000",
+        )
+        for variable in ("COINGECKO_API_KEY", "TICKMART_UNIVERSE"):
+            os.environ.pop(variable, None)
+        yield
