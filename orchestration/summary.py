@@ -44,7 +44,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     for line in problems(summary):
         console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
     console.print(
-        f"{MARK[summary['status']]} in {summary['seconds']:.1f} s. Next: `tickmart status`, "
+        f"{MARK[summary['status']]} in {summary['seconds']:.1f} s. Next: `tickmart status`, "  # noqa: S608 - words
         f'`tickmart sql "select * from marts.v_top_gainers limit 5"`, `tickmart up` for Dagster and the dashboard.',
         highlight=False,
         soft_wrap=True,
