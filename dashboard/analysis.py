@@ -1,0 +1,184 @@
+"""Numbers and sentences that depend on what the visitor chose, as pure functions of DataFrames.
+
+Belongs here: choosing bar sizes, risk over a chosen window, returns by month, readings in words. Does not: anything
+that depends on the data alone (that is a mart's column), SQL, figures.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from dashboard.formats import MISSING, change, is_missing, money, percent, price, ratio
+
+Bar = Literal["1h", "4h", "1d", "1w"]
+BAR_LENGTH: dict[Bar, timedelta] = {
+    "1h": timedelta(hours=1),
+    "4h": timedelta(hours=4),
+    "1d": timedelta(days=1),
+    "1w": timedelta(weeks=1),
+}
+RANGES: dict[str, int | None] = {"1D": 1, "7D": 7, "1M": 30, "3M": 91, "1Y": 365, "All": None}
+MOST_BARS = 720  # beyond about 1,000 candles the browser stutters when zooming
+
+
+@dataclass(frozen=True)
+class BarChoice:
+    """The bar size of a range, and how many days it spans (None: all there are)."""
+
+    bar: Bar
+    days: int | None
+
+
+def choose_bar(span: str, history_days: int) -> BarChoice:
+    """Return the bar size for a range, so that at most MOST_BARS bars are drawn: 1D and 7D 1h, 1M 4h, then 1d, 1w."""
+    days = RANGES[span]
+    if days is None:
+        return BarChoice("1d" if history_days <= MOST_BARS else "1w", None)
+    return BarChoice("1h" if days <= 7 else "4h" if days <= 31 else "1d", days)
+
+
+def with_gaps(bars: pd.DataFrame, bar: Bar) -> pd.DataFrame:
+    """Return the bars with an empty row for each missing one, so that a line breaks where the market was silent."""
+    if len(bars) < 2:
+        return bars
+    grid = pd.date_range(bars["opened_at"].iloc[0], bars["opened_at"].iloc[-1], freq=BAR_LENGTH[bar], name="opened_at")
+    return bars.set_index("opened_at").reindex(grid).reset_index()
+
+
+def similar_coins(wanted: str, coins: pd.DataFrame, limit: int = 3) -> list[str]:
+    """Return up to `limit` crypto_ids that are spelled like `wanted`, by id, symbol or name; the largest if none is."""
+    spelled: dict[str, str] = {}
+    for column in ("name", "symbol", "crypto_id"):
+        spelled |= {str(text).lower(): crypto_id for text, crypto_id in zip(coins[column], coins["crypto_id"], strict=True)}
+    near = get_close_matches(wanted.lower().strip(), spelled, n=limit * 3, cutoff=0.5)
+    found = list(dict.fromkeys(spelled[text] for text in near))[:limit]
+    return found or coins["crypto_id"].head(limit).tolist()
+
+
+def market_sentence(market: pd.Series, fear_greed: pd.Series | None) -> str:
+    """Say in one sentence where the market stands: size, direction, breadth, mood."""
+    move = market["market_cap_change_24h_pct"]
+    if is_missing(move):
+        direction = "change over 24 h unknown"
+    elif abs(move) < 0.05:
+        direction = "unchanged in 24 h"
+    else:
+        direction = f"{'up' if move > 0 else 'down'} {percent(abs(move), 1)} in 24 h"
+    known = int(market["advancers"] + market["decliners"] + market["unchanged"])
+    rose = market["advancers"] >= market["decliners"]
+    breadth = f"{int(market['advancers'] if rose else market['decliners'])} of {known} coins {'rose' if rose else 'fell'}"
+    mood = "" if fear_greed is None else f"; {fear_greed['classification'].lower()} at {int(fear_greed['value'])}"
+    return f"The market is worth {money(market['total_market_cap_usd'])}, {direction}; {breadth}{mood}."
+
+
+def losers(top: pd.DataFrame, limit: int = 5, least_volume_usd: float = 1_000_000) -> pd.DataFrame:
+    """Return the coins of the top 100 that fell most in 24 h, by the same rule as the gainers: at least 1 M USD traded."""
+    fell = top[(top["change_24h_pct"] < 0) & (top["volume_24h_usd"] >= least_volume_usd)]
+    return fell.nsmallest(limit, "change_24h_pct")
+
+
+def percentile_of_last(values: pd.Series, window: int) -> float | None:
+    """Return which percent of the last `window` known values the newest one reaches; None when fewer than 60 are known."""
+    known = values.dropna().tail(window)
+    if len(known) < 60 or is_missing(values.iloc[-1]):
+        return None
+    return float((known <= known.iloc[-1]).mean() * 100)
+
+
+def coin_readings(name: str, daily: pd.DataFrame) -> list[str]:
+    """Say in neutral words what the newest finished day shows: trend, RSI zone, volatility, drawdown."""
+    if daily.empty:
+        return []
+    last, said = daily.iloc[-1], []
+    if not is_missing(last["sma_30"]):
+        gap = (last["close"] / last["sma_30"] - 1) * 100
+        said.append(f"{name} closed {percent(abs(gap), 1)} {'above' if gap >= 0 else 'below'} its 30-day average.")
+    if not is_missing(last["rsi_14"]):
+        zone = "overbought" if last["rsi_14"] > 70 else "oversold" if last["rsi_14"] < 30 else "neither high nor low"
+        said.append(f"RSI 14 is {last['rsi_14']:.0f}: by the usual reading {zone}.")
+    rank = percentile_of_last(daily["volatility_30d"], 365)
+    if rank is not None:
+        days = int(min(365, daily["volatility_30d"].notna().sum()))
+        said.append(
+            f"30-day volatility is {percent(last['volatility_30d'] * 100, 0)} a year, "
+            f"higher than on {rank:.0f} % of the last {days} days."
+        )
+    if not is_missing(last["drawdown_pct"]):
+        peak = daily.loc[daily["close"].idxmax()]
+        said.append(
+            "It closed at its highest since the data begins."
+            if last["drawdown_pct"] == 0
+            else f"It stands {percent(-last['drawdown_pct'], 1)} below its highest close here, "
+            f"{price(peak['close'])} on {peak['date']:%Y-%m-%d}."
+        )
+    return said
+
+
+def monthly_returns(daily: pd.DataFrame) -> pd.DataFrame:
+    """Return year × month of returns in percent, from month-end close to month-end close; the last month is to date.
+
+    The first month is missing: it has no month-end before it.
+    """
+    closes = daily.set_index("date")["close"].groupby(lambda day: (day.year, day.month)).last()
+    table = (closes / closes.shift() - 1) * 100
+    table.index = pd.MultiIndex.from_tuples(table.index, names=["year", "month"])
+    return table.unstack("month").reindex(columns=range(1, 13))
+
+
+RISK_ROWS = {
+    "return_pct": "Return",
+    "volatility_pct": "Volatility, a year",
+    "sharpe": "Sharpe ratio",
+    "max_drawdown_pct": "Deepest drawdown",
+    "beta_btc": "Beta to bitcoin",
+    "correlation_btc": "Correlation with bitcoin",
+}
+
+
+def risk_over(daily: pd.DataFrame, bitcoin: pd.DataFrame, days: int) -> dict[str, float | None]:
+    """Return the risk figures of the last `days` days by the marts' definitions; all None when a day is missing.
+
+    Volatility is of log returns × √365, the Sharpe ratio of simple returns × √365 at a risk-free rate of 0; beta is the
+    slope of simple returns on bitcoin's, correlation that of log returns.
+    """
+    window = daily.tail(days)
+    unknown: dict[str, float | None] = dict.fromkeys(RISK_ROWS)
+    if len(window) < days or window["return_pct"].isna().any():
+        return unknown
+    simple, logs = window["return_pct"] / 100, window["log_return"]
+    start = window["close"].iloc[0] / (1 + simple.iloc[0])
+    path = pd.concat([pd.Series([start]), window["close"]])
+    found = unknown | {
+        "return_pct": float((window["close"].iloc[-1] / start - 1) * 100),
+        "volatility_pct": float(logs.std() * np.sqrt(365) * 100),
+        "sharpe": float(simple.mean() / simple.std() * np.sqrt(365)),
+        "max_drawdown_pct": float((path / path.cummax() - 1).min() * 100),
+    }
+    both = window[["date", "return_pct", "log_return"]].merge(
+        bitcoin[["date", "return_pct", "log_return"]], on="date", suffixes=("", "_btc")
+    ).dropna()
+    if len(both) == days:
+        covariance = both[["return_pct", "return_pct_btc"]].cov()
+        found["beta_btc"] = float(covariance.iloc[0, 1] / covariance.iloc[1, 1])
+        found["correlation_btc"] = float(both["log_return"].corr(both["log_return_btc"]))
+    return found
+
+
+def risk_table(daily: pd.DataFrame, bitcoin: pd.DataFrame, windows: tuple[int, ...] = (30, 90, 365)) -> pd.DataFrame:
+    """Return the risk figures as text, a column per window; a dash where the history is too short."""
+    columns = {}
+    for days in windows:
+        risk = risk_over(daily, bitcoin, days)
+        columns[f"{days} days"] = [
+            (change if key == "return_pct" else percent)(risk[key], 1).replace("-", "−")
+            if key.endswith("_pct")
+            else MISSING
+            if is_missing(risk[key])
+            else ratio(risk[key])
+            for key in RISK_ROWS
+        ]
+    return pd.DataFrame(columns, index=list(RISK_ROWS.values()))

@@ -1,0 +1,101 @@
+"""How numbers, changes and times are written on every page.
+
+Belongs here: pure functions from a value to the text that stands on the page. Does not: colours, widgets, data access.
+A missing value is always a dash, never 0 or NaN; times are UTC and say so.
+"""
+
+import math
+from datetime import UTC, date, datetime, timedelta
+
+import pandas as pd
+
+MISSING = "—"
+SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+SIZES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
+
+
+def is_missing(value: object) -> bool:
+    """Tell whether a cell holds no usable number: None, NaN, NaT or an infinity."""
+    return value is None or value is pd.NaT or (isinstance(value, float) and not math.isfinite(value))
+
+
+def price(value: float | None) -> str:
+    """Write a price in USD with the digits that matter at its size: $67,412, $3,412.07, $0.4213, $0.0₈1092."""
+    if is_missing(value):
+        return MISSING
+    sign, size = ("-" if value < 0 else ""), abs(float(value))
+    if size == 0:
+        return "$0"
+    if size >= 9_999.995:
+        return f"{sign}${size:,.0f}"
+    if size >= 0.99995:
+        return f"{sign}${size:,.2f}"
+    if size >= 0.01:
+        return f"{sign}${size:.4f}"
+    exponent = int(f"{size:.3e}".partition("e")[2])  # after rounding, so that 0.00009999999 counts as 0.0001
+    zeros = -exponent - 1
+    if zeros <= 3:
+        return f"{sign}${size:.{zeros + 4}f}"
+    digits = f"{size:.3e}".partition("e")[0].replace(".", "")
+    return f"{sign}$0.0{str(zeros).translate(SUBSCRIPTS)}{digits}"
+
+
+def money(value: float | None) -> str:
+    """Write an amount of USD with two decimals and K, M, B or T: $2.35T."""
+    return MISSING if is_missing(value) else f"{'-' if value < 0 else ''}${amount(abs(float(value)))}"
+
+
+def amount(value: float | None) -> str:
+    """Write a large number with two decimals and K, M, B or T: 19.87M."""
+    if is_missing(value):
+        return MISSING
+    size = abs(float(value))
+    for unit, letter in SIZES:
+        if size >= unit * 0.999995:
+            return f"{value / unit:,.2f}{letter}"
+    return f"{value:,.2f}"
+
+
+def count(value: float | None) -> str:
+    """Write a whole number with separators: 1,315,150."""
+    return MISSING if is_missing(value) else f"{value:,.0f}"
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """Write a share or level given in percent, without a sign for growth: 56.10%."""
+    return MISSING if is_missing(value) else f"{value:,.{digits}f}%"
+
+
+def change(value: float | None, digits: int = 2) -> str:
+    """Write a change given in percent with its direction: ▲ 1.93%, ▼ 0.40%, and 0.00% without an arrow."""
+    if is_missing(value):
+        return MISSING
+    size = f"{abs(value):,.{digits}f}"
+    if float(size.replace(",", "")) == 0:
+        return f"{size}%"
+    return f"{'▲' if value > 0 else '▼'} {size}%"
+
+
+def ratio(value: float | None, digits: int = 2) -> str:
+    """Write a plain number such as a beta or a correlation with a real minus sign: −0.31."""
+    return MISSING if is_missing(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def instant(value: datetime | date | None) -> str:
+    """Write a moment to the minute and name the zone (2026-11-20 14:05 UTC), a day as the day alone."""
+    if is_missing(value):
+        return MISSING
+    if not isinstance(value, datetime):
+        return value.isoformat()
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def span(length: timedelta | None) -> str:
+    """Write a length of time in its largest fitting unit: 40 s, 7 min, 31 h, 12 d."""
+    if is_missing(length):
+        return MISSING
+    seconds = max(0, round(length.total_seconds()))
+    for limit, unit, size in ((90, "s", 1), (90 * 60, "min", 60), (48 * 3600, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds // size} {unit}"
+    return f"{seconds // 86_400:,} d"

@@ -1,0 +1,3 @@
+"""Data quality."""
+import streamlit as st
+st.title("Data quality", anchor=False)

@@ -1,0 +1,180 @@
+"""What every page shares: the stamp above, the footer below, captions and definitions of charts, states, exports.
+
+Belongs here: Streamlit calls that more than one page needs. Does not: SQL, figures, the content of a page.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from dashboard import charts, formats, health, queries
+from dashboard.database import MartsError
+
+UNDEFINED = "The definition is missing."
+BINANCE = "[Binance](https://www.binance.com)"
+COINGECKO = "Data provided by [CoinGecko](https://www.coingecko.com)"
+FEAR_GREED = "[Crypto Fear & Greed Index by alternative.me](https://alternative.me/crypto/fear-and-greed-index/)"
+COLOUR_NAMES = {"blue / orange": ("blue", "orange"), "green / red": ("green", "red"), "red / green": ("red", "green")}
+
+
+def now() -> datetime:
+    """Return the current instant in UTC."""
+    return datetime.now(UTC)
+
+
+def text(words: str) -> str:
+    """Return words as Markdown that shows them as they are: two dollar signs would make a formula."""
+    return words.replace("$", "\\$")
+
+
+# -- colours ---------------------------------------------------------------------------------------------------------
+
+
+def colour_pair() -> str:
+    """Return the visitor's pair of colours for up and down, as the address says it."""
+    chosen = st.session_state.get("colours", "blue / orange")
+    return chosen if chosen in COLOUR_NAMES else "blue / orange"
+
+
+def colours() -> charts.Palette:
+    """Return the colours of the page that is being shown."""
+    return charts.palette(st.context.theme.type or "light", colour_pair())
+
+
+def delta_colour(value: float | None) -> str:
+    """Return Streamlit's name of the colour of a change; exactly nothing, or unknown, is grey."""
+    if formats.is_missing(value) or round(value, 2) == 0:
+        return "gray"
+    up, down = COLOUR_NAMES[colour_pair()]
+    return up if value > 0 else down
+
+
+def coloured_change(value: float | None) -> str:
+    """Return a change as coloured Markdown."""
+    return f":{delta_colour(value)}[{formats.change(value)}]"
+
+
+# -- above and below -------------------------------------------------------------------------------------------------
+
+
+def verdicts() -> list[health.Trust]:
+    """Return the verdict on every dataset; raises MartsError."""
+    found = dict(queries.freshness().itertuples(index=False))
+    return [
+        health.judge_age(
+            dataset, None if formats.is_missing(found.get(dataset)) else found[dataset].to_pydatetime(), now(), limit
+        )
+        for dataset, limit in health.LIMITS.items()
+    ]
+
+
+def stamp() -> None:
+    """Show how old the data is and how far to trust it, with the way to the page that says why."""
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    with right, st.container(horizontal=True, horizontal_alignment="right"), st.popover(
+        "Colours", type="tertiary", icon=":material/palette:"
+    ):
+        st.radio(
+            "Colours of up and down",
+            list(COLOUR_NAMES),
+            key="colours",
+            bind="query-params",
+            help="Blue and orange can be told apart by everybody. Light or dark follows your system; change it in the menu ⋮.",
+        )
+    with left:
+        try:
+            parts = verdicts()
+        except MartsError:
+            st.page_link("pages/quality.py", label=":red[**Database unreachable** · why?]", icon=":material/error:")
+            return
+        word = health.worst(parts)
+        hourly = [part.newest_at for part in parts if part.newest_at and part.dataset != "fear_greed"]
+        as_of = min(hourly) if hourly else None
+        age = f" · {formats.span(now() - as_of)} ago" if as_of else ""
+        st.page_link(
+            "pages/quality.py",
+            label=f"Data as of {formats.instant(as_of)}{age} · :{health.COLOURS[word]}[**{word}**]",
+            icon=health.ICONS[word],
+            help="  \n".join(part.reason for part in parts),
+        )
+        late = [part.reason for part in parts if part.word in ("Warning", "Degraded")]
+        if late:
+            st.warning("Older than it should be; what was loaded last is still shown. " + ". ".join(late) + ".")
+
+
+def footer() -> None:
+    """Credit the sources and say what this is not."""
+    st.divider()
+    st.caption(
+        f"Prices and volumes of the exchange: {BINANCE} spot, in USDT. Market capitalisation, ranks and 24 h volumes: "
+        f"{COINGECKO}. Sentiment: {FEAR_GREED}. All times are UTC. **Not financial advice.**"
+    )
+
+
+# -- charts ----------------------------------------------------------------------------------------------------------
+
+
+def definition(relation: str, column: str | None = None) -> str:
+    """Return the definition of a mart's column (or of the mart) as dbt persisted it in the database."""
+    known = queries.definitions()
+    name = known["column_name"].isna() if column is None else known["column_name"] == column
+    found = known.loc[(known["relation"] == relation) & name, "definition"].dropna()
+    return UNDEFINED if found.empty else str(found.iloc[0]).strip()
+
+
+def definitions_text(metrics: Sequence[str]) -> str:
+    """Return the definitions of `relation.column` names as Markdown, for a tooltip."""
+    return "\n\n".join(f"`{name.partition('.')[2]}` {definition(*name.split('.'))}" for name in metrics)
+
+
+def heading(title: str, metrics: Sequence[str]) -> None:
+    """Put a chart's title, a question, with the definitions of what it shows behind the question mark."""
+    st.subheader(title, anchor=False, help=definitions_text(metrics))
+
+
+def chart(figure: go.Figure, key: str, *, alt: str, how: str, source: str, zoom: bool = False) -> None:
+    """Show a figure with its alternative text, one line on how to read it, and its source."""
+    st.plotly_chart(figure, key=key, alt=alt, config=charts.CONFIG_ZOOM if zoom else charts.CONFIG)
+    st.caption(f"{how} Source: {source}.")
+
+
+def export(frame: pd.DataFrame, name: str, about: str, source: str) -> bytes:
+    """Return a CSV whose first lines, marked #, say what it is, whence, and when it was written."""
+    lines = [f"# tickmart: {about}", f"# source: {source}", f"# written: {formats.instant(now())}; all times are UTC"]
+    lines += [f"# {column}: {text}" for column in frame.columns if (text := _defined(name, column))]
+    return ("\n".join(lines) + "\n" + frame.to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%SZ")).encode()
+
+
+def _defined(relation: str, column: str) -> str:
+    text = definition(relation, column)
+    return "" if text == UNDEFINED else " ".join(text.split())
+
+
+# -- states ----------------------------------------------------------------------------------------------------------
+
+
+def problem(error: MartsError) -> None:
+    """Say what cannot be shown, and what to do."""
+    if error.reason == "empty":
+        empty_warehouse()
+        return
+    st.error(
+        f"{error} The Data quality page shows what was known at the last refresh.",
+        title="Postgres does not answer" if error.reason == "down" else "Postgres is slow",
+        icon=":material/database_off:",
+    )
+    st.page_link("pages/quality.py", label="Data quality", icon=":material/fact_check:")
+
+
+def empty_warehouse() -> None:
+    """Say that nothing is loaded yet and how to change that."""
+    st.info(
+        "Nothing has been loaded yet. Run `tickmart run` for the last 30 days of the real markets, or `tickmart demo` "
+        "for simulated ones without network; under `tickmart up` the first refresh starts by itself. "
+        "This page fills when the refresh is done.",
+        title="The warehouse is empty",
+        icon=":material/hourglass_empty:",
+    )
