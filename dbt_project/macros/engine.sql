@@ -71,27 +71,25 @@
     ('x' || substr(md5({{ text }}), 1, 8))::bit(32)::integer
 {%- endmacro %}
 
-{#- A standard deviation of returns, scaled from one period to a year of so many periods. -#}
-{% macro annualised(stddev, periods_per_year) -%}
-    ({{ stddev }})::double precision * sqrt({{ periods_per_year }}::double precision)
+{#-
+    TA-Lib's exponential moving average of n values: seeded with the mean of the first n, null before; to be followed by
+    `over`. Where `resume` is not null in the first row of a series, it is the average there, and the series goes on from it.
+-#}
+{% macro ema(expression, count, resume) -%}
+    {{ return(adapter.dispatch('ema')(expression, count, resume)) }}
 {%- endmacro %}
 
-{#- TA-Lib's exponential moving average of n values: seeded with the mean of the first n, null before; to be followed by `over`. -#}
-{% macro ema(expression, count) -%}
-    {{ return(adapter.dispatch('ema')(expression, count)) }}
+{% macro postgres__ema(expression, count, resume) -%}
+    intermediate.ema({{ expression }}, {{ count }}, {{ resume }})
 {%- endmacro %}
 
-{% macro postgres__ema(expression, count) -%}
-    intermediate.ema({{ expression }}, {{ count }})
+{#- Wilder's smoothing of n values, as TA-Lib's RSI and ATR use it: as ema, but with weight 1 / n. -#}
+{% macro wilder(expression, count, resume) -%}
+    {{ return(adapter.dispatch('wilder')(expression, count, resume)) }}
 {%- endmacro %}
 
-{#- Wilder's smoothing of n values, as TA-Lib's RSI and ATR use it: same seed as ema, weight 1/n. -#}
-{% macro wilder(expression, count) -%}
-    {{ return(adapter.dispatch('wilder')(expression, count)) }}
-{%- endmacro %}
-
-{% macro postgres__wilder(expression, count) -%}
-    intermediate.wilder({{ expression }}, {{ count }})
+{% macro postgres__wilder(expression, count, resume) -%}
+    intermediate.wilder({{ expression }}, {{ count }}, {{ resume }})
 {%- endmacro %}
 
 {#-
@@ -103,42 +101,49 @@
 {%- endmacro %}
 
 {% macro postgres__create_aggregates() -%}
-{%- set version = 'tickmart recursive averages, version 1' -%}
+{%- set version = 'tickmart recursive averages, version 2' -%}
 do $create$
 begin
     perform pg_advisory_xact_lock(hashtext('tickmart.create_aggregates'));
     if coalesce(
-        obj_description(to_regprocedure('intermediate.wilder(double precision, integer)'), 'pg_proc'), ''
+        obj_description(
+            to_regprocedure('intermediate.wilder(double precision, integer, double precision)'), 'pg_proc'
+        ), ''
     ) = '{{ version }}' then
         return;
     end if;
+    {% for name, step in [
+        ('ema', 'state[3] + 2.0::double precision / (n + 1) * (x - state[3])'),
+        ('wilder', '(state[3] * (n - 1) + x) / n'),
+    ] %}
     -- state: how many values came, their sum while fewer than n, the average from the n-th on
-    create or replace function intermediate.ema_step(state double precision[], x double precision, n integer)
-    returns double precision[] language plpgsql immutable parallel safe as $step$
+    create or replace function intermediate.{{ name }}_step(
+        state double precision[], x double precision, n integer, resume double precision
+    ) returns double precision[] language plpgsql immutable parallel safe as $step$
     begin
+        if state[1] = 0 and resume is not null then return array[n, 0, resume]; end if;
         if x is null then return state; end if;
         if state[1] < n - 1 then return array[state[1] + 1, state[2] + x, null]; end if;
         if state[1] = n - 1 then return array[n, 0, (state[2] + x) / n]; end if;
-        return array[n, 0, state[3] + 2.0::double precision / (n + 1) * (x - state[3])];
+        return array[n, 0, {{ step }}];
     end $step$;
-    create or replace function intermediate.wilder_step(state double precision[], x double precision, n integer)
-    returns double precision[] language plpgsql immutable parallel safe as $step$
-    begin
-        if x is null then return state; end if;
-        if state[1] < n - 1 then return array[state[1] + 1, state[2] + x, null]; end if;
-        if state[1] = n - 1 then return array[n, 0, (state[2] + x) / n]; end if;
-        return array[n, 0, (state[3] * (n - 1) + x) / n];
-    end $step$;
-    create or replace function intermediate.average_of(state double precision[], x double precision, n integer)
-    returns double precision language sql immutable parallel safe as 'select state[3]';
-    create or replace aggregate intermediate.ema(double precision, integer) (
-        sfunc = intermediate.ema_step, stype = double precision[], initcond = '{0,0,null}',
-        finalfunc = intermediate.average_of, finalfunc_extra, parallel = safe
+    create or replace function intermediate.{{ name }}_value(
+        state double precision[], x double precision, n integer, resume double precision
+    ) returns double precision language sql immutable parallel safe as 'select state[3]';
+    create or replace aggregate intermediate.{{ name }}(double precision, integer, double precision) (
+        sfunc = intermediate.{{ name }}_step, stype = double precision[], initcond = '{0,0,null}',
+        finalfunc = intermediate.{{ name }}_value, finalfunc_extra, parallel = safe
     );
-    create or replace aggregate intermediate.wilder(double precision, integer) (
-        sfunc = intermediate.wilder_step, stype = double precision[], initcond = '{0,0,null}',
-        finalfunc = intermediate.average_of, finalfunc_extra, parallel = safe
-    );
-    comment on aggregate intermediate.wilder(double precision, integer) is '{{ version }}';
+    comment on aggregate intermediate.{{ name }}(double precision, integer, double precision) is '{{ version }}';
+    {% endfor %}
 end $create$
+{%- endmacro %}
+
+{#- Post-hook: gather statistics after a full build; small changes are left to the server. -#}
+{% macro analyze_once() -%}
+    {{ return(adapter.dispatch('analyze_once')()) }}
+{%- endmacro %}
+
+{% macro postgres__analyze_once() -%}
+    {%- if not is_incremental() -%} analyze {{ this }} {%- endif -%}
 {%- endmacro %}

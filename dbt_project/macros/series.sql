@@ -113,7 +113,11 @@
         series.series_version,
         series.first_opened_at,
         {% if is_incremental() -%}
-        coalesce(least(same.opened_at, done.opened_at), '-infinity'::timestamptz) as unchanged_through
+        -- least() would pass over a null: a series that changed from its first bar on has no unchanged row
+        case
+            when same.opened_at is null then '-infinity'::timestamptz
+            else least(same.opened_at, done.opened_at)
+        end as unchanged_through
         {%- else -%}
         '-infinity'::timestamptz as unchanged_through
         {%- endif %}
@@ -142,4 +146,69 @@
         or done.loaded_at < series.loaded_at
         or done.opened_at < series.last_opened_at
     {%- endif %}
+{%- endmacro %}
+
+{#-
+    The same question by day, for the models whose rows of a day depend on more than one series. int_market_days gives
+    each day the newest load that any row up to it depends on, and the fingerprint of the whole universe; both are
+    copied into every row of such a model, so its newest row says what it knows.
+-#}
+
+{#- The first day that this model must write again, as a literal; 'infinity' when there is none. -#}
+{% macro first_changed_day(date_column='date') -%}
+    {%- if not (execute and is_incremental()) -%}
+        {{- return('-infinity') -}}
+    {%- endif -%}
+    {%- set found = run_query(
+        "select to_char(min(days.date), 'YYYY-MM-DD'), count(known.loaded_at) > 0"
+        ~ " from (select 1) as always"
+        ~ " left join (select " ~ date_column ~ " as date, loaded_at, universe_version from " ~ this
+        ~ " order by " ~ date_column ~ " desc limit 1) as known on true"
+        ~ " left join " ~ ref('int_market_days') ~ " as days"
+        ~ " on days.loaded_at > known.loaded_at or days.date > known.date"
+        ~ " or days.universe_version <> known.universe_version"
+    ) -%}
+    {%- if not found.rows[0][1] -%}
+        {{- return('-infinity') -}}
+    {%- endif -%}
+    {{- return(found.rows[0][0] or 'infinity') -}}
+{%- endmacro %}
+
+{#- Pre-hook: delete what will be written again. -#}
+{% macro forget_changed_days() -%}
+    {%- if is_incremental() -%}
+        delete from {{ this }} where date >= '{{ first_changed_day() }}'::date
+    {%- endif -%}
+{%- endmacro %}
+
+{#- The newest load that this model knows, as a literal, for models whose rows depend on one load alone. -#}
+{% macro newest_load() -%}
+    {%- if execute -%}
+        {%- set found = run_query(
+            "select to_char(max(loaded_at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00') from " ~ this
+        ) -%}
+        {{- return(found.rows[0][0] or '-infinity') -}}
+    {%- endif -%}
+    {{- return('-infinity') -}}
+{%- endmacro %}
+
+{#- Pre-hook of a small mart that views stand on: empty it where it is, as a swap of tables would drop those views. -#}
+{% macro forget_all() -%}
+    {%- if is_incremental() -%} delete from {{ this }} {%- endif -%}
+{%- endmacro %}
+
+{#- First day of the week or month that a day (a literal, possibly infinite) belongs to. -#}
+{% macro start_of(timeframe, day) -%}
+    {%- if day in ('infinity', '-infinity') -%}
+        '{{ day }}'::date
+    {%- else -%}
+        date_trunc({{ timeframe }}, '{{ day }}'::timestamp)::date
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Pre-hook of fct_candles: delete the candles that hold a changed day. -#}
+{% macro forget_changed_candles() -%}
+    {%- if is_incremental() -%}
+        delete from {{ this }} where started_on >= {{ start_of('timeframe', first_changed_day('last_date')) }}
+    {%- endif -%}
 {%- endmacro %}

@@ -4,6 +4,7 @@
         unique_key=['crypto_id', 'opened_at'],
         on_schema_change='fail',
         pre_hook="{{ forget_changed_series() }}",
+        post_hook="{{ analyze_once() }}",
         indexes=[{'columns': ['crypto_id', 'opened_at'], 'unique': true}],
     )
 }}

@@ -1,8 +1,19 @@
-{{ config(indexes=[{'columns': ['crypto_id', 'date'], 'unique': true}]) }}
+{%- set first_day = first_changed_day() -%}
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        on_schema_change='fail',
+        pre_hook="{{ forget_changed_days() }}",
+        indexes=[{'columns': ['crypto_id', 'date'], 'unique': true}, {'columns': ['date']}],
+    )
+}}
 
+-- a value needs 90 unbroken returns, so 91 days are enough to look back, whatever is missing in them
 with daily as (
 
     select * from {{ ref('int_crypto_daily') }}
+    where date >= '{{ first_day }}'::date - 91
 
 ),
 
@@ -46,11 +57,11 @@ windowed as (
     select
         *,
         count(log_return) over last_7 as returns_7,
-        stddev_samp(log_return) over last_7 as stddev_7,
+        var_samp(log_return) over last_7 as variance_7,
         count(log_return) over last_30 as returns_30,
-        stddev_samp(log_return) over last_30 as stddev_30,
+        var_samp(log_return) over last_30 as variance_30,
         count(log_return) over last_90 as returns_90,
-        stddev_samp(log_return) over last_90 as stddev_90,
+        var_samp(log_return) over last_90 as variance_90,
         avg(simple_return) over last_90 as mean_return_90,
         stddev_samp(simple_return) over last_90 as stddev_return_90,
         count(btc_return) over last_90 as pairs_90,
@@ -68,23 +79,25 @@ windowed as (
 )
 
 select
-    crypto_id,
-    date,
-    close,
-    simple_return,
-    log_return,
-    {{ annualised('case when returns_7 = 7 then stddev_7 end', 365) }} as volatility_7d,
-    {{ annualised('case when returns_30 = 30 then stddev_30 end', 365) }} as volatility_30d,
-    {{ annualised('case when returns_90 = 90 then stddev_90 end', 365) }} as volatility_90d,
-    case when returns_90 = 90 then (mean_return_90 / nullif(stddev_return_90, 0))::double precision end
-    * sqrt(365::double precision) as sharpe_90d,
+    windowed.crypto_id,
+    windowed.date,
+    windowed.simple_return,
+    windowed.log_return,
+    case when returns_7 = 7 then {{ annualised('variance_7', 365) }} end as volatility_7d,
+    case when returns_30 = 30 then {{ annualised('variance_30', 365) }} end as volatility_30d,
+    case when returns_90 = 90 then {{ annualised('variance_90', 365) }} end as volatility_90d,
+    case
+        when returns_90 = 90 then {{ ratio('mean_return_90', 'stddev_return_90') }} * sqrt(365::double precision)
+    end as sharpe_90d,
     case
         when pairs_90 = 90
-            then (
-                (90 * sum_btc_asset_90 - sum_btc_90 * sum_asset_90)
-                / nullif(90 * sum_btc_btc_90 - sum_btc_90 * sum_btc_90, 0)
-            )::double precision
+            then {{ ratio(
+                '90 * sum_btc_asset_90 - sum_btc_90 * sum_asset_90',
+                '90 * sum_btc_btc_90 - sum_btc_90 * sum_btc_90',
+            ) }}
     end as beta_btc_90d,
-    loaded_at,
-    series_version
+    days.loaded_at,
+    days.universe_version
 from windowed
+inner join {{ ref('int_market_days') }} as days on windowed.date = days.date
+where windowed.date >= '{{ first_day }}'::date

@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', incremental_strategy='append', pre_hook="{{ forget_all() }}", on_schema_change='fail') }}
+
 with universe as (
 
     select * from {{ ref('stg_tickmart__universe') }}

@@ -1,35 +1,96 @@
-with daily as (
+-- depends_on: {{ ref('int_series') }}
+{%- set first_day = first_changed_day() -%}
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        on_schema_change='fail',
+        pre_hook="{{ forget_changed_days() }}",
+        indexes=[{'columns': ['date']}],
+    )
+}}
 
-    select * from {{ ref('int_crypto_daily') }}
+with
+{% if is_incremental() -%}
+-- The recursive averages go on from a row that stays: 240 days before the first to be written, so that sma_200 has its
+-- rows, and not among an asset's first 40, where some average has no value yet. Without such a row, from the first bar.
+resumed as (
+
+    select kept.*
+    from {{ ref('int_series') }} as series
+    cross join lateral (
+        select
+            crypto_id,
+            date,
+            day_number,
+            highest_close,
+            ema_12,
+            ema_26,
+            macd_signal,
+            average_gain_14,
+            average_loss_14,
+            atr_14
+        from {{ this }} as written
+        where
+            written.crypto_id = series.crypto_id
+            and written.date < '{{ first_day }}'::date
+        order by date desc
+        limit 1 offset 240
+    ) as kept
+    where kept.day_number > 40
 
 ),
+{% else -%}
+resumed as (
 
-risk as (
+    select
+        null::text as crypto_id,
+        null::date as date,
+        null::bigint as day_number,
+        null::numeric as highest_close,
+        null::double precision as ema_12,
+        null::double precision as ema_26,
+        null::double precision as macd_signal,
+        null::double precision as average_gain_14,
+        null::double precision as average_loss_14,
+        null::double precision as atr_14
+    where false
 
-    select * from {{ ref('int_volatility_calc') }}
+),
+{% endif %}
+daily as (
+
+    select
+        bars.*,
+        bars.close::double precision as close_float,
+        resumed.day_number as resumed_day_number,
+        resumed.highest_close as resumed_highest_close,
+        resumed.ema_12 as resumed_ema_12,
+        resumed.ema_26 as resumed_ema_26,
+        resumed.macd_signal as resumed_macd_signal,
+        resumed.average_gain_14 as resumed_gain_14,
+        resumed.average_loss_14 as resumed_loss_14,
+        resumed.atr_14 as resumed_atr_14
+    from {{ ref('int_crypto_daily') }} as bars
+    left join resumed as reading on bars.crypto_id = reading.crypto_id
+    left join resumed
+        on bars.crypto_id = resumed.crypto_id
+        and bars.date = resumed.date
+    where
+        '{{ first_day }}'::date < 'infinity'::date
+        and bars.date >= coalesce(reading.date, '-infinity'::date)
 
 ),
 
 numbered as (
 
     select
-        daily.*,
-        daily.close::double precision as close_float,
-        risk.simple_return,
-        risk.log_return,
-        risk.volatility_7d,
-        risk.volatility_30d,
-        risk.volatility_90d,
-        risk.sharpe_90d,
-        risk.beta_btc_90d,
-        row_number() over series as day_number,
-        lag(daily.close) over series as close_before,
-        max(daily.close) over series as highest_close
+        *,
+        row_number() over series - 1 + coalesce(first_value(resumed_day_number) over series, 1) as day_number,
+        greatest(max(close) over series, first_value(resumed_highest_close) over series) as highest_close,
+        lag(close) over series as close_before
     from daily
-    inner join risk
-        on daily.crypto_id = risk.crypto_id
-        and daily.date = risk.date
-    window series as (partition by daily.crypto_id order by daily.date)
+    window series as (partition by crypto_id order by date)
 
 ),
 
@@ -54,14 +115,14 @@ windowed as (
         *,
         avg(close) over (series rows between 6 preceding and current row) as mean_7,
         avg(close) over (series rows between 19 preceding and current row) as mean_20,
-        stddev_pop(close) over (series rows between 19 preceding and current row) as stddev_20,
+        var_pop(close) over (series rows between 19 preceding and current row) as variance_20,
         avg(close) over (series rows between 29 preceding and current row) as mean_30,
         avg(close) over (series rows between 199 preceding and current row) as mean_200,
-        {{ ema('close_float', 12) }} over series as ema_12,
-        {{ ema('close_float', 26) }} over series as ema_26,
-        {{ wilder('gain', 14) }} over series as average_gain_14,
-        {{ wilder('loss', 14) }} over series as average_loss_14,
-        {{ wilder('true_range', 14) }} over series as atr_14
+        {{ ema('close_float', 12, 'resumed_ema_12') }} over series as ema_12,
+        {{ ema('close_float', 26, 'resumed_ema_26') }} over series as ema_26,
+        {{ wilder('gain', 14, 'resumed_gain_14') }} over series as average_gain_14,
+        {{ wilder('loss', 14, 'resumed_loss_14') }} over series as average_loss_14,
+        {{ wilder('true_range', 14, 'resumed_atr_14') }} over series as atr_14
     from moves
     window series as (partition by crypto_id order by date)
 
@@ -72,43 +133,59 @@ signalled as (
     select
         *,
         ema_12 - ema_26 as macd,
-        {{ ema('ema_12 - ema_26', 9) }} over (partition by crypto_id order by date) as macd_signal
+        {{ ema('ema_12 - ema_26', 9, 'resumed_macd_signal') }} over (partition by crypto_id order by date) as macd_signal
     from windowed
 
 )
 
 select
-    crypto_id,
-    date,
-    open,
-    high,
-    low,
-    close,
-    volume,
-    quote_volume,
-    trade_count,
-    (quote_volume / nullif(volume, 0))::double precision as vwap,
-    (100 * simple_return)::double precision as return_pct,
-    log_return::double precision as log_return,
-    (case when day_number >= 7 then mean_7 end)::double precision as sma_7,
-    (case when day_number >= 30 then mean_30 end)::double precision as sma_30,
-    (case when day_number >= 200 then mean_200 end)::double precision as sma_200,
-    ema_12,
-    ema_26,
-    (case when day_number >= 20 then mean_20 end)::double precision as sma_20,
-    (case when day_number >= 20 then mean_20 + 2 * stddev_20 end)::double precision as bb_upper_20,
-    (case when day_number >= 20 then mean_20 - 2 * stddev_20 end)::double precision as bb_lower_20,
-    100 * average_gain_14 / nullif(average_gain_14 + average_loss_14, 0) as rsi_14,
-    macd,
-    macd_signal,
-    macd - macd_signal as macd_histogram,
-    atr_14,
-    volatility_7d,
-    volatility_30d,
-    volatility_90d,
-    (100 * (close - highest_close) / highest_close)::double precision as drawdown_pct,
-    beta_btc_90d,
-    sharpe_90d,
-    bar_count,
-    loaded_at
+    signalled.crypto_id,
+    signalled.date,
+    signalled.open,
+    signalled.high,
+    signalled.low,
+    signalled.close,
+    signalled.volume,
+    signalled.quote_volume,
+    signalled.trade_count,
+    {{ ratio('signalled.quote_volume', 'signalled.volume') }} as vwap,
+    (100 * risk.simple_return)::double precision as return_pct,
+    risk.log_return::double precision as log_return,
+    case when signalled.day_number >= 7 then signalled.mean_7::double precision end as sma_7,
+    case when signalled.day_number >= 20 then signalled.mean_20::double precision end as sma_20,
+    case when signalled.day_number >= 30 then signalled.mean_30::double precision end as sma_30,
+    case when signalled.day_number >= 200 then signalled.mean_200::double precision end as sma_200,
+    signalled.ema_12,
+    signalled.ema_26,
+    case
+        when signalled.day_number >= 20
+            then signalled.mean_20::double precision + 2 * sqrt(signalled.variance_20::double precision)
+    end as bb_upper_20,
+    case
+        when signalled.day_number >= 20
+            then signalled.mean_20::double precision - 2 * sqrt(signalled.variance_20::double precision)
+    end as bb_lower_20,
+    100 * signalled.average_gain_14 / nullif(signalled.average_gain_14 + signalled.average_loss_14, 0) as rsi_14,
+    signalled.macd,
+    signalled.macd_signal,
+    signalled.macd - signalled.macd_signal as macd_histogram,
+    signalled.atr_14,
+    risk.volatility_7d,
+    risk.volatility_30d,
+    risk.volatility_90d,
+    {{ change_pct('signalled.close', 'signalled.highest_close') }} as drawdown_pct,
+    risk.beta_btc_90d,
+    risk.sharpe_90d,
+    signalled.bar_count,
+    signalled.day_number::integer as day_number,
+    signalled.highest_close,
+    signalled.average_gain_14,
+    signalled.average_loss_14,
+    days.loaded_at,
+    days.universe_version
 from signalled
+inner join {{ ref('int_volatility_calc') }} as risk
+    on signalled.crypto_id = risk.crypto_id
+    and signalled.date = risk.date
+inner join {{ ref('int_market_days') }} as days on signalled.date = days.date
+where signalled.date >= '{{ first_day }}'::date

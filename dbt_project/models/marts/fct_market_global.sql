@@ -1,6 +1,21 @@
+{{
+    config(
+        materialized='incremental',
+        unique_key=['snapshot_at'],
+        on_schema_change='fail',
+        indexes=[{'columns': ['loaded_at']}],
+    )
+}}
+
 with snapshots as (
 
     select * from {{ ref('fct_market_snapshots') }}
+    {% if is_incremental() -%}
+    where snapshot_at in (
+        select snapshot_at from {{ ref('fct_market_snapshots') }}
+        where loaded_at > '{{ newest_load() }}'::timestamptz
+    )
+    {%- endif %}
 
 )
 

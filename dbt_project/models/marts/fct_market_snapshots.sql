@@ -14,7 +14,7 @@ with snapshots as (
     -- a sweep is written whole: shares of the total change when any coin of it is restated
     where snapshot_at in (
         select snapshot_at from {{ ref('stg_coingecko__markets') }}
-        where loaded_at > coalesce((select max(loaded_at) from {{ this }}), '-infinity'::timestamptz)
+        where loaded_at > '{{ newest_load() }}'::timestamptz
     )
     {%- endif %}
 

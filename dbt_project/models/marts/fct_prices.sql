@@ -4,6 +4,7 @@
         unique_key=['crypto_id', 'opened_at'],
         on_schema_change='fail',
         pre_hook="{{ forget_changed_series(current=ref('int_series')) }}",
+        post_hook="{{ analyze_once() }}",
     )
 }}
 
@@ -45,11 +46,11 @@ windowed as (
         sum(volume) over today as volume_today,
         sum(quote_volume) over last_24h as quote_volume_24h,
         sum(volume) over last_24h as volume_24h,
-        stddev_samp(log_return) over last_24h as stddev_24h,
+        var_samp(log_return) over last_24h as variance_24h,
         avg(close) over last_7d as mean_close_7d,
-        stddev_samp(log_return) over last_7d as stddev_7d,
+        var_samp(log_return) over last_7d as variance_7d,
         avg(close) over last_30d as mean_close_30d,
-        stddev_samp(log_return) over last_30d as stddev_30d,
+        var_samp(log_return) over last_30d as variance_30d,
         -- a bar's close is known an hour after it opened; the first return needs one bar more than the first close
         opened_at - first_opened_at + {{ hours(1) }} as age_of_closes,
         opened_at - first_opened_at as age_of_returns
@@ -74,20 +75,20 @@ select
     quote_volume,
     trade_count,
     taker_buy_volume,
-    (quote_volume / nullif(volume, 0))::double precision as vwap_1h,
-    (quote_volume_today / nullif(volume_today, 0))::double precision as vwap_session,
-    (
-        case when age_of_closes >= {{ hours(24) }} then quote_volume_24h / nullif(volume_24h, 0) end
-    )::double precision as vwap_24h,
-    (100 * (close - close_1h_earlier) / close_1h_earlier)::double precision as return_1h_pct,
+    {{ ratio('quote_volume', 'volume') }} as vwap_1h,
+    {{ ratio('quote_volume_today', 'volume_today') }} as vwap_session,
+    case
+        when age_of_closes >= {{ hours(24) }} then {{ ratio('quote_volume_24h', 'volume_24h') }}
+    end as vwap_24h,
+    {{ change_pct('close', 'close_1h_earlier') }} as return_1h_pct,
     log_return::double precision as log_return_1h,
-    (100 * (close - close_24h_earlier) / close_24h_earlier)::double precision as change_24h_pct,
-    (100 * (close - close_7d_earlier) / close_7d_earlier)::double precision as change_7d_pct,
-    (case when age_of_closes >= {{ hours(168) }} then mean_close_7d end)::double precision as ma_7d,
-    (case when age_of_closes >= {{ hours(720) }} then mean_close_30d end)::double precision as ma_30d,
-    {{ annualised('case when age_of_returns >= ' ~ hours(24) ~ ' then stddev_24h end', 24 * 365) }} as volatility_24h,
-    {{ annualised('case when age_of_returns >= ' ~ hours(168) ~ ' then stddev_7d end', 24 * 365) }} as volatility_7d,
-    {{ annualised('case when age_of_returns >= ' ~ hours(720) ~ ' then stddev_30d end', 24 * 365) }} as volatility_30d,
+    {{ change_pct('close', 'close_24h_earlier') }} as change_24h_pct,
+    {{ change_pct('close', 'close_7d_earlier') }} as change_7d_pct,
+    case when age_of_closes >= {{ hours(168) }} then mean_close_7d::double precision end as ma_7d,
+    case when age_of_closes >= {{ hours(720) }} then mean_close_30d::double precision end as ma_30d,
+    case when age_of_returns >= {{ hours(24) }} then {{ annualised('variance_24h', 24 * 365) }} end as volatility_24h,
+    case when age_of_returns >= {{ hours(168) }} then {{ annualised('variance_7d', 24 * 365) }} end as volatility_7d,
+    case when age_of_returns >= {{ hours(720) }} then {{ annualised('variance_30d', 24 * 365) }} end as volatility_30d,
     binance_symbol,
     loaded_at,
     series_version

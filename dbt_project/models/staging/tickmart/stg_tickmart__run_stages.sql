@@ -1,0 +1,17 @@
+with source as (
+
+    select * from {{ source('ops', 'run_stages') }}
+
+)
+
+select
+    run_id,
+    stage,
+    dataset,
+    status,
+    rows as row_count,
+    files as file_count,
+    seconds,
+    detail,
+    ended_at
+from source

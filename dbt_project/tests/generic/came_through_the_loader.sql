@@ -1,0 +1,10 @@
+{#- Only the loader writes raw: a row has the batch that brought it, and was not loaded in the future. -#}
+{% test came_through_the_loader(model, built=none) %}
+
+select *
+from {% if built %}{{ bars_to_judge(model, built) }}{% else %}{{ model }}{% endif %} as judged
+where
+    batch_id is null
+    or loaded_at > current_timestamp + interval '1 hour'
+
+{% endtest %}

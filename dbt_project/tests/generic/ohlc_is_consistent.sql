@@ -1,0 +1,37 @@
+{#-
+    A bar can be: prices above zero and finite, low and high around open and close, amounts finite and not negative, closed
+    after it opened. NaN fails each of these. With `built` only the bars that are not in that model yet are judged.
+-#}
+{% test ohlc_is_consistent(model, built=none) %}
+
+select
+    binance_symbol,
+    bar_interval,
+    opened_at,
+    closed_at,
+    open,
+    high,
+    low,
+    close,
+    volume,
+    quote_volume,
+    trade_count,
+    loaded_at,
+    batch_id
+from {{ bars_to_judge(model, built) }} as bars
+where
+    not coalesce(
+        low > 0
+        and low <= least(open, close)
+        and high >= greatest(open, close)
+        and high < 'Infinity'
+        and volume >= 0
+        and volume < 'Infinity'
+        and quote_volume >= 0
+        and quote_volume < 'Infinity'
+        and trade_count >= 0
+        and closed_at > opened_at,
+        false
+    )
+
+{% endtest %}
