@@ -1,5 +1,7 @@
 {#- Only the loader writes raw: a row has the batch that brought it, and was not loaded in the future. -#}
 {% test came_through_the_loader(model, built=none) %}
+{#- depends_on by hand: what is read is decided when the test runs -#}
+-- depends_on: {{ ref('stg_tickmart__universe') }}
 
 select *
 from {% if built %}{{ bars_to_judge(model, built) }}{% else %}{{ model }}{% endif %} as judged

@@ -3,6 +3,8 @@
     after it opened. NaN fails each of these. With `built` only the bars that are not in that model yet are judged.
 -#}
 {% test ohlc_is_consistent(model, built=none) %}
+{#- depends_on by hand: what is read is decided when the test runs -#}
+-- depends_on: {{ ref('stg_tickmart__universe') }}
 
 select
     binance_symbol,
