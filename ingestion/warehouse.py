@@ -434,16 +434,21 @@ def load_universe(connection: Connection, assets: Sequence[Asset], batch_id: str
         execute_values(cursor, f"insert into wanted ({', '.join(columns)}, batch_id) values %s", rows)  # noqa: S608
         cursor.execute(
             """
-            delete from raw.universe as r
-            where not exists (
-                select 1
-                from wanted as w
-                where (w.crypto_id, w.binance_symbol, w.name, w.category, w.valid_from, w.valid_to)
-                    is not distinct from (r.crypto_id, r.binance_symbol, r.name, r.category, r.valid_from, r.valid_to)
+            with removed as (
+                delete from raw.universe as r
+                where not exists (
+                    select 1
+                    from wanted as w
+                    where (w.crypto_id, w.binance_symbol, w.name, w.category, w.valid_from, w.valid_to)
+                        is not distinct from
+                        (r.crypto_id, r.binance_symbol, r.name, r.category, r.valid_from, r.valid_to)
+                )
+                returning r.crypto_id, r.binance_symbol
             )
+            select count(*) from removed inner join wanted using (crypto_id, binance_symbol)
             """
         )
-        removed = cursor.rowcount
+        updated = cursor.fetchone()[0]  # type: ignore[index]
         cursor.execute(
             """
             insert into raw.universe
@@ -455,4 +460,4 @@ def load_universe(connection: Connection, assets: Sequence[Asset], batch_id: str
             """
         )
         added = cursor.rowcount
-    return Loaded(1, len(rows), added, min(removed, added), len(rows) - added)
+    return Loaded(1, len(rows), added - updated, updated, len(rows) - added)

@@ -78,7 +78,14 @@ def status(settings: Settings) -> dict[str, Any]:
                     "health": _health(row, age, slas[name]),
                 }
             )
-        cursor.execute("select symbol, detail from ops.symbol_status where status in ('UNKNOWN', 'FAILED') order by 1")
+        cursor.execute(
+            """
+            select symbol, detail
+            from ops.symbol_status
+            where status in ('UNKNOWN', 'FAILED') and symbol in (select binance_symbol from raw.universe)
+            order by symbol
+            """
+        )
         failed = {row["symbol"]: row["detail"] for row in cursor.fetchall()}
         cursor.execute(
             "select run_id, job, status, started_at, ended_at from ops.runs order by started_at desc limit 1"
