@@ -94,6 +94,6 @@ echo "Installing $$lock into .venv: one to three minutes, up to 1.6 GB of disk (
 rm -f .venv/.runtime-* .venv/.development-*; \
 export PIP_USER=0; \
 { .venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r $$lock && \
-  .venv/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+  .venv/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --config-settings editable_mode=compat -e .; \
 } > .venv/install.log 2>&1 || { tail -n 30 .venv/install.log >&2; echo "pip failed; the whole of it: .venv/install.log" >&2; exit 1; }
 endef

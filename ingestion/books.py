@@ -306,3 +306,23 @@ def close_runs(connection: Connection, run_ids: Sequence[str]) -> None:
             """,
             (list(run_ids),),
         )
+
+
+def version(connection: Connection, name: str) -> str | None:
+    """Return the version of a thing that stands in this database, or None."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select version from ops.versions where name = %s", (name,))
+        found = cursor.fetchone()
+    return found[0] if found else None
+
+
+def set_version(connection: Connection, name: str, value: str) -> None:
+    """Write down which version of a thing stands in this database now."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            insert into ops.versions (name, version) values (%s, %s)
+            on conflict (name) do update set version = excluded.version, set_at = clock_timestamp()
+            """,
+            (name, value),
+        )

@@ -156,3 +156,10 @@ create table if not exists ops.run_stages (
     primary key (run_id, stage, dataset)
 );
 comment on table ops.run_stages is 'What each stage of a run did: the lines of the summary that tickmart prints.';
+
+create table if not exists ops.versions (
+    name text primary key,
+    version text not null,
+    set_at timestamptz not null default clock_timestamp()
+);
+comment on table ops.versions is 'Which version of a thing stands in this database, such as the dbt project that built the marts.';

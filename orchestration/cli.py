@@ -74,6 +74,8 @@ def clear_errors(command: Command) -> Command:
 def main(debug: bool) -> None:
     """Crypto-market history on your own Postgres: ingest, model, check, show."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A shell starts background commands with SIGINT ignored; Ctrl-C and kill -INT must end this one all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @main.command()
@@ -122,7 +124,7 @@ def up() -> None:
 
 
 @main.command()
-@click.option("--seed", default=1, show_default=True, help="Another seed is another market.")
+@click.option("--seed", default=3, show_default=True, help="Another seed is another market.")
 @click.option("--days", default=365, show_default=True, help="Days of history to simulate.")
 @clear_errors
 def demo(seed: int, days: int) -> None:

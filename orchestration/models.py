@@ -28,7 +28,7 @@ def project() -> DbtProject:
     home = Path(os.environ.get("TICKMART_HOME", ".tickmart")).absolute()
     target = home / "dbt"
     found = DbtProject(PROJECT_DIR, target_path=target, profiles_dir=PROJECT_DIR)
-    stamp, digest = target / "project.sha256", _digest(PROJECT_DIR)
+    stamp, digest = target / "project.sha256", dbt_project_digest(PROJECT_DIR)
     if not (found.manifest_path.exists() and stamp.exists() and stamp.read_text() == digest):
         target.mkdir(parents=True, exist_ok=True)
         DbtCliResource(project_dir=found, dbt_executable=DBT).cli(["parse", "--quiet"], target_path=target).wait()
@@ -36,8 +36,8 @@ def project() -> DbtProject:
     return found
 
 
-def _digest(folder: Path) -> str:
-    """Hash what dbt parses: names and contents of the project's files, and its environment's home."""
+def dbt_project_digest(folder: Path) -> str:
+    """Hash what dbt parses: names and contents of the project's files."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
@@ -73,12 +73,17 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
         """Build and test every model, one dbt at a time on a warehouse."""
         started = time.monotonic()
         with stores.connection("ingest") as connection, warehouse.locked(connection, "dbt"):
+            # Tables that an older version of the project built may lack a column: a new version builds all anew, once.
+            version = dbt_project_digest(PROJECT_DIR)
+            anew = [] if books.version(connection, "dbt_project") == version else ["--full-refresh"]
             invocation = dbt.cli(
-                ["build", "--exclude-resource-type", "unit_test"], context=context, raise_on_error=False
+                ["build", "--exclude-resource-type", "unit_test", *anew], context=context, raise_on_error=False
             )
             yield from invocation.stream().fetch_row_counts()
             results = invocation.get_artifact("run_results.json")
             manifest = invocation.get_artifact("manifest.json")
+            if invocation.is_successful():
+                books.set_version(connection, "dbt_project", version)
             book(connection, context.run_id, results, manifest, time.monotonic() - started)
         if not invocation.is_successful():
             raise dg.Failure(description=failure_line(results, manifest), allow_retries=False)
