@@ -1,0 +1,237 @@
+"""The whole chain through the public command: simulator, bronze, raw, dbt, checks, books.
+
+Every test runs `tickmart` as a user does, in a process of its own, against real servers on loopback.
+"""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ingestion.simulator.server import simulator
+
+ROOT = Path(__file__).resolve().parents[2]
+TICKMART = Path(sys.executable).with_name("tickmart")
+NOW = "2026-03-15T12:20:00Z"
+UNIVERSE = """crypto_id,binance_symbol,name,category
+bitcoin,BTCUSDT,Bitcoin,store of value
+ethereum,ETHUSDT,Ethereum,smart contracts
+solana,SOLUSDT,Solana,smart contracts
+"""
+SETTINGS = ("BINANCE_", "COINGECKO_", "FEAR_GREED_", "TICKMART_", "PG", "MINIO_", "DAGSTER_", "DBT_")
+
+
+class Home:
+    """A tickmart home of its own, and the command run in it."""
+
+    def __init__(self, path: Path, urls: dict[str, str]) -> None:
+        self.path = path
+        self.universe = path.parent / "universe.csv"
+        self.universe.write_text(UNIVERSE)
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
+        # Keyless CoinGecko is asked ten times a minute; these tests ask more often than a user would.
+        self.env = {
+            **kept,
+            **urls,
+            "TICKMART_HOME": str(path),
+            "TICKMART_UNIVERSE": str(self.universe),
+            "TICKMART_COINGECKO_CALLS_PER_MINUTE": "600",
+        }
+
+    def tickmart(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [TICKMART, *arguments], env={**self.env, **env}, capture_output=True, text=True, timeout=280, cwd=ROOT
+        )
+
+    def run(self, *arguments: str, **env: str) -> tuple[int, dict]:
+        done = self.tickmart(*arguments, "--json", **env)
+        assert "Traceback" not in done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    def sql(self, query: str) -> list[dict[str, str]]:
+        done = self.tickmart("sql", query, "--csv")
+        assert done.returncode == 0, done.stderr
+        return list(csv.DictReader(io.StringIO(done.stdout)))
+
+
+@pytest.fixture(scope="module")
+def market():
+    with simulator(seed=3, now=NOW, now_moves=True) as sim:
+        yield sim
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, market):
+    return Home(tmp_path_factory.mktemp("chain") / "home", market.urls())
+
+
+@pytest.fixture(scope="module")
+def first_run(home):
+    return home.run("run")
+
+
+@pytest.fixture
+def stages(first_run):
+    return {(s["stage"], s["dataset"]): s for s in first_run[1]["stages"]}
+
+
+def test_a_first_run_loads_thirty_days_and_exits_0(first_run, stages):
+    code, summary = first_run
+    assert (code, summary["status"]) == (0, "ok"), summary
+    # 30 days and the hours of today that are over, 12 of them, for three symbols.
+    assert stages["bronze", "binance_klines"]["rows"] == 3 * (30 * 24 + 12)
+    assert stages["raw", "binance_klines"]["detail"]["inserted"] == 3 * (30 * 24 + 12)
+    assert summary["checks"]["failed"] == 0
+    assert summary["checks"]["passed"] > 50
+
+
+def test_the_marts_hold_every_closed_hour_and_no_open_one(home, first_run):
+    rows = home.sql(
+        "select crypto_id, count(*) as hours, max(opened_at)::text as newest from marts.fct_prices group by 1 order by 1"
+    )
+    assert rows == [
+        {"crypto_id": coin, "hours": str(30 * 24 + 12), "newest": "2026-03-15 11:00:00+00"}
+        for coin in ("bitcoin", "ethereum", "solana")
+    ]
+
+
+def test_the_day_is_only_summed_when_it_is_over(home, first_run):
+    rows = home.sql("select max(date)::text as newest, min(bar_count)::text as bars from marts.fct_daily_summary")
+    assert rows == [{"newest": "2026-03-14", "bars": "24"}]
+
+
+def test_bronze_is_a_folder_of_parquet_that_any_tool_reads(home, first_run):
+    import pyarrow.parquet as pq
+
+    [day] = (home.path / "lake/bronze/binance/klines/interval=1h/date=2026-03-10").glob("*.parquet")
+    table = pq.read_table(day, partitioning=None)
+    assert table.num_rows == 3 * 24
+    assert set(table["symbol"].to_pylist()) == {"BTCUSDT", "ETHUSDT", "SOLUSDT"}
+    assert str(table.schema.field("close").type) == "decimal128(38, 8)"
+
+
+def test_every_check_stands_in_the_books_whoever_made_it(home, first_run):
+    rows = home.sql("select source, count(*) as n from ops.check_results group by 1")
+    assert {row["source"] for row in rows} == {"dbt", "great_expectations", "pipeline"}
+
+
+def test_a_second_run_changes_nothing_and_says_so(home, first_run):
+    before = home.sql("select md5(string_agg(p::text, '' order by crypto_id, opened_at)) as all from marts.fct_prices p")
+    code, summary = home.run("run")
+    assert (code, summary["status"]) == (0, "ok"), summary
+    stages = {(s["stage"], s["dataset"]): s for s in summary["stages"]}
+    assert stages["bronze", "binance_klines"]["files"] == 0
+    assert stages["raw", "binance_klines"]["detail"]["inserted"] == 0
+    assert stages["raw", "fear_greed"]["rows"] == 0
+    after = home.sql("select md5(string_agg(p::text, '' order by crypto_id, opened_at)) as all from marts.fct_prices p")
+    assert before == after
+
+
+def test_status_is_one_json_object(home, first_run):
+    done = home.tickmart("status", "--json")
+    assert done.returncode == 0
+    found = {d["dataset"]: d for d in json.loads(done.stdout)["datasets"]}
+    assert set(found) == {"binance_klines", "coingecko_markets", "fear_greed"}
+    assert found["coingecko_markets"]["health"] == "healthy"
+    assert found["binance_klines"]["rows"] == 3 * (30 * 24 + 12)
+
+
+def test_the_query_role_cannot_write(home, first_run):
+    done = home.tickmart("sql", "delete from raw.binance_klines")
+    assert done.returncode == 1
+    assert "read-only" in done.stderr or "permission denied" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_unknown_symbol_fails_alone_and_the_run_is_partial(home, market, first_run):
+    home.universe.write_text(UNIVERSE + "nonsense,NOPEUSDT,Nonsense,none\n")
+    try:
+        code, summary = home.run("run")
+    finally:
+        home.universe.write_text(UNIVERSE)
+    assert (code, summary["status"]) == (3, "partial")
+    told = json.dumps(summary)
+    assert "NOPEUSDT" in told
+    assert "-1121" in told
+    stages = {(s["stage"], s["dataset"]): s for s in summary["stages"]}
+    assert stages["dbt", "models"]["status"] == "ok"
+
+
+def test_a_source_out_of_reach_fails_the_run_and_not_the_other_sources(home, first_run):
+    before = home.sql("select count(*) as n from raw.coingecko_markets")
+    done = home.tickmart("run", BINANCE_BASE_URL="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    lines = [line for line in done.stdout.splitlines() if "127.0.0.1:9" in line]
+    assert len(lines) == 1
+    assert "BINANCE_BASE_URL" in lines[0]
+    assert home.sql("select count(*) as n from raw.coingecko_markets") != before
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        ({"BINANCE_BASE_URL": "ftp://x"}, "BINANCE_BASE_URL"),
+        ({"PGPORT": "5432"}, "PGHOST"),
+        ({"MINIO_ENDPOINT": "http://x:1"}, "MINIO_ENDPOINT"),
+        ({"TICKMART_UNIVERSE": "/no/such/file.csv"}, "/no/such/file.csv"),
+    ],
+)
+def test_a_malformed_setting_is_refused_in_one_line(home, env, told):
+    done = home.tickmart("run", **env)
+    assert done.returncode == 2
+    assert done.stderr.startswith("tickmart: ")
+    assert done.stderr.count("\n") == 1
+    assert told in done.stderr
+
+
+def test_a_killed_run_is_closed_by_the_next_and_leaves_no_process(home, market, first_run):
+    market.faults.set([{"kind": "delay", "seconds": 3, "match": "/coingecko"}])
+    process = subprocess.Popen(
+        [TICKMART, "run"], env=home.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not _started(home) and time.monotonic() < deadline:
+            time.sleep(0.3)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finally:
+        market.faults.clear()
+    deadline = time.monotonic() + 30
+    while _processes_of(home) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert _processes_of(home) == []
+    code, _ = home.run("run")
+    assert code == 0
+    assert home.sql("select count(*) as n from ops.runs where status = 'running'") == [{"n": "0"}]
+
+
+def _started(home: Home) -> bool:
+    logs = sorted((home.path / "logs").glob("run-*.log"))
+    return bool(logs) and "bronze__coingecko_markets - STEP_START" in logs[-1].read_text(errors="replace")
+
+
+def _processes_of(home: Home) -> list[str]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if str(home.path) in line:
+            found.append(line)
+    return found
+
+
+def test_every_run_shows_in_dagsters_list(home, first_run):
+    rows = home.tickmart("psql", "-At", "-c", "select pipeline_name, status, count(*) from dagster.runs group by 1, 2")
+    assert rows.returncode == 0, rows.stderr
+    told = {tuple(line.split("|")[:2]) for line in rows.stdout.splitlines()}
+    assert ("market_refresh", "SUCCESS") in told
+    assert not [status for _, status in told if status in ("STARTED", "STARTING")]
