@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import orjson
@@ -45,6 +45,16 @@ class Exchange:
     now: datetime
     weight_per_minute: int | None
     status: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """UTC days of one symbol, [first, last), that were answered: by which way (rest, archive) and with what."""
+
+    first: date
+    last: date
+    source: str
+    pages: list[Page]
 
 
 def exchange_clock(client: HttpClient) -> datetime:
@@ -142,6 +152,11 @@ def parse_klines(body: bytes, symbol: str, interval: str, url: str, fetched_at: 
     rows = orjson.loads(body)
     if not isinstance(rows, list):
         raise ValueError("not a list of bars")
+    return read_bars(rows, symbol, interval, url, fetched_at)
+
+
+def read_bars(rows: list[Any], symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
+    """Turn twelve-element bars into a page; those of a wrong shape or type are returned as rejected."""
     try:
         return Page(_columns(rows, symbol, interval, url, fetched_at))
     except (ValueError, TypeError, OverflowError, pa.ArrowException):

@@ -84,10 +84,9 @@ def record_coverage(
     connection: Connection,
     dataset: Dataset,
     interval: str,
-    rows: Iterable[tuple[str, date, int, bool]],
-    source: str,
+    rows: Iterable[tuple[str, date, int, bool, str]],
 ) -> None:
-    """Write down which (symbol, day, closed bars, final) have been asked for and answered."""
+    """Write down which (symbol, day, closed bars, final, source) have been asked for and answered."""
     with connection, connection.cursor() as cursor:
         execute_values(
             cursor,
@@ -97,8 +96,31 @@ def record_coverage(
                 bars = excluded.bars, is_final = excluded.is_final, source = excluded.source,
                 checked_at = clock_timestamp()
             """,
-            [(dataset.name, symbol, interval, day, bars, final, source) for symbol, day, bars, final in rows],
+            [(dataset.name, symbol, interval, *row) for symbol, *row in rows],
             page_size=5000,
+        )
+
+
+def loaded_archives(connection: Connection) -> dict[str, str]:
+    """Return the SHA-256 under which each archive file was last loaded, by its path."""
+    with connection.cursor() as cursor:
+        cursor.execute("select url, sha256 from ops.archive_files")
+        found = dict(cursor.fetchall())
+    connection.commit()
+    return found
+
+
+def record_archives(connection: Connection, files: Iterable[tuple[str, str, int]]) -> None:
+    """Write down the archive files (path, SHA-256, rows) whose bars stand in bronze."""
+    with connection, connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            """
+            insert into ops.archive_files (url, sha256, rows) values %s
+            on conflict (url) do update set
+                sha256 = excluded.sha256, rows = excluded.rows, loaded_at = clock_timestamp()
+            """,
+            list(files),
         )
 
 

@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion import binance, books, coingecko, fear_greed, warehouse
+from ingestion.archive import History
+from ingestion.binance import Stretch
 from ingestion.datasets import (
     BINANCE_OPENED,
     FEAR_GREED,
@@ -32,7 +34,6 @@ from ingestion.datasets import (
     MARKETS,
     UTC_US,
     Dataset,
-    Page,
     Rejected,
     Rule,
     align_decimals,
@@ -110,11 +111,12 @@ def ingest_klines(
     interval: str = "1h",
     skip: dict[str, set[date]] | None = None,
     now: datetime | None = None,
+    history: History | None = None,
 ) -> Report:
     """Bring the closed bars that open on the UTC days of [start, end) into bronze, one object per day.
 
-    ``skip`` names the (symbol, day) that need not be asked for again. A symbol that the exchange refuses fails alone;
-    SourceError is raised when the exchange cannot be used at all.
+    ``skip`` names the (symbol, day) that need not be asked for again; ``history`` is asked instead of REST alone. A
+    symbol that the exchange refuses fails alone; SourceError is raised when the exchange cannot be used at all.
     """
     report = Report(KLINES.name)
     now = now or binance.exchange_clock(client)
@@ -124,21 +126,29 @@ def ingest_klines(
     chunks = list(_chunks(start, end, interval, len(listed)))
     total = sum((b - a).days for a, b in chunks)
     done = 0
+    ask = history.bars if history else partial(_by_rest, client, interval)
     with ThreadPoolExecutor(FETCHERS, thread_name_prefix="binance") as pool:
         ahead: list[tuple[date, date, _Fetches]] = []
         for a, b in [*chunks, (end, end)]:
             if a < b:
-                ahead.append((a, b, _submit(pool, client, listed, a, b, interval, skip or {}, report)))
+                ahead.append((a, b, _submit(pool, ask, listed, a, b, skip or {}, report)))
             # One chunk is fetched while the one before it is written.
             if len(ahead) > (1 if a < b else 0):
                 first, last, fetches = ahead.pop(0)
-                _write_chunk(context, report, fetches, first, last, interval, now)
+                _write_chunk(context, report, fetches, interval, now)
+                if history is not None:
+                    files = history.take_written(last)
+                    books.record_archives(context.connection, [(f.path, f.sha256, f.rows) for f in files])
                 done += (last - first).days
                 context.on_progress(Progress(report.rows, done, total, 0))
     return report
 
 
-_Fetches = list[tuple[str, date, date, "Future[list[Page]]"]]
+_Fetches = list[tuple[str, "Future[list[Stretch]]"]]
+
+
+def _by_rest(client: HttpClient, interval: str, symbol: str, first: date, last: date) -> list[Stretch]:
+    return [Stretch(first, last, "rest", binance.klines(client, symbol, interval, _midnight(first), _midnight(last)))]
 
 
 def _chunks(start: date, end: date, interval: str, symbols: int) -> Iterator[tuple[date, date]]:
@@ -154,11 +164,10 @@ def _chunks(start: date, end: date, interval: str, symbols: int) -> Iterator[tup
 
 def _submit(
     pool: ThreadPoolExecutor,
-    client: HttpClient,
+    ask: Callable[[str, date, date], list[Stretch]],
     assets: Sequence[Asset],
     start: date,
     end: date,
-    interval: str,
     skip: dict[str, set[date]],
     report: Report,
 ) -> _Fetches:
@@ -170,8 +179,7 @@ def _submit(
             continue
         known = skip.get(symbol, set())
         for first, last in _runs(start, end, partial(_wanted, asset, known)):
-            future = pool.submit(binance.klines, client, symbol, interval, _midnight(first), _midnight(last))
-            fetches.append((symbol, first, last, future))
+            fetches.append((symbol, pool.submit(ask, symbol, first, last)))
         report.skipped_days += sum(1 for day in known if start <= day < end)
     return fetches
 
@@ -195,18 +203,16 @@ def _runs(start: date, end: date, wanted: Callable[[date], bool]) -> Iterator[tu
         yield first, end
 
 
-def _write_chunk(
-    context: Context, report: Report, fetches: _Fetches, start: date, end: date, interval: str, now: datetime
-) -> None:
+def _write_chunk(context: Context, report: Report, fetches: _Fetches, interval: str, now: datetime) -> None:
     pages: list[pa.Table] = []
     rejected: list[Rejected] = []
-    asked: list[tuple[str, date, date]] = []
-    for symbol, first, last, future in fetches:
+    asked: list[tuple[str, Stretch]] = []
+    for symbol, future in fetches:
         try:
-            for page in future.result():
-                pages.append(page.rows)
-                rejected += page.rejected
-            asked.append((symbol, first, last))
+            for stretch in future.result():
+                pages += [page.rows for page in stretch.pages]
+                rejected += [r for page in stretch.pages for r in page.rejected]
+                asked.append((symbol, stretch))
         except RequestRefused as error:
             report.failed[symbol] = _why(error, symbol)
         except SourceError as error:
@@ -276,19 +282,19 @@ def _counts(table: pa.Table, days: pa.Array) -> dict[tuple[str, date], int]:
 
 def _book_coverage(
     context: Context,
-    asked: Sequence[tuple[str, date, date]],
+    asked: Sequence[tuple[str, Stretch]],
     counts: dict[tuple[str, date], int],
     interval: str,
     now: datetime,
 ) -> None:
     rows = []
-    for symbol, first, last in asked:
-        for offset in range((last - first).days):
-            day = first + timedelta(days=offset)
+    for symbol, stretch in asked:
+        for offset in range((stretch.last - stretch.first).days):
+            day = stretch.first + timedelta(days=offset)
             # The last bar of a day is closed and answered a little after midnight; an hour is ample.
             final = now >= _midnight(day + ONE_DAY) + timedelta(hours=1)
-            rows.append((symbol, day, counts.get((symbol, day), 0), final))
-    books.record_coverage(context.connection, KLINES, interval, rows, "rest")
+            rows.append((symbol, day, counts.get((symbol, day), 0), final, stretch.source))
+    books.record_coverage(context.connection, KLINES, interval, rows)
 
 
 def _why(error: RequestRefused, symbol: str) -> str:

@@ -177,7 +177,7 @@ class HttpClient:
         parse: Callable[[Answer], T] = as_json,
         missing_ok: bool = False,
     ) -> T | None:
-        """Ask for ``path`` and return what ``parse`` makes of the answer; None for a 404 when ``missing_ok``.
+        """Ask for ``path`` and return what ``parse`` makes of the answer; None for what is missing, if ``missing_ok``.
 
         A body that ``parse`` cannot read (ValueError) counts as damaged on its way and is asked for again. Raises
         RequestRefused for a 4xx that is about this request, SourceError when the source cannot be used.
@@ -288,7 +288,8 @@ class HttpClient:
             used = response.headers.get("x-mbx-used-weight-1m")
             if used and used.isdigit():
                 self._budget.observe(host, int(used))
-            if status == 404 and missing_ok:
+            # A bucket that does not list its keys answers AccessDenied for one that it has not.
+            if missing_ok and (status == 404 or (status == 403 and b"<Code>AccessDenied</Code>" in body)):
                 return None
             if status != 200:
                 self._judge(host, status, answer)
@@ -299,7 +300,7 @@ class HttpClient:
             error = f"answered 200 with a body that cannot be read ({str(problem)[:80]})"
             raise _Again(error) from None
         except (urllib3.exceptions.HTTPError, OSError) as problem:
-            error = _plain(problem)
+            error = wire_fault(problem)
             raise _Again(error, connecting=status is None) from None
         except (_Again, _HostBlocked, SourceError) as problem:
             error = str(problem)
@@ -358,7 +359,7 @@ def _read(response: urllib3.BaseHTTPResponse) -> bytes:
     return b"".join(parts)
 
 
-def _plain(problem: Exception) -> str:
+def wire_fault(problem: Exception) -> str:
     """Say in a few words what went wrong on the wire, without addresses of objects in memory."""
     if isinstance(problem, urllib3.exceptions.NameResolutionError):
         return "has no address (DNS does not know the host)"
@@ -374,6 +375,8 @@ def _plain(problem: Exception) -> str:
         return "cut the connection"
     if isinstance(problem, urllib3.exceptions.DecodeError):
         return "sent a damaged gzip body"
+    if isinstance(problem, urllib3.exceptions.ResponseError):
+        return f"failed ({problem})"
     return f"failed ({type(problem).__name__})"
 
 

@@ -163,3 +163,11 @@ create table if not exists ops.versions (
     set_at timestamptz not null default clock_timestamp()
 );
 comment on table ops.versions is 'Which version of a thing stands in this database, such as the dbt project that built the marts.';
+
+create table if not exists ops.archive_files (
+    url text primary key,
+    sha256 text not null,
+    rows bigint not null,
+    loaded_at timestamptz not null default clock_timestamp()
+);
+comment on table ops.archive_files is 'Bulk archive files by their path, with the checksum they had when their bars were last loaded; another one means that the file was published anew.';
