@@ -182,3 +182,104 @@ def risk_table(daily: pd.DataFrame, bitcoin: pd.DataFrame, windows: tuple[int, .
             for key in RISK_ROWS
         ]
     return pd.DataFrame(columns, index=list(RISK_ROWS.values()))
+
+
+# -- sentiment -------------------------------------------------------------------------------------------------------
+
+CLASSES = ("Extreme Fear", "Fear", "Neutral", "Greed", "Extreme Greed")
+LEAST_DAYS = 60  # below this a correlation of daily changes says nothing
+
+
+def daily_changes(sentiment: pd.DataFrame, volume: pd.DataFrame) -> pd.DataFrame:
+    """Return, for each calendar day, the change of the index, bitcoin's return and the change of log volume.
+
+    Columns mood (points), price (percent), volume (log); a day without data, or without a day before, is missing.
+    """
+    days = pd.date_range(sentiment["date"].min(), sentiment["date"].max(), name="date")
+    by_day = sentiment.set_index("date").reindex(days)
+    traded = volume.set_index("date")["btc_volume_usd"].astype(float).reindex(days)
+    logs = np.log(traded.where(traded > 0))
+    return pd.DataFrame({"mood": by_day["change_1d"], "price": by_day["btc_return_pct"], "volume": logs - logs.shift()})
+
+
+def rolling_correlation(first: pd.Series, second: pd.Series, days: int) -> pd.Series:
+    """Return the correlation of two daily series over the last `days` days, where at least 90 % of them are known."""
+    return first.rolling(days, min_periods=int(days * 0.9)).corr(second)
+
+
+def lead_lag(mood: pd.Series, other: pd.Series, reach: int = 14) -> pd.DataFrame:
+    """Return the correlation of `mood` with `other` shifted by −reach … +reach days: lag, correlation, n, band.
+
+    At lag k the mood of a day stands beside the other's k days later, so positive lags ask whether the mood leads.
+    `band` is 1.96 / √n: independent series stay inside it nineteen times of twenty.
+    """
+    rows = []
+    for lag in range(-reach, reach + 1):
+        pair = pd.DataFrame({"mood": mood, "other": other.shift(-lag)}).dropna()
+        n = len(pair)
+        rows.append((lag, pair["mood"].corr(pair["other"]) if n > 2 else np.nan, n, 1.96 / np.sqrt(n) if n else np.nan))
+    return pd.DataFrame(rows, columns=["lag", "correlation", "n", "band"])
+
+
+def volume_trend(volume: pd.DataFrame) -> pd.DataFrame:
+    """Return daily volume with its 7- and 30-day means, and how many deviations of the last 90 days it stands off."""
+    traded = volume.set_index("date")["volume_usd"].astype(float)
+    last = traded.rolling(90, min_periods=30)
+    return pd.DataFrame(
+        {
+            "volume_usd": traded,
+            "mean_7": traded.rolling(7).mean(),
+            "mean_30": traded.rolling(30).mean(),
+            "z": (traded - last.mean()) / last.std(),
+        }
+    ).reset_index()
+
+
+# -- compare ---------------------------------------------------------------------------------------------------------
+
+
+def indexed_to_100(closes: pd.DataFrame) -> pd.DataFrame:
+    """Return closes (rows crypto_id, date, close) as one column per coin, 100 on the first day that all of them have."""
+    table = closes.pivot(index="date", columns="crypto_id", values="close")
+    whole = table.dropna()
+    if whole.empty:
+        return table.iloc[0:0]
+    table = table.loc[whole.index[0] :]
+    return table / whole.iloc[0] * 100
+
+
+def correlation_matrix(pairs: pd.DataFrame, crypto_ids: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return correlations and their n as square tables in the given order; the diagonal is 1, unknown pairs missing."""
+    correlations = pd.DataFrame(np.nan, index=crypto_ids, columns=crypto_ids)
+    numbers = correlations.copy()
+    for first, second, value, n in pairs[["crypto_id_a", "crypto_id_b", "correlation", "n"]].itertuples(index=False):
+        correlations.loc[first, second] = correlations.loc[second, first] = value
+        numbers.loc[first, second] = numbers.loc[second, first] = n
+    for crypto_id in crypto_ids:
+        correlations.loc[crypto_id, crypto_id] = 1.0
+    return correlations, numbers
+
+
+# -- data quality ----------------------------------------------------------------------------------------------------
+
+
+def expected_band(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return bars per day with the band that its weekday usually keeps: median ± 3 median absolute deviations.
+
+    A weekday whose days are all alike has a band of that one number.
+    """
+    weekday = counts["date"].dt.dayofweek
+    median = counts["bars"].groupby(weekday).transform("median")
+    deviation = (counts["bars"] - median).abs().groupby(weekday).transform("median")
+    return counts.assign(low=(median - 3 * deviation).clip(lower=0), high=median + 3 * deviation)
+
+
+def quality_sentence(datasets: pd.DataFrame, titles: dict[str, str], checks: pd.DataFrame) -> str:
+    """Say in one sentence whether everything holds, or what does not."""
+    failed = int(((checks["status"] != "passed") & (checks["severity"] == "error")).sum()) if len(checks) else 0
+    bad = datasets[datasets["health"] != "Healthy"]
+    checked = f"{len(checks) - failed} of {len(checks)} checks hold" if len(checks) else "nothing has been checked yet"
+    if bad.empty:
+        return f"All {len(datasets)} datasets are healthy; {checked}."
+    named = ", ".join(f"{titles.get(row.dataset, row.dataset)} ({row.health.lower()})" for row in bad.itertuples())
+    return f"Look at {named}; {checked}."

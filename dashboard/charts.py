@@ -419,3 +419,306 @@ def return_histogram(daily: pd.DataFrame, colours: Palette) -> go.Figure:
     figure.update_xaxes(ticksuffix="%")
     figure.update_yaxes(title="days", side="right")
     return figure
+
+
+# -- sentiment -------------------------------------------------------------------------------------------------------
+
+ZONES = ((0, 25, "Extreme Fear"), (25, 47, "Fear"), (47, 54, "Neutral"), (54, 76, "Greed"), (76, 100, "Extreme Greed"))
+
+
+def zone_colours(colours: Palette) -> dict[str, str]:
+    """Return a colour for each class of the Fear & Greed index, from down to up."""
+    return {
+        "Extreme Fear": colours.down,
+        "Fear": faded(colours.down, 0.55),
+        "Neutral": colours.muted,
+        "Greed": faded(colours.up, 0.55),
+        "Extreme Greed": colours.up,
+    }
+
+
+def fear_greed_gauge(value: float, yesterday: float | None, colours: Palette) -> go.Figure:
+    """The index today on its scale of five zones, with yesterday's as the mark."""
+    shades = zone_colours(colours)
+    figure = _figure(colours, 230)
+    figure.add_indicator(
+        mode="gauge+number",
+        value=value,
+        number={"font": {"size": 44, "color": colours.text}},
+        gauge={
+            "axis": {"range": [0, 100], "tickvals": [0, 25, 47, 54, 76, 100], "tickcolor": colours.muted},
+            "bar": {"color": colours.text, "thickness": 0.18},
+            "borderwidth": 0,
+            "steps": [{"range": [low, high], "color": shades[name]} for low, high, name in ZONES],
+            "threshold": None
+            if formats.is_missing(yesterday)
+            else {"line": {"color": colours.lines[0], "width": 4}, "thickness": 0.8, "value": yesterday},
+        },
+    )
+    figure.update_layout(margin={"l": 24, "r": 24, "t": 24, "b": 8})
+    return figure
+
+
+def sentiment_history(sentiment: pd.DataFrame, colours: Palette) -> go.Figure:
+    """Bitcoin's close above, on a log scale, and the index below, a bar per day in the colour of its class."""
+    shades = zone_colours(colours)
+    figure = _figure(
+        colours, 480, hovermode="x unified", hoversubplots="axis", dragmode="pan", showlegend=False, bargap=0,
+        uirevision="history",
+    )  # fmt: skip
+    every_day = pd.date_range(sentiment["date"].min(), sentiment["date"].max(), name="date")
+    known = sentiment.set_index("date").reindex(every_day).reset_index()
+    figure.add_scatter(
+        x=known["date"], y=known["btc_close"], name="Bitcoin", line={"color": colours.text, "width": 1.4},
+        hovertemplate="$%{y:,.0f}", connectgaps=False,
+    )  # fmt: skip
+    figure.add_bar(
+        x=known["date"], y=known["value"], yaxis="y2", name="Fear & Greed", customdata=known["classification"],
+        marker={"color": known["classification"].map(shades).fillna(colours.grid), "line_width": 0},
+        hovertemplate="%{y} %{customdata}",
+    )  # fmt: skip
+    figure.update_yaxes(domain=[0.44, 1], side="right", type="log", tickformat=",.6~g")
+    figure.update_layout(
+        yaxis2={"domain": [0, 0.38], "side": "right", "range": [0, 100], "tickvals": [0, 25, 50, 75, 100],
+                "gridcolor": colours.grid, "fixedrange": True},
+    )  # fmt: skip
+    figure.update_xaxes(anchor="y2", hoverformat=HOVER_DAY, showspikes=True, spikemode="across", spikethickness=1)
+    return figure
+
+
+def volume_lines(trend: pd.DataFrame, colours: Palette) -> go.Figure:
+    """Daily volume as bars, unusual days in full colour, with its 7- and 30-day means."""
+    figure = _figure(colours, 320, hovermode="x unified", bargap=0.1)
+    unusual = trend["z"].abs() > 2
+    figure.add_bar(
+        x=trend["date"], y=trend["volume_usd"], name="volume",
+        marker={"color": np.where(unusual, colours.up, faded(colours.muted, 0.35)), "line_width": 0},
+        customdata=np.column_stack([trend["volume_usd"].map(formats.money), trend["z"].map(formats.ratio)]),
+        hovertemplate="%{customdata[0]}, z %{customdata[1]}", showlegend=False,
+    )  # fmt: skip
+    for column, name, colour, dash in (("mean_7", "7-day mean", 0, "solid"), ("mean_30", "30-day mean", 1, "dash")):
+        figure.add_scatter(
+            x=trend["date"], y=trend[column], name=name, line={"color": colours.lines[colour], "width": 1.8, "dash": dash},
+            customdata=trend[column].map(formats.money), hovertemplate="%{customdata}",
+        )  # fmt: skip
+    figure.update_yaxes(side="right", exponentformat="B")
+    figure.update_xaxes(hoverformat=HOVER_DAY)
+    return figure
+
+
+def correlation_lines(lines: dict[str, pd.Series], colours: Palette) -> go.Figure:
+    """Rolling correlations through time on a fixed scale from −1 to 1; keys are names, indexes are days."""
+    figure = _figure(colours, 300, hovermode="x unified")
+    styles = (("solid", 0), ("dash", 3), ("dot", 2), ("dashdot", 1))
+    for (name, values), (dash, colour) in zip(lines.items(), styles, strict=False):
+        figure.add_scatter(
+            x=values.index, y=values, name=name, connectgaps=False, hovertemplate="%{y:.2f}",
+            line={"dash": dash, "color": colours.up if colour == 3 else colours.lines[colour], "width": 1.6},
+        )  # fmt: skip
+    figure.add_hline(y=0, line={"color": colours.muted, "width": 1})
+    figure.update_yaxes(range=[-1.05, 1.05], side="right")
+    figure.update_xaxes(hoverformat=HOVER_DAY)
+    return figure
+
+
+def lead_lag_bars(lags: pd.DataFrame, colours: Palette) -> go.Figure:
+    """Correlation at each lag in days, with the band that independent series would keep to."""
+    figure = _figure(colours, 300, showlegend=False)
+    beyond = lags["correlation"].abs() > lags["band"]
+    figure.add_scatter(
+        x=[*lags["lag"], *lags["lag"][::-1]], y=[*lags["band"], *-lags["band"][::-1]], fill="toself", mode="none",
+        fillcolor=faded(colours.muted, 0.2), hoverinfo="skip",
+    )  # fmt: skip
+    figure.add_bar(
+        x=lags["lag"], y=lags["correlation"], customdata=lags[["n", "band"]],
+        marker={"color": np.where(beyond, colours.up, faded(colours.muted, 0.6)), "line_width": 0},
+        hovertemplate="lag %{x} d: %{y:.2f}<br>n = %{customdata[0]}, band ± %{customdata[1]:.2f}<extra></extra>",
+    )  # fmt: skip
+    limit = max(0.3, float(lags["correlation"].abs().max() or 0) * 1.15) if lags["correlation"].notna().any() else 0.3
+    figure.update_yaxes(range=[-limit, limit], side="right", zeroline=True, zerolinecolor=colours.muted)
+    figure.update_xaxes(title="days by which the mood is ahead", dtick=7)
+    return figure
+
+
+def forward_returns(returns: pd.DataFrame, classes: Sequence[str], colours: Palette) -> go.Figure:
+    """Mean return after days of each class, with its 95 % error, one mark per horizon; n stands in the axis labels."""
+    figure = _figure(colours, 330)
+    shades = (colours.up, colours.lines[0])
+    for number, (horizon, part) in enumerate(returns.groupby("horizon", sort=True)):
+        rows = part.set_index("classification").reindex(classes)
+        figure.add_scatter(
+            x=[f"{name}<br>n = {formats.count(n)}" for name, n in zip(classes, _least_n(returns, classes), strict=True)],
+            y=rows["mean_return_pct"], name=str(horizon), mode="markers",
+            marker={"size": 11, "symbol": ("circle", "diamond")[number % 2], "color": shades[number % 2]},
+            error_y={"type": "data", "array": rows["mean_error_95_pct"], "thickness": 1.6},
+            customdata=rows[["n", "median_return_pct", "positive_pct"]],
+            hovertemplate="mean %{y:.2f}%, median %{customdata[1]:.2f}%<br>%{customdata[2]:.0f}% of %{customdata[0]} days rose",
+        )  # fmt: skip
+    figure.update_layout(scattermode="group")
+    figure.update_yaxes(ticksuffix="%", side="right", zeroline=True, zerolinecolor=colours.muted)
+    figure.update_xaxes(showgrid=False)
+    return figure
+
+
+def _least_n(returns: pd.DataFrame, classes: Sequence[str]) -> list[float]:
+    return returns.groupby("classification")["n"].min().reindex(classes).tolist()
+
+
+# -- compare ---------------------------------------------------------------------------------------------------------
+
+
+def indexed_lines(table: pd.DataFrame, names: dict[str, str], colours: Palette, log: bool) -> go.Figure:
+    """One line per column of closes indexed to 100, named at its end."""
+    figure = _figure(colours, 440, hovermode="x unified", dragmode="pan", uirevision="indexed")
+    shades = (colours.up, *colours.lines)
+    dashes = ("solid", "solid", "dash", "dot", "dashdot")
+    for number, column in enumerate(table.columns):
+        figure.add_scatter(
+            x=table.index, y=table[column], name=names.get(column, column), connectgaps=False,
+            line={"color": shades[number % len(shades)], "width": 1.8, "dash": dashes[number % len(dashes)]},
+            hovertemplate="%{y:.1f}",
+        )  # fmt: skip
+    figure.add_hline(y=100, line={"color": colours.muted, "width": 1, "dash": "dot"})
+    figure.update_yaxes(side="right", type="log" if log else "linear", tickformat=",.4~g")
+    return figure
+
+
+def risk_return(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) -> go.Figure:
+    """Each coin by its 90-day volatility (x, a year) and 90-day return (y); the chosen ones named and in colour.
+
+    Expects crypto_id, symbol, name, volatility_90d, return_90d_pct, quote_volume.
+    """
+    known = coins.dropna(subset=["volatility_90d", "return_90d_pct"])
+    figure = _figure(colours, 400, showlegend=False)
+    size = np.sqrt(known["quote_volume"].clip(lower=0) / max(known["quote_volume"].max(), 1)) * 34 + 7
+    picked = known["crypto_id"].isin(chosen)
+    figure.add_scatter(
+        x=known["volatility_90d"], y=known["return_90d_pct"], mode="markers+text",
+        text=np.where(picked, known["symbol"].str.upper(), ""), textposition="top center", cliponaxis=False,
+        marker={
+            "size": size, "color": np.where(picked, colours.up, faded(colours.muted, 0.45)),
+            "line": {"width": 1, "color": colours.surface},
+        },
+        customdata=np.column_stack([known["name"], known["return_90d_pct"].map(formats.change)]),
+        hovertemplate="%{customdata[0]}<br>return %{customdata[1]}<br>volatility %{x:.0%}<extra></extra>",
+    )  # fmt: skip
+    figure.add_hline(y=0, line={"color": colours.muted, "width": 1})
+    figure.update_xaxes(title="volatility, a year", tickformat=".0%")
+    figure.update_yaxes(title="return over 90 days", ticksuffix="%", side="right")
+    return figure
+
+
+def correlation_heatmap(correlations: pd.DataFrame, numbers: pd.DataFrame, colours: Palette) -> go.Figure:
+    """Square heat map of correlations from −1 to 1, the value in each cell, its n in the hover; labels as given."""
+    figure = _figure(colours, 90 + 34 * len(correlations))
+    values = correlations.to_numpy(dtype=float)
+    figure.add_heatmap(
+        z=values, x=list(correlations.columns), y=list(correlations.index), zmin=-1, zmax=1, zmid=0,
+        colorscale=diverging(colours), showscale=False, xgap=1, ygap=1, hoverongaps=False,
+        text=[[formats.ratio(cell) if np.isfinite(cell) else "" for cell in row] for row in values],
+        texttemplate="%{text}", customdata=numbers.to_numpy(dtype=float),
+        hovertemplate="%{y} with %{x}: %{text}<br>n = %{customdata:.0f} days<extra></extra>",
+    )  # fmt: skip
+    figure.update_xaxes(showgrid=False, type="category", side="top")
+    figure.update_yaxes(showgrid=False, type="category", autorange="reversed")
+    return figure
+
+
+def beta_bars(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) -> go.Figure:
+    """Beta to bitcoin of each coin, smallest first, the chosen ones in colour; a line at 1."""
+    known = coins.dropna(subset=["beta_btc_90d"]).sort_values("beta_btc_90d")
+    figure = _figure(colours, 330, showlegend=False)
+    figure.add_bar(
+        x=known["symbol"].str.upper(), y=known["beta_btc_90d"], customdata=known["name"],
+        marker={"color": np.where(known["crypto_id"].isin(chosen), colours.up, faded(colours.muted, 0.45)), "line_width": 0},
+        hovertemplate="%{customdata}: %{y:.2f}<extra></extra>",
+    )  # fmt: skip
+    figure.add_hline(y=1, line={"color": colours.text, "width": 1, "dash": "dot"})
+    figure.update_xaxes(showgrid=False, type="category", tickangle=-60, tickfont={"size": 10})
+    figure.update_yaxes(side="right")
+    return figure
+
+
+# -- data quality ----------------------------------------------------------------------------------------------------
+
+
+def run_squares(runs: pd.DataFrame, colours: Palette) -> go.Figure:
+    """One square per run, oldest left: passed, warned or failed, told by colour and by mark.
+
+    Expects last_checked_at, passed, warned, failed, run_id.
+    """
+    figure = _figure(colours, 96, showlegend=True)
+    states = (
+        ("all held", (runs["failed"] == 0) & (runs["warned"] == 0), colours.up, "square"),
+        ("warned", (runs["failed"] == 0) & (runs["warned"] > 0), colours.lines[0], "square-cross-open"),
+        ("failed", runs["failed"] > 0, colours.down, "square-x-open"),
+    )
+    positions = pd.Series(range(len(runs)), index=runs.index)
+    for name, mask, colour, symbol in states:
+        part = runs[mask]
+        figure.add_scatter(
+            x=positions[mask], y=[0] * len(part), mode="markers", name=name,
+            marker={"symbol": symbol, "size": 20, "color": colour, "line": {"width": 2, "color": colour}},
+            customdata=np.column_stack(
+                [part["last_checked_at"].map(formats.instant), part["passed"], part["warned"], part["failed"], part["run_id"]]
+            ) if len(part) else None,
+            hovertemplate="%{customdata[0]}<br>%{customdata[1]} held, %{customdata[2]} warned, %{customdata[3]} failed"
+            "<br>run %{customdata[4]}<extra></extra>",
+        )  # fmt: skip
+    figure.update_xaxes(visible=False, range=[-0.7, max(len(runs), 30) - 0.3], fixedrange=True)
+    figure.update_yaxes(visible=False, range=[-1, 1], fixedrange=True)
+    return figure
+
+
+def bars_with_band(counts: pd.DataFrame, colours: Palette) -> go.Figure:
+    """Bars per day (date, bars, low, high): days inside the band in grey, outside in the colour of down."""
+    figure = _figure(colours, 280, bargap=0.15, showlegend=False)
+    off = (counts["bars"] < counts["low"]) | (counts["bars"] > counts["high"])
+    figure.add_bar(
+        x=counts["date"], y=counts["bars"], customdata=counts[["low", "high", "assets"]],
+        marker={"color": np.where(off, colours.down, faded(colours.up, 0.45)), "line_width": 0},
+        hovertemplate="%{x|%Y-%m-%d}: %{y:,} bars of %{customdata[2]} coins<br>"
+        "usual %{customdata[0]:,.0f} to %{customdata[1]:,.0f}<extra></extra>",
+    )  # fmt: skip
+    for edge in ("low", "high"):
+        figure.add_scatter(
+            x=counts["date"], y=counts[edge], mode="lines", hoverinfo="skip",
+            line={"color": colours.muted, "width": 1, "dash": "dot", "shape": "hvh"},
+        )  # fmt: skip
+    figure.update_yaxes(side="right", rangemode="tozero", tickformat=",d")
+    return figure
+
+
+def missing_heatmap(missing: pd.DataFrame, colours: Palette) -> go.Figure:
+    """Missing hours by coin and day (crypto_id, date, missing); only coins and days with any are drawn."""
+    table = missing.pivot(index="crypto_id", columns="date", values="missing").reindex(missing["crypto_id"].unique())
+    days = pd.date_range(table.columns.min(), table.columns.max())
+    table = table.reindex(columns=days)
+    figure = _figure(colours, 70 + 17 * len(table))
+    figure.add_heatmap(
+        z=table.to_numpy(dtype=float), x=days, y=list(table.index), zmin=0, zmax=24, xgap=1, ygap=1, hoverongaps=False,
+        colorscale=[[0, faded(colours.down, 0.25)], [1, colours.down]], colorbar={"title": "hours", "thickness": 10},
+        hovertemplate="%{y}, %{x|%Y-%m-%d}: %{z:.0f} hours missing<extra></extra>",
+    )  # fmt: skip
+    figure.update_xaxes(showgrid=False)
+    figure.update_yaxes(showgrid=False, type="category", autorange="reversed", tickfont={"size": 10})
+    return figure
+
+
+def divergence_bars(coins: pd.DataFrame, tolerance_pct: float, colours: Palette) -> go.Figure:
+    """How far Binance's close stands from CoinGecko's price, in percent, with the tolerated band."""
+    figure = _figure(colours, 34 * max(len(coins), 3) + 50, showlegend=False)
+    figure.add_vrect(x0=-tolerance_pct, x1=tolerance_pct, fillcolor=faded(colours.muted, 0.15), line_width=0)
+    off = coins["divergence_pct"].abs() > tolerance_pct
+    figure.add_bar(
+        x=coins["divergence_pct"], y=coins["symbol"].str.upper(), orientation="h",
+        marker={"color": np.where(off, colours.down, faded(colours.up, 0.6)), "line_width": 0},
+        customdata=np.column_stack(
+            [coins["price_usd"].map(formats.price), coins["close"].map(formats.price), coins["opened_at"].map(formats.instant)]
+        ),
+        hovertemplate="%{x:.2f}%<br>CoinGecko %{customdata[0]}<br>Binance %{customdata[1]} (hour of %{customdata[2]})<extra></extra>",
+    )  # fmt: skip
+    reach = max(tolerance_pct * 1.4, float(coins["divergence_pct"].abs().max() or 0) * 1.1)
+    figure.update_xaxes(ticksuffix="%", range=[-reach, reach])
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    return figure

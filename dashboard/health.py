@@ -1,60 +1,56 @@
-"""How far the data can be trusted: one word per dataset and one for all, from ages and agreed limits.
+"""The words of health, how they look, and what the last refresh left on disk for when the database is away.
 
-Belongs here: the rule and its words, as pure functions. Does not: reading the marts, drawing. The order of badness is
-Degraded, Warning, Unknown, Healthy; the whole is as bad as its worst part.
+Belongs here: the order of badness, the status file. Does not: the rule by which a dataset gets its word; that stands in
+the mart fct_dataset_health.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Literal
+import json
+import os
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
-from dashboard import formats
-
-Word = Literal["Healthy", "Unknown", "Warning", "Degraded"]
-BADNESS: tuple[Word, ...] = ("Healthy", "Unknown", "Warning", "Degraded")
-COLOURS: dict[Word, str] = {"Healthy": "green", "Unknown": "gray", "Warning": "orange", "Degraded": "red"}
-ICONS: dict[Word, str] = {
+ORDER = ("Healthy", "Unknown", "Warning", "Degraded")
+COLOURS = {"Healthy": "green", "Unknown": "gray", "Warning": "orange", "Degraded": "red"}
+ICONS = {
     "Healthy": ":material/check_circle:",
     "Unknown": ":material/help:",
     "Warning": ":material/warning:",
     "Degraded": ":material/error:",
 }
+MARKS = {"Healthy": "●", "Unknown": "○", "Warning": "▲", "Degraded": "✕"}  # told apart without colour
 TITLES = {
     "binance_klines": "Binance prices",
     "coingecko_markets": "CoinGecko market sweep",
     "fear_greed": "Fear & Greed index",
 }
-# Bars and sweeps come hourly and may miss one hour; the index comes daily at 00:00 UTC.
-LIMITS = {
-    "binance_klines": timedelta(hours=2),
-    "coingecko_markets": timedelta(hours=2),
-    "fear_greed": timedelta(hours=26),
-}
-HOPELESS = 12  # ages beyond this many limits are not late but broken
 
 
-@dataclass(frozen=True)
-class Trust:
-    """The verdict on one dataset, and why."""
-
-    dataset: str
-    word: Word
-    newest_at: datetime | None
-    reason: str
+def title(dataset: str) -> str:
+    """Return a dataset's name for readers."""
+    return TITLES.get(dataset, dataset.replace("_", " "))
 
 
-def judge_age(dataset: str, newest_at: datetime | None, now: datetime, limit: timedelta) -> Trust:
-    """Judge a dataset by the age of its newest data alone."""
-    title = TITLES.get(dataset, dataset)
-    if newest_at is None:
-        return Trust(dataset, "Unknown", None, f"{title}: never loaded")
-    age = now - newest_at
-    told = f"{title}: newest data is {formats.span(age)} old, limit {formats.span(limit)}"
-    word: Word = "Healthy" if age <= limit else "Warning" if age <= HOPELESS * limit else "Degraded"
-    return Trust(dataset, word, newest_at, told)
+def worst(words: Iterable[str]) -> str:
+    """Return the worst word; Unknown when there is none, or one that nobody knows."""
+    found = [word if word in ORDER else "Unknown" for word in words]
+    return max(found, key=ORDER.index, default="Unknown")
 
 
-def worst(parts: Sequence[Trust]) -> Word:
-    """Return the word of the worst part; Unknown when there is none."""
-    return max((part.word for part in parts), key=BADNESS.index, default="Unknown")
+def read_status() -> dict[str, Any] | None:
+    """Return the status that the last refresh left in TICKMART_HOME, its instants as datetimes; None when there is none.
+
+    An unreadable or foreign file is none: the page that shows it is the last resort and must not fail itself.
+    """
+    path = Path(os.environ.get("TICKMART_HOME", ".tickmart")) / "status.json"
+    try:
+        status = json.loads(path.read_text(encoding="utf-8"))
+        status["generated_at"] = datetime.fromisoformat(status["generated_at"])
+        for row in status["datasets"]:
+            row["health"] = str(row["health"]).capitalize()
+            for key in ("newest", "last_load"):
+                row[key] = datetime.fromisoformat(row[key]) if row.get(key) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return dict(status)

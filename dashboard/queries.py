@@ -5,7 +5,10 @@ the visitor (`analysis`), wording. Results are kept for a minute; an old one is 
 failure is never kept. All functions raise MartsError.
 """
 
+import re
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import ParamSpec
 
 import pandas as pd
@@ -19,6 +22,32 @@ Parameters = ParamSpec("Parameters")
 def cached(seconds: int) -> Callable[[Callable[Parameters, pd.DataFrame]], Callable[Parameters, pd.DataFrame]]:
     """Keep results for `seconds`, refreshed behind the visitor's back, and no more than 200 of them."""
     return st.cache_data(ttl=seconds, refresh_mode="background", max_entries=200, show_spinner=False)
+
+
+@cache
+def tables_by_page() -> dict[str, frozenset[str]]:
+    """Return the marts that each page of views/ reads, by the file's name; what the shell reads counts for every page."""
+    source = Path(__file__).read_text(encoding="utf-8")
+    functions = {
+        part.partition("(")[0]: frozenset(re.findall(r"\bmarts\.(\w+)", part)) for part in re.split(r"\ndef ", source)[1:]
+    }
+
+    def read_by(file: Path) -> set[str]:
+        names = re.findall(r"\bqueries\.(\w+)", file.read_text(encoding="utf-8"))
+        return {table for name in names for table in functions.get(name, ())}
+
+    shared = read_by(Path(__file__).with_name("shell.py"))
+    views = sorted(Path(__file__).with_name("views").glob("*.py"))
+    return {view.stem: frozenset(read_by(view) | shared) for view in views}
+
+
+def pages_by_table() -> dict[str, set[str]]:
+    """Return the titles of the pages that read each mart."""
+    found: dict[str, set[str]] = {}
+    for page, tables in tables_by_page().items():
+        for table in tables:
+            found.setdefault(table, set()).add(page.replace("_", " ").capitalize())
+    return found
 
 
 # -- about the data ------------------------------------------------------------------------------------------------
@@ -66,15 +95,106 @@ def coins() -> pd.DataFrame:
 
 
 @cached(30)
-def freshness() -> pd.DataFrame:
-    """The newest data of each dataset: dataset, newest_at (a bar counts from its end), null when there is none."""
+def dataset_health() -> pd.DataFrame:
+    """One row per dataset: its word of health, what that is made of, age against what was promised, rows, gaps."""
     return fetch_frame(
         """
-        select 'binance_klines' as dataset, max(last_bar_at) + interval '1 hour' as newest_at from marts.dim_crypto
-        union all
-        select 'coingecko_markets', max(snapshot_at) from marts.fct_market_global
-        union all
-        select 'fear_greed', max(date)::timestamp at time zone 'UTC' from marts.fct_sentiment_daily
+        select
+            dataset, source, health, load_health, freshness_health, checks_health, last_data_at, last_loaded_at,
+            last_attempt_at, sla_seconds, estimated_rows, failed_checks, warned_checks, open_gaps, rejected_records
+        from marts.fct_dataset_health
+        order by dataset
+        """
+    )
+
+
+@cached(30)
+def checks() -> pd.DataFrame:
+    """The newest verdict of each check of the last 7 days, failures first, blocking ones before others."""
+    return fetch_frame(
+        """
+        select
+            dataset, asset, check_name, source, severity, status, is_blocking, observed, expected, failed_rows,
+            left(sample::text, 2000) as sample, checked_at, run_id
+        from marts.fct_check_results
+        where is_latest
+        order by (status = 'passed'), (severity = 'warn'), not is_blocking, asset, check_name
+        """
+    )
+
+
+@cached(30)
+def checked_runs() -> pd.DataFrame:
+    """The newest 30 runs that checked anything, oldest first: when, and how many checks passed, warned and failed."""
+    return fetch_frame(
+        """
+        select *
+        from (
+            select
+                run_id,
+                min(checked_at) as first_checked_at,
+                max(checked_at) as last_checked_at,
+                count(*) filter (where status = 'passed') as passed,
+                count(*) filter (where status <> 'passed' and severity = 'warn') as warned,
+                count(*) filter (where status <> 'passed' and severity = 'error') as failed
+            from marts.fct_check_results
+            group by run_id
+            order by max(checked_at) desc
+            limit 30
+        ) as newest
+        order by last_checked_at
+        """
+    )
+
+
+@cached(300)
+def missing_bars() -> pd.DataFrame:
+    """Hours without a bar of each tracked asset on each of the newest 60 finished days, where any is missing.
+
+    Columns crypto_id, date, missing. Days before an asset's first bar, and after its last, do not count.
+    """
+    return fetch_frame(
+        """
+        with days as (
+            select max(date) - n as date
+            from marts.fct_daily_summary
+            cross join generate_series(0, 59) as n
+            group by n
+        )
+        select c.crypto_id, days.date, 24 - coalesce(d.bar_count, 0) as missing
+        from marts.dim_crypto as c
+        inner join days
+            on days.date > (c.first_bar_at at time zone 'UTC')::date and days.date <= (c.last_bar_at at time zone 'UTC')::date
+        left join marts.fct_daily_summary as d on c.crypto_id = d.crypto_id and days.date = d.date
+        where coalesce(d.bar_count, 0) < 24
+        order by c.market_cap_rank nulls last, c.crypto_id, days.date
+        """
+    )
+
+
+@cached(300)
+def bars_per_day() -> pd.DataFrame:
+    """Hourly bars and assets of each of the newest 90 finished days, oldest first."""
+    return fetch_frame(
+        """
+        select date, sum(bar_count)::bigint as bars, count(*) as assets
+        from marts.fct_daily_summary
+        where date > (select max(date) from marts.fct_daily_summary) - 90
+        group by date
+        order by date
+        """
+    )
+
+
+@cached(60)
+def divergence() -> pd.DataFrame:
+    """The ten assets whose price at CoinGecko and newest close at Binance differ most, in percent."""
+    return fetch_frame(
+        """
+        select crypto_id, symbol, snapshot_at, opened_at, price_usd, close, divergence_pct
+        from marts.v_price_divergence
+        order by abs(divergence_pct) desc nulls last
+        limit 10
         """
     )
 
@@ -292,20 +412,11 @@ def weekly(crypto_id: str) -> pd.DataFrame:
     return fetch_frame(
         """
         select
-            date_trunc('week', date, 'UTC') as opened_at,
-            (array_agg(open order by date))[1] as open,
-            max(high) as high,
-            min(low) as low,
-            (array_agg(close order by date desc))[1] as close,
-            sum(volume) as volume,
-            sum(quote_volume) as quote_volume,
-            sum(trade_count) as trade_count,
-            sum(quote_volume) / nullif(sum(volume), 0) as vwap,
-            sum(bar_count) as hours
-        from marts.fct_daily_summary
-        where crypto_id = %(crypto_id)s
-        group by 1
-        order by 1
+            started_on::timestamp at time zone 'UTC' as opened_at, open, high, low, close, volume, quote_volume,
+            trade_count, vwap, bar_count as hours
+        from marts.fct_candles
+        where crypto_id = %(crypto_id)s and timeframe = 'week'
+        order by started_on
         """,
         crypto_id=crypto_id,
     )
@@ -371,4 +482,144 @@ def export_days(crypto_id: str, days: int | None) -> pd.DataFrame:
         """,
         crypto_id=crypto_id,
         days=days,
+    )
+
+
+# -- sentiment -----------------------------------------------------------------------------------------------------
+
+
+@cached(300)
+def sentiment() -> pd.DataFrame:
+    """Every day of the Fear & Greed index beside bitcoin's close and return of the day, oldest first."""
+    return fetch_frame(
+        """
+        select date, value, classification, change_1d, mean_30d, btc_close, btc_return_pct, btc_return_next_week_pct
+        from marts.fct_sentiment_daily
+        order by date
+        """
+    )
+
+
+@cached(300)
+def sentiment_returns() -> pd.DataFrame:
+    """What bitcoin did the day and the week after days of each class, with the number of days."""
+    return fetch_frame(
+        """
+        select
+            classification, horizon, n, mean_return_pct, median_return_pct, stddev_return_pct, positive_pct,
+            mean_error_95_pct
+        from marts.fct_sentiment_returns
+        order by horizon, classification
+        """
+    )
+
+
+@cached(300)
+def volume_per_day() -> pd.DataFrame:
+    """Traded volume of all tracked assets, and of bitcoin, on each finished day, in USDT, oldest first."""
+    return fetch_frame(
+        """
+        select
+            date,
+            sum(quote_volume)::float8 as volume_usd,
+            sum(quote_volume) filter (where crypto_id = 'bitcoin')::float8 as btc_volume_usd
+        from marts.fct_daily_summary
+        group by date
+        order by date
+        """
+    )
+
+
+# -- compare -------------------------------------------------------------------------------------------------------
+
+
+@cached(300)
+def daily_closes(crypto_ids: tuple[str, ...], days: int | None) -> pd.DataFrame:
+    """Daily closes of some coins over the newest `days` (None: all), one row per coin and day."""
+    return fetch_frame(
+        """
+        select crypto_id, date, close
+        from marts.fct_daily_summary
+        where
+            crypto_id = any(%(crypto_ids)s)
+            and (%(days)s::int is null or date > (select max(date) from marts.fct_daily_summary) - %(days)s::int)
+        order by date
+        """,
+        crypto_ids=list(crypto_ids),
+        days=days,
+    )
+
+
+@cached(300)
+def hourly_closes(crypto_ids: tuple[str, ...], days: int) -> pd.DataFrame:
+    """Hourly closes of some coins over the `days` before the newest bar of any, one row per coin and hour."""
+    return fetch_frame(
+        """
+        select crypto_id, opened_at as date, close
+        from marts.fct_prices
+        where
+            crypto_id = any(%(crypto_ids)s)
+            and opened_at > (select max(last_bar_at) from marts.dim_crypto) - %(days)s * interval '1 day'
+        order by opened_at
+        """,
+        crypto_ids=list(crypto_ids),
+        days=days,
+    )
+
+
+@cached(300)
+def latest_risk() -> pd.DataFrame:
+    """The newest finished day of each tracked asset: 90-day volatility, Sharpe ratio, beta, drawdown, size."""
+    return fetch_frame(
+        """
+        select
+            c.crypto_id, c.symbol, c.name, c.market_cap_rank, d.date, d.close, d.volatility_90d, d.sharpe_90d,
+            d.beta_btc_90d, d.drawdown_pct, d.quote_volume, before.close as close_before
+        from marts.dim_crypto as c
+        cross join lateral (
+            select * from marts.fct_daily_summary as s where s.crypto_id = c.crypto_id order by s.date desc limit 1
+        ) as d
+        left join marts.fct_daily_summary as before on c.crypto_id = before.crypto_id and d.date - 90 = before.date
+        order by c.market_cap_rank nulls last, c.crypto_id
+        """
+    )
+
+
+@cached(300)
+def correlations(crypto_ids: tuple[str, ...], window_days: int) -> pd.DataFrame:
+    """Correlation of each pair of the given coins on the newest day, over 30, 90 or 365 days, with its n."""
+    return fetch_frame(
+        """
+        select a.crypto_id as crypto_id_a, b.crypto_id as crypto_id_b, pair.date, pair.correlation, pair.n
+        from unnest(%(crypto_ids)s) as a (crypto_id)
+        inner join unnest(%(crypto_ids)s) as b (crypto_id) on a.crypto_id < b.crypto_id
+        cross join lateral (
+            select c.date, c.correlation, c.n
+            from marts.fct_correlations_daily as c
+            where
+                c.crypto_id_a = a.crypto_id
+                and c.crypto_id_b = b.crypto_id
+                and c.window_days = %(window_days)s
+            order by c.date desc
+            limit 1
+        ) as pair
+        """,
+        crypto_ids=list(crypto_ids),
+        window_days=window_days,
+    )
+
+
+@cached(300)
+def correlation_history(crypto_id_a: str, crypto_id_b: str, window_days: int) -> pd.DataFrame:
+    """Correlation of one pair through time, oldest first."""
+    return fetch_frame(
+        """
+        select date, correlation, n
+        from marts.fct_correlations_daily
+        where crypto_id_a = %(first)s and crypto_id_b = %(second)s and window_days = %(window_days)s
+        order by date
+        """,
+        first=min(crypto_id_a, crypto_id_b),
+        second=max(crypto_id_a, crypto_id_b),
+        window_days=window_days,
     )

@@ -4,7 +4,8 @@ Belongs here: Streamlit calls that more than one page needs. Does not: SQL, figu
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -13,6 +14,7 @@ import streamlit as st
 from dashboard import charts, formats, health, queries
 from dashboard.database import MartsError
 
+QUALITY_PAGE = "views/data_quality.py"
 UNDEFINED = "The definition is missing."
 BINANCE = "[Binance](https://www.binance.com)"
 COINGECKO = "Data provided by [CoinGecko](https://www.coingecko.com)"
@@ -60,17 +62,6 @@ def coloured_change(value: float | None) -> str:
 # -- above and below -------------------------------------------------------------------------------------------------
 
 
-def verdicts() -> list[health.Trust]:
-    """Return the verdict on every dataset; raises MartsError."""
-    found = dict(queries.freshness().itertuples(index=False))
-    return [
-        health.judge_age(
-            dataset, None if formats.is_missing(found.get(dataset)) else found[dataset].to_pydatetime(), now(), limit
-        )
-        for dataset, limit in health.LIMITS.items()
-    ]
-
-
 def stamp() -> None:
     """Show how old the data is and how far to trust it, with the way to the page that says why."""
     left, right = st.columns([5, 1], vertical_alignment="center")
@@ -82,27 +73,47 @@ def stamp() -> None:
             list(COLOUR_NAMES),
             key="colours",
             bind="query-params",
-            help="Blue and orange can be told apart by everybody. Light or dark follows your system; change it in the menu ⋮.",
+            help="Blue and orange can be told apart by everybody. Light or dark follows your system; the menu ⋮ overrides it.",
         )
     with left:
         try:
-            parts = verdicts()
-        except MartsError:
-            st.page_link("pages/quality.py", label=":red[**Database unreachable** · why?]", icon=":material/error:")
+            datasets = queries.dataset_health()
+        except MartsError as error:
+            said = "Nothing loaded yet" if error.reason == "empty" else "Database unreachable"
+            st.page_link(QUALITY_PAGE, label=f":red[**{said}** · why?]", icon=":material/error:")
             return
-        word = health.worst(parts)
-        hourly = [part.newest_at for part in parts if part.newest_at and part.dataset != "fear_greed"]
-        as_of = min(hourly) if hourly else None
+        word = health.worst(datasets["health"])
+        as_of = oldest_hourly(datasets)
         age = f" · {formats.span(now() - as_of)} ago" if as_of else ""
         st.page_link(
-            "pages/quality.py",
+            QUALITY_PAGE,
             label=f"Data as of {formats.instant(as_of)}{age} · :{health.COLOURS[word]}[**{word}**]",
             icon=health.ICONS[word],
-            help="  \n".join(part.reason for part in parts),
+            help="  \n".join(f"{health.title(row.dataset)}: {row.health}, {age_told(row)}" for row in datasets.itertuples()),
         )
-        late = [part.reason for part in parts if part.word in ("Warning", "Degraded")]
-        if late:
-            st.warning("Older than it should be; what was loaded last is still shown. " + ". ".join(late) + ".")
+    late = [row for row in datasets.itertuples() if row.freshness_health in ("Warning", "Degraded")]
+    if late:
+        st.warning(
+            "What was loaded last is still shown. "
+            + ". ".join(f"{health.title(row.dataset)}: {age_told(row)}" for row in late)
+            + ".",
+            title="Older than it should be",
+            icon=":material/schedule:",
+        )
+
+
+def oldest_hourly(datasets: pd.DataFrame) -> datetime | None:
+    """Return the older of the newest candle's end and the newest sweep: nothing on a page is older than that but F&G."""
+    known = datasets.loc[datasets["dataset"] != "fear_greed", "last_data_at"].dropna()
+    return None if known.empty else known.min().to_pydatetime()
+
+
+def age_told(row: Any) -> str:
+    """Say how old a dataset's newest data is, against what was promised."""
+    if formats.is_missing(row.last_data_at):
+        return "never loaded"
+    limit = formats.span(timedelta(seconds=row.sla_seconds))
+    return f"newest data {formats.span(now() - row.last_data_at)} old, promised within {limit}"
 
 
 def footer() -> None:
@@ -166,7 +177,7 @@ def problem(error: MartsError) -> None:
         title="Postgres does not answer" if error.reason == "down" else "Postgres is slow",
         icon=":material/database_off:",
     )
-    st.page_link("pages/quality.py", label="Data quality", icon=":material/fact_check:")
+    st.page_link(QUALITY_PAGE, label="Data quality", icon=":material/fact_check:")
 
 
 def empty_warehouse() -> None:

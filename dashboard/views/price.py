@@ -46,7 +46,7 @@ def unknown_coin(wanted: str, coins: pd.DataFrame) -> None:
     with st.container(horizontal=True):
         names = coins.set_index("crypto_id")["name"]
         for crypto_id in analysis.similar_coins(wanted, coins):
-            st.page_link("pages/price.py", label=str(names[crypto_id]), query_params={"coin": crypto_id})
+            st.page_link("views/price.py", label=str(names[crypto_id]), query_params={"coin": crypto_id})
 
 
 def header(coin: pd.Series) -> None:

@@ -77,7 +77,7 @@ def movers(title: str, coins: pd.DataFrame, column: str, rule: str, empty: str) 
         for coin in coins.to_dict("records"):
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", wrap=False):
                 st.page_link(
-                    "pages/price.py",
+                    "views/price.py",
                     label=f"{str(coin['symbol']).upper()} :gray[{shell.text(formats.price(coin['price_usd']))}]",
                     query_params={"coin": coin["crypto_id"]},
                     help=str(coin["name"]),
@@ -135,7 +135,7 @@ def top_table(top: pd.DataFrame) -> None:
     )  # fmt: skip
     if chosen["selection"]["rows"]:
         crypto_id = top["crypto_id"].iloc[chosen["selection"]["rows"][0]]
-        st.switch_page("pages/price.py", query_params={"coin": crypto_id})
+        st.switch_page("views/price.py", query_params={"coin": crypto_id})
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
             f"Select a row to open the coin; click a heading to sort. Source: {shell.COINGECKO}, the 7-day line {shell.BINANCE}."

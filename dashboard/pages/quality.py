@@ -1,3 +1,0 @@
-"""Data quality."""
-import streamlit as st
-st.title("Data quality", anchor=False)

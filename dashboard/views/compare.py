@@ -1,0 +1,122 @@
+"""Compare: which did better, and do they move together?"""
+
+import streamlit as st
+
+from dashboard import analysis, charts, formats, queries, shell
+
+MOST = 5
+MATRIX = 12  # more cells than this cannot be read
+
+coins = queries.latest_risk()
+if coins.empty:
+    shell.empty_warehouse()
+    st.stop()
+names = dict(zip(coins["crypto_id"], coins["name"], strict=True))
+symbols = {row.crypto_id: row.symbol.upper() for row in coins.itertuples()}
+default = coins["crypto_id"].head(3).tolist()
+asked = st.query_params.get_all("coins")
+unknown = [crypto_id for crypto_id in asked if crypto_id not in names]
+if unknown:
+    near = analysis.similar_coins(unknown[0], coins)
+    st.warning(f"Left out, because not tracked: {', '.join(unknown)[:200]}. Perhaps you meant {', '.join(near)}?")
+st.session_state["coins"] = [crypto_id for crypto_id in asked if crypto_id in names][:MOST] or st.session_state.get(
+    "last_coins", default
+)
+st.session_state["last_coins"] = st.session_state["coins"]
+
+
+def choose_coins() -> None:
+    """Write the chosen coins into the address, from where the page reads them."""
+    st.query_params["coins"] = st.session_state["last_coins"] = st.session_state["coins"]
+
+
+with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    chosen = st.multiselect(
+        "Coins (at most 5)", list(names), format_func=names.get, max_selections=MOST, key="coins", on_change=choose_coins,
+        width=480,
+    )  # fmt: skip
+    span = st.segmented_control("Range", list(analysis.RANGES), default="1Y", required=True, key="range", bind="query-params")
+    log = st.toggle("Log scale", key="log", bind="query-params")
+if not chosen:
+    st.info("Choose at least one coin above.", title="Nothing to compare")
+    st.stop()
+st.query_params["coins"] = chosen
+days = analysis.RANGES[span]
+closes = queries.hourly_closes(tuple(chosen), days) if days and days <= 7 else queries.daily_closes(tuple(chosen), days)
+table = analysis.indexed_to_100(closes).reindex(columns=[crypto_id for crypto_id in chosen])
+if table.dropna(how="all").empty:
+    st.info("The chosen coins have no day in common in this range: take a longer one.", title="Nothing to compare")
+    st.stop()
+final = table.ffill().iloc[-1].sort_values(ascending=False)
+st.title(
+    f"{names[final.index[0]]} did best: {final.iloc[0] - 100:+.1f} % since {formats.instant(table.index[0].date())}".replace("-", "−", 1)
+    + (f"; {names[final.index[-1]]} worst, {final.iloc[-1] - 100:+.1f} %.".replace("-", "−") if len(final) > 1 else "."),
+    anchor=False,
+)
+shell.heading("Which did better?", ["fct_daily_summary.close"])
+shell.chart(
+    charts.indexed_lines(table, names, shell.colours(), log),
+    "indexed",
+    alt="Closes indexed to 100: " + ", ".join(f"{names[key]} {value:.1f}" for key, value in final.items()),
+    how="Each close divided by that of the first day which all chosen coins have, times 100.",
+    source=shell.BINANCE,
+    zoom=True,
+)
+
+coins["return_90d_pct"] = (coins["close"] / coins["close_before"] - 1) * 100
+with st.grid(2, min_column_width=340, gap="medium"):
+    with st.container():
+        shell.heading("Was the risk paid?", ["fct_daily_summary.volatility_90d", "fct_daily_summary.return_pct"])
+        shell.chart(
+            charts.risk_return(coins, chosen, shell.colours()),
+            "risk",
+            alt="Scatter of 90-day volatility and 90-day return of all tracked coins, the chosen ones marked",
+            how="Left is calmer, up is better; the area is the newest day's volume. Coins younger than 90 days are missing.",
+            source=f"computed from {shell.BINANCE} closes",
+        )
+    with st.container():
+        shell.heading("How much do they follow bitcoin?", ["fct_daily_summary.beta_btc_90d"])
+        shell.chart(
+            charts.beta_bars(coins, chosen, shell.colours()),
+            "beta",
+            alt="Beta to bitcoin over 90 days of all tracked coins: "
+            + ", ".join(f"{row.name} {formats.ratio(row.beta_btc_90d)}" for row in coins.itertuples() if row.crypto_id in chosen),
+            how="2 moved twice as much as bitcoin, on the dotted line as much; chosen coins in colour.",
+            source=f"computed from {shell.BINANCE} closes",
+        )
+
+shell.heading("Do they move together?", ["fct_correlations_daily.correlation", "fct_correlations_daily.n"])
+window = st.segmented_control(
+    "Window", [30, 90, 365], format_func=lambda days: f"{days} days", default=90, required=True, key="window",
+    bind="query-params", label_visibility="collapsed",
+)  # fmt: skip
+rows = list(dict.fromkeys([*chosen, *coins["crypto_id"].head(MATRIX)]))[:MATRIX]
+pairs = queries.correlations(tuple(rows), window)
+if pairs.empty:
+    st.info(f"No pair of these coins has {window} days of returns yet: take a shorter window.", title="Too little history")
+else:
+    correlations, numbers = analysis.correlation_matrix(pairs, rows)
+    named = correlations.rename(index=symbols, columns=symbols)
+    shell.chart(
+        charts.correlation_heatmap(named, numbers, shell.colours()),
+        "matrix",
+        alt=f"Correlation matrix of daily log returns over {window} days",
+        how=f"Correlation of daily log returns over the {window} days to {formats.instant(pairs['date'].max().date())}; "
+        f"n = {int(pairs['n'].min())} to {int(pairs['n'].max())} days. The chosen coins and the largest.",
+        source=f"computed from {shell.BINANCE} closes",
+    )
+if len(chosen) > 1:
+    shell.heading("Has that changed?", ["fct_correlations_daily.correlation"])
+    lines = {
+        f"{symbols[chosen[0]]} with {symbols[other]}": queries.correlation_history(chosen[0], other, window).set_index("date")[
+            "correlation"
+        ]
+        for other in chosen[1:]
+    }
+    shell.chart(
+        charts.correlation_lines(lines, shell.colours()),
+        "pairs",
+        alt=f"Correlation of {names[chosen[0]]} with the other chosen coins through time, over {window} days",
+        how=f"Correlation over {window} days of the first chosen coin with each other one.",
+        source=f"computed from {shell.BINANCE} closes",
+    )
