@@ -1,7 +1,7 @@
-"""Every number of fct_prices and fct_daily_summary equals an independent computation: same nulls, relative error below 1e-9.
+"""Each number of fct_prices and fct_daily_summary equals an independent one: same nulls, relative error below 1e-9.
 
-The oracles are TA-Lib (indicators), empyrical (Sharpe, volatility, beta, drawdown) and numpy over explicit windows. They
-get the bars that raw got; prices as exact integers where a difference of prices matters.
+The oracles are TA-Lib (indicators), empyrical (Sharpe, volatility, beta, drawdown) and numpy over explicit windows.
+They get the bars that raw got; prices as exact integers where a difference of prices matters.
 """
 
 from collections.abc import Callable
@@ -66,7 +66,8 @@ class Built:
         rows = [bar.row(LOADED_AT) for bars in market.values() for bar in bars]
         warehouse.copy("raw.binance_klines", KLINE_COLUMNS, rows)
         warehouse.execute("analyze raw.binance_klines")
-        warehouse.build("--select", "+fct_prices", "+fct_daily_summary", "+fct_correlations_daily")
+        result = warehouse.dbt("run", "--select", "+fct_prices", "+fct_daily_summary", "+fct_correlations_daily")
+        assert result.success, result.log
         self.hourly = self._read(warehouse, "fct_prices", "opened_at")
         self.daily = self._read(warehouse, "fct_daily_summary", "date")
         self.correlations = pd.DataFrame(
@@ -105,7 +106,7 @@ def built(request: pytest.FixtureRequest, postgres: dict[str, str], dbt_target: 
 
 
 def assert_same(name: str, ours: pd.Series, oracle: Floats, scale: Floats | None = None) -> None:
-    """Nulls in the same rows, and in all others a difference below 1e-9 of the value (or of `scale`, where it is larger)."""
+    """Nulls in the same rows; in all others a difference below 1e-9 of the value, or of `scale` where it is larger."""
     values = pd.to_numeric(ours, errors="raise").to_numpy(dtype=float, na_value=np.nan)
     nulls = np.isnan(values) != np.isnan(oracle)
     assert not nulls.any(), f"{name}: null in one but not the other at rows {np.flatnonzero(nulls)[:5]}"
@@ -215,6 +216,11 @@ def daily_bars(bars: list[Bar]) -> pd.DataFrame:
     return days.reset_index()
 
 
+def volatility(returns: Floats) -> float:
+    """Annualised volatility of daily returns."""
+    return float(empyrical.annual_volatility(returns, annualization=365))
+
+
 def trailing_rows(values: Floats, window: int, measure: Callable[[Floats], float]) -> Floats:
     """`measure` of the last `window` values at each row; NaN until so many are there, and while one of them is NaN."""
     out = np.full(len(values), np.nan)
@@ -275,13 +281,9 @@ def test_daily_metrics(built: Built) -> None:
             "macd_signal": signal / unit,
             "macd_histogram": (macd - signal) / unit,
             "atr_14": talib.ATR(high, low, close, 14) / unit,
-            "volatility_7d": trailing_rows(log_return, 7, lambda x: empyrical.annual_volatility(x, annualization=365)),
-            "volatility_30d": trailing_rows(
-                log_return, 30, lambda x: empyrical.annual_volatility(x, annualization=365)
-            ),
-            "volatility_90d": trailing_rows(
-                log_return, 90, lambda x: empyrical.annual_volatility(x, annualization=365)
-            ),
+            "volatility_7d": trailing_rows(log_return, 7, volatility),
+            "volatility_30d": trailing_rows(log_return, 30, volatility),
+            "volatility_90d": trailing_rows(log_return, 90, volatility),
             "sharpe_90d": trailing_rows(simple, 90, lambda x: empyrical.sharpe_ratio(x, annualization=365)),
             "beta_btc_90d": beta,
             "drawdown_pct": 100 * (close / np.maximum.accumulate(close) - 1),

@@ -148,9 +148,8 @@ def test_a_changed_universe_moves_bars_to_their_asset_and_removes_what_left_it(w
     for symbol in MARKET:
         ledger.load(slice_of(symbol, 0, 1))
     build(warehouse)
-    ledger.set_universe(
-        [UNIVERSE[0], ("renamed", "OLDUSDT", None, "2023-06-01"), ("renamed", "NEWUSDT", "2023-06-01", None)]
-    )
+    renamed_earlier = [("renamed", "OLDUSDT", None, "2023-06-01"), ("renamed", "NEWUSDT", "2023-06-01", None)]
+    ledger.set_universe([UNIVERSE[0], *renamed_earlier])
     build(warehouse)
     assert warehouse.query("select distinct crypto_id from marts.fct_prices order by 1") == [("bitcoin",), ("renamed",)]
     boundary = "select max(opened_at) < '2023-06-01' from marts.fct_prices where binance_symbol = 'OLDUSDT'"
