@@ -15,11 +15,13 @@ from typing import Any, NoReturn
 import certifi
 import pyarrow as pa
 import pyarrow.parquet as pq
+import tenacity
 import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
 
 from ingestion.datasets import Dataset, union
+from ingestion.http import wire_fault
 from ingestion.settings import ObjectStore
 
 
@@ -42,7 +44,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True)
 class Written:
-    """What a write did: ``created``, ``replaced`` or ``unchanged``, and how many rows the object holds."""
+    """What a write did (``created``, ``replaced``, ``repaired``, ``unchanged``) and how many rows the object holds."""
 
     key: str
     outcome: str
@@ -109,20 +111,29 @@ class Lake:
 
     def get(self, key: str) -> bytes | None:
         """Return an object's bytes, or None when there is none."""
-        response = None
+        # The client's pool asks again for an answer that failed, but not for a body that was cut while it was read.
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_CUT_BODY),
+            wait=tenacity.wait_random_exponential(0.2, max=2),
+            stop=tenacity.stop_after_attempt(BODY_ATTEMPTS),
+            reraise=True,
+        )
         try:
-            response = self._client.get_object(self.store.bucket, key)
-            return response.read()
+            return retrying(self._whole_body, key)
         except S3Error as error:
             if error.code in ("NoSuchKey", "NoSuchBucket"):
                 return None
             self._fail(f"{key} cannot be read", error)
         except _STORE_ERRORS as error:
             self._fail(f"{key} cannot be read", error)
+
+    def _whole_body(self, key: str) -> bytes:
+        response = self._client.get_object(self.store.bucket, key)
+        try:
+            return response.read()
         finally:
-            if response is not None:
-                response.close()
-                response.release_conn()
+            response.close()
+            response.release_conn()
 
     def read(self, key: str) -> tuple[pa.Table, str] | None:
         """Return an object's table and the SHA-256 of its bytes, or None; DamagedObject when it is no Parquet file."""
@@ -136,17 +147,13 @@ class Lake:
 
         A killed process leaves the old object or the new one: the store makes a single PUT visible only when whole.
         """
-        sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
-        body = sink.getvalue()
+        body = to_parquet(table)
         if not parse_parquet(body, key).equals(table.combine_chunks()):
             raise LakeError(f"{key}: the serialised table does not read back equal; nothing was written")
         try:
             self._client.put_object(
                 self.store.bucket, key, io.BytesIO(body), len(body), content_type="application/vnd.apache.parquet"
             )
-        except S3Error as error:
-            self._fail(f"{key} cannot be written", error)
         except _STORE_ERRORS as error:
             self._fail(f"{key} cannot be written", error)
         return len(body)
@@ -154,16 +161,14 @@ class Lake:
     def merge(self, dataset: Dataset, key: str, new: pa.Table) -> Written:
         """Make the object the union of what it holds and ``new``, the newest fetch winning; write only a difference.
 
-        A damaged object is replaced by what was fetched now, if that is all it could have held; the caller's ledger
-        tells. Concurrent writers of one key must be kept apart by the caller.
+        A damaged object is replaced by ``new`` alone; the outcome ``repaired`` tells the caller to ask for the rest
+        of what it may have held. Concurrent writers of one key must be kept apart by the caller.
         """
         try:
             held = self.read(key)
-        except DamagedObject:
-            held = None
-            outcome = "replaced"
-        else:
             outcome = "created" if held is None else "replaced"
+        except DamagedObject:
+            held, outcome = None, "repaired"
         old = held[0] if held else None
         table = new if old is None else union(dataset, old, new)
         if old is not None and table.equals(old):
@@ -178,21 +183,43 @@ class Lake:
             self._fail(f"{key} cannot be removed", error)
 
     def _fail(self, what: str, error: Exception) -> NoReturn:
+        where = f"object store {'https' if self.store.secure else 'http'}://{self.store.endpoint}/{self.store.bucket}"
         if isinstance(error, S3Error):
-            why = f"{error.code}: {error.message or 'no reason given'}"
+            why = f"answered {error.code} ({error.message or 'no reason given'})"
         else:
-            reason = getattr(error, "reason", None) or error
-            why = type(reason).__name__
-        where = f"{'https' if self.store.secure else 'http'}://{self.store.endpoint}/{self.store.bucket}"
-        raise LakeError(f"object store {where}: {what} ({why}). Check MINIO_ENDPOINT and the keys.") from error
+            # Of repeated attempts the last one's reason counts.
+            why = wire_fault(getattr(error, "reason", None) or error)
+        raise LakeError(f"{where} {why}: {what}. Check MINIO_ENDPOINT, MINIO_BUCKET and the keys.") from error
 
 
+BODY_ATTEMPTS = 4
+_CUT_BODY = (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError)
 _STORE_ERRORS = (S3Error, ServerError, InvalidResponseError, urllib3.exceptions.HTTPError, OSError)
+_SHAPE = b"tickmart.shape_sha256"
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """Serialise a table so that damage shows: pages carry checksums, and schema and row count a digest."""
+    sink = io.BytesIO()
+    described = table.replace_schema_metadata({_SHAPE: _shape(table)})
+    pq.write_table(described, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue()
 
 
 def parse_parquet(body: bytes, key: str) -> pa.Table:
-    """Read a whole Parquet file; DamagedObject, naming ``key``, when it is none."""
+    """Read a whole Parquet file; DamagedObject, naming ``key``, when it is none or was changed since it was written."""
     try:
-        return pq.read_table(io.BytesIO(body)).combine_chunks()
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedObject(f"{key}: no whole Parquet file ({str(error).splitlines()[0][:100]})") from None
+        table = pq.read_table(io.BytesIO(body), page_checksum_verification=True).combine_chunks()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DamagedObject(f"{key}: no whole Parquet file ({' '.join(str(error).split())[:100]})") from None
+    metadata = table.schema.metadata or {}
+    table = table.replace_schema_metadata(None)
+    # No checksum of the format covers the footer, where one bit renames a column, changes a unit or drops rows.
+    if metadata.get(_SHAPE, b"") not in (b"", _shape(table)):
+        raise DamagedObject(f"{key}: no whole Parquet file (not the columns and rows that were written)")
+    return table
+
+
+def _shape(table: pa.Table) -> bytes:
+    described = f"{len(table)} {table.schema.remove_metadata()}"
+    return hashlib.sha256(described.encode()).hexdigest().encode()
