@@ -252,12 +252,16 @@ def _rescale(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
         return column.cast(pa.decimal256(76, kind.scale))
 
 
-def last_wins(table: pa.Table, key: Sequence[str]) -> pa.Table:
-    """Keep, of the rows with one key, the last; sort by key."""
-    numbered = table.select(key).append_column("row", pa.array(np.arange(len(table))))
-    kept = numbered.group_by(list(key)).aggregate([("row", "max")])["row_max"]
-    picked = table if len(kept) == len(table) else table.take(kept)
-    return picked.sort_by([(name, "ascending") for name in key])
+def last_wins(table: pa.Table, key: Sequence[str], by: Sequence[str] = ()) -> pa.Table:
+    """Keep, of the rows with one key, the last in the order of ``by`` (default: as they stand); sort by key."""
+    order = pc.sort_indices(table.select([*key, *by]).combine_chunks(), [(name, "ascending") for name in (*key, *by)])
+    table = table.take(order).combine_chunks()
+    if len(table) < 2:
+        return table
+    is_last = pa.array(np.zeros(len(table) - 1, dtype=bool))
+    for name in key:
+        is_last = pc.or_(is_last, pc.not_equal(table[name].chunk(0)[1:], table[name].chunk(0)[:-1]))
+    return table if pc.all(is_last).as_py() else table.filter(pa.concat_arrays([is_last, pa.array([True])]))
 
 
 def union(dataset: Dataset, old: pa.Table, new: pa.Table) -> pa.Table:

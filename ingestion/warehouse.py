@@ -25,6 +25,7 @@ import pyarrow.csv
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
+from ingestion import pgcopy
 from ingestion.datasets import (
     DATASETS,
     KLINES,
@@ -229,9 +230,8 @@ def load(connection: Connection, dataset: Dataset, objects: Sequence[BronzeObjec
     """
     if not objects:
         return Loaded()
-    tables = align_decimals([_numbered(o.table, dataset, at) for at, o in enumerate(objects)])
-    batch = pa.concat_tables(tables).sort_by([("fetched_at", "ascending"), ("object_no", "ascending")])
-    distinct = last_wins(batch, dataset.key)
+    batch = pa.concat_tables(align_decimals([_numbered(o.table, dataset, at) for at, o in enumerate(objects)]))
+    distinct = last_wins(batch, dataset.key, by=("fetched_at", "object_no"))
     with connection, connection.cursor() as cursor:
         _lock_table(cursor, dataset)
         cursor.execute("select clock_timestamp()")
@@ -239,7 +239,7 @@ def load(connection: Connection, dataset: Dataset, objects: Sequence[BronzeObjec
         if _overlaps(cursor, dataset, distinct):
             changes = _upsert(cursor, dataset, distinct, len(objects), loaded_at, batch_id)
         else:
-            _copy(cursor, f"raw.{dataset.name}", _for_copy(distinct, dataset, loaded_at))
+            _copy(cursor, f"raw.{dataset.name}", dataset, _for_copy(distinct, dataset, loaded_at))
             counts = np.bincount(np.asarray(distinct["object_no"]), minlength=len(objects))
             changes = [(int(n), 0) for n in counts]
         rows = [len(o.table) for o in objects]
@@ -294,25 +294,34 @@ def _for_copy(batch: pa.Table, dataset: Dataset, loaded_at: datetime) -> pa.Tabl
     return table.append_column("loaded_at", pa.repeat(pa.scalar(loaded_at, UTC_US), len(table)))
 
 
-def _copy(cursor: Any, target: str, table: pa.Table) -> None:
-    """COPY a table, its columns by name; text is quoted, so that an empty string is not null."""
+def _copy(cursor: Any, target: str, dataset: Dataset, table: pa.Table) -> None:
+    """COPY a table, its columns by name: in binary if the dataset's types allow it, else as CSV."""
+    columns = ", ".join(table.schema.names)
+    if {c.postgres for c in dataset.columns} <= pgcopy.TYPES and pgcopy.fits(table):
+        stream = pgcopy.Stream(pgcopy.ahead(pgcopy.binary_copy(table)))
+        cursor.copy_expert(f"copy {target} ({columns}) from stdin with (format binary)", stream, size=1 << 20)
+        return
     sink = io.BytesIO()
+    # Text is quoted, so that an empty string is not null.
     pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(include_header=False))
     sink.seek(0)
-    columns = ", ".join(table.schema.names)
     cursor.copy_expert(f"copy {target} ({columns}) from stdin with (format csv)", sink)
 
 
 def _upsert(
     cursor: Any, dataset: Dataset, batch: pa.Table, objects: int, loaded_at: datetime, batch_id: str
 ) -> list[tuple[int, int]]:
-    """Insert what is new and update what differs; return (inserted, updated) for each object."""
-    table = sql.Identifier(dataset.name)
+    """Insert what is new and update what differs; return (inserted, updated) for each object.
+
+    Rows that raw already holds are met once, in the join that finds the others.
+    """
     names = [c.name for c in dataset.columns]
     parts = {
-        "raw": table,
+        "raw": sql.Identifier(dataset.name),
         "columns": sql.SQL(", ").join(map(sql.Identifier, [*names, "batch_id", "loaded_at"])),
-        "from_batch": sql.SQL(", ").join(sql.Identifier("b", n) for n in [*names, "batch_id", "loaded_at"]),
+        "key": sql.SQL(", ").join(map(sql.Identifier, dataset.key)),
+        "key_of_batch": sql.SQL(", ").join(sql.Identifier("b", n) for n in dataset.key),
+        "first_key": sql.Identifier("r", dataset.key[0]),
         "same_key": sql.SQL(" and ").join(sql.SQL("r.{0} = b.{0}").format(sql.Identifier(n)) for n in dataset.key),
         "differs": sql.SQL("({}) is distinct from ({})").format(
             sql.SQL(", ").join(sql.Identifier("r", n) for n in dataset.values),
@@ -321,67 +330,51 @@ def _upsert(
         "sets": sql.SQL(", ").join(
             sql.SQL("{0} = b.{0}").format(sql.Identifier(n)) for n in [*dataset.values, "batch_id", "loaded_at"]
         ),
-        "key": sql.SQL(", ").join(sql.Identifier("b", n) for n in dataset.key),
+        "key_pairs": sql.SQL(", ").join(
+            sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier("b", n)) for n in dataset.key
+        ),
+        "name": sql.Literal(dataset.name),
+        "batch_id": sql.Literal(batch_id),
     }
-    cursor.execute(
-        sql.SQL(
-            "create temp table batch on commit drop as select {columns}, 0::bigint as object_no from raw.{raw} limit 0"
-        ).format(**parts)
-    )
+
+    def run(statement: str) -> None:
+        cursor.execute(sql.SQL(statement).format(**parts))
+
+    run("create temp table batch on commit drop as select {columns}, 0::bigint as object_no from raw.{raw} limit 0")
     ready = _for_copy(batch, dataset, loaded_at).append_column("object_no", batch["object_no"])
-    _copy(cursor, "batch", ready)
-    cursor.execute("analyze batch")
-    cursor.execute(
-        sql.SQL(
-            """
-            insert into ops.restatements (dataset, record_key, old_record, new_record, batch_id, restated_at)
-            select
-                {name},
-                jsonb_build_object({key_pairs}),
-                to_jsonb(r) - 'loaded_at' - 'payload',
-                to_jsonb(b) - 'loaded_at' - 'payload' - 'object_no',
-                {batch_id},
-                b.loaded_at
-            from batch as b
-            inner join raw.{raw} as r on {same_key}
-            where {differs}
-            order by {key}
-            """
-        ).format(
-            name=sql.Literal(dataset.name),
-            batch_id=sql.Literal(batch_id),
-            key_pairs=sql.SQL(", ").join(
-                sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier("b", n)) for n in dataset.key
-            ),
-            **parts,
-        )
+    _copy(cursor, "batch", dataset, ready)
+    run("analyze batch ({key})")
+    run(
+        """
+        create temp table news on commit drop as
+        select b.*, {first_key} is null as is_new
+        from batch as b
+        left join raw.{raw} as r on {same_key}
+        where {first_key} is null or {differs}
+        """
     )
-    cursor.execute(
-        sql.SQL(
-            """
-            with changed as (
-                update raw.{raw} as r set {sets} from batch as b where {same_key} and {differs} returning b.object_no
-            )
-            select object_no, count(*) from changed group by object_no
-            """
-        ).format(**parts)
+    if cursor.rowcount == 0:
+        return [(0, 0)] * objects
+    run(
+        """
+        insert into ops.restatements (dataset, record_key, old_record, new_record, batch_id, restated_at)
+        select
+            {name},
+            jsonb_build_object({key_pairs}),
+            to_jsonb(r) - 'loaded_at' - 'payload',
+            to_jsonb(b) - 'loaded_at' - 'payload' - 'object_no' - 'is_new',
+            {batch_id},
+            b.loaded_at
+        from news as b
+        inner join raw.{raw} as r on {same_key}
+        order by {key_of_batch}
+        """
     )
-    updated = dict(cursor.fetchall())
-    cursor.execute(
-        sql.SQL(
-            """
-            with added as (
-                select b.* from batch as b where not exists (select 1 from raw.{raw} as r where {same_key})
-            ),
-            written as (
-                insert into raw.{raw} ({columns}) select {from_batch} from added as b order by {key}
-            )
-            select object_no, count(*) from added group by object_no
-            """
-        ).format(**parts)
-    )
-    inserted = dict(cursor.fetchall())
-    return [(inserted.get(n, 0), updated.get(n, 0)) for n in range(objects)]
+    run("update raw.{raw} as r set {sets} from news as b where not b.is_new and {same_key}")
+    run("insert into raw.{raw} ({columns}) select {columns} from news where is_new order by {key}")
+    run("select object_no, count(*) filter (where is_new), count(*) filter (where not is_new) from news group by 1")
+    changes = {number: (inserted, updated) for number, inserted, updated in cursor.fetchall()}
+    return [changes.get(n, (0, 0)) for n in range(objects)]
 
 
 def _write_ledger(

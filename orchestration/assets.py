@@ -13,19 +13,20 @@ and the run's verdict (``ops/run_verdict``) turns the run red in the end.
 
 import time
 import warnings
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
 import dagster as dg
 import pyarrow as pa
 
-from ingestion import binance, books, bronze, warehouse
+from ingestion import bars, books, bronze, gaps, warehouse
 from ingestion.datasets import BINANCE_OPENED, FEAR_GREED, KLINES, MARKETS, Dataset
 from ingestion.http import HttpClient, SourceError
 from ingestion.lake import DamagedObject, Lake, ObjectInfo
-from ingestion.universe import Asset
+from ingestion.pgcopy import ahead
 from orchestration.resources import Stores
 
 # BackfillPolicy and partitioned checks are marked beta in 1.13; their behaviour is pinned by tests instead.
@@ -45,10 +46,19 @@ class KlinesConfig(dg.Config):
     """How a range of days is asked for."""
 
     interval: str = "1h"
+    source: Literal["rest", "archive", "auto"] = "rest"
+    """Ask the REST API, read the bulk archives as far as they go, or take the cheaper of both for each month."""
     skip_covered: bool = False
     """Leave out days that are over and have been answered; a refresh sets it, a backfill asks for everything anew."""
     resume: bool = False
     """Book the range as a backfill, and take up one that was cut off."""
+
+
+class RawConfig(dg.Config):
+    """How a raw table is loaded."""
+
+    rebuild: bool = False
+    """Empty the table and its ledger first, so that all of bronze is loaded anew."""
 
 
 def source_check(asset: str) -> dg.AssetCheckSpec:
@@ -145,49 +155,14 @@ def bronze_klines(context: dg.AssetExecutionContext, config: KlinesConfig, store
     universe = stores.universe()
 
     def ingest(run: bronze.Context, client: HttpClient, budget: Any) -> bronze.Report:
-        return _klines(context, config, run, client, budget, universe, start, end)
+        run.on_progress = lambda p: PROGRESS(p, budget.spent)
+        with stores.archive(context.run_id) as archive:
+            return bars.bring(
+                run, client, archive, budget.set_limit, universe, start, end, interval=config.interval,
+                source=config.source, skip_covered=config.skip_covered, resume=config.resume,
+            )  # fmt: skip
 
     return _bronze(context, stores, "Binance", KLINES, ingest)
-
-
-def _klines(
-    context: dg.AssetExecutionContext, config: KlinesConfig, run: bronze.Context, client: HttpClient, budget: Any,
-    universe: list[Asset], start: date, end: date,
-) -> bronze.Report:  # fmt: skip
-    """Ask the exchange for its limit and its symbols, then for the bars that are wanted."""
-    symbols = sorted({a.binance_symbol for a in universe if a.binance_symbol})
-    exchange = binance.exchange_info(client, symbols)
-    if exchange.weight_per_minute:
-        budget.set_limit(exchange.weight_per_minute)
-    books.record_symbols(run.connection, {s: (word, None) for s, word in exchange.status.items()})
-    unknown = {s for s, word in exchange.status.items() if word == "UNKNOWN"}
-    skip: dict[str, set[date]] = {}
-    backfill: int | None = None
-    if config.resume:
-        backfill, since = books.begin_backfill(run.connection, KLINES, config.interval, start, end)
-        skip = books.covered_days(run.connection, KLINES, config.interval, since)
-    elif config.skip_covered:
-        fresh = exchange.now.date() - timedelta(days=1)
-        covered = books.covered_days(run.connection, KLINES, config.interval, datetime(2000, 1, 1, tzinfo=UTC))
-        # Yesterday and today are always asked for again: late corrections, the 23:00 bar, a missed tick.
-        skip = {s: {d for d in days if d < fresh} for s, days in covered.items()}
-    run.on_progress = lambda p: PROGRESS(p, budget.spent)
-    report = bronze.ingest_klines(
-        run, client, [a for a in universe if a.binance_symbol not in unknown], start, end,
-        interval=config.interval, skip=skip, now=exchange.now,
-    )  # fmt: skip
-    for symbol in sorted(unknown):
-        report.failed[symbol] = (
-            f"Binance does not know the symbol {symbol} (-1121); correct or remove its row in the universe file"
-        )
-    books.record_symbols(
-        run.connection, {s: ("UNKNOWN" if s in unknown else "FAILED", why) for s, why in report.failed.items()}
-    )
-    if backfill is not None and not set(report.failed) - unknown:
-        books.end_backfill(run.connection, backfill)
-    if report.skipped_days:
-        report.notes.append(f"{report.skipped_days} symbol-days were there already and not asked for again")
-    return report
 
 
 def _no_progress(progress: bronze.Progress, weight: int) -> None:
@@ -265,25 +240,32 @@ def load_pending(
             return None
         return warehouse.BronzeObject(info, held[1], held[0]) if held else None
 
-    with ThreadPoolExecutor(READERS, thread_name_prefix="lake") as pool:
+    def batches() -> Iterator[list[warehouse.BronzeObject]]:
         held: list[warehouse.BronzeObject] = []
-        rows = 0
         todo = pending(lake, connection, dataset)
         for at in range(0, len(todo), 64):
-            for item in pool.map(fetch, todo[at : at + 64]):
-                if item is not None:
-                    held.append(item)
-                    rows += len(item.table)
-            if rows >= LOAD_ROWS:
-                total += warehouse.load(connection, dataset, held, batch_id)
-                held, rows = [], 0
-        total += warehouse.load(connection, dataset, held, batch_id)
+            held += filter(None, pool.map(fetch, todo[at : at + 64]))
+            if sum(len(item.table) for item in held) >= LOAD_ROWS:
+                yield held
+                held = []
+        if held:
+            yield held
+
+    with ThreadPoolExecutor(READERS, thread_name_prefix="lake") as pool:
+        # One batch is read while the one before it is loaded.
+        for held in ahead(batches()):
+            total += warehouse.load(connection, dataset, held, batch_id)
     return total, damaged
 
 
-def _raw(context: dg.AssetExecutionContext, stores: Stores, dataset: Dataset) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def _raw(
+    context: dg.AssetExecutionContext, stores: Stores, dataset: Dataset, config: RawConfig
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
     started = time.monotonic()
     with stores.connection("ingest") as connection:
+        books.begin_run(connection, context.run_id, context.job_name)
+        if config.rebuild:
+            warehouse.empty(connection, dataset)
         loaded, damaged = load_pending(stores.lake(), connection, dataset, context.run_id)
         seconds = time.monotonic() - started
         detail = {
@@ -315,9 +297,9 @@ def _raw(context: dg.AssetExecutionContext, stores: Stores, dataset: Dataset) ->
     partitions_def=DAYS, backfill_policy=ONE_RUN, pool="raw_klines", deps=[bronze_klines],
     description="Hourly (and other) bars, one row per symbol, interval and open time.",
 )  # fmt: skip
-def raw_klines(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def raw_klines(context: dg.AssetExecutionContext, config: RawConfig, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Load the bars that bronze has and raw has not."""
-    return _raw(context, stores, KLINES)
+    return _raw(context, stores, KLINES, config)
 
 
 @dg.asset(
@@ -325,9 +307,9 @@ def raw_klines(context: dg.AssetExecutionContext, stores: Stores) -> dg.Material
     backfill_policy=ONE_RUN, pool="raw_markets", deps=[bronze_markets],
     description="Market snapshots, one row per coin and snapshot, the whole object kept as JSON.",
 )  # fmt: skip
-def raw_markets(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def raw_markets(context: dg.AssetExecutionContext, config: RawConfig, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Load the snapshots that bronze has and raw has not."""
-    return _raw(context, stores, MARKETS)
+    return _raw(context, stores, MARKETS, config)
 
 
 @dg.asset(
@@ -335,9 +317,9 @@ def raw_markets(context: dg.AssetExecutionContext, stores: Stores) -> dg.Materia
     backfill_policy=ONE_RUN, pool="raw_fear_greed", deps=[bronze_fear_greed],
     description="The Fear & Greed index, one row per day.",
 )  # fmt: skip
-def raw_fear_greed(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def raw_fear_greed(context: dg.AssetExecutionContext, config: RawConfig, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Load the days that bronze has and raw has not."""
-    return _raw(context, stores, FEAR_GREED)
+    return _raw(context, stores, FEAR_GREED, config)
 
 
 @dg.asset(
@@ -359,6 +341,54 @@ def raw_universe(context: dg.AssetExecutionContext, stores: Stores) -> dg.Materi
     return dg.MaterializeResult(metadata={"dagster/row_count": loaded.rows})
 
 
+@dg.asset(
+    key=["ops", "gaps"], group_name="ops", kinds={"postgres"}, owners=OWNERS, code_version="1",
+    partitions_def=DAYS, backfill_policy=ONE_RUN, pool="raw_klines", deps=[raw_klines, raw_universe],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "holes_are_explained",
+            asset=["ops", "gaps"],
+            description="No bar is missing here alone after Binance has been asked for it again.",
+        )
+    ],
+    description="Each hole in a series of bars, and why: exchange_halt, not_listed, delisted or missing_locally.",
+)  # fmt: skip
+def ops_gaps(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Look for holes on the run's days and on the days that its load has touched."""
+    window = context.partition_time_window
+    run_range = (window.start.astimezone(UTC).date(), window.end.astimezone(UTC).date())
+    with stores.connection("ingest") as connection:
+        ranges = books.loaded_days(connection, KLINES, context.run_id)
+        ranges.setdefault("1h", [])
+        kinds: Counter[str] = Counter()
+        for interval, days in ranges.items():
+            kinds.update(gaps.classify(connection, interval, [run_range, *((d, d + timedelta(days=1)) for d in days)]))
+        open_holes = gaps.unexplained(connection)
+        shown = "; ".join(f"{s} {i} {start} UTC ({n} bars)" for s, i, start, n in open_holes[:5])
+        verdict = {
+            "asset": "ops/gaps",
+            "check_name": "holes_are_explained",
+            "source": "pipeline",
+            "severity": "warn",
+            "status": "failed" if open_holes else "passed",
+            "observed": shown or "none",
+            "expected": "no bar missing here alone after asking again",
+            "failed_rows": sum(n for *_, n in open_holes),
+        }
+        books.record_checks(connection, context.run_id, [verdict])
+    return dg.MaterializeResult(
+        metadata={"dagster/row_count": sum(kinds.values()), **kinds},
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="holes_are_explained",
+                passed=not open_holes,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=shown,
+            )
+        ],
+    )
+
+
 SOURCES = [
     dg.AssetSpec(["source", "binance_api"], group_name="sources", kinds={"api"}, description="Binance Spot REST"),
     dg.AssetSpec(["source", "coingecko_api"], group_name="sources", kinds={"api"}, description="CoinGecko v3"),
@@ -369,6 +399,7 @@ SOURCES = [
 ]
 ASSETS = [
     *SOURCES, bronze_klines, bronze_markets, bronze_fear_greed, raw_klines, raw_markets, raw_fear_greed, raw_universe,
+    ops_gaps,
 ]  # fmt: skip
 
 
