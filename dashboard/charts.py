@@ -36,6 +36,7 @@ class Palette:
     muted: str
     grid: str
     surface: str
+    cell: float  # strongest share of a colour under a number, so that the number keeps its contrast
     lines: tuple[str, ...]
 
 
@@ -52,8 +53,8 @@ def palette(mode: str = "light", pair: str = "blue / orange") -> Palette:
     """Return the colours for a light or dark page and one of the pairs for up and down."""
     up, down = UP_DOWN[pair]["dark" if mode == "dark" else "light"]
     if mode == "dark":
-        return Palette(up, down, "#E8EAED", "#9AA0A8", "#2B2F36", "#14161A", LINES_DARK)
-    return Palette(up, down, "#1B1F24", "#636B75", "#E6E9ED", "#FFFFFF", LINES_LIGHT)
+        return Palette(up, down, "#E8EAED", "#9AA0A8", "#2B2F36", "#14161A", 0.4, LINES_DARK)
+    return Palette(up, down, "#1B1F24", "#636B75", "#E6E9ED", "#FFFFFF", 0.62, LINES_LIGHT)
 
 
 def faded(colour: str, opacity: float) -> str:
@@ -141,10 +142,16 @@ def market_treemap(coins: pd.DataFrame, colours: Palette) -> go.Figure:
     return figure
 
 
-def diverging(colours: Palette) -> list[list[object]]:
-    """Return a colour scale from down through the page's grey to up."""
+def diverging(colours: Palette, strength: float = 1.0) -> list[list[object]]:
+    """Return a colour scale from down through the page's grey to up; weaker ends leave text on them readable."""
     middle = "#E9EBEE" if colours.surface == "#FFFFFF" else "#343941"
-    return [[0, colours.down], [0.5, middle], [1, colours.up]]
+    return [[0, mixed(colours.down, middle, strength)], [0.5, middle], [1, mixed(colours.up, middle, strength)]]
+
+
+def mixed(colour: str, ground: str, share: float) -> str:
+    """Return `share` of one #RRGGBB colour over another."""
+    channels = ((int(colour[at : at + 2], 16), int(ground[at : at + 2], 16)) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(share * top + (1 - share) * below):02X}" for top, below in channels)
 
 
 # -- price -----------------------------------------------------------------------------------------------------------
@@ -388,9 +395,9 @@ def return_calendar(returns: pd.DataFrame, colours: Palette) -> go.Figure:
     figure = _figure(colours, 90 + 40 * len(returns))
     figure.add_heatmap(
         z=values, x=list(MONTHS), y=[str(year) for year in returns.index], zmid=0, zmin=-limit, zmax=limit,
-        colorscale=diverging(colours), showscale=False, xgap=2, ygap=2, hoverongaps=False,
+        colorscale=diverging(colours, colours.cell), showscale=False, xgap=2, ygap=2, hoverongaps=False,
         text=[["" if not np.isfinite(cell) else f"{cell:+.1f}".replace("-", "−") for cell in row] for row in values],
-        texttemplate="%{text}", hovertemplate="%{x} %{y}: %{text}%<extra></extra>",
+        texttemplate="%{text}", textfont={"color": colours.text}, hovertemplate="%{x} %{y}: %{text}%<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(showgrid=False, side="top")
     figure.update_yaxes(showgrid=False, autorange="reversed", type="category")
@@ -614,9 +621,9 @@ def correlation_heatmap(correlations: pd.DataFrame, numbers: pd.DataFrame, colou
     values = correlations.to_numpy(dtype=float)
     figure.add_heatmap(
         z=values, x=list(correlations.columns), y=list(correlations.index), zmin=-1, zmax=1, zmid=0,
-        colorscale=diverging(colours), showscale=False, xgap=1, ygap=1, hoverongaps=False,
+        colorscale=diverging(colours, colours.cell), showscale=False, xgap=1, ygap=1, hoverongaps=False,
         text=[[formats.ratio(cell) if np.isfinite(cell) else "" for cell in row] for row in values],
-        texttemplate="%{text}", customdata=numbers.to_numpy(dtype=float),
+        texttemplate="%{text}", textfont={"color": colours.text}, customdata=numbers.to_numpy(dtype=float),
         hovertemplate="%{y} with %{x}: %{text}<br>n = %{customdata:.0f} days<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(showgrid=False, type="category", side="top")
@@ -708,7 +715,7 @@ def missing_heatmap(missing: pd.DataFrame, colours: Palette) -> go.Figure:
 def divergence_bars(coins: pd.DataFrame, tolerance_pct: float, colours: Palette) -> go.Figure:
     """How far Binance's close stands from CoinGecko's price, in percent, with the tolerated band."""
     figure = _figure(colours, 34 * max(len(coins), 3) + 50, showlegend=False)
-    figure.add_vrect(x0=-tolerance_pct, x1=tolerance_pct, fillcolor=faded(colours.muted, 0.15), line_width=0)
+    figure.add_vrect(x0=-tolerance_pct, x1=tolerance_pct, fillcolor=faded(colours.muted, 0.15), line_width=0, layer="below")
     off = coins["divergence_pct"].abs() > tolerance_pct
     figure.add_bar(
         x=coins["divergence_pct"], y=coins["symbol"].str.upper(), orientation="h",

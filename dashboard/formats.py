@@ -76,6 +76,11 @@ def change(value: float | None, digits: int = 2) -> str:
     return f"{'▲' if value > 0 else '▼'} {size}%"
 
 
+def signed(value: float | None, digits: int = 1) -> str:
+    """Write a change given in percent with its sign, for sentences: +39.5 %, −2.0 %."""
+    return MISSING if is_missing(value) else f"{value:+,.{digits}f} %".replace("-", "−")
+
+
 def ratio(value: float | None, digits: int = 2) -> str:
     """Write a plain number such as a beta or a correlation with a real minus sign: −0.31."""
     return MISSING if is_missing(value) else f"{value:.{digits}f}".replace("-", "−")

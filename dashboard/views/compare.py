@@ -43,16 +43,14 @@ if not chosen:
 st.query_params["coins"] = chosen
 days = analysis.RANGES[span]
 closes = queries.hourly_closes(tuple(chosen), days) if days and days <= 7 else queries.daily_closes(tuple(chosen), days)
-table = analysis.indexed_to_100(closes).reindex(columns=[crypto_id for crypto_id in chosen])
+table = analysis.indexed_to_100(closes).reindex(columns=chosen)
 if table.dropna(how="all").empty:
     st.info("The chosen coins have no day in common in this range: take a longer one.", title="Nothing to compare")
     st.stop()
 final = table.ffill().iloc[-1].sort_values(ascending=False)
-st.title(
-    f"{names[final.index[0]]} did best: {final.iloc[0] - 100:+.1f} % since {formats.instant(table.index[0].date())}".replace("-", "−", 1)
-    + (f"; {names[final.index[-1]]} worst, {final.iloc[-1] - 100:+.1f} %.".replace("-", "−") if len(final) > 1 else "."),
-    anchor=False,
-)
+best = f"{names[final.index[0]]} did best: {formats.signed(final.iloc[0] - 100)} since {formats.instant(table.index[0].date())}"
+worst = f"; {names[final.index[-1]]} worst, {formats.signed(final.iloc[-1] - 100)}" if len(final) > 1 else ""
+st.title(f"{best}{worst}.", anchor=False)
 shell.heading("Which did better?", ["fct_daily_summary.close"])
 shell.chart(
     charts.indexed_lines(table, names, shell.colours(), log),

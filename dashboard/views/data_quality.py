@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import analysis, charts, formats, health, queries, shell
 from dashboard.database import MartsError
 
-TOLERANCE_PCT = 1.0  # a close up to an hour older than the sweep differs by more only when the market runs
+TOLERANCE_PCT = 5.0  # beyond it the mart's own check warns
 
 
 def word(text: str) -> str:
@@ -40,6 +40,15 @@ def from_status_file(error: MartsError) -> None:
     if status.get("last_run"):
         run = status["last_run"]
         st.caption(f"Last run: {run['job']}, {run['status']}, started {run['started_at']}.")
+    links()
+
+
+def links() -> None:
+    """Ways to the tools behind this page, as the last refresh wrote them down: Dagster, Data Docs, dbt docs."""
+    status = health.read_status() or {}
+    with st.container(horizontal=True):
+        for name, address in (status.get("links") or {}).items():
+            st.link_button(name, address, icon=":material/open_in_new:", type="tertiary")
 
 
 def _status_row(row: dict[str, Any]) -> dict[str, str]:
@@ -189,8 +198,8 @@ with st.grid(2, min_column_width=340, gap="medium"):
                 "divergence",
                 alt="Difference between Binance and CoinGecko prices of the ten coins that differ most: "
                 + ", ".join(f"{row.symbol.upper()} {row.divergence_pct:.2f}%" for row in apart.itertuples()),
-                how=f"Binance's newest close against CoinGecko's price, the ten that differ most; grey is ±{TOLERANCE_PCT:g} %. "
-                "The close can be an hour older, so a moving market shows here too.",
+                how=f"Binance's newest close against CoinGecko's price, the ten that differ most; beyond the grey ±{TOLERANCE_PCT:g} % "
+                "a check warns. The close can be an hour older, so a moving market shows here too.",
                 source=f"{shell.BINANCE}; {shell.COINGECKO}",
             )
 shell.heading("Where are hours missing?", ["fct_daily_summary.bar_count"])
@@ -204,3 +213,4 @@ else:
         how="Hours without a candle by coin and day, newest 60 finished days; a column across all coins is a halt of the exchange.",
         source="fct_daily_summary",
     )
+links()

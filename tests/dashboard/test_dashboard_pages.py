@@ -1,0 +1,317 @@
+"""Every page on real marts: full, empty, before the first refresh, stale, without a database, with a strange address."""
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from dashboard import formats, shell
+
+PAGES = ["overview", "price", "sentiment", "compare", "data_quality", "dictionary"]
+DATA_PAGES = ["overview", "price", "sentiment", "compare"]
+
+
+def everything(app) -> str:
+    """All that the page sends to the browser, as text."""
+    return "\n".join(str(element.proto) for element in walk(app))
+
+
+def walk(app):
+    def down(block):
+        for child in block.children.values():
+            if hasattr(child, "children"):
+                if getattr(child, "proto", None) is not None:
+                    yield child
+                yield from down(child)
+            elif getattr(child, "proto", None) is not None:
+                yield child
+
+    yield from down(app._tree)
+
+
+def figures(app) -> dict[str, dict]:
+    """The plotly figures of a page in order of appearance, by their alternative text."""
+    return {chart.proto.alt: json.loads(chart.proto.spec) for chart in app.get("plotly_chart")}
+
+
+def figure(app, begins: str) -> dict:
+    return next(spec for alt, spec in figures(app).items() if alt.startswith(begins))
+
+
+def numbers(array) -> np.ndarray:
+    if isinstance(array, dict):
+        return np.frombuffer(base64.b64decode(array["bdata"]), dtype=array["dtype"])
+    return np.array(array, dtype=float)
+
+
+def words(app) -> str:
+    """Titles, text and notices that a visitor reads."""
+    elements = [*app.title, *app.subheader, *app.markdown, *app.caption, *app.info, *app.warning, *app.error]
+    return "\n".join(str(element.value) for element in elements) + everything(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_renders_on_a_full_warehouse(visit, marts, page):
+    app = visit(marts, page)
+    assert not app.exception
+    assert not app.error
+    assert app.title
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_chart_has_a_definition_behind_its_title_and_an_alternative_text(visit, marts, page):
+    app = visit(marts, page)
+    help_above = ""
+    for element in walk(app):
+        kind = element.type
+        if kind in ("heading", "subheader", "title", "header"):
+            help_above = element.proto.help
+        if kind == "plotly_chart":
+            assert len(element.proto.alt) > 20
+            assert help_above, f"{element.proto.alt}: no definition above it"
+    assert shell.UNDEFINED not in everything(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_has_the_stamp_the_credits_and_the_disclaimer(visit, marts, page):
+    said = words(visit(marts, page))
+    assert "Data as of" in said
+    for credit in ("coingecko.com", "alternative.me", "Binance", "Not financial advice"):
+        assert credit in said
+
+
+@pytest.mark.parametrize("page", DATA_PAGES)
+@pytest.mark.parametrize("state", ["empty_marts", "bare_database"])
+def test_page_says_what_to_do_before_the_first_load(visit, request, state, page):
+    app = visit(request.getfixturevalue(state), page)
+    assert not app.exception
+    assert "tickmart run" in words(app)
+    assert not figures(app)
+
+
+@pytest.mark.parametrize("page", ["data_quality", "dictionary"])
+@pytest.mark.parametrize("state", ["empty_marts", "bare_database"])
+def test_data_quality_and_dictionary_render_before_the_first_load(visit, request, state, page):
+    app = visit(request.getfixturevalue(state), page)
+    assert not app.exception
+    assert app.title or app.info
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_keeps_old_data_and_warns_that_it_is_old(visit, stale_marts, page):
+    app = visit(stale_marts, page)
+    assert not app.exception
+    assert any("Older than it should be" in str(warning.proto) for warning in app.warning)
+    if page in DATA_PAGES:
+        assert figures(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_without_a_database_names_it_and_shows_no_traceback_sql_or_secret(visit, no_database, page):
+    app = visit(no_database, page)
+    assert not app.exception
+    assert app.error
+    sent = everything(app)
+    assert "atabase" in sent
+    for forbidden in ("Traceback", "psycopg2", "select ", "canary-secret", "dashboard_ro"):
+        assert forbidden not in sent
+
+
+def test_data_quality_shows_the_status_file_when_the_database_is_away(visit, no_database, tmp_path):
+    then = datetime.now(UTC) - timedelta(hours=5)
+    row = {
+        "dataset": "binance_klines", "health": "warning", "rows": 1315150, "newest": (then - timedelta(hours=1)).isoformat(),
+        "age_seconds": 3600, "sla_seconds": 7200, "last_load": then.isoformat(), "open_gaps": 2, "rejected": 0,
+    }  # fmt: skip
+    status = {"generated_at": then.isoformat(), "status": "warning", "datasets": [row]}
+    (tmp_path / "status.json").write_text(json.dumps(status))
+    app = visit(no_database, "data_quality")
+    shown = app.dataframe[0].value
+    assert shown.loc[0, "Dataset"] == "Binance prices"
+    assert shown.loc[0, "Health then"] == "▲ Warning"
+    assert shown.loc[0, "Age now"] == "6 h"
+    assert shown.loc[0, "Rows"] == "1,315,150"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"generated_at": "yesterday"}', '{"generated_at": null, "datasets": 3}'])
+def test_data_quality_survives_a_broken_status_file(visit, no_database, tmp_path, content):
+    (tmp_path / "status.json").write_text(content)
+    app = visit(no_database, "data_quality")
+    assert not app.exception
+    assert "no status file" in words(app)
+
+
+def test_pages_come_back_when_the_database_does(visit, marts, no_database, use):
+    app = visit(no_database, "overview")
+    assert app.error
+    use(marts)
+    app.run()
+    assert not app.error
+    assert app.metric
+
+
+def test_overview_cards_equal_the_marts(visit, marts, server):
+    (cap, volume, dominance, change), *_ = server.query(
+        "tickmart",
+        "select total_market_cap_usd::float8, total_volume_24h_usd::float8, btc_dominance_pct, market_cap_change_24h_pct "
+        "from marts.v_total_market_cap",
+    )
+    (value, name), *_ = server.query(
+        "tickmart", "select value, classification from marts.fct_sentiment_daily order by date desc limit 1"
+    )
+    cards = {metric.label: metric for metric in visit(marts).metric}
+    assert cards["Total market cap"].value == formats.money(cap)
+    assert cards["Total market cap"].delta == f"{abs(change):.2f}%"
+    assert cards["Volume, 24 h"].value == formats.money(volume)
+    assert cards["Bitcoin dominance"].value == formats.percent(dominance, 1)
+    assert cards["Fear & Greed"].value == f"{value} · {name}"
+
+
+def test_overview_change_of_volume_is_against_the_sweep_a_day_before(visit, marts, server):
+    now, before = (
+        row[0]
+        for row in server.query(
+            "tickmart",
+            """
+            (select total_volume_24h_usd::float8 from marts.fct_market_global order by snapshot_at desc limit 1)
+            union all
+            (
+                select total_volume_24h_usd::float8 from marts.fct_market_global
+                where snapshot_at between now() - interval '24.5 hours' and now() - interval '23.5 hours'
+            )
+            """,
+        )
+    )
+    card = next(metric for metric in visit(marts).metric if metric.label == "Volume, 24 h")
+    assert card.delta == f"{abs(now / before - 1) * 100:.2f}%"
+
+
+def test_overview_table_equals_the_hundred_largest_of_the_marts(visit, marts, server):
+    expected = server.query(
+        "tickmart", "select position, price_usd::float8, change_24h_pct, market_cap_usd::float8 from marts.v_top_100 order by 1"
+    )
+    table = visit(marts).dataframe[0].value
+    assert [tuple(row) for row in table[["#", "Price", "24 h", "Market cap"]].itertuples(index=False)] == expected
+
+
+def test_price_candles_equal_the_daily_mart(visit, marts, server):
+    expected = server.query(
+        "tickmart",
+        "select open::float8, high::float8, low::float8, close::float8, sma_30 from marts.fct_daily_summary "
+        "where crypto_id = 'ethereum' order by date",
+    )
+    spec = figure(visit(marts, "price", coin="ethereum", range="1Y"), "Candles of Ethereum")
+    candles = spec["data"][0]
+    for at, name in enumerate(("open", "high", "low", "close")):
+        assert numbers(candles[name]).tolist() == [row[at] for row in expected]
+    average = next(trace for trace in spec["data"] if trace.get("name") == "SMA 30 d")
+    assert numbers(average["y"])[29:].tolist() == [row[4] for row in expected][29:]
+
+
+def test_price_of_a_week_shows_the_halt_as_missing_hours(visit, marts, server):
+    spec = figure(visit(marts, "price", coin="bitcoin", range="7D", draw="Line"), "Line of Bitcoin")
+    line = next(trace for trace in spec["data"] if trace.get("name") == "Close")
+    closes = numbers(line["y"])
+    assert len(closes) == 168
+    assert np.isnan(closes).sum() == 3
+    assert line["connectgaps"] is False
+
+
+@pytest.mark.parametrize(("span", "most"), [("1D", 24), ("7D", 168), ("1M", 181), ("3M", 91), ("1Y", 365), ("All", 720)])
+def test_price_never_draws_more_bars_than_its_range_allows(visit, marts, span, most):
+    spec = figure(visit(marts, "price", coin="bitcoin", range=span), "Candles of Bitcoin")
+    drawn = sum(len(numbers(trace["close"])) for trace in spec["data"] if trace["type"] == "candlestick")
+    assert 0 < drawn <= most
+
+
+def test_price_with_every_indicator_sends_less_than_300_kb(visit, marts):
+    app = visit(
+        marts, "price", coin="bitcoin", range="1Y", over=["SMA 7", "SMA 30", "SMA 200", "EMA", "Bollinger", "VWAP"],
+        panes=["Volume", "RSI", "MACD", "ATR", "Volatility"],
+    )  # fmt: skip
+    assert not app.exception
+    assert max(len(chart.proto.spec) for chart in app.get("plotly_chart")) < 300_000
+
+
+def test_price_risk_of_90_days_equals_the_marts(visit, marts, server):
+    (volatility, sharpe, beta), *_ = server.query(
+        "tickmart",
+        "select volatility_90d, sharpe_90d, beta_btc_90d from marts.fct_daily_summary where crypto_id = 'solana' "
+        "order by date desc limit 1",
+    )
+    app = visit(marts, "price", coin="solana")
+    table = next(frame.value for frame in app.dataframe if "90 days" in frame.value)
+    assert table.loc["Volatility, a year", "90 days"] == formats.percent(volatility * 100, 1)
+    assert table.loc["Sharpe ratio", "90 days"] == formats.ratio(sharpe)
+    assert table.loc["Beta to bitcoin", "90 days"] == formats.ratio(beta)
+    assert table.loc["Volatility, a year", "365 days"] == formats.MISSING
+
+
+def test_unknown_coin_is_answered_with_the_nearest_names(visit, marts):
+    app = visit(marts, "price", coin="etherium")
+    assert not app.exception
+    assert "There is no coin" in words(app)
+    assert "Ethereum" in everything(app)
+
+
+def test_untracked_coin_of_the_sweep_shows_its_snapshot(visit, marts):
+    said = words(visit(marts, "price", coin="tether"))
+    assert "Tether is not among the tracked coins" in said
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("value", ["'; drop table marts.fct_prices; --", "<script>alert(1)</script>", "%00", "-1", "💥" * 300])
+def test_strange_addresses_break_nothing(visit, marts, page, value):
+    names = ("coin", "coins", "range", "log", "window", "span", "colours", "over", "panes", "draw", "search")
+    app = visit(marts, page, **dict.fromkeys(names, value))
+    assert not app.exception
+    assert not app.error
+
+
+def test_compare_starts_every_coin_at_100(visit, marts):
+    app = visit(marts, "compare", coins=["bitcoin", "solana"], range="3M")
+    lines = [t for t in figure(app, "Closes indexed")["data"] if t.get("name") in ("Bitcoin", "Solana")]
+    assert len(lines) == 2
+    for line in lines:
+        assert numbers(line["y"])[0] == pytest.approx(100)
+
+
+def test_compare_matrix_equals_the_marts(visit, marts, server):
+    (correlation,), *_ = server.query(
+        "tickmart",
+        "select correlation from marts.fct_correlations_daily where crypto_id_a = 'bitcoin' and crypto_id_b = 'ethereum' "
+        "and window_days = 90 order by date desc limit 1",
+    )
+    spec = figure(visit(marts, "compare", coins=["bitcoin", "ethereum"]), "Correlation matrix")
+    trace = spec["data"][0]
+    cells = numbers(trace["z"]).reshape(len(trace["y"]), len(trace["x"]))
+    assert cells[trace["y"].index("BTC"), trace["x"].index("ETH")] == pytest.approx(correlation)
+
+
+def test_sentiment_shows_the_newest_value_and_how_many_days_stand_behind_each_mark(visit, marts, server):
+    (value,), *_ = server.query("tickmart", "select value from marts.fct_sentiment_daily order by date desc limit 1")
+    counts = dict(
+        server.query("tickmart", "select classification, min(n) from marts.fct_sentiment_returns group by classification")
+    )
+    app = visit(marts, "sentiment")
+    assert figure(app, "Fear & Greed index")["data"][0]["value"] == value
+    labels = figure(app, "Mean return")["data"][0]["x"]
+    for name, n in counts.items():
+        assert f"{name}<br>n = {n}" in labels
+    assert "partly arithmetic" in words(app)
+
+
+def test_data_quality_opens_with_the_failed_check_and_its_evidence(visit, marts):
+    app = visit(marts, "data_quality")
+    said = words(app)
+    assert "hours_without_trades" in said
+    assert "2 of 3 checks hold" in said
+    assert figure(app, "Missing hours")["data"][0]["type"] == "heatmap"
+
+
+def test_dictionary_finds_a_metric_by_words_of_its_definition(visit, marts):
+    app = visit(marts, "dictionary", search="relative strength wilder")
+    found = app.dataframe[0].value
+    assert "rsi_14" in set(found["column_name"])
