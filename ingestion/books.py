@@ -10,13 +10,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, fields
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import orjson
 from psycopg2.extras import Json, RealDictCursor, execute_values
 
-from ingestion.datasets import KLINES, Dataset, Rejected
+from ingestion.datasets import KLINES, Dataset, Rejected, read_json
 from ingestion.http import Attempt
 from ingestion.warehouse import Connection
 
@@ -55,13 +55,40 @@ def record_rejected(
     return len(new)
 
 
-def _jsonb(text: str) -> Json:
-    """Return the record as jsonb; what is no JSON that Postgres takes (NaN, NUL) is kept as a JSON string."""
+def _jsonb(text: str) -> str:
+    """Return the record as Postgres takes it for jsonb; what it would refuse (NaN, NUL) becomes a JSON string."""
     try:
-        value = json.loads(text, parse_constant=lambda name: f"{name}")
+        read_json(text)
     except ValueError:
-        value = text
-    return Json(value, dumps=lambda v: json.dumps(v).replace("\\u0000", "\\ufffd"))
+        return json.dumps(text.encode("utf-8", "replace").decode().replace("\0", "\ufffd"))
+    return text
+
+
+def record_new_fields(connection: Connection, dataset: Dataset, fields: dict[str, str], batch_id: str) -> list[str]:
+    """Keep the fields (name: example) that a source sends beyond the declared ones; return those not known before."""
+    if not fields:
+        return []
+    with connection, connection.cursor() as cursor:
+        new = execute_values(
+            cursor,
+            """
+            insert into ops.source_fields (dataset, field, example, batch_id) values %s
+            on conflict (dataset, field) do nothing
+            returning field
+            """,
+            [(dataset.name, name, example[:200], batch_id) for name, example in sorted(fields.items())],
+            fetch=True,
+        )
+    return [row[0] for row in new]
+
+
+def forget_coverage(connection: Connection, dataset: Dataset, interval: str, day: date) -> None:
+    """Have every symbol's day asked for again."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "delete from ops.coverage where dataset = %s and interval = %s and date = %s",
+            (dataset.name, interval, day),
+        )
 
 
 def covered_days(connection: Connection, dataset: Dataset, interval: str, since: datetime) -> dict[str, set[date]]:
@@ -85,20 +112,31 @@ def record_coverage(
     dataset: Dataset,
     interval: str,
     rows: Iterable[tuple[str, date, int, bool, str]],
+    now: datetime,
 ) -> None:
-    """Write down which (symbol, day, closed bars, final, source) have been asked for and answered."""
+    """Write down which (symbol, day, closed bars, final, source) have been asked for and answered at ``now``.
+
+    ``now`` is the exchange's time when the asking began: bars that were closed by then had to be in the answer.
+    """
     with connection, connection.cursor() as cursor:
         execute_values(
             cursor,
             """
-            insert into ops.coverage (dataset, symbol, interval, date, bars, is_final, source) values %s
+            insert into ops.coverage (dataset, symbol, interval, date, bars, is_final, source, closed_until) values %s
             on conflict (dataset, symbol, interval, date) do update set
                 bars = excluded.bars, is_final = excluded.is_final, source = excluded.source,
-                checked_at = clock_timestamp()
+                closed_until = excluded.closed_until, checked_at = clock_timestamp()
             """,
-            [(dataset.name, symbol, interval, *row) for symbol, *row in rows],
+            [
+                (dataset.name, symbol, interval, day, *rest, min(now, _midnight(day + timedelta(days=1))))
+                for symbol, day, *rest in rows
+            ],
             page_size=5000,
         )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def loaded_archives(connection: Connection) -> dict[str, str]:
@@ -173,6 +211,25 @@ def end_backfill(connection: Connection, backfill_id: int) -> None:
         cursor.execute(
             "update ops.backfills set finished_at = clock_timestamp() where backfill_id = %s", (backfill_id,)
         )
+
+
+def loaded_days(connection: Connection, dataset: Dataset, batch_id: str) -> dict[str, list[date]]:
+    """Return for each interval the days of the objects that a run has loaded."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select
+                substring(object_key from 'interval=([^/]+)/'),
+                array_agg(substring(object_key from 'date=([0-9-]{10})')::date)
+            from ops.load_ledger
+            where dataset = %s and batch_id = %s
+            group by 1
+            """,
+            (dataset.name, batch_id),
+        )
+        found = dict(cursor.fetchall())
+    connection.commit()
+    return found
 
 
 def record_stage(
@@ -296,7 +353,8 @@ def _dumps(value: Any) -> str:
 def refresh_start(connection: Connection, symbols: Sequence[str], today: date, default_days: int) -> date:
     """Return the first day that a refresh must ask for: yesterday, or earlier if a symbol has not been asked since.
 
-    A symbol never answered starts ``default_days`` ago; one that the exchange does not know holds nobody back.
+    A symbol never answered starts ``default_days`` ago; one that the exchange does not know, or no longer knows, holds
+    nobody back.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -308,7 +366,7 @@ def refresh_start(connection: Connection, symbols: Sequence[str], today: date, d
                 from ops.coverage where dataset = %(dataset)s and interval = '1h' and is_final group by symbol
             ) as c using (symbol)
             left join ops.symbol_status as o using (symbol)
-            where o.status is distinct from 'UNKNOWN'
+            where coalesce(o.status, '') not in ('UNKNOWN', 'DELISTED')
             """,
             {"symbols": list(symbols), "default": today - timedelta(days=default_days), "dataset": KLINES.name},
         )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 
 import numpy as np
@@ -24,6 +25,7 @@ from ingestion.archive import History
 from ingestion.binance import Stretch
 from ingestion.datasets import (
     BINANCE_OPENED,
+    COINGECKO_OPENED,
     FEAR_GREED,
     FEAR_GREED_OPENED,
     FEAR_GREED_RULES,
@@ -46,7 +48,7 @@ from ingestion.datasets import (
     rejected_key,
 )
 from ingestion.http import HttpClient, RequestRefused, SourceError
-from ingestion.lake import Lake, Written
+from ingestion.lake import DamagedObject, Lake, Written
 from ingestion.universe import Asset
 
 ONE_DAY = timedelta(days=1)
@@ -116,7 +118,8 @@ def ingest_klines(
     """Bring the closed bars that open on the UTC days of [start, end) into bronze, one object per day.
 
     ``skip`` names the (symbol, day) that need not be asked for again; ``history`` is asked instead of REST alone. A
-    symbol that the exchange refuses fails alone; SourceError is raised when the exchange cannot be used at all.
+    symbol that the exchange refuses fails alone. When the exchange becomes unusable on the way, what came before is
+    kept and the report's ``error`` tells; SourceError is raised when not even its clock can be read.
     """
     report = Report(KLINES.name)
     now = now or binance.exchange_clock(client)
@@ -135,7 +138,12 @@ def ingest_klines(
             # One chunk is fetched while the one before it is written.
             if len(ahead) > (1 if a < b else 0):
                 first, last, fetches = ahead.pop(0)
-                _write_chunk(context, report, fetches, interval, now)
+                try:
+                    _write_chunk(context, report, fetches, interval, now)
+                except SourceError as error:
+                    report.error = str(error)
+                    pool.shutdown(cancel_futures=True)
+                    break
                 if history is not None:
                     files = history.take_written(last)
                     books.record_archives(context.connection, [(f.path, f.sha256, f.rows) for f in files])
@@ -207,6 +215,7 @@ def _write_chunk(context: Context, report: Report, fetches: _Fetches, interval: 
     pages: list[pa.Table] = []
     rejected: list[Rejected] = []
     asked: list[tuple[str, Stretch]] = []
+    fatal: SourceError | None = None
     for symbol, future in fetches:
         try:
             for stretch in future.result():
@@ -216,24 +225,34 @@ def _write_chunk(context: Context, report: Report, fetches: _Fetches, interval: 
         except RequestRefused as error:
             report.failed[symbol] = _why(error, symbol)
         except SourceError as error:
-            if error.kind != "failing":
-                raise
-            report.failed[symbol] = str(error)
+            if error.kind == "failing":
+                report.failed[symbol] = str(error)
+            else:
+                fatal = error
+    counts: dict[tuple[str, date], int] = {}
     if pages:
         table = pa.concat_tables(align_decimals(pages)).append_column("batch_id", _constant(context, pages))
         table, refused = _accept(table, [*KLINE_RULES, outside("open_time", _midnight(BINANCE_OPENED), now)])
         rejected += refused
-        table = _closed(table, now)
-        table = last_wins(table, KLINES.key)
+        table = last_wins(_closed(table, now), KLINES.key)
         report.rows += len(table)
         days = pc.cast(table["open_time"], pa.date32())
         with warehouse.locked(context.connection, f"bronze {KLINES.name}"):
             _write_days(context, report, table, days, interval)
         counts = _counts(table, days)
-    else:
-        counts = {}
+        _note_new_fields(context, report, KLINES, _unknown_elements(table))
     report.rejected += _quarantine(context, KLINES, rejected)
     _book_coverage(context, asked, counts, interval, now)
+    if fatal is not None:
+        raise fatal
+
+
+def _unknown_elements(table: pa.Table) -> dict[str, str]:
+    """Return, by position, an example of each element of a bar that is not documented."""
+    extras = (json.loads(text) for text in pc.drop_null(table["extra"].unique()).to_pylist())
+    return {
+        f"element {binance.FIELDS + 1 + at}": json.dumps(cell) for cells in extras for at, cell in enumerate(cells[1:])
+    }
 
 
 def _accept(table: pa.Table, rules: Sequence[Rule]) -> tuple[pa.Table, list[Rejected]]:
@@ -242,11 +261,16 @@ def _accept(table: pa.Table, rules: Sequence[Rule]) -> tuple[pa.Table, list[Reje
     broken = [at for at, reason in enumerate(reasons) if reason]
     if not broken:
         return table, []
-    records = [json.dumps(row, default=str) for row in table.drop_columns(_NOT_THE_RECORD).take(broken).to_pylist()]
+    records = [json.dumps(row, default=_plain) for row in table.drop_columns(_NOT_THE_RECORD).take(broken).to_pylist()]
     refused = [Rejected(text, reasons[at] or "") for text, at in zip(records, broken, strict=True)]
     kept = np.ones(len(table), dtype=bool)
     kept[broken] = False
     return table.filter(pa.array(kept)), refused
+
+
+def _plain(value: object) -> str:
+    """Write a number without the zeros that its column's scale adds: the same record must read the same each time."""
+    return format(value.normalize(), "f") if isinstance(value, Decimal) else str(value)
 
 
 def _write_days(context: Context, report: Report, table: pa.Table, days: pa.Array, interval: str) -> None:
@@ -259,9 +283,18 @@ def _write_days(context: Context, report: Report, table: pa.Table, days: pa.Arra
         for a, b in zip(starts, [*starts[1:], len(numbers)], strict=True)
     ]
     with ThreadPoolExecutor(4, thread_name_prefix="lake") as pool:
-        report.written += pool.map(
-            lambda part: context.lake.merge(KLINES, klines_key(interval, part[0]), _sorted(part[1])), parts
+        written = list(
+            pool.map(lambda part: context.lake.merge(KLINES, klines_key(interval, part[0]), _sorted(part[1])), parts)
         )
+    report.written += written
+    for (day, _), done in zip(parts, written, strict=True):
+        if done.outcome == "repaired":
+            # What else the damaged object held is not known: every symbol of the day is asked for again next time.
+            books.forget_coverage(context.connection, KLINES, interval, day)
+            report.notes.append(
+                f"{done.key} was damaged and holds only what was fetched now; "
+                f"`tickmart backfill --start {day} --end {day + ONE_DAY}` brings back the rest"
+            )
 
 
 def _sorted(table: pa.Table) -> pa.Table:
@@ -294,7 +327,7 @@ def _book_coverage(
             # The last bar of a day is closed and answered a little after midnight; an hour is ample.
             final = now >= _midnight(day + ONE_DAY) + timedelta(hours=1)
             rows.append((symbol, day, counts.get((symbol, day), 0), final, stretch.source))
-    books.record_coverage(context.connection, KLINES, interval, rows)
+    books.record_coverage(context.connection, KLINES, interval, rows, now)
 
 
 def _why(error: RequestRefused, symbol: str) -> str:
@@ -310,15 +343,23 @@ def ingest_markets(context: Context, client: HttpClient, assets: Sequence[Asset]
     """Bring one sweep over the universe and the top 250 into bronze, as one object."""
     report = Report(MARKETS.name)
     ids = sorted({a.crypto_id for a in assets})
-    page, missing = coingecko.sweep(client, ids, snapshot_at)
+    page = coingecko.sweep(client, ids, snapshot_at)
     table = page.rows.append_column("batch_id", _constant(context, [page.rows]))
-    table, refused = _accept(table, MARKET_RULES)
+    # A coin may have been updated a moment after the sweep began, and by a clock of its own.
+    too_new = outside("last_updated", _midnight(COINGECKO_OPENED), snapshot_at + ONE_DAY)
+    table, refused = _accept(table, [*MARKET_RULES, too_new])
     report.rejected = _quarantine(context, MARKETS, [*page.rejected, *refused])
     report.rows = len(table)
-    report.failed = {
-        coin: f"CoinGecko does not know the id {coin}; correct or remove its row in the universe file"
-        for coin in missing
-    }
+    spoilt = {_coin_id(r.record) for r in (*page.rejected, *refused)}
+    kept = set(table["crypto_id"].to_pylist())
+    for coin in ids:
+        if coin not in kept:
+            report.failed[coin] = (
+                f"CoinGecko's record of {coin} breaks its contract; ops.rejected_records tells how"
+                if coin in spoilt
+                else f"CoinGecko does not know the id {coin}; correct or remove its row in the universe file"
+            )
+    _note_new_fields(context, report, MARKETS, coingecko.unknown_fields(table["payload"].to_pylist()))
     if len(table):
         report.written.append(context.lake.merge(MARKETS, markets_key(snapshot_at), table.combine_chunks()))
     return report
@@ -329,9 +370,9 @@ def ingest_fear_greed(context: Context, client: HttpClient, fetched_on: date) ->
     report = Report(FEAR_GREED.name)
     page = fear_greed.history(client)
     table = page.rows.append_column("batch_id", _constant(context, [page.rows]))
-    tomorrow = datetime.now(UTC).date() + ONE_DAY
+    tomorrow = fetched_on + ONE_DAY
     too_far: Rule = (
-        f"date is not between {FEAR_GREED_OPENED} and {tomorrow}",
+        f"date is before {FEAR_GREED_OPENED} or in the future",
         lambda t: pc.or_(pc.less(t["date"], pa.scalar(FEAR_GREED_OPENED)), pc.greater(t["date"], pa.scalar(tomorrow))),
     )
     table, refused = _accept(table, [*FEAR_GREED_RULES, too_far])
@@ -340,7 +381,11 @@ def ingest_fear_greed(context: Context, client: HttpClient, fetched_on: date) ->
     # Newest first is how the index is sent; of a day that comes twice the first is the newer statement.
     table = last_wins(table.take(pa.array(range(len(table) - 1, -1, -1), pa.int64())), FEAR_GREED.key).combine_chunks()
     held = context.lake.list(f"{FEAR_GREED.prefix}/")
-    last = context.lake.read(held[-1].key) if held else None
+    try:
+        last = context.lake.read(held[-1].key) if held else None
+    except DamagedObject as error:
+        last = None
+        report.notes.append(f"{error}; the whole history is written anew")
     value = [*FEAR_GREED.key, *FEAR_GREED.values]
     if last is not None and last[0].select(value).equals(table.select(value)):
         report.written.append(Written(held[-1].key, "unchanged", len(table), 0))
@@ -371,6 +416,21 @@ def _quarantine(context: Context, dataset: Dataset, rejected: Sequence[Rejected]
     context.lake.write(key, table)
     books.record_rejected(context.connection, dataset, key, [Rejected(*row) for row in rows], context.batch_id)
     return len(rejected)
+
+
+def _note_new_fields(context: Context, report: Report, dataset: Dataset, fields: dict[str, str]) -> None:
+    """Report, once for all runs, a field that the source did not use to send; bronze keeps it either way."""
+    for name in books.record_new_fields(context.connection, dataset, fields, context.batch_id):
+        report.notes.append(f"{dataset.name}: the source sends a new field, {name} (such as {fields[name][:60]})")
+
+
+def _coin_id(record: str) -> str | None:
+    try:
+        entry = json.loads(record)
+    except ValueError:
+        return None
+    found = entry.get("id", entry.get("crypto_id")) if isinstance(entry, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _constant(context: Context, pages: Sequence[pa.Table]) -> pa.Array:

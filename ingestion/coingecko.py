@@ -8,24 +8,26 @@ travels in a header). Numbers are JSON numbers of any form: they are read as dec
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 
-from ingestion.datasets import DECIMAL, MARKETS, UTC_US, Page, Rejected, decimals
+from ingestion.datasets import DECIMAL, MARKETS, UTC_US, Page, Rejected, decimals, exact, read_json
 from ingestion.http import Answer, HttpClient
 
 PER_PAGE = 250
 TOP = 250
 # Ids travel in the URL, which proxies cut at about 8 kB; the longest ids have some 50 characters.
 IDS_PER_REQUEST = 120
+# Fields that have a meaning but no column: the payload keeps them.
+ONLY_IN_PAYLOAD = ("roi", "market_cap_rank_with_rehypothecated")
 
 
-def sweep(client: HttpClient, ids: Sequence[str], snapshot_at: datetime) -> tuple[Page, list[str]]:
-    """Return one snapshot of the universe and the top 250, and the ids that CoinGecko did not answer.
+def sweep(client: HttpClient, ids: Sequence[str], snapshot_at: datetime) -> Page:
+    """Return one snapshot of the universe and the top 250; a coin that CoinGecko does not know is just not in it.
 
     The table has MARKETS' bronze columns (without ``batch_id``), one row per coin: of a coin that came twice the row
     updated last is kept.
@@ -40,8 +42,11 @@ def sweep(client: HttpClient, ids: Sequence[str], snapshot_at: datetime) -> tupl
     rejected: list[Rejected] = []
     for params in requests:
 
-        def parse(answer: Answer) -> tuple[list[dict[str, Any]], list[Rejected]]:
-            return parse_markets(answer.body, answer.url, snapshot_at, datetime.now(UTC))
+        def parse(answer: Answer, of_ids: bool = "ids" in params) -> tuple[list[dict[str, Any]], list[Rejected]]:
+            good, refused = parse_markets(answer.body, answer.url, snapshot_at, datetime.now(UTC))
+            if not good and not refused and not of_ids:
+                raise ValueError("its list of coins is empty")
+            return good, refused
 
         answer = client.get("/coins/markets", params, parse=parse)
         assert answer is not None
@@ -50,8 +55,7 @@ def sweep(client: HttpClient, ids: Sequence[str], snapshot_at: datetime) -> tupl
             if known is None or (row["last_updated"] or snapshot_at) >= (known["last_updated"] or snapshot_at):
                 rows[row["crypto_id"]] = row
         rejected += answer[1]
-    missing = [coin for coin in ids if coin not in rows]
-    return Page(_table(list(rows.values())), tuple(rejected)), missing
+    return Page(_table(list(rows.values())), tuple(rejected))
 
 
 def parse_markets(
@@ -65,14 +69,25 @@ def parse_markets(
     rejected: list[Rejected] = []
     for text in _objects(body.decode("utf-8")):
         try:
-            row = _coin(json.loads(text, parse_float=Decimal))
+            row = _coin(read_json(text))
             good.append(
                 {**row, "snapshot_at": snapshot_at, "payload": text, "source_url": url, "fetched_at": fetched_at}
             )
-        except (ValueError, TypeError, KeyError) as problem:
+        except (ValueError, TypeError, KeyError, OverflowError) as problem:
             reason = f"{problem.args[0]} is missing" if isinstance(problem, KeyError) else str(problem)
             rejected.append(Rejected(text, reason))
     return good, rejected
+
+
+def unknown_fields(payloads: Iterable[str]) -> dict[str, str]:
+    """Return, by name, an example of each field that is neither a column nor known to be left in the payload."""
+    known = {c.name for c in MARKETS.columns} | {"id", *ONLY_IN_PAYLOAD}
+    found: dict[str, str] = {}
+    for payload in payloads:
+        for name, value in read_json(payload).items():
+            if name not in known and name not in found:
+                found[name] = json.dumps(value, default=str)
+    return found
 
 
 def _objects(text: str) -> Iterator[str]:
@@ -83,7 +98,10 @@ def _objects(text: str) -> Iterator[str]:
         raise ValueError("not a list of coins")
     at = _skip_space(text, at + 1)
     while text[at : at + 1] != "]":
-        _, end = decoder.raw_decode(text, at)
+        try:
+            _, end = decoder.raw_decode(text, at)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
         yield text[at:end]
         at = _skip_space(text, end)
         if text[at : at + 1] == ",":
@@ -118,14 +136,17 @@ def _typed(name: str, kind: pa.DataType, value: Any) -> Any:
     """Return ``value`` as the column's type wants it; ValueError when the source has changed the type."""
     is_number = isinstance(value, (int, Decimal)) and not isinstance(value, bool)
     if kind == DECIMAL and is_number:
-        return format(Decimal(value), "f")
-    if kind == pa.int64() and is_number and value == int(value):
+        return format(exact(str(value)), "f")
+    # Ranks go into a Postgres integer.
+    if kind == pa.int64() and is_number and abs(value) < 2**31 and value == int(value):
         return int(value)
     if kind == pa.string() and isinstance(value, str):
         return value
     if kind == UTC_US and isinstance(value, str):
-        return datetime.fromisoformat(value).astimezone(UTC)
-    raise ValueError(f"{name} is {value!r}, which is not {kind}")
+        moment = datetime.fromisoformat(value)
+        # Without an offset it is UTC all the same, whatever the zone of this machine.
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    raise ValueError(f"{name} is {str(value)[:60]!r}, which is not {kind}")
 
 
 def _table(rows: list[dict[str, Any]]) -> pa.Table:

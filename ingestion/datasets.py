@@ -6,6 +6,7 @@ a source is asked (``binance``, ``coingecko``, ``fear_greed``), stored (``lake``
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -19,10 +20,12 @@ import pyarrow.compute as pc
 UTC_US = pa.timestamp("us", tz="UTC")
 # Exact numbers: the scale grows past 8 only when a value needs it (see `decimals`).
 DECIMAL = pa.decimal128(38, 8)
+DIGITS = 38
 
 INTERVAL_MS = {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000, "4h": 14_400_000, "1d": 86_400_000}
 BINANCE_OPENED = date(2017, 8, 17)  # the first bar of BTCUSDT
 FEAR_GREED_OPENED = date(2018, 2, 1)
+COINGECKO_OPENED = date(2014, 4, 8)
 
 # Columns that tell where a record came from; they are no part of its value.
 PROVENANCE = (("source_url", pa.string()), ("fetched_at", UTC_US), ("batch_id", pa.string()))
@@ -185,36 +188,71 @@ class Page:
 
 
 def decimals(texts: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
-    """Turn decimal text into an exact decimal column; raise pa.ArrowInvalid when a text is no finite number.
+    """Turn decimal text into an exact decimal column; raise ValueError when a text is no number that fits (`exact`).
 
-    Eight places are what Binance sends. A text with more gets a column of a larger scale, up to 76 digits in all.
+    Eight places are what Binance sends. A text with more gets a column of a larger scale.
     """
     if isinstance(texts, pa.Array):
         texts = pa.chunked_array([texts])
     try:
         return texts.cast(DECIMAL)
     except pa.ArrowInvalid:
-        places, digits = 8, 1
-        for text in pc.drop_null(texts.unique()).to_pylist():
-            number = _finite(text)
-            exponent = int(number.as_tuple().exponent)
-            places = max(places, -exponent)
-            digits = max(digits, number.adjusted() + 1)
-        if places + digits > 76:
-            raise pa.ArrowInvalid(f"{places + digits} digits are more than the 76 of a decimal column") from None
+        numbers = {text: exact(text) for text in pc.drop_null(texts.unique()).to_pylist()}
+        places = max(8, *(-int(n.as_tuple().exponent) for n in numbers.values()))
+        digits = max(n.adjusted() + 1 for n in numbers.values())
         kind = pa.decimal128(38, places) if places + digits <= 38 else pa.decimal256(76, places)
-        plain = [None if t is None else format(_finite(t), "f") for t in texts.to_pylist()]
+        plain = [None if t is None else format(numbers[t], "f") for t in texts.to_pylist()]
         return pa.chunked_array([pa.array(plain, pa.string()).cast(kind)])
 
 
-def _finite(text: str) -> Decimal:
+def exact(text: str) -> Decimal:
+    """Return a number of at most 38 digits on either side of the point; ValueError when ``text`` is none.
+
+    The bound makes any two numbers fit into one column (76 digits), so that no record can spoil another's.
+    """
     try:
         number = Decimal(text)
     except InvalidOperation:
-        raise pa.ArrowInvalid(f"{text!r} is no decimal number") from None
+        raise ValueError(f"{text[:60]!r} is no decimal number") from None
     if not number.is_finite():
-        raise pa.ArrowInvalid(f"{text!r} is not finite")
+        raise ValueError(f"{text!r} is not finite")
+    if number.adjusted() >= DIGITS or -int(number.as_tuple().exponent) > DIGITS:
+        raise ValueError(f"{text[:60]!r} has more than {DIGITS} digits before or behind the point")
     return number
+
+
+def read_json(text: str) -> Any:
+    """Parse JSON, its fractions as Decimal; ValueError when it is none, or holds what Postgres cannot (NaN, NUL)."""
+    try:
+        value = json.loads(text, parse_float=_bounded, parse_constant=_no_number)
+        text.encode()
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if "\\u" in text and not _storable(value):
+        raise ValueError("it holds a character that no UTF-8 text can (NUL or half a surrogate pair)")
+    return value
+
+
+def _bounded(text: str) -> Decimal:
+    number = Decimal(text)
+    if not -1000 < number.adjusted() < 1000:
+        raise ValueError(f"{text[:60]} is beyond every number that is sent")
+    return number
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _storable(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
+    if isinstance(value, dict):
+        return all(_storable(part) for pair in value.items() for part in pair)
+    return not isinstance(value, list) or all(_storable(part) for part in value)
+
+
+_YEAR_1_US, _YEAR_10000_US = -62_135_596_800_000_000, 253_402_300_800_000_000
 
 
 def epoch_to_utc(values: pa.Array) -> pa.Array:
@@ -222,10 +260,14 @@ def epoch_to_utc(values: pa.Array) -> pa.Array:
 
     Binance archives switched to microseconds with 2025, files get re-made, and a wrong unit raises nothing: so the unit
     is never taken from a file's date. Seconds are below 1e11 (year 5138), milliseconds below 1e14, else microseconds.
+    ValueError when a value is outside the years 1 to 9999, which no reader can show.
     """
     numbers = values.to_numpy(zero_copy_only=False).astype("int64", copy=False)
     size = np.abs(numbers)
     micros = np.where(size < 10**11, numbers * 1_000_000, np.where(size < 10**14, numbers * 1000, numbers))
+    wrong = np.flatnonzero((micros < _YEAR_1_US) | (micros >= _YEAR_10000_US))
+    if len(wrong):
+        raise ValueError(f"{numbers[wrong[0]]} is no time")
     return pa.array(micros, pa.int64()).cast(UTC_US)
 
 
@@ -312,10 +354,11 @@ FEAR_GREED_RULES: tuple[Rule, ...] = (
 
 
 def outside(column: str, earliest: datetime, latest: datetime) -> Rule:
-    """Return the rule that a time lies in [earliest, latest]."""
+    """Return the rule that a time lies in [earliest, latest]; ``latest`` is now or a little later."""
     low, high = pa.scalar(earliest, UTC_US), pa.scalar(latest, UTC_US)
     return (
-        f"{column} is not between {earliest:%Y-%m-%d} and {latest:%Y-%m-%d %H:%M} UTC",
+        # Without the present moment: the same record must be refused for the same reason each time.
+        f"{column} is before {earliest:%Y-%m-%d} or in the future",
         lambda t: pc.or_(pc.less(t[column], low), pc.greater(t[column], high)),
     )
 

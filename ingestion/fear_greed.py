@@ -7,6 +7,7 @@ text, newest first, a day is 00:00 UTC in seconds; a 200 may carry no data, and 
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,7 +34,8 @@ def parse_history(body: bytes, url: str, fetched_at: datetime) -> Page:
     """Read the answer; ValueError when it carries an error or no data at all, so that it is asked for again."""
     parsed = orjson.loads(body)
     data = parsed.get("data") if isinstance(parsed, dict) else None
-    error = (parsed.get("metadata") or {}).get("error") if isinstance(parsed, dict) else None
+    metadata = parsed.get("metadata") if isinstance(parsed, dict) else None
+    error = metadata.get("error") if isinstance(metadata, dict) else None
     if error:
         raise ValueError(f"metadata.error is {str(error)[:80]!r}")
     if not isinstance(data, list) or not data:
@@ -56,10 +58,10 @@ def _day(entry: Any) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise ValueError(f"a {type(entry).__name__} instead of an object")
     value, stamp, name = entry["value"], entry["timestamp"], entry["value_classification"]
-    if not isinstance(value, str) or not value.strip().isdigit():
-        raise ValueError(f"value is {value!r}, not a whole number")
-    if not isinstance(stamp, str) or not stamp.isdigit():
-        raise ValueError(f"timestamp is {stamp!r}, not seconds since 1970")
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,3}", value.strip()):
+        raise ValueError(f"value is {str(value)[:60]!r}, not the text of a number from 0 to 100")
+    if not isinstance(stamp, str) or not re.fullmatch(r"[0-9]{1,11}", stamp):
+        raise ValueError(f"timestamp is {str(stamp)[:60]!r}, not seconds since 1970")
     if not isinstance(name, str) or not name:
         raise ValueError(f"value_classification is {name!r}, not text")
     # time_until_update counts down to the next value and differs in each answer: it is no part of the record.

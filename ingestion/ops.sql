@@ -40,6 +40,16 @@ create table if not exists ops.rejected_records (
 );
 comment on table ops.rejected_records is 'Records that break their dataset''s contract, with the reason; the same record is kept once.';
 
+create table if not exists ops.source_fields (
+    dataset text not null,
+    field text not null,
+    example text not null,
+    batch_id text not null,
+    first_seen_at timestamptz not null default clock_timestamp(),
+    primary key (dataset, field)
+);
+comment on table ops.source_fields is 'Fields that a source sends beyond the declared ones: kept in bronze, reported once.';
+
 create table if not exists ops.symbol_status (
     symbol text primary key,
     status text not null,
@@ -117,7 +127,8 @@ create table if not exists ops.api_budget (
     month date,
     month_used integer not null default 0
 );
-comment on table ops.api_budget is 'Request weight of the current minute (and calls of the month) per API host, shared by all processes; a ban outlives restarts here.';
+alter table ops.api_budget add column if not exists resting_until timestamptz;
+comment on table ops.api_budget is 'Request weight of the current minute (and calls of the month) per API host, shared by all processes; a rest that was asked for and a ban outlive restarts here.';
 
 create table if not exists ops.backfills (
     backfill_id bigint generated always as identity primary key,
@@ -141,6 +152,8 @@ create table if not exists ops.coverage (
     checked_at timestamptz not null default clock_timestamp(),
     primary key (dataset, symbol, interval, date)
 );
+alter table ops.coverage add column if not exists closed_until timestamptz;
+comment on column ops.coverage.closed_until is 'A bar that closed by this moment had to be in the answer.';
 comment on table ops.coverage is 'Which days of which series were asked for and answered, and how many closed bars came; final once the day is over.';
 
 create table if not exists ops.run_stages (
