@@ -18,7 +18,7 @@ checksum = $(shell { cat $(1) pyproject.toml; pwd -P; } | cksum | tr ' ' '-')
 RUNTIME = .venv/.runtime-$(call checksum,requirements.lock)
 DEVELOPMENT = .venv/.development-$(call checksum,requirements-dev.lock)
 
-.PHONY: help setup setup-dev run up demo test test-slow lint bench docs
+.PHONY: help setup setup-dev run up demo test test-slow test-s3 lint bench docs
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -40,7 +40,10 @@ test: setup-dev ## the ordinary tests
 	@.venv/bin/python -m pytest -m "$(MARKERS)" $(ARGS)
 
 test-slow: setup-dev ## the tests that take longer than about 20 seconds
-	@.venv/bin/python -m pytest -m "slow and not engine" $(ARGS)
+	@.venv/bin/python -m pytest -m "slow and not engine and not s3_strict" $(ARGS)
+
+test-s3: setup-dev ## the lake against a second, stricter S3 server (OpenStack Swift, Linux)
+	@.venv/bin/python -m pytest -m "s3_strict" $(ARGS)
 
 lint: setup-dev ## ruff, mypy and sqlfluff
 	@.venv/bin/ruff check .
