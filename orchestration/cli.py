@@ -94,9 +94,16 @@ def run(as_json: bool) -> None:
 @click.option("--start", required=True, help="First UTC day, YYYY-MM-DD.")
 @click.option("--end", help="UTC day after the last, YYYY-MM-DD; default: today is the last.")
 @click.option("--interval", type=click.Choice(list(INTERVAL_MS)), default="1h", show_default=True)
+@click.option(
+    "--source",
+    type=click.Choice(["rest", "archive", "auto"]),
+    default="auto",
+    show_default=True,
+    help="REST, the bulk archives as far as they go, or the cheaper of both for each month.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @clear_errors
-def backfill(start: str, end: str | None, interval: str, as_json: bool) -> None:
+def backfill(start: str, end: str | None, interval: str, source: str, as_json: bool) -> None:
     """Load history in one run: half-open UTC days, resumed when it was cut off, harmless when run twice."""
     today = datetime.now(UTC).date()
     first = _day("--start", start)
@@ -109,7 +116,8 @@ def backfill(start: str, end: str | None, interval: str, as_json: bool) -> None:
     if first >= last:
         raise SettingsError(f"--end {end}: Binance has no bars before {BINANCE_OPENED}; choose a later day")
     with session() as settings:
-        _finish(_run(settings, first, last, {"resume": True, "interval": interval}, "backfill", bar=True), as_json)
+        klines = {"resume": True, "interval": interval, "source": source}
+        _finish(_run(settings, first, last, klines, "backfill", bar=True), as_json)
 
 
 @main.command()

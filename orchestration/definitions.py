@@ -13,6 +13,7 @@ import dagster as dg
 from dagster_dbt import DbtCliResource
 
 from ingestion import books, warehouse
+from ingestion.symbols import tracked_now
 from orchestration.assets import ASSETS, DAYS, ONE_RUN, OWNERS
 from orchestration.models import DBT, build_models, project
 from orchestration.quality.checks import CHECKS
@@ -68,7 +69,7 @@ def build_schedule(job: Any) -> dg.ScheduleDefinition:
     def hourly_refresh(context: dg.ScheduleEvaluationContext, stores: Stores) -> dg.RunRequest:
         tick = context.scheduled_execution_time
         today = tick.date()
-        symbols = [a.binance_symbol for a in stores.universe() if a.binance_symbol]
+        symbols = tracked_now(stores.universe(), today)
         with stores.connection("ingest") as connection:
             start = books.refresh_start(connection, symbols, today, FIRST_LOAD_DAYS)
         return dg.RunRequest(

@@ -22,6 +22,7 @@ from uuid import uuid4
 from ingestion import binance, books, warehouse
 from ingestion.http import Deadline, HttpClient, SourceError
 from ingestion.settings import ROLES, Role, Settings, load_settings
+from ingestion.symbols import tracked_now
 from ingestion.universe import read_universe
 from orchestration.stack import prepare_home, stack
 
@@ -139,7 +140,7 @@ def refresh_window(settings: Settings, first_load_days: int) -> tuple[date, date
     assert settings.postgres is not None
     # A partition is a day that has begun by this host's clock, whatever the exchange's says.
     today = min(market_clock(settings), datetime.now(UTC)).date()
-    symbols = [a.binance_symbol for a in read_universe(settings.universe_path) if a.binance_symbol]
+    symbols = tracked_now(read_universe(settings.universe_path), today)
     with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
         return books.refresh_start(connection, symbols, today, first_load_days), today + timedelta(days=1)
 

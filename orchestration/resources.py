@@ -90,3 +90,22 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
                 books.record_attempts(connection, client.take_attempts(), run_id)
             client.close()
             budget.close()
+
+    @contextmanager
+    def archive(self, run_id: str) -> Iterator[HttpClient]:
+        """Lend the HTTP client of Binance's bulk archives, which state no limit; its attempts are booked at the end."""
+        settings = self.settings
+        client = HttpClient(
+            "Binance archive",
+            (settings.binance_archive_url,),
+            setting="BINANCE_ARCHIVE_URL",
+            deadline=Deadline(settings.http_deadline_s),
+            connections=8,
+        )
+        try:
+            yield client
+        finally:
+            if attempts := client.take_attempts():
+                with self.connection("ingest") as connection:
+                    books.record_attempts(connection, attempts, run_id)
+            client.close()

@@ -1,0 +1,321 @@
+"""Holes in series of bars, and why each is there: ``ops.gaps``.
+
+Belongs here: comparing raw with what was asked for (``ops.coverage``), and which holes are worth asking about again.
+Does not: fetching (``bronze``), alarms (``orchestration``). Cost: days that hold as many bars as they should are only
+counted, by one index range per symbol over the days that a load has touched; slots are looked at one by one on the
+other days alone. An hourly refresh reads two days, a backfill its range once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+from ingestion.datasets import INTERVAL_MS, KLINES
+from ingestion.warehouse import Connection
+
+ONE_DAY = timedelta(days=1)
+
+# A hole inside a series: all symbols that were listed miss the same slots, or only some do.
+_INTERIOR = ("exchange_halt", "missing_locally")
+
+_SERIES = """
+    create temp table series on commit drop as
+    with tracked as (
+        select distinct binance_symbol as symbol from raw.universe where binance_symbol <> ''
+    ),
+    probed as (
+        select
+            tracked.symbol,
+            known.listed_at,
+            coalesce(known.status, '') not in ('', 'TRADING', 'FAILED', 'UNKNOWN') as is_dead,
+            (
+                select min(k.open_time)
+                from raw.binance_klines as k
+                where k.symbol = tracked.symbol and k.interval = %(interval)s
+            ) as first_bar,
+            (
+                select max(k.open_time)
+                from raw.binance_klines as k
+                where k.symbol = tracked.symbol and k.interval = %(interval)s
+            ) as last_bar,
+            (
+                select min(c.date)
+                from ops.coverage as c
+                where c.dataset = %(dataset)s and c.symbol = tracked.symbol and c.interval = %(interval)s
+            ) as first_asked,
+            (
+                select max(c.closed_until)
+                from ops.coverage as c
+                where c.dataset = %(dataset)s and c.symbol = tracked.symbol and c.interval = %(interval)s
+            ) as asked_until
+        from tracked
+        left join ops.symbol_status as known using (symbol)
+    )
+    select
+        symbol,
+        first_asked::timestamp at time zone 'UTC' as asked_from,
+        asked_until,
+        -- The probe knows the day of the listing; the first bar of that day, its hour.
+        date_bin(%(step)s, case
+            when first_bar < listed_at or first_bar >= listed_at + interval '1 day' then listed_at
+            else coalesce(first_bar, listed_at)
+        end, 'epoch'::timestamptz) as started_at,
+        case when is_dead then date_bin(%(step)s, last_bar, 'epoch'::timestamptz) + %(step)s end as ended_at
+    from probed
+    where first_asked is not null
+"""
+
+_FOUND = """
+    create temp table found on commit drop as
+    with spans as (
+        select * from unnest(%(firsts)s::date[], %(ends)s::date[]) as s (first_day, end_day)
+    ),
+    asked as (
+        select
+            c.symbol,
+            c.date,
+            greatest(c.date::timestamp at time zone 'UTC', s.started_at) as low,
+            least(date_bin(%(step)s, c.closed_until, 'epoch'::timestamptz), s.ended_at) as high
+        from ops.coverage as c
+        inner join spans on c.date >= spans.first_day and c.date < spans.end_day
+        inner join series as s on s.symbol = c.symbol
+        where
+            c.dataset = %(dataset)s
+            and c.interval = %(interval)s
+            and s.started_at is not null
+            and exists (
+                select 1
+                from raw.universe as u
+                where
+                    u.binance_symbol = c.symbol
+                    and (u.valid_from is null or u.valid_from <= c.date)
+                    and (u.valid_to is null or c.date < u.valid_to)
+            )
+    ),
+    alive as (
+        select * from asked where low < high
+    ),
+    held as (
+        select
+            s.symbol,
+            (k.open_time at time zone 'UTC')::date as date,
+            count(*) as bars
+        from series as s
+        cross join spans
+        inner join raw.binance_klines as k
+            on
+                k.symbol = s.symbol
+                and k.interval = %(interval)s
+                and k.open_time >= spans.first_day::timestamp at time zone 'UTC'
+                and k.open_time < spans.end_day::timestamp at time zone 'UTC'
+        group by s.symbol, (k.open_time at time zone 'UTC')::date
+    ),
+    short as (
+        select alive.*
+        from alive
+        left join held using (symbol, date)
+        where coalesce(held.bars, 0) < extract(epoch from alive.high - alive.low) / extract(epoch from %(step)s)
+    ),
+    missing as (
+        select short.symbol, short.date, slot.opened_at
+        from short
+        cross join lateral generate_series(short.low, short.high - %(step)s, %(step)s) as slot (opened_at)
+        -- A bar may open off the grid (it did in February 2018): it fills the slot that it opens in.
+        where not exists (
+            select 1
+            from raw.binance_klines as k
+            where
+                k.symbol = short.symbol
+                and k.interval = %(interval)s
+                and k.open_time >= slot.opened_at
+                and k.open_time < slot.opened_at + %(step)s
+        )
+    ),
+    by_slot as (
+        select date, opened_at, count(*) as symbols from missing group by date, opened_at
+    ),
+    halts as (
+        select by_slot.opened_at
+        from by_slot
+        inner join alive
+            on
+                alive.date = by_slot.date
+                and alive.low <= by_slot.opened_at
+                and alive.high >= by_slot.opened_at + %(step)s
+        group by by_slot.opened_at, by_slot.symbols
+        having by_slot.symbols >= 2 and count(*) = by_slot.symbols
+    ),
+    judged as (
+        select
+            symbol,
+            opened_at,
+            case when halts.opened_at is null then 'missing_locally' else 'exchange_halt' end as kind
+        from missing
+        left join halts using (opened_at)
+    ),
+    numbered as (
+        select
+            symbol,
+            kind,
+            opened_at,
+            opened_at - %(step)s * row_number() over (partition by symbol, kind order by opened_at) as island
+        from judged
+    )
+    select
+        symbol,
+        min(opened_at) as gap_start,
+        max(opened_at) + %(step)s as gap_end,
+        count(*)::integer as bars,
+        kind
+    from numbered
+    group by symbol, kind, island
+    union all
+    select
+        symbol,
+        gap_start,
+        gap_end,
+        (extract(epoch from gap_end - gap_start) / extract(epoch from %(step)s))::integer as bars,
+        kind
+    from series
+    cross join lateral (
+        values (asked_from, started_at, 'not_listed'), (ended_at, asked_until, 'delisted')
+    ) as edge (gap_start, gap_end, kind)
+    where gap_start < gap_end
+"""
+
+_FORGET = """
+    delete from ops.gaps as g
+    where
+        g.interval = %(interval)s
+        and not exists (select 1 from found as f where (f.symbol, f.gap_start) = (g.symbol, g.gap_start))
+        and (
+            not g.kind = any(%(interior)s)
+            or not exists (select 1 from series as s where s.symbol = g.symbol)
+            or exists (
+                select 1
+                from unnest(%(firsts)s::date[], %(ends)s::date[]) as s (first_day, end_day)
+                where
+                    g.gap_start < s.end_day::timestamp at time zone 'UTC'
+                    and g.gap_end > s.first_day::timestamp at time zone 'UTC'
+            )
+        )
+"""
+
+_KEEP = """
+    insert into ops.gaps as g (symbol, interval, gap_start, gap_end, bars, kind)
+    select symbol, %(interval)s, gap_start, gap_end, bars, kind from found order by symbol, gap_start
+    on conflict (symbol, interval, gap_start) do update set
+        gap_end = excluded.gap_end,
+        bars = excluded.bars,
+        kind = excluded.kind,
+        -- A hole that has changed is another hole: it may be asked about anew.
+        asked_again_at = case when g.gap_end = excluded.gap_end then g.asked_again_at end
+    where (g.gap_end, g.bars, g.kind) is distinct from (excluded.gap_end, excluded.bars, excluded.kind)
+"""
+
+
+def classify(connection: Connection, interval: str, ranges: Sequence[tuple[date, date]]) -> dict[str, int]:
+    """Bring ``ops.gaps`` up to date for the half-open ranges of UTC days; return how many holes of each kind stand now.
+
+    A hole is a slot of a day that was asked for (``ops.coverage``) in which no bar stands in raw: before the listing,
+    after the end of a symbol that the exchange has ended, missed by all (two at least) of the symbols that were listed
+    then, or missing here alone. Holes that have been filled disappear.
+    """
+    spans = _widened(connection, interval, ranges)
+    values = {
+        "interval": interval,
+        "dataset": KLINES.name,
+        "step": timedelta(milliseconds=INTERVAL_MS[interval]),
+        "firsts": [first for first, _ in spans],
+        "ends": [end for _, end in spans],
+        "interior": list(_INTERIOR),
+    }
+    with connection, connection.cursor() as cursor:
+        for statement in (_SERIES, "analyze series", _FOUND, _FORGET, _KEEP):
+            cursor.execute(statement, values)
+        cursor.execute("select kind, count(*) from ops.gaps where interval = %s group by kind", (interval,))
+        return dict(cursor.fetchall())
+
+
+def _widened(connection: Connection, interval: str, ranges: Sequence[tuple[date, date]]) -> list[tuple[date, date]]:
+    """Join ranges that touch, and widen each by the holes that reach out of it: a hole is judged whole."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select (gap_start at time zone 'UTC')::date, (gap_end at time zone 'UTC' - interval '1 microsecond')::date
+            from ops.gaps
+            where
+                interval = %s
+                and kind = any(%s)
+                and exists (
+                    select 1
+                    from unnest(%s::date[], %s::date[]) as s (first_day, end_day)
+                    where
+                        gap_start <= s.end_day::timestamp at time zone 'UTC'
+                        and gap_end >= s.first_day::timestamp at time zone 'UTC'
+                )
+            """,
+            (interval, list(_INTERIOR), [first for first, _ in ranges], [end for _, end in ranges]),
+        )
+        touching = [(first, last + ONE_DAY) for first, last in cursor.fetchall()]
+    connection.commit()
+    joined: list[tuple[date, date]] = []
+    for first, end in sorted([*ranges, *touching]):
+        if joined and first <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((first, end))
+    return joined
+
+
+def to_ask_again(connection: Connection, interval: str) -> dict[str, set[date]]:
+    """Return for each symbol the days with holes that are unexplained and have not been asked about again."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select distinct
+                symbol,
+                generate_series(
+                    date_trunc('day', gap_start at time zone 'UTC'),
+                    gap_end at time zone 'UTC' - interval '1 microsecond',
+                    interval '1 day'
+                )::date
+            from ops.gaps
+            where interval = %s and kind = 'missing_locally' and asked_again_at is null
+            """,
+            (interval,),
+        )
+        days: dict[str, set[date]] = {}
+        for symbol, day in cursor.fetchall():
+            days.setdefault(symbol, set()).add(day)
+    connection.commit()
+    return days
+
+
+def mark_asked_again(connection: Connection, interval: str, symbols: Sequence[str]) -> None:
+    """Write down that the unexplained holes of ``symbols`` have been asked about again: they are not a third time."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            update ops.gaps set asked_again_at = clock_timestamp()
+            where interval = %s and kind = 'missing_locally' and asked_again_at is null and symbol = any(%s)
+            """,
+            (interval, list(symbols)),
+        )
+
+
+def unexplained(connection: Connection) -> list[tuple[str, str, str, int]]:
+    """Return (symbol, interval, first missing slot, bars) of the holes that asking again has not filled."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select symbol, interval, to_char(gap_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), bars
+            from ops.gaps
+            where kind = 'missing_locally' and asked_again_at is not null
+            order by gap_start, symbol, interval
+            """
+        )
+        found = cursor.fetchall()
+    connection.commit()
+    return found
