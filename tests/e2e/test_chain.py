@@ -124,7 +124,9 @@ def test_every_check_stands_in_the_books_whoever_made_it(home, first_run):
 
 
 def test_a_second_run_changes_nothing_and_says_so(home, first_run):
-    before = home.sql("select md5(string_agg(p::text, '' order by crypto_id, opened_at)) as all from marts.fct_prices p")
+    before = home.sql(
+        "select md5(string_agg(p::text, '' order by crypto_id, opened_at)) as all from marts.fct_prices p"
+    )
     code, summary = home.run("run")
     assert (code, summary["status"]) == (0, "ok"), summary
     stages = {(s["stage"], s["dataset"]): s for s in summary["stages"]}
@@ -235,3 +237,41 @@ def test_every_run_shows_in_dagsters_list(home, first_run):
     told = {tuple(line.split("|")[:2]) for line in rows.stdout.splitlines()}
     assert ("market_refresh", "SUCCESS") in told
     assert not [status for _, status in told if status in ("STARTED", "STARTING")]
+
+
+def test_backfill_twice_changes_nothing(home, first_run):
+    code, summary = home.run("backfill", "--start", "2026-01-20", "--end", "2026-03-01")
+    assert (code, summary["status"]) == (0, "ok"), summary
+    query = "select md5(string_agg(k::text, '' order by symbol, open_time)) as all from raw.binance_klines k"
+    before = home.sql(query)
+    code, summary = home.run("backfill", "--start", "2026-01-20", "--end", "2026-03-01")
+    stages = {(s["stage"], s["dataset"]): s for s in summary["stages"]}
+    assert (code, stages["raw", "binance_klines"]["rows"]) == (0, 0)
+    assert home.sql(query) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--start", "2026-02-30"], "2026-02-30"),
+        (["--start", "2026-03-02", "--end", "2026-03-01"], "half-open"),
+        (["--start", "2099-01-01"], "2099-01-01"),
+    ],
+)
+def test_an_impossible_range_is_refused_in_one_line(home, arguments, told):
+    done = home.tickmart("backfill", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert told in done.stderr
+
+
+def test_doctor_finds_nothing_wrong_and_names_a_symbol_that_is_not_listed(home, first_run):
+    done = home.tickmart("doctor")
+    assert done.returncode == 0, done.stdout
+    home.universe.write_text(UNIVERSE + "nonsense,NOPEUSDT,Nonsense,none\n")
+    try:
+        done = home.tickmart("doctor")
+    finally:
+        home.universe.write_text(UNIVERSE)
+    assert done.returncode == 1
+    assert "PROBLEM universe NOPEUSDT" in done.stdout

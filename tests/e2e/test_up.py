@@ -1,0 +1,143 @@
+"""The stack as a user keeps it: `tickmart demo` up, looked at from outside, and ended in every way."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TICKMART = Path(sys.executable).with_name("tickmart")
+SETTINGS = ("BINANCE_", "COINGECKO_", "FEAR_GREED_", "TICKMART_", "PG", "MINIO_", "DAGSTER_", "DBT_")
+
+pytestmark = pytest.mark.slow
+
+
+def environment(home: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
+    return {**kept, "TICKMART_HOME": str(home)}
+
+
+def start(home: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
+    """Start a small demo and return it with the addresses that it printed."""
+    process = subprocess.Popen(
+        [TICKMART, "demo", "--days", "20"],
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
+    )
+    told: dict[str, str] = {}
+    for line in process.stdout:
+        found = re.match(r"(\w+) +(\S+)", line)
+        if found:
+            told[found[1]] = found[2].rstrip(",")
+        if "Ctrl-C" in line:
+            return process, told
+    raise AssertionError(f"it ended by itself: {told}")
+
+
+def ask(url: str, query: str) -> dict:
+    body = json.dumps({"query": query}).encode()
+    request = urllib.request.Request(f"{url}/graphql", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.load(answer)["data"]
+
+
+def processes_of(home: Path) -> list[str]:
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        line = " ".join(process.info["cmdline"] or [])
+        owner = (process.info["environ"] or {}).get("TICKMART_HOME", "")
+        if (str(home) in line or owner.startswith(str(home))) and process.pid != os.getpid():
+            found.append(line)
+    return found
+
+
+def gone(home: Path, within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while processes_of(home):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("demo") / "home"
+
+
+def test_demo_serves_dagster_and_the_dashboard_and_ctrl_c_ends_every_process(home):
+    process, told = start(home)
+    try:
+        with urllib.request.urlopen(f"{told['Dashboard']}/_stcore/health", timeout=10) as answer:
+            assert answer.read() == b"ok"
+        runs = ask(told["Dagster"], "{ runsOrError { ... on Runs { results { jobName status } } } }")
+        assert {"jobName": "market_refresh", "status": "SUCCESS"} in runs["runsOrError"]["results"]
+        schedules = ask(
+            told["Dagster"],
+            '{ schedulesOrError(repositorySelector: {repositoryName: "__repository__", repositoryLocationName: "tickmart"})'
+            " { ... on Schedules { results { name scheduleState { status } } } } }",
+        )
+        found = {s["name"]: s["scheduleState"]["status"] for s in schedules["schedulesOrError"]["results"]}
+        assert found["hourly_refresh"] == "RUNNING"
+        groups = ask(told["Dagster"], "{ assetNodes { groupName assetKey { path } dependencyKeys { path } } }")
+        nodes = {"/".join(n["assetKey"]["path"]): n for n in groups["assetNodes"]}
+        assert {n["groupName"] for n in nodes.values()} >= {"bronze", "raw", "staging", "intermediate", "marts"}
+        assert unbroken(nodes, "marts/fct_prices", "source/binance_api")
+        assert unbroken(nodes, "marts/fct_sentiment_daily", "source/alternative_me_api")
+        assert unbroken(nodes, "marts/fct_market_snapshots", "source/coingecko_api")
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(60)
+    assert code == 0
+    assert gone(home, 15), processes_of(home)
+
+
+def unbroken(nodes: dict[str, dict], mart: str, source: str) -> bool:
+    """Tell whether the mart goes back to the source through the graph's edges."""
+    seen, todo = set(), [mart]
+    while todo:
+        key = todo.pop()
+        if key in seen:
+            continue
+        seen.add(key)
+        todo += ["/".join(d["path"]) for d in nodes.get(key, {"dependencyKeys": []})["dependencyKeys"]]
+    return source in seen
+
+
+def test_a_killed_stack_leaves_nothing_behind_and_starts_again(home):
+    process, _ = start(home)
+    process.kill()
+    process.wait()
+    assert gone(home, 40), processes_of(home)
+    process, told = start(home)
+    try:
+        runs = ask(told["Dagster"], "{ runsOrError { ... on Runs { results { status } } } }")
+        assert not [r for r in runs["runsOrError"]["results"] if r["status"] in ("STARTED", "STARTING")]
+    finally:
+        process.terminate()
+        process.wait(60)
+    assert gone(home, 15), processes_of(home)
+
+
+def test_dbt_runs_with_the_environment_set(home):
+    done = subprocess.run(
+        [TICKMART, "dbt", "ls", "--select", "fct_prices", "--quiet"],
+        env={**environment(home), "TICKMART_HOME": str(home / "demo")},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "tickmart.marts.fct_prices" in done.stdout
