@@ -23,6 +23,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -162,7 +163,7 @@ def _line_by_line(text: bytes, symbol: str, interval: str, url: str, fetched_at:
             if at < len(line) and line[at].isdigit():
                 cells[at] = int(line[at])
         rows.append(cells)
-    page = binance.read_bars(rows, symbol, interval, url, fetched_at)
+    page = binance.parse_klines(orjson.dumps(rows), symbol, interval, url, fetched_at)
     return Page(_to_rest_grain(page.rows), page.rejected)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 
 from ingestion.datasets import INTERVAL_MS, KLINES
+from ingestion.universe import Asset
 from ingestion.warehouse import Connection
 
 ONE_DAY = timedelta(days=1)
@@ -22,7 +23,7 @@ _INTERIOR = ("exchange_halt", "missing_locally")
 _SERIES = """
     create temp table series on commit drop as
     with tracked as (
-        select distinct binance_symbol as symbol from raw.universe where binance_symbol <> ''
+        select distinct symbol from unnest(%(symbols)s::text[]) as u (symbol)
     ),
     probed as (
         select
@@ -86,9 +87,10 @@ _FOUND = """
             and s.started_at is not null
             and exists (
                 select 1
-                from raw.universe as u
+                from unnest(%(symbols)s::text[], %(valid_from)s::date[], %(valid_to)s::date[])
+                    as u (symbol, valid_from, valid_to)
                 where
-                    u.binance_symbol = c.symbol
+                    u.symbol = c.symbol
                     and (u.valid_from is null or u.valid_from <= c.date)
                     and (u.valid_to is null or c.date < u.valid_to)
             )
@@ -215,13 +217,16 @@ _KEEP = """
 """
 
 
-def classify(connection: Connection, interval: str, ranges: Sequence[tuple[date, date]]) -> dict[str, int]:
+def classify(
+    connection: Connection, interval: str, ranges: Sequence[tuple[date, date]], universe: Sequence[Asset]
+) -> dict[str, int]:
     """Bring ``ops.gaps`` up to date for the half-open ranges of UTC days; return how many holes of each kind stand now.
 
     A hole is a slot of a day that was asked for (``ops.coverage``) in which no bar stands in raw: before the listing,
     after the end of a symbol that the exchange has ended, missed by all (two at least) of the symbols that were listed
     then, or missing here alone. Holes that have been filled disappear.
     """
+    assets = [a for a in universe if a.binance_symbol]
     spans = _widened(connection, interval, ranges)
     values = {
         "interval": interval,
@@ -230,6 +235,9 @@ def classify(connection: Connection, interval: str, ranges: Sequence[tuple[date,
         "firsts": [first for first, _ in spans],
         "ends": [end for _, end in spans],
         "interior": list(_INTERIOR),
+        "symbols": [a.binance_symbol for a in assets],
+        "valid_from": [a.valid_from for a in assets],
+        "valid_to": [a.valid_to for a in assets],
     }
     with connection, connection.cursor() as cursor:
         for statement in (_SERIES, "analyze series", _FOUND, _FORGET, _KEEP):
