@@ -306,6 +306,18 @@ def last_wins(table: pa.Table, key: Sequence[str], by: Sequence[str] = ()) -> pa
     return table if pc.all(is_last).as_py() else table.filter(pa.concat_arrays([is_last, pa.array([True])]))
 
 
+def without_repeats(dataset: Dataset, table: pa.Table, by: Sequence[str]) -> pa.Table:
+    """Drop, in the order of ``by``, each row that says of its key what the row before it said; sort by key."""
+    table = table.sort_by([(name, "ascending") for name in (*dataset.key, *by)]).combine_chunks()
+    repeats = pa.array(np.ones(max(len(table) - 1, 0), dtype=bool))
+    for name in (*dataset.key, *dataset.values):
+        column = table[name].chunk(0) if len(table) else pa.nulls(0)
+        after, before = column[1:], column[:-1]
+        same = pc.or_kleene(pc.equal(after, before), pc.and_(pc.is_null(after), pc.is_null(before)))
+        repeats = pc.and_(repeats, pc.fill_null(same, False))
+    return table.filter(pc.invert(pa.concat_arrays([pa.array([False] * min(len(table), 1)), repeats])))
+
+
 def union(dataset: Dataset, old: pa.Table, new: pa.Table) -> pa.Table:
     """Return all keys of both tables; where both have one, the old row stays if its value is the same, else the new."""
     old, new = align_decimals([old, new])

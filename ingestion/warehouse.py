@@ -34,6 +34,7 @@ from ingestion.datasets import (
     Dataset,
     align_decimals,
     last_wins,
+    without_repeats,
 )
 from ingestion.lake import ObjectInfo
 from ingestion.settings import ROLES, Postgres, Role
@@ -222,22 +223,34 @@ def ledger_etags(connection: Connection, dataset: Dataset) -> dict[str, str]:
     return found
 
 
-def load(connection: Connection, dataset: Dataset, objects: Sequence[BronzeObject], batch_id: str) -> Loaded:
+def load(
+    connection: Connection,
+    dataset: Dataset,
+    objects: Sequence[BronzeObject],
+    batch_id: str,
+    *,
+    restating: bool = True,
+) -> Loaded:
     """Bring the objects' rows into the raw table and write the ledger, in one transaction.
 
     A record that stands in raw with the same value is left alone; one with another value is updated and its old value
-    kept in ``ops.restatements``. Of several versions of a record in one batch the newest fetch wins.
+    kept in ``ops.restatements`` (unless not ``restating``: what is loaded again was restated once already). Of several
+    versions of a record in one batch the newest value wins, as the batch in which it came first: the same rows stand in
+    raw whether objects are loaded one by one or together.
     """
     if not objects:
         return Loaded()
     batch = pa.concat_tables(align_decimals([_numbered(o.table, dataset, at) for at, o in enumerate(objects)]))
-    distinct = last_wins(batch, dataset.key, by=("fetched_at", "object_no"))
+    order = ("fetched_at", "object_no")
+    distinct = last_wins(batch, dataset.key, by=order)
+    if len(distinct) < len(batch):
+        distinct = last_wins(without_repeats(dataset, batch, order), dataset.key, by=order)
     with connection, connection.cursor() as cursor:
         _lock_table(cursor, dataset)
         cursor.execute("select clock_timestamp()")
         loaded_at = cursor.fetchone()[0]  # type: ignore[index]
         if _overlaps(cursor, dataset, distinct):
-            changes = _upsert(cursor, dataset, distinct, len(objects), loaded_at, batch_id)
+            changes = _upsert(cursor, dataset, distinct, len(objects), loaded_at, batch_id, restating)
         else:
             _copy(cursor, f"raw.{dataset.name}", dataset, _for_copy(distinct, dataset, loaded_at))
             counts = np.bincount(np.asarray(distinct["object_no"]), minlength=len(objects))
@@ -309,7 +322,7 @@ def _copy(cursor: Any, target: str, dataset: Dataset, table: pa.Table) -> None:
 
 
 def _upsert(
-    cursor: Any, dataset: Dataset, batch: pa.Table, objects: int, loaded_at: datetime, batch_id: str
+    cursor: Any, dataset: Dataset, batch: pa.Table, objects: int, loaded_at: datetime, batch_id: str, restating: bool
 ) -> list[tuple[int, int]]:
     """Insert what is new and update what differs; return (inserted, updated) for each object.
 
@@ -335,6 +348,7 @@ def _upsert(
         ),
         "name": sql.Literal(dataset.name),
         "batch_id": sql.Literal(batch_id),
+        "restating": sql.Literal(restating),
     }
 
     def run(statement: str) -> None:
@@ -367,6 +381,7 @@ def _upsert(
             b.loaded_at
         from news as b
         inner join raw.{raw} as r on {same_key}
+        where {restating}
         order by {key_of_batch}
         """
     )
@@ -414,6 +429,14 @@ def _write_ledger(
         ],
         page_size=1000,
     )
+
+
+def empty(connection: Connection, dataset: Dataset) -> None:
+    """Empty a raw table and forget its ledger, in one transaction: all of its objects are then waiting to be loaded."""
+    with connection, connection.cursor() as cursor:
+        _lock_table(cursor, dataset)
+        cursor.execute(sql.SQL("truncate raw.{}").format(sql.Identifier(dataset.name)))
+        cursor.execute("delete from ops.load_ledger where dataset = %s", (dataset.name,))
 
 
 def load_universe(connection: Connection, assets: Sequence[Asset], batch_id: str) -> Loaded:

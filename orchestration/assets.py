@@ -226,7 +226,7 @@ def pending(lake: Lake, connection: warehouse.Connection, dataset: Dataset) -> l
 
 
 def load_pending(
-    lake: Lake, connection: warehouse.Connection, dataset: Dataset, batch_id: str
+    lake: Lake, connection: warehouse.Connection, dataset: Dataset, batch_id: str, *, restating: bool = True
 ) -> tuple[warehouse.Loaded, list[str]]:
     """Load every pending object, some 200,000 rows to a transaction; return what changed, and what was damaged."""
     total = warehouse.Loaded()
@@ -254,7 +254,7 @@ def load_pending(
     with ThreadPoolExecutor(READERS, thread_name_prefix="lake") as pool:
         # One batch is read while the one before it is loaded.
         for held in ahead(batches()):
-            total += warehouse.load(connection, dataset, held, batch_id)
+            total += warehouse.load(connection, dataset, held, batch_id, restating=restating)
     return total, damaged
 
 
@@ -266,7 +266,11 @@ def _raw(
         books.begin_run(connection, context.run_id, context.job_name)
         if config.rebuild:
             warehouse.empty(connection, dataset)
-        loaded, damaged = load_pending(stores.lake(), connection, dataset, context.run_id)
+            # No version is the present one's: dbt then builds the marts anew.
+            books.set_version(connection, "dbt_project", "to be rebuilt")
+        loaded, damaged = load_pending(
+            stores.lake(), connection, dataset, context.run_id, restating=not config.rebuild
+        )  # fmt: skip
         seconds = time.monotonic() - started
         detail = {
             "inserted": loaded.inserted, "updated": loaded.updated, "unchanged": loaded.unchanged, "damaged": damaged,
@@ -289,7 +293,7 @@ def _raw(
             "rows_unchanged": loaded.unchanged,
             "objects_damaged": damaged,
             "seconds": round(seconds, 2),
-        }
+        },
     )
 
 
