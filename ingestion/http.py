@@ -363,10 +363,11 @@ def wire_fault(problem: Exception) -> str:
     """Say in a few words what went wrong on the wire, without addresses of objects in memory."""
     if isinstance(problem, urllib3.exceptions.NameResolutionError):
         return "has no address (DNS does not know the host)"
-    if isinstance(problem, urllib3.exceptions.ConnectTimeoutError):
-        return "does not answer (connection timed out)"
+    # urllib3 derives the refusal from the timeout, so the order matters.
     if isinstance(problem, urllib3.exceptions.NewConnectionError):
         return "cannot be connected to (connection refused or no route)"
+    if isinstance(problem, urllib3.exceptions.ConnectTimeoutError):
+        return "does not answer (connection timed out)"
     if isinstance(problem, (urllib3.exceptions.ReadTimeoutError, TimeoutError)):
         return "stopped answering (timed out)"
     if isinstance(problem, urllib3.exceptions.SSLError):
