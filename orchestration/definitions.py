@@ -1,4 +1,4 @@
-"""The Dagster definitions: one asset graph, one job, one schedule.
+"""The Dagster definitions: one asset graph, the jobs that are parts of it, and their schedules.
 
 Belongs here: putting together what the other modules declare. ``build_defs`` makes a fresh set, so that tests and tools
 can swap resources; Dagster loads ``defs``.
@@ -13,15 +13,22 @@ import dagster as dg
 from dagster_dbt import DbtCliResource
 
 from ingestion import books, warehouse
+from ingestion.datasets import FEAR_GREED, KLINES, MARKETS
+from ingestion.settings import load_settings
 from ingestion.symbols import tracked_now
 from orchestration.assets import ASSETS, DAYS, ONE_RUN, OWNERS
 from orchestration.models import DBT, build_models, project
-from orchestration.quality.checks import CHECKS
+from orchestration.quality.checks import CHECK_JOB, CHECKS
 from orchestration.resources import Stores
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 JOB = "market_refresh"
+MARKETS_JOB = "markets_refresh"
+REBUILD_JOB = "rebuild"
+# The hourly run takes a market snapshot too; at its minute there is none to be taken besides.
+HOURLY_MINUTE = 5
 FIRST_LOAD_DAYS = 30
+REBUILD = {f"raw__{dataset.name}": {"rebuild": True} for dataset in (KLINES, MARKETS, FEAR_GREED)}
 REFRESH = {"ops": {"bronze__binance_klines": {"config": {"skip_covered": True}}}}
 
 
@@ -36,6 +43,8 @@ def build_verdict(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
     @dg.asset(
         key=["ops", "run_verdict"], group_name="ops", kinds={"postgres"}, owners=OWNERS, deps=upstream,
         backfill_policy=ONE_RUN, output_required=False,
+        # Of the steps that are ready the executor takes the one of the highest priority: checks come before the verdict.
+        op_tags={"dagster/priority": "-10"},
         description="Closes the run in ops.runs: ok, partial (a symbol or coin failed alone) or failed.",
     )  # fmt: skip
     def run_verdict(context: dg.AssetExecutionContext, stores: Stores) -> Iterator[Any]:
@@ -51,19 +60,20 @@ def build_verdict(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
     return run_verdict
 
 
+def _schedules_status() -> dg.DefaultScheduleStatus:
+    running = os.environ.get("TICKMART_SCHEDULE") == "running"
+    return dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED
+
+
 def build_schedule(job: Any) -> dg.ScheduleDefinition:
     """Return the hourly schedule: yesterday and today each time, more after days without a run."""
 
     @dg.schedule(
         job=job,
-        cron_schedule="5 * * * *",
+        cron_schedule=f"{HOURLY_MINUTE} * * * *",
         execution_timezone="UTC",
         name="hourly_refresh",
-        default_status=(
-            dg.DefaultScheduleStatus.RUNNING
-            if os.environ.get("TICKMART_SCHEDULE") == "running"
-            else dg.DefaultScheduleStatus.STOPPED
-        ),
+        default_status=_schedules_status(),
         description="Five minutes past each hour: the 23:00 bar, late corrections and missed ticks heal by themselves.",
     )
     def hourly_refresh(context: dg.ScheduleEvaluationContext, stores: Stores) -> dg.RunRequest:
@@ -79,6 +89,26 @@ def build_schedule(job: Any) -> dg.ScheduleDefinition:
     return hourly_refresh
 
 
+def build_markets_schedule(job: Any, every_minutes: int) -> dg.ScheduleDefinition:
+    """Return the schedule of market snapshots between the hourly runs."""
+
+    @dg.schedule(
+        job=job,
+        cron_schedule=f"*/{every_minutes} * * * *",
+        execution_timezone="UTC",
+        name="markets_refresh_schedule",
+        default_status=_schedules_status(),
+        description=f"Every {every_minutes} minutes, as TICKMART_MARKETS_EVERY_MINUTES says: market snapshots alone.",
+    )
+    def markets_refresh_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        tick = context.scheduled_execution_time
+        if tick.minute == HOURLY_MINUTE:
+            return dg.SkipReason("The hourly run of this minute takes the snapshot.")
+        return dg.RunRequest(run_key=f"markets {tick.isoformat()}")
+
+    return markets_refresh_schedule
+
+
 def build_failure_sensor() -> dg.SensorDefinition:
     """Return the sensor that closes a run in the books when it could not do so itself."""
 
@@ -92,23 +122,52 @@ def build_failure_sensor() -> dg.SensorDefinition:
     return close_failed_runs
 
 
+def build_jobs(models: dg.AssetsDefinition) -> dict[str, Any]:
+    """Return the jobs by name: the whole graph, and the parts of it that run alone."""
+    sources = dg.AssetSelection.groups("bronze", "sources")
+    checks = dg.AssetSelection.checks(*models.check_keys, *(key for check in CHECKS for key in check.check_keys))
+    selections: list[tuple[str, dg.AssetSelection, bool, str]] = [
+        (
+            JOB, dg.AssetSelection.all(), True,
+            "Sources to bronze to raw to marts, with every check on the way, over a range of UTC days.",
+        ),
+        (
+            REBUILD_JOB, dg.AssetSelection.all() - sources, True,
+            "Raw and marts emptied and built anew from bronze alone; its config says which tables are emptied.",
+        ),
+        (
+            MARKETS_JOB, dg.AssetSelection.assets(["bronze", MARKETS.name]).downstream(), False,
+            "A market snapshot and the marts that show it.",
+        ),
+        (CHECK_JOB, checks, True, "The quality suites and the tests of every model, without building anything."),
+    ]  # fmt: skip
+    return {
+        name: dg.define_asset_job(
+            name,
+            selection=selection,
+            partitions_def=DAYS if by_day else None,
+            executor_def=dg.in_process_executor,
+            description=description,
+        )
+        for name, selection, by_day, description in selections
+    }
+
+
 def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Assemble the definitions; ``resources`` replaces single ones."""
     dbt_project = project()
     models = build_models(dbt_project)
     verdict = build_verdict([*models.keys, dg.AssetKey(["raw", "universe"])])
-    job = dg.define_asset_job(
-        JOB,
-        selection=dg.AssetSelection.all(),
-        partitions_def=DAYS,
-        executor_def=dg.in_process_executor,
-        description="Sources to bronze to raw to marts, with every check on the way, over a range of UTC days.",
-    )
+    jobs = build_jobs(models)
+    schedules = [build_schedule(jobs[JOB])]
+    every_minutes = load_settings().markets_every_minutes
+    if every_minutes < 60:
+        schedules.append(build_markets_schedule(jobs[MARKETS_JOB], every_minutes))
     return dg.Definitions(
         assets=[*ASSETS, models, verdict],  # type: ignore[list-item]
         asset_checks=CHECKS,
-        jobs=[job],
-        schedules=[build_schedule(job)],
+        jobs=list(jobs.values()),
+        schedules=schedules,
         sensors=[build_failure_sensor()],
         resources={
             "stores": Stores(),

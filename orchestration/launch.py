@@ -146,33 +146,33 @@ def refresh_window(settings: Settings, first_load_days: int) -> tuple[date, date
 
 
 def run_job(
-    settings: Settings, start: date, end: date, klines: Mapping[str, Any], selection: list[str] | None = None
+    settings: Settings, job_name: str, start: date, end: date, config: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Run the market job over [start, end) in this process and return its summary from the books.
+    """Run a job over the UTC days [start, end) in this process and return its summary from the books.
 
-    The run is a run like any other in Dagster's list. Raises nothing for a failed step: the summary's status tells.
+    ``config`` is that of its steps by name. The run is a run like any other in Dagster's list. Raises nothing for a failed step: the summary's status tells.
     """
     import dagster as dg
 
-    from orchestration.definitions import JOB, defs, range_tags
+    from orchestration.definitions import defs, range_tags
 
     assert settings.postgres is not None
     run_id = str(uuid4())
-    job = defs.resolve_job_def(JOB)
+    job = defs.resolve_job_def(job_name)
     previous = signal.signal(signal.SIGTERM, _interrupt)
     with (
         dg.DagsterInstance.get() as instance,
         warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection,
     ):
         close_orphans(instance, connection)
-        books.begin_run(connection, run_id, JOB)
+        books.begin_run(connection, run_id, job_name)
         problem: str | None = None
         try:
             result = job.execute_in_process(
                 instance=instance,
                 run_id=run_id,
                 run_config={
-                    "ops": {"bronze__binance_klines": {"config": dict(klines)}},
+                    "ops": {step: {"config": dict(values)} for step, values in config.items()},
                     "loggers": {"console": {"config": {"log_level": "INFO"}}},
                 },
                 tags={**range_tags(start, end), PID_TAG: str(os.getpid())},

@@ -82,7 +82,8 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
             yield from invocation.stream().fetch_row_counts()
             results = invocation.get_artifact("run_results.json")
             manifest = invocation.get_artifact("manifest.json")
-            if invocation.is_successful():
+            # A part of the models, or their tests alone, leaves the others as they were.
+            if invocation.is_successful() and context.selected_asset_keys == dbt_build.keys:
                 books.set_version(connection, "dbt_project", version)
             book(connection, context.run_id, results, manifest, time.monotonic() - started)
         if not invocation.is_successful():
