@@ -321,9 +321,12 @@ def without_repeats(dataset: Dataset, table: pa.Table, by: Sequence[str]) -> pa.
 def union(dataset: Dataset, old: pa.Table, new: pa.Table) -> pa.Table:
     """Return all keys of both tables; where both have one, the old row stays if its value is the same, else the new."""
     old, new = align_decimals([old, new])
+    record = [*dataset.key, *dataset.values]
+    if old.select(record).equals(new.select(record)):
+        return old
     both = pa.concat_tables([old, new], promote_options="default")
-    numbered = both.select([*dataset.key, *dataset.values]).append_column("row", pa.array(np.arange(len(both))))
-    distinct = numbered.group_by([*dataset.key, *dataset.values]).aggregate([("row", "min")])["row_min"]
+    numbered = both.select(record).append_column("row", pa.array(np.arange(len(both))))
+    distinct = numbered.group_by(record).aggregate([("row", "min")])["row_min"]
     return last_wins(both.take(distinct.combine_chunks().sort()), dataset.key)
 
 

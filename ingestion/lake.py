@@ -202,14 +202,18 @@ def to_parquet(table: pa.Table) -> bytes:
     """Serialise a table so that damage shows: pages carry checksums, and schema and row count a digest."""
     sink = io.BytesIO()
     described = table.replace_schema_metadata({_SHAPE: _shape(table)})
-    pq.write_table(described, sink, compression="zstd", write_page_checksum=True)
+    # Numbers hardly repeat: a dictionary of them costs a quarter more time and size (1,200 bars: 76 kB, 60 kB without).
+    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    pq.write_table(described, sink, compression="zstd", write_page_checksum=True, use_dictionary=texts)
     return sink.getvalue()
 
 
 def parse_parquet(body: bytes, key: str) -> pa.Table:
     """Read a whole Parquet file; DamagedObject, naming ``key``, when it is none or was changed since it was written."""
     try:
-        table = pq.read_table(io.BytesIO(body), page_checksum_verification=True).combine_chunks()
+        # Threads and the dataset machinery of read_table take longer than reading an object of one day.
+        file = pq.ParquetFile(pa.BufferReader(body), page_checksum_verification=True)
+        table = file.read(use_threads=False).combine_chunks()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DamagedObject(f"{key}: no whole Parquet file ({' '.join(str(error).split())[:100]})") from None
     metadata = table.schema.metadata or {}
