@@ -53,7 +53,9 @@ def similar_coins(wanted: str, coins: pd.DataFrame, limit: int = 3) -> list[str]
     """Return up to `limit` crypto_ids that are spelled like `wanted`, by id, symbol or name; the largest if none is."""
     spelled: dict[str, str] = {}
     for column in ("name", "symbol", "crypto_id"):
-        spelled |= {str(text).lower(): crypto_id for text, crypto_id in zip(coins[column], coins["crypto_id"], strict=True)}
+        spelled |= {
+            str(text).lower(): crypto_id for text, crypto_id in zip(coins[column], coins["crypto_id"], strict=True)
+        }
     near = get_close_matches(wanted.lower().strip(), spelled, n=limit * 3, cutoff=0.5)
     found = list(dict.fromkeys(spelled[text] for text in near))[:limit]
     return found or coins["crypto_id"].head(limit).tolist()
@@ -70,7 +72,9 @@ def market_sentence(market: pd.Series, fear_greed: pd.Series | None) -> str:
         direction = f"{'up' if move > 0 else 'down'} {percent(abs(move), 1)} in 24 h"
     known = int(market["advancers"] + market["decliners"] + market["unchanged"])
     rose = market["advancers"] >= market["decliners"]
-    breadth = f"{int(market['advancers'] if rose else market['decliners'])} of {known} coins {'rose' if rose else 'fell'}"
+    breadth = (
+        f"{int(market['advancers'] if rose else market['decliners'])} of {known} coins {'rose' if rose else 'fell'}"
+    )
     mood = "" if fear_greed is None else f"; {fear_greed['classification'].lower()} at {int(fear_greed['value'])}"
     return f"The market is worth {money(market['total_market_cap_usd'])}, {direction}; {breadth}{mood}."
 
@@ -158,9 +162,11 @@ def risk_over(daily: pd.DataFrame, bitcoin: pd.DataFrame, days: int) -> dict[str
         "sharpe": float(simple.mean() / simple.std() * np.sqrt(365)),
         "max_drawdown_pct": float((path / path.cummax() - 1).min() * 100),
     }
-    both = window[["date", "return_pct", "log_return"]].merge(
-        bitcoin[["date", "return_pct", "log_return"]], on="date", suffixes=("", "_btc")
-    ).dropna()
+    both = (
+        window[["date", "return_pct", "log_return"]]
+        .merge(bitcoin[["date", "return_pct", "log_return"]], on="date", suffixes=("", "_btc"))
+        .dropna()
+    )
     if len(both) == days:
         covariance = both[["return_pct", "return_pct_btc"]].cov()
         found["beta_btc"] = float(covariance.iloc[0, 1] / covariance.iloc[1, 1])

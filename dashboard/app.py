@@ -24,7 +24,8 @@ page = st.navigation(
 )
 shell.stamp()
 try:
-    page.run()
+    with st.skeleton(height=480):  # shows itself only when the page takes longer than half a second
+        page.run()
 except MartsError as error:
     shell.problem(error)
 shell.footer()

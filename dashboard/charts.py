@@ -17,7 +17,6 @@ from dashboard.analysis import BAR_LENGTH, Bar, with_gaps
 
 HOVER_TIME = "%Y-%m-%d %H:%M UTC"
 HOVER_DAY = "%Y-%m-%d"
-DAY_MS = 86_400_000
 CONFIG = {"displayModeBar": False}
 CONFIG_ZOOM = {
     "scrollZoom": True,
@@ -65,9 +64,11 @@ def faded(colour: str, opacity: float) -> str:
 
 def _figure(colours: Palette, height: int, **layout: object) -> go.Figure:
     figure = go.Figure()
+    # a figure that can be zoomed has buttons in its corner, which a phone shows all the time: the legend stands below them
+    top = 56 if layout.get("dragmode") == "pan" else 8
     figure.update_layout(
         height=height,
-        margin={"l": 0, "r": 0, "t": 8, "b": 0},
+        margin={"l": 0, "r": 0, "t": top, "b": 0},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "title": None},
         hoverlabel={"namelength": -1},
         font={"color": colours.text},
@@ -103,7 +104,10 @@ def change_bars(coins: pd.DataFrame, column: str, colours: Palette) -> go.Figure
         hovertemplate="%{customdata[0]}<br>%{text}<br>price %{customdata[1]}<br>market cap %{customdata[2]}<extra></extra>",
     )
     reach = float(known[column].abs().max() or 1) if len(known) else 1.0
-    low, high = min(float(known[column].min()), 0.0) if len(known) else 0.0, float(known[column].max()) if len(known) else 1
+    low, high = (
+        min(float(known[column].min()), 0.0) if len(known) else 0.0,
+        float(known[column].max()) if len(known) else 1,
+    )
     # room beside the longest bars for their labels
     figure.update_xaxes(range=[low - reach * 0.45 * (low < 0), max(high, 0) + reach * 0.45], showgrid=False)
     figure.update_xaxes(showticklabels=False, zeroline=True, zerolinecolor=colours.muted)
@@ -139,6 +143,39 @@ def market_treemap(coins: pd.DataFrame, colours: Palette) -> go.Figure:
         tiling={"pad": 0},
         pathbar={"visible": False},
     )
+    return figure
+
+
+def core_lines(trends: pd.DataFrame, colours: Palette) -> go.Figure:
+    """Closes of a week from 100, one line per coin (symbol, opened_at, index_100), broken where an hour is missing."""
+    figure = _figure(colours, 320, hovermode="x unified")
+    shades = (colours.up, *colours.lines)
+    dashes = ("solid", "solid", "dash", "dot", "dashdot")
+    for number, (symbol, part) in enumerate(trends.groupby("symbol", sort=False)):
+        hours = with_gaps(part[["opened_at", "index_100"]], "1h")
+        figure.add_scatter(
+            x=hours["opened_at"], y=hours["index_100"].round(3), name=str(symbol).upper(), connectgaps=False,
+            line={"color": shades[number % len(shades)], "width": 1.7, "dash": dashes[number % len(dashes)]},
+            hovertemplate="%{y:.2f}",
+        )  # fmt: skip
+    figure.add_hline(y=100, line={"color": colours.muted, "width": 1, "dash": "dot"})
+    figure.update_yaxes(side="right")
+    figure.update_xaxes(hoverformat=HOVER_TIME)
+    return figure
+
+
+def share_bars(coins: pd.DataFrame, colours: Palette) -> go.Figure:
+    """Horizontal bars of 24 h volume (volume_24h_usd) with the share in the whole market as label, largest on top."""
+    figure = _figure(colours, 320)
+    figure.add_bar(
+        x=coins["volume_24h_usd"], y=coins["symbol"].str.upper(), orientation="h",
+        marker={"color": faded(colours.up, 0.6), "line_width": 0}, cliponaxis=False, textposition="outside",
+        text=[f"{formats.money(row.volume_24h_usd)} · {formats.percent(row.volume_share_pct, 1)}" for row in coins.itertuples()],
+        hovertemplate="%{y}: %{text} of all volume<extra></extra>",
+    )  # fmt: skip
+    # room beside the longest bar for its label
+    figure.update_xaxes(visible=False, range=[0, float(coins["volume_24h_usd"].max() or 1) * 1.5])
+    figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
     return figure
 
 
@@ -189,7 +226,12 @@ PANE_TITLES = {
     "ATR": "ATR 14, USDT",
     "Volatility": "Volatility, a year",
 }
-VWAP_NAMES: dict[Bar, str] = {"1h": "VWAP since 00:00", "4h": "VWAP 24 h", "1d": "VWAP of the day", "1w": "VWAP of the week"}
+VWAP_NAMES: dict[Bar, str] = {
+    "1h": "VWAP since 00:00",
+    "4h": "VWAP 24 h",
+    "1d": "VWAP of the day",
+    "1w": "VWAP of the week",
+}
 
 
 def price_chart(
@@ -222,12 +264,13 @@ def price_chart(
         barmode="relative",
         bargap=0.15,
     )
-    figure.update_layout(margin={"t": 8, "b": 4})
     _draw_price(figure, bars, bar, colours, candles)
     for name in overlays:
         for line in OVERLAYS[name]:
             _draw_line(figure, _values(bars, daily, line.column, bar), line, colours, "y", bar)
-    figure.update_yaxes(domain=[len(panes) * share, 1], side="right", tickformat=",.6~g", type="log" if log else "linear")
+    figure.update_yaxes(
+        domain=[len(panes) * share, 1], side="right", tickformat=",.6~g", type="log" if log else "linear"
+    )
     for number, name in enumerate(panes, start=2):
         bottom = share * (len(panes) + 1 - number)
         _draw_pane(figure, name, f"y{number}", bars, daily, bar, colours)
@@ -262,20 +305,27 @@ def price_chart(
     return figure
 
 
+def _stamps(instants: pd.Series, bar: Bar) -> list[str]:
+    """Return UTC instants as the shortest text that Plotly reads: with every pane on, times are half of what is sent."""
+    return pd.to_datetime(instants).dt.strftime("%Y-%m-%d" if bar in ("1d", "1w") else "%Y-%m-%d %H:%M").tolist()
+
+
 def _draw_price(figure: go.Figure, bars: pd.DataFrame, bar: Bar, colours: Palette, candles: bool) -> None:
     if not candles:
         figure.add_scatter(
-            x=bars["opened_at"], y=bars["close"], name="Close", line={"color": colours.up, "width": 1.8},
+            x=_stamps(bars["opened_at"], bar), y=bars["close"], name="Close", line={"color": colours.up, "width": 1.8},
             connectgaps=False,
         )  # fmt: skip
         return
     whole = BAR_LENGTH[bar].total_seconds() / 3600
     # only the newest candle can still be forming: an older one with fewer hours has a gap and is what it is
     forming = len(bars) > 0 and bars["hours"].iloc[-1] < whole
-    parts = [(bars.iloc[:-1], "Price", 1.0), (bars.iloc[-1:], "still forming", 0.45)] if forming else [(bars, "Price", 1.0)]
+    parts = (
+        [(bars.iloc[:-1], "Price", 1.0), (bars.iloc[-1:], "still forming", 0.45)] if forming else [(bars, "Price", 1.0)]
+    )
     for part, name, opacity in parts:
         figure.add_candlestick(
-            x=part["opened_at"], open=part["open"], high=part["high"], low=part["low"], close=part["close"], name=name,
+            x=_stamps(part["opened_at"], bar), open=part["open"], high=part["high"], low=part["low"], close=part["close"], name=name,
             opacity=opacity,
             increasing={"line": {"color": colours.up, "width": 1}, "fillcolor": faded(colours.up, 0.12)},
             decreasing={"line": {"color": colours.down, "width": 1}, "fillcolor": colours.down},
@@ -309,8 +359,8 @@ def _draw_line(
         return
     name = VWAP_NAMES[bar] if line.column == "vwap" else line.name
     figure.add_scatter(
-        x=points["x"],
-        y=points["y"],
+        x=_stamps(points["x"], bar),
+        y=points["y"].astype("float32"),
         yaxis=axis,
         name=f"{name} (daily)" if from_days and axis != "y" else name,
         mode="lines",
@@ -332,18 +382,12 @@ def _draw_pane(
     rose = (bars["close"] >= bars["open"]).to_numpy()
     if name == "Volume":
         figure.add_bar(
-            x=bars["opened_at"], y=bars["quote_volume"], yaxis=axis, name="Volume", showlegend=False,
-            marker={"color": np.where(rose, faded(colours.up, 0.55), faded(colours.down, 0.55)), "line_width": 0},
+            x=_stamps(bars["opened_at"], bar), y=bars["quote_volume"].astype("float32"), yaxis=axis, name="Volume", showlegend=False,
+            marker=_two_coloured(rose, colours),
             customdata=bars["quote_volume"].map(formats.money), hovertemplate="%{customdata}",
         )  # fmt: skip
     if name == "MACD":
-        points, from_days = _values(bars, daily, "macd_histogram", bar)
-        figure.add_bar(
-            width=None if not from_days or bar == "1w" else 0.8 * DAY_MS, offset=0 if from_days and bar != "1w" else None,
-            x=points["x"], y=points["y"], yaxis=axis, name="histogram", showlegend=False,
-            marker={"color": np.where(points["y"] >= 0, faded(colours.up, 0.5), faded(colours.down, 0.5)), "line_width": 0},
-            hovertemplate="%{y:,.4~g}",
-        )  # fmt: skip
+        _draw_histogram(figure, *_values(bars, daily, "macd_histogram", bar), axis, bar, colours)
     if name == "RSI":
         for level in (30, 70):
             figure.add_shape(
@@ -354,13 +398,50 @@ def _draw_pane(
         _draw_line(figure, _values(bars, daily, line.column, bar), line, colours, axis, bar)
 
 
+def _draw_histogram(
+    figure: go.Figure, points: pd.DataFrame, from_days: bool, axis: str, bar: Bar, colours: Palette
+) -> None:
+    """Draw the MACD histogram: bars at the size of the candles, a stepped area when it comes from the days."""
+    if from_days and bar != "1w":
+        figure.add_scatter(
+            x=_stamps(points["x"], bar), y=points["y"].astype("float32"), yaxis=axis, name="histogram (daily)", showlegend=False, fill="tozeroy",
+            fillcolor=faded(colours.muted, 0.3), line={"shape": "hv", "width": 0}, hovertemplate="%{y:,.4~g}",
+        )  # fmt: skip
+        return
+    figure.add_bar(
+        x=_stamps(points["x"], bar), y=points["y"].astype("float32"), yaxis=axis, name="histogram", showlegend=False, hovertemplate="%{y:,.4~g}",
+        marker=_two_coloured((points["y"] >= 0).to_numpy(), colours),
+    )  # fmt: skip
+
+
+def _two_coloured(rising: np.ndarray, colours: Palette) -> dict[str, object]:
+    """Return a marker that is up where `rising`, else down: a byte per bar instead of the name of a colour."""
+    scale = [[0, faded(colours.down, 0.55)], [1, faded(colours.up, 0.55)]]
+    return {
+        "color": rising.astype("int8"),
+        "cmin": 0,
+        "cmax": 1,
+        "colorscale": scale,
+        "showscale": False,
+        "line_width": 0,
+    }
+
+
 def volatility_lines(daily: pd.DataFrame, colours: Palette) -> go.Figure:
     """Realised volatility over 7, 30 and 90 days through time, as a yearly percentage."""
     figure = _figure(colours, 300, hovermode="x unified")
-    for column, name, width in (("volatility_7d", "7 d", 1), ("volatility_30d", "30 d", 2), ("volatility_90d", "90 d", 2)):
+    for column, name, width in (
+        ("volatility_7d", "7 d", 1),
+        ("volatility_30d", "30 d", 2),
+        ("volatility_90d", "90 d", 2),
+    ):
         colour = {"7 d": colours.muted, "30 d": colours.up, "90 d": colours.lines[0]}[name]
         figure.add_scatter(
-            x=daily["date"], y=daily[column], name=name, line={"color": colour, "width": width}, hovertemplate="%{y:.1%}"
+            x=daily["date"],
+            y=daily[column],
+            name=name,
+            line={"color": colour, "width": width},
+            hovertemplate="%{y:.1%}",
         )
     figure.update_yaxes(tickformat=".0%", side="right", rangemode="tozero")
     figure.update_xaxes(hoverformat=HOVER_DAY)
@@ -654,26 +735,32 @@ def run_squares(runs: pd.DataFrame, colours: Palette) -> go.Figure:
 
     Expects last_checked_at, passed, warned, failed, run_id.
     """
-    figure = _figure(colours, 96, showlegend=True)
+    figure = _figure(colours, 110, barmode="overlay")
+    failed, warned = runs["failed"] > 0, (runs["failed"] == 0) & (runs["warned"] > 0)
     states = (
-        ("all held", (runs["failed"] == 0) & (runs["warned"] == 0), colours.up, "square"),
-        ("warned", (runs["failed"] == 0) & (runs["warned"] > 0), colours.lines[0], "square-cross-open"),
-        ("failed", runs["failed"] > 0, colours.down, "square-x-open"),
+        ("all held", ~failed & ~warned, faded(colours.up, 0.75), ""),
+        ("warned", warned, colours.lines[0], "▲"),
+        ("failed", failed, colours.down, "✕"),
     )
     positions = pd.Series(range(len(runs)), index=runs.index)
-    for name, mask, colour, symbol in states:
-        part = runs[mask]
-        figure.add_scatter(
-            x=positions[mask], y=[0] * len(part), mode="markers", name=name,
-            marker={"symbol": symbol, "size": 20, "color": colour, "line": {"width": 2, "color": colour}},
-            customdata=np.column_stack(
-                [part["last_checked_at"].map(formats.instant), part["passed"], part["warned"], part["failed"], part["run_id"]]
-            ) if len(part) else None,
+    told = runs.assign(at=runs["last_checked_at"].map(formats.instant))[["at", "passed", "warned", "failed", "run_id"]]
+    for name, mask, colour, mark in states:
+        figure.add_bar(
+            x=positions[mask],
+            y=[1] * int(mask.sum()),
+            width=0.85,
+            name=f"{name} {mark}".strip(),
+            marker={"color": colour, "line_width": 0},
+            text=mark,
+            textposition="inside",
+            insidetextanchor="middle",
+            textfont={"color": colours.surface},
+            customdata=told[mask],
             hovertemplate="%{customdata[0]}<br>%{customdata[1]} held, %{customdata[2]} warned, %{customdata[3]} failed"
             "<br>run %{customdata[4]}<extra></extra>",
-        )  # fmt: skip
+        )
     figure.update_xaxes(visible=False, range=[-0.7, max(len(runs), 30) - 0.3], fixedrange=True)
-    figure.update_yaxes(visible=False, range=[-1, 1], fixedrange=True)
+    figure.update_yaxes(visible=False, range=[0, 1], fixedrange=True)
     return figure
 
 
@@ -715,7 +802,9 @@ def missing_heatmap(missing: pd.DataFrame, colours: Palette) -> go.Figure:
 def divergence_bars(coins: pd.DataFrame, tolerance_pct: float, colours: Palette) -> go.Figure:
     """How far Binance's close stands from CoinGecko's price, in percent, with the tolerated band."""
     figure = _figure(colours, 34 * max(len(coins), 3) + 50, showlegend=False)
-    figure.add_vrect(x0=-tolerance_pct, x1=tolerance_pct, fillcolor=faded(colours.muted, 0.15), line_width=0, layer="below")
+    figure.add_vrect(
+        x0=-tolerance_pct, x1=tolerance_pct, fillcolor=faded(colours.muted, 0.15), line_width=0, layer="below"
+    )
     off = coins["divergence_pct"].abs() > tolerance_pct
     figure.add_bar(
         x=coins["divergence_pct"], y=coins["symbol"].str.upper(), orientation="h",

@@ -51,7 +51,9 @@ class Pool:
         self._idle: list[pg.connection] = []
         self._lock = threading.Lock()
 
-    def fetch(self, statement: str, parameters: Mapping[str, Any]) -> tuple[list[tuple[Any, ...]], list[tuple[str, int]]]:
+    def fetch(
+        self, statement: str, parameters: Mapping[str, Any]
+    ) -> tuple[list[tuple[Any, ...]], list[tuple[str, int]]]:
         """Return the rows, and the name and type oid of each column; raise MartsError."""
         if not self._slots.acquire(timeout=WAIT_S):
             raise MartsError("busy")

@@ -29,7 +29,8 @@ def tables_by_page() -> dict[str, frozenset[str]]:
     """Return the marts that each page of views/ reads, by the file's name; what the shell reads counts for every page."""
     source = Path(__file__).read_text(encoding="utf-8")
     functions = {
-        part.partition("(")[0]: frozenset(re.findall(r"\bmarts\.(\w+)", part)) for part in re.split(r"\ndef ", source)[1:]
+        part.partition("(")[0]: frozenset(re.findall(r"\bmarts\.(\w+)", part))
+        for part in re.split(r"\ndef ", source)[1:]
     }
 
     def read_by(file: Path) -> set[str]:
@@ -300,6 +301,37 @@ def trending() -> pd.DataFrame:
     )
 
 
+@cached(60)
+def busiest() -> pd.DataFrame:
+    """The ten coins with most volume in 24 h, and their share in that of all coins of the sweep."""
+    return fetch_frame(
+        """
+        select crypto_id, symbol, name, price_usd, volume_24h_usd, volume_share_pct, turnover
+        from marts.v_volume_24h
+        order by position
+        limit 10
+        """
+    )
+
+
+@cached(300)
+def core_trends() -> pd.DataFrame:
+    """Hourly closes of the last 7 days of the five largest tracked coins, from 100, with the slope of their trend."""
+    return fetch_frame(
+        """
+        select crypto_id, symbol, name, market_cap_rank, opened_at, index_100, slope_pct_per_day
+        from marts.v_trendline_core
+        where crypto_id in (
+            select crypto_id from marts.dim_crypto
+            where last_bar_at is not null
+            order by market_cap_rank, crypto_id
+            limit 5
+        )
+        order by market_cap_rank, crypto_id, opened_at
+        """
+    )
+
+
 @cached(300)
 def sparklines() -> pd.DataFrame:
     """Closes of the last 7 days of each tracked asset, every fourth hour, oldest first: crypto_id, closes (list)."""
@@ -325,14 +357,16 @@ def sparklines() -> pd.DataFrame:
 
 @cached(60)
 def coin_snapshot(crypto_id: str) -> pd.DataFrame:
-    """What CoinGecko says of one coin in the latest sweep: one row, or none when it is not among those swept."""
+    """What CoinGecko said of one coin in the newest sweep that had it: one row, or none when none did."""
     return fetch_frame(
         """
         select
             crypto_id, snapshot_at, symbol, name, market_cap_rank, price_usd, market_cap_usd, volume_24h_usd,
             dominance_pct, high_24h_usd, low_24h_usd, change_24h_pct, ath_usd, ath_change_pct, ath_at
-        from marts.v_latest_snapshot
+        from marts.fct_market_snapshots
         where crypto_id = %(crypto_id)s
+        order by snapshot_at desc
+        limit 1
         """,
         crypto_id=crypto_id,
     )

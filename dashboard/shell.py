@@ -65,8 +65,10 @@ def coloured_change(value: float | None) -> str:
 def stamp() -> None:
     """Show how old the data is and how far to trust it, with the way to the page that says why."""
     left, right = st.columns([5, 1], vertical_alignment="center")
-    with right, st.container(horizontal=True, horizontal_alignment="right"), st.popover(
-        "Colours", type="tertiary", icon=":material/palette:"
+    with (
+        right,
+        st.container(horizontal=True, horizontal_alignment="right"),
+        st.popover("Colours", type="tertiary", icon=":material/palette:"),
     ):
         st.radio(
             "Colours of up and down",
@@ -89,7 +91,9 @@ def stamp() -> None:
             QUALITY_PAGE,
             label=f"Data as of {formats.instant(as_of)}{age} · :{health.COLOURS[word]}[**{word}**]",
             icon=health.ICONS[word],
-            help="  \n".join(f"{health.title(row.dataset)}: {row.health}, {age_told(row)}" for row in datasets.itertuples()),
+            help="  \n".join(
+                f"{health.title(row.dataset)}: {row.health}, {age_told(row)}" for row in datasets.itertuples()
+            ),
         )
     late = [row for row in datasets.itertuples() if row.freshness_health in ("Warning", "Degraded")]
     if late:

@@ -35,7 +35,9 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         "Coins (at most 5)", list(names), format_func=names.get, max_selections=MOST, key="coins", on_change=choose_coins,
         width=480,
     )  # fmt: skip
-    span = st.segmented_control("Range", list(analysis.RANGES), default="1Y", required=True, key="range", bind="query-params")
+    span = st.segmented_control(
+        "Range", list(analysis.RANGES), default="1Y", required=True, key="range", bind="query-params"
+    )
     log = st.toggle("Log scale", key="log", bind="query-params")
 if not chosen:
     st.info("Choose at least one coin above.", title="Nothing to compare")
@@ -78,7 +80,9 @@ with st.grid(2, min_column_width=340, gap="medium"):
             charts.beta_bars(coins, chosen, shell.colours()),
             "beta",
             alt="Beta to bitcoin over 90 days of all tracked coins: "
-            + ", ".join(f"{row.name} {formats.ratio(row.beta_btc_90d)}" for row in coins.itertuples() if row.crypto_id in chosen),
+            + ", ".join(
+                f"{row.name} {formats.ratio(row.beta_btc_90d)}" for row in coins.itertuples() if row.crypto_id in chosen
+            ),
             how="2 moved twice as much as bitcoin, on the dotted line as much; chosen coins in colour.",
             source=f"computed from {shell.BINANCE} closes",
         )
@@ -91,7 +95,9 @@ window = st.segmented_control(
 rows = list(dict.fromkeys([*chosen, *coins["crypto_id"].head(MATRIX)]))[:MATRIX]
 pairs = queries.correlations(tuple(rows), window)
 if pairs.empty:
-    st.info(f"No pair of these coins has {window} days of returns yet: take a shorter window.", title="Too little history")
+    st.info(
+        f"No pair of these coins has {window} days of returns yet: take a shorter window.", title="Too little history"
+    )
 else:
     correlations, numbers = analysis.correlation_matrix(pairs, rows)
     named = correlations.rename(index=symbols, columns=symbols)
@@ -106,9 +112,9 @@ else:
 if len(chosen) > 1:
     shell.heading("Has that changed?", ["fct_correlations_daily.correlation"])
     lines = {
-        f"{symbols[chosen[0]]} with {symbols[other]}": queries.correlation_history(chosen[0], other, window).set_index("date")[
-            "correlation"
-        ]
+        f"{symbols[chosen[0]]} with {symbols[other]}": queries.correlation_history(chosen[0], other, window).set_index(
+            "date"
+        )["correlation"]
         for other in chosen[1:]
     }
     shell.chart(

@@ -20,7 +20,9 @@ def word(text: str) -> str:
 def from_status_file(error: MartsError) -> None:
     """Show what the last refresh knew, because the database does not answer."""
     status = health.read_status()
-    st.title("The database does not answer." if error.reason != "empty" else "Nothing has been loaded yet.", anchor=False)
+    st.title(
+        "The database does not answer." if error.reason != "empty" else "Nothing has been loaded yet.", anchor=False
+    )
     if error.reason == "empty":
         shell.empty_warehouse()
     else:
@@ -30,10 +32,13 @@ def from_status_file(error: MartsError) -> None:
         return
     written = status["generated_at"]
     st.subheader(
-        f"As the last refresh left it: {formats.instant(written)}, {formats.span(shell.now() - written)} ago", anchor=False
+        f"As the last refresh left it: {formats.instant(written)}, {formats.span(shell.now() - written)} ago",
+        anchor=False,
     )
     st.dataframe(
-        pd.DataFrame([_status_row(row) for row in status["datasets"]]), hide_index=True, alt="Health of the datasets at the last refresh"
+        pd.DataFrame([_status_row(row) for row in status["datasets"]]),
+        hide_index=True,
+        alt="Health of the datasets at the last refresh",
     )
     for symbol, detail in (status.get("failed_symbols") or {}).items():
         st.warning(f"{symbol}: {detail}")
@@ -93,7 +98,8 @@ def freshness_table(datasets: pd.DataFrame) -> None:
         "Rows, about": "estimated_rows", "Open gaps": "open_gaps", "Rejected": "rejected_records",
     }  # fmt: skip
     config: dict[str, Any] = {
-        name: st.column_config.Column(help=shell.definition("fct_dataset_health", column)) for name, column in described.items()
+        name: st.column_config.Column(help=shell.definition("fct_dataset_health", column))
+        for name, column in described.items()
     }
     config["Of the limit"] = st.column_config.ProgressColumn(
         format="%.0f%%", min_value=0, max_value=100, help="Age of the newest data in percent of what was promised."
@@ -155,13 +161,17 @@ with st.grid(4, min_column_width=150):
         help=shell.definition("fct_dataset_health", "rejected_records"),
     )  # fmt: skip
 
-shell.heading("Is everything as fresh as promised?", ["fct_dataset_health.age_seconds", "fct_dataset_health.sla_seconds"])
+shell.heading(
+    "Is everything as fresh as promised?", ["fct_dataset_health.age_seconds", "fct_dataset_health.sla_seconds"]
+)
 freshness_table(datasets)
 st.caption("Health is the worst of load, freshness and checks: ● Healthy, ○ Unknown, ▲ Warning, ✕ Degraded.")
 
 shell.heading("What do the checks say?", ["fct_check_results.status", "fct_check_results.severity"])
 if checks.empty:
-    st.info("No check has run in the last 7 days; `tickmart check` runs them alone.", title="Nothing has been checked yet")
+    st.info(
+        "No check has run in the last 7 days; `tickmart check` runs them alone.", title="Nothing has been checked yet"
+    )
 else:
     runs = queries.checked_runs()
     shell.chart(

@@ -16,7 +16,9 @@ st.markdown(
     "These texts stand in the dbt project beside the SQL that computes the columns; dbt wrote them into the database, and "
     "every question mark of this dashboard reads them from there."
 )
-wanted = st.text_input("Search", key="search", bind="query-params", placeholder="volatility, fct_prices, drawdown …").strip()
+wanted = st.text_input(
+    "Search", key="search", bind="query-params", placeholder="volatility, fct_prices, drawdown …"
+).strip()
 found = columns
 for part in wanted.lower().split():
     text = (columns["relation"] + " " + columns["column_name"] + " " + columns["definition"].fillna("")).str.lower()
@@ -29,7 +31,9 @@ for relation, part in found.groupby("relation"):
     with st.expander(f"**{relation}** · {len(part)} columns · shown on: {shown_on}", expanded=bool(wanted)):
         st.markdown(tables.get(relation) or shell.UNDEFINED)
         st.dataframe(
-            part.assign(definition=part["definition"].fillna(shell.UNDEFINED))[["column_name", "definition", "data_type"]],
+            part.assign(definition=part["definition"].fillna(shell.UNDEFINED))[
+                ["column_name", "definition", "data_type"]
+            ],
             hide_index=True,
             height="content",
             row_height=64,

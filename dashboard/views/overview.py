@@ -17,7 +17,9 @@ def cards(market: pd.Series, mood: pd.DataFrame) -> None:
         values = history[column].dropna().tolist()
         return values if len(values) > 1 else None
 
-    def card(label: str, value: str, delta: float | None, told: str, about: str, line: list[float] | None, note: str) -> None:
+    def card(
+        label: str, value: str, delta: float | None, told: str, about: str, line: list[float] | None, note: str
+    ) -> None:
         st.metric(
             label,
             value,
@@ -25,7 +27,8 @@ def cards(market: pd.Series, mood: pd.DataFrame) -> None:
             delta_color=shell.delta_colour(delta),
             delta_arrow="off" if formats.is_missing(delta) or round(delta, 2) == 0 else "up" if delta > 0 else "down",
             delta_description="24 h" if not formats.is_missing(delta) else None,
-            help=shell.definition(*about.split(".")) + ("" if not formats.is_missing(delta) else f" Change: — ({note})."),
+            help=shell.definition(*about.split("."))
+            + ("" if not formats.is_missing(delta) else f" Change: — ({note})."),
             chart_data=line,
             chart_type="area",
             border=True,
@@ -53,7 +56,13 @@ def cards(market: pd.Series, mood: pd.DataFrame) -> None:
             "fct_market_global.btc_dominance_pct", trend("btc_dominance_pct"), no_change,
         )  # fmt: skip
         if mood.empty:
-            st.metric("Fear & Greed", formats.MISSING, help="The index has not been loaded yet.", border=True, height="stretch")
+            st.metric(
+                "Fear & Greed",
+                formats.MISSING,
+                help="The index has not been loaded yet.",
+                border=True,
+                height="stretch",
+            )
         else:
             last = mood.iloc[-1]
             card(
@@ -75,7 +84,9 @@ def movers(title: str, coins: pd.DataFrame, column: str, rule: str, empty: str) 
         if coins.empty:
             st.caption(empty)
         for coin in coins.to_dict("records"):
-            with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", wrap=False):
+            with st.container(
+                horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", wrap=False
+            ):
                 st.page_link(
                     "views/price.py",
                     label=f"{str(coin['symbol']).upper()} :gray[{shell.text(formats.price(coin['price_usd']))}]",
@@ -114,20 +125,25 @@ def top_table(top: pd.DataFrame) -> None:
         },
         na_rep=formats.MISSING,
     ).map(
-        lambda value: ""
-        if formats.is_missing(value) or round(value, 2) == 0
-        else f"color: {colours.up if value > 0 else colours.down}",
+        lambda value: (
+            ""
+            if formats.is_missing(value) or round(value, 2) == 0
+            else f"color: {colours.up if value > 0 else colours.down}"
+        ),
         subset=moves,
     )
     described = {
         "Price": "price_usd", **CHANGES, "Market cap": "market_cap_usd", "Volume 24 h": "volume_24h_usd",
         "Turnover": "turnover", "From high": "ath_change_pct",
     }  # fmt: skip
-    config = {name: st.column_config.Column(help=shell.definition("v_top_100", column)) for name, column in described.items()}
+    config = {
+        name: st.column_config.Column(help=shell.definition("v_top_100", column)) for name, column in described.items()
+    }
     config["#"] = st.column_config.NumberColumn(width=44, help=shell.definition("v_top_100", "position"))
     config["Coin"] = st.column_config.TextColumn(width="medium", pinned=True)
     config["Last 7 d"] = st.column_config.LineChartColumn(
-        color="gray", help="Closes of the last 7 days on Binance, every fourth hour; blank for coins that are not tracked."
+        color="gray",
+        help="Closes of the last 7 days on Binance, every fourth hour; blank for coins that are not tracked.",
     )
     chosen = st.dataframe(
         styled, column_config=config, hide_index=True, height=560, on_select="rerun", selection_mode="single-row",
@@ -165,7 +181,13 @@ left, right = st.columns([2, 3], gap="large")
 with left:
     shell.heading("How did the ten largest move?", [f"v_top_100.{column}" for column in CHANGES.values()])
     window = st.segmented_control(
-        "Over", list(CHANGES), default="24 h", required=True, key="window", bind="query-params", label_visibility="collapsed"
+        "Over",
+        list(CHANGES),
+        default="24 h",
+        required=True,
+        key="window",
+        bind="query-params",
+        label_visibility="collapsed",
     )
     ten = top.head(10)
     known = ten.dropna(subset=[CHANGES[window]])
@@ -190,9 +212,47 @@ with right:
 
 rule = "Among the hundred largest coins with at least 1 M USD of volume in 24 h, worst first."
 with st.grid(3, min_column_width=250):
-    movers("Gainers, 24 h", queries.gainers(), "change_24h_pct", shell.definition("v_top_gainers"), "No large coin rose.")
+    movers(
+        "Gainers, 24 h", queries.gainers(), "change_24h_pct", shell.definition("v_top_gainers"), "No large coin rose."
+    )
     movers("Losers, 24 h", analysis.losers(top), "change_24h_pct", rule, "No large coin fell.")
-    movers("Trending, 7 d", queries.trending(), "change_7d_pct", shell.definition("v_trending"), "No coin rose over 1 h, 24 h and 7 d.")
+    movers(
+        "Trending, 7 d",
+        queries.trending(),
+        "change_7d_pct",
+        shell.definition("v_trending"),
+        "No coin rose over 1 h, 24 h and 7 d.",
+    )
+
+busiest, trends = queries.busiest(), queries.core_trends()
+with st.grid(2, min_column_width=340, gap="medium"):
+    with st.container():
+        shell.heading(
+            "Where did the core coins go this week?",
+            ["v_trendline_core.index_100", "v_trendline_core.slope_pct_per_day"],
+        )
+        slopes = trends.drop_duplicates("crypto_id")
+        told = ", ".join(f"{row.symbol.upper()} {formats.signed(row.slope_pct_per_day)}" for row in slopes.itertuples())
+        if trends.empty:
+            st.caption("No candles yet.")
+        else:
+            shell.chart(
+                charts.core_lines(trends, shell.colours()),
+                "core",
+                alt=f"Hourly closes of the last 7 days of the five largest tracked coins, from 100; trend per day: {told}",
+                how=f"Hourly closes from 100. Slope of the straight line through them, per day: {told}.",
+                source=shell.BINANCE,
+            )
+    with st.container():
+        shell.heading("Where is the trading?", ["v_volume_24h.volume_24h_usd", "v_volume_24h.volume_share_pct"])
+        shell.chart(
+            charts.share_bars(busiest, shell.colours()),
+            "busiest",
+            alt="The ten coins with most volume in 24 h: "
+            + ", ".join(f"{row.symbol.upper()} {formats.money(row.volume_24h_usd)}" for row in busiest.itertuples()),
+            how="Volume of the last 24 h on all exchanges, and its share in that of all coins.",
+            source=shell.COINGECKO,
+        )
 
 shell.heading(
     "What are the hundred largest coins doing?",

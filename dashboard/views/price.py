@@ -27,7 +27,9 @@ def unknown_coin(wanted: str, coins: pd.DataFrame) -> None:
     """Say that a coin of the address is not tracked, what CoinGecko says of it, and which are spelled alike."""
     snapshot = queries.coin_snapshot(wanted)
     if snapshot.empty:
-        st.info("Perhaps it is spelled differently; these come nearest.", title=f"There is no coin “{wanted[:60]}” here")
+        st.info(
+            "Perhaps it is spelled differently; these come nearest.", title=f"There is no coin “{wanted[:60]}” here"
+        )
     else:
         coin = snapshot.iloc[0]
         st.title(
@@ -37,7 +39,7 @@ def unknown_coin(wanted: str, coins: pd.DataFrame) -> None:
         st.info(
             shell.text(
                 f"Rank {formats.count(coin['market_cap_rank'])}, market cap {formats.money(coin['market_cap_usd'])}, "
-                f"volume {formats.money(coin['volume_24h_usd'])}. "
+                f"volume {formats.money(coin['volume_24h_usd'])} at {formats.instant(coin['snapshot_at'])}. "
             )
             + f"Its candles are not loaded: add it to the universe file to have "
             f"its history. Source: {shell.COINGECKO}.",
@@ -105,7 +107,9 @@ def choose_coin() -> None:
 
 names = (tracked["name"] + " · " + tracked["symbol"].str.upper()).set_axis(tracked["crypto_id"])
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-    crypto_id = st.selectbox("Coin", list(names.index), format_func=names.get, key="coin", on_change=choose_coin, width=260)
+    crypto_id = st.selectbox(
+        "Coin", list(names.index), format_func=names.get, key="coin", on_change=choose_coin, width=260
+    )
     span = st.segmented_control(
         "Range", list(analysis.RANGES), default="1Y", required=True, key="range", bind="query-params"
     )
@@ -210,7 +214,10 @@ with st.grid(2, min_column_width=340, gap="medium"):
 
 shell.heading(
     "What did the risk pay?",
-    [f"fct_daily_summary.{column}" for column in ("return_pct", "volatility_90d", "sharpe_90d", "drawdown_pct", "beta_btc_90d")],
+    [
+        f"fct_daily_summary.{column}"
+        for column in ("return_pct", "volatility_90d", "sharpe_90d", "drawdown_pct", "beta_btc_90d")
+    ],
 )
 st.dataframe(
     analysis.risk_table(daily, queries.daily("bitcoin")),
@@ -225,7 +232,9 @@ with st.expander("Data and export"):
     st.download_button(
         "CSV of this range, exact figures",
         lambda: shell.export(
-            queries.export_hours(crypto_id, choice.days) if choice.bar in ("1h", "4h") else queries.export_days(crypto_id, choice.days),
+            queries.export_hours(crypto_id, choice.days)
+            if choice.bar in ("1h", "4h")
+            else queries.export_days(crypto_id, choice.days),
             "fct_prices" if choice.bar in ("1h", "4h") else "fct_daily_summary",
             f"{coin['name']} ({coin['binance_symbol']}), range {span}, data to {formats.instant(coin['last_bar_at'] + pd.Timedelta(hours=1))}",
             "Binance spot klines (binance.com), metrics by tickmart",

@@ -36,7 +36,10 @@ left, right = st.columns([1, 2], gap="large")
 with left:
     shell.heading("How does the crowd feel now?", ["fct_sentiment_daily.value", "fct_sentiment_daily.classification"])
     by_day = history.set_index("date")["value"]
-    earlier = {name: by_day.get(last["date"] - pd.Timedelta(days=n)) for name, n in (("Yesterday", 1), ("7 d", 7), ("30 d", 30))}
+    earlier = {
+        name: by_day.get(last["date"] - pd.Timedelta(days=n))
+        for name, n in (("Yesterday", 1), ("7 d", 7), ("30 d", 30))
+    }
     shell.chart(
         charts.fear_greed_gauge(float(last["value"]), earlier["Yesterday"], shell.colours()),
         "gauge",
@@ -46,9 +49,15 @@ with left:
     )
     with st.grid(3, min_column_width=80):
         for name, value in earlier.items():
-            st.metric(name, formats.count(value), help="That day is missing in the source." if formats.is_missing(value) else None)
+            st.metric(
+                name,
+                formats.count(value),
+                help="That day is missing in the source." if formats.is_missing(value) else None,
+            )
 with right:
-    shell.heading("How did mood and price go through time?", ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"])
+    shell.heading(
+        "How did mood and price go through time?", ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"]
+    )
     span = st.segmented_control(
         "Span", list(SPANS), default="1Y", required=True, key="span", bind="query-params", label_visibility="collapsed"
     )
@@ -127,7 +136,9 @@ shell.chart(
     charts.forward_returns(returns, analysis.CLASSES, shell.colours()),
     "forward",
     alt="Mean return of bitcoin in the next day and week after days of each class of the index, with errors and number of days: "
-    + ", ".join(f"{row.classification} {row.horizon} {row.mean_return_pct:.2f}% (n={row.n})" for row in returns.itertuples()),
+    + ", ".join(
+        f"{row.classification} {row.horizon} {row.mean_return_pct:.2f}% (n={row.n})" for row in returns.itertuples()
+    ),
     how="Mean return of bitcoin the day and the week after; whiskers are 95 % errors as if days were independent, but weeks "
     "overlap and moods last, so the true uncertainty is larger. A description of the past, not a forecast.",
     source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
@@ -136,7 +147,9 @@ with st.expander("Data and export"):
     st.dataframe(history.iloc[::-1], hide_index=True, height=300, alt="The index by day, newest first")
     st.download_button(
         "CSV",
-        lambda: shell.export(history, "fct_sentiment_daily", "Fear & Greed index by day", "alternative.me and Binance spot"),
+        lambda: shell.export(
+            history, "fct_sentiment_daily", "Fear & Greed index by day", "alternative.me and Binance spot"
+        ),
         "tickmart_sentiment.csv",
         "text/csv",
         icon=":material/download:",

@@ -11,7 +11,10 @@ from dashboard.database import MartsError, fetch_frame
 def test_query_survives_the_death_of_its_connection(use, marts, server):
     use(marts)
     assert len(fetch_frame("select 1 as one")) == 1
-    server.execute("postgres", "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tickmart dashboard'")
+    server.execute(
+        "postgres",
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tickmart dashboard'",
+    )
     assert fetch_frame("select 2 as two")["two"].tolist() == [2]
 
 
@@ -20,12 +23,16 @@ def test_many_readers_share_five_connections(use, marts, server):
     seen, answers = [], []
 
     def read() -> None:
-        answers.append(fetch_frame("select pg_sleep(0.05), count(*) as n from pg_stat_activity where usename = current_user"))
+        answers.append(
+            fetch_frame("select pg_sleep(0.05), count(*) as n from pg_stat_activity where usename = current_user")
+        )
 
     readers = [threading.Thread(target=read) for _ in range(40)]
     for reader in readers:
         reader.start()
-    seen = server.query("postgres", "select count(*) from pg_stat_activity where application_name = 'tickmart dashboard'")
+    seen = server.query(
+        "postgres", "select count(*) from pg_stat_activity where application_name = 'tickmart dashboard'"
+    )
     for reader in readers:
         reader.join()
     assert len(answers) == 40
@@ -44,7 +51,12 @@ def test_slow_query_is_stopped_and_the_connection_reused(use, marts, monkeypatch
 
 @pytest.mark.parametrize(
     "statement",
-    ["select * from raw.binance_klines", "select * from ops.runs", "select * from staging.stg_binance__ohlcv", "select * from marts.no_such"],
+    [
+        "select * from raw.binance_klines",
+        "select * from ops.runs",
+        "select * from staging.stg_binance__ohlcv",
+        "select * from marts.no_such",
+    ],
 )
 def test_only_the_marts_can_be_read(use, marts, statement):
     use(marts)
@@ -53,11 +65,15 @@ def test_only_the_marts_can_be_read(use, marts, statement):
     assert caught.value.reason == "empty"
 
 
-@pytest.mark.parametrize("statement", ["delete from marts.fct_prices", "create table marts.mine (a int)", "create temp table mine (a int)"])
+@pytest.mark.parametrize(
+    "statement", ["delete from marts.fct_prices", "create table marts.mine (a int)", "create temp table mine (a int)"]
+)
 def test_nothing_can_be_written_even_by_a_session_that_asks_to(use, marts, statement):
     use(marts)
     with pytest.raises(Exception, match=r"read-only|no such table|permission"):
-        fetch_frame(f"set default_transaction_read_only = off; {statement} returning 1" if "delete" in statement else statement)
+        fetch_frame(
+            f"set default_transaction_read_only = off; {statement} returning 1" if "delete" in statement else statement
+        )
 
 
 def test_unreachable_server_is_told_without_secrets(use, no_database):
@@ -84,6 +100,14 @@ def test_types_arrive_as_charts_need_them(use, marts):
 
 def test_pgoptions_of_the_launcher_stay_in_force(use, server, monkeypatch):
     given = server.environment
-    use({"PGHOST": given["PGHOST"], "PGPORT": given["PGPORT"], "PGDATABASE": "tickmart", "PGUSER": given["PGUSER"], "PGPASSWORD": given["PGPASSWORD"]})
+    use(
+        {
+            "PGHOST": given["PGHOST"],
+            "PGPORT": given["PGPORT"],
+            "PGDATABASE": "tickmart",
+            "PGUSER": given["PGUSER"],
+            "PGPASSWORD": given["PGPASSWORD"],
+        }
+    )
     monkeypatch.setenv("PGOPTIONS", "-c role=dashboard_ro")
     assert fetch_frame("select current_user as me")["me"].tolist() == ["dashboard_ro"]

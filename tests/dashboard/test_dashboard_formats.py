@@ -1,0 +1,94 @@
+"""Numbers, changes and times as the pages write them."""
+
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import pandas as pd
+import pytest
+
+from dashboard import formats
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (67412.3, "$67,412"),
+        (10_000, "$10,000"),
+        (9_999.999, "$10,000"),
+        (9_999.99, "$9,999.99"),
+        (3412.069, "$3,412.07"),
+        (1, "$1.00"),
+        (0.99999, "$1.00"),
+        (0.42131, "$0.4213"),
+        (0.01, "$0.0100"),
+        (0.0099999, "$0.01000"),
+        (0.0004213, "$0.0004213"),
+        (0.00001234, "$0.0₄1234"),
+        (1.092e-9, "$0.0₈1092"),
+        (9.9999e-9, "$0.0₇1000"),
+        (0, "$0"),
+        (-0.0004213, "-$0.0004213"),
+        (None, "—"),
+        (float("nan"), "—"),
+        (float("inf"), "—"),
+    ],
+)
+def test_price_keeps_the_digits_that_matter(value, text):
+    assert formats.price(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2.3456e12, "$2.35T"),
+        (999_999_999_999, "$1.00T"),
+        (1.5e9, "$1.50B"),
+        (2_530_000, "$2.53M"),
+        (1_000, "$1.00K"),
+        (12.3, "$12.30"),
+        (0, "$0.00"),
+        (-5e6, "-$5.00M"),
+        (None, "—"),
+    ],
+)
+def test_money_is_short_with_two_decimals(value, text):
+    assert formats.money(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.93, "▲ 1.93%"), (-0.4, "▼ 0.40%"), (0, "0.00%"), (-0.001, "0.00%"), (12_345.6, "▲ 12,345.60%"), (None, "—")],
+)
+def test_change_has_an_arrow_unless_it_is_nothing(value, text):
+    assert formats.change(value) == text
+
+
+def test_negative_numbers_have_a_real_minus():
+    assert formats.ratio(-0.314) == "−0.31"
+    assert formats.signed(-2.04) == "−2.0 %"
+    assert formats.signed(39.46) == "+39.5 %"
+
+
+def test_instants_are_written_in_utc_whatever_zone_they_come_in():
+    there = datetime(2026, 1, 2, 1, 30, tzinfo=timezone(timedelta(hours=5)))
+    assert formats.instant(there) == "2026-01-01 20:30 UTC"
+    assert formats.instant(pd.Timestamp("2026-01-02 03:04", tz="UTC")) == "2026-01-02 03:04 UTC"
+    assert formats.instant(date(2026, 1, 2)) == "2026-01-02"
+    assert formats.instant(pd.NaT) == "—"
+    assert formats.instant(datetime(2026, 1, 2, tzinfo=UTC)) == "2026-01-02 00:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (-5, "0 s"),
+        (89, "89 s"),
+        (90, "1 min"),
+        (5_399, "89 min"),
+        (5_400, "1 h"),
+        (31 * 3600, "31 h"),
+        (49 * 3600, "2 d"),
+    ],
+)
+def test_span_uses_its_largest_fitting_unit(seconds, text):
+    assert formats.span(timedelta(seconds=seconds)) == text
