@@ -17,7 +17,7 @@ from ingestion.datasets import FEAR_GREED, KLINES, MARKETS
 from ingestion.settings import load_settings
 from ingestion.symbols import tracked_now
 from orchestration.assets import ASSETS, DAYS, ONE_RUN, OWNERS
-from orchestration.models import DBT, build_models, project
+from orchestration.models import DBT, book_specs, build_models, project
 from orchestration.quality.checks import CHECK_JOB, CHECKS
 from orchestration.resources import Stores
 
@@ -164,7 +164,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     if every_minutes < 60:
         schedules.append(build_markets_schedule(jobs[MARKETS_JOB], every_minutes))
     return dg.Definitions(
-        assets=[*ASSETS, models, verdict],  # type: ignore[list-item]
+        assets=[*ASSETS, *book_specs(dbt_project, made), models, verdict],  # type: ignore[list-item]
         asset_checks=CHECKS,
         jobs=list(jobs.values()),
         schedules=schedules,

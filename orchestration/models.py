@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import orjson
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
 
 from ingestion import books, warehouse
@@ -54,6 +55,16 @@ class LayerTranslator(DagsterDbtTranslator):
         spec = super().get_asset_spec(manifest, unique_id, project)
         layer = str(manifest["nodes"].get(unique_id, {}).get("schema", "sources"))
         return spec.replace_attributes(group_name=layer, owners=OWNERS, kinds={"dbt", "postgres"})
+
+
+def book_specs(dbt_project: DbtProject, made: set[dg.AssetKey]) -> list[dg.AssetSpec]:
+    """Return the tables of ops that models read and no asset of ``made`` makes: every run writes them as it goes."""
+    manifest = orjson.loads(dbt_project.manifest_path.read_bytes())
+    return [
+        dg.AssetSpec(["ops", s["name"]], group_name="ops", kinds={"postgres"}, description=s["description"])
+        for s in manifest["sources"].values()
+        if s["schema"] == "ops" and dg.AssetKey(["ops", s["name"]]) not in made
+    ]
 
 
 def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:

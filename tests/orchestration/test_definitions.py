@@ -1,0 +1,114 @@
+"""The asset graph as Dagster sees it: what a change to it must not lose by accident."""
+
+import os
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory):
+    os.environ["TICKMART_HOME"] = str(tmp_path_factory.mktemp("definitions"))
+    try:
+        from orchestration.definitions import build_defs
+
+        yield build_defs()
+    finally:
+        del os.environ["TICKMART_HOME"]
+
+
+@pytest.fixture(scope="module")
+def graph(definitions):
+    return definitions.resolve_asset_graph()
+
+
+def test_one_job_runs_everything_with_dbt_once(definitions):
+    steps = set(definitions.resolve_job_def("market_refresh").graph.node_names())
+    # A blocking check between two models, or an asset between them, makes Dagster split the build: see `checks`.
+    assert [s for s in steps if s.startswith("dbt_build")] == ["dbt_build"]
+    assert {"bronze__binance_klines", "raw__binance_klines", "ops__run_verdict"} <= steps
+
+
+def test_every_asset_stands_in_the_group_of_its_layer(graph):
+    wrong = {
+        key.to_user_string(): graph.get(key).group_name
+        for key in graph.get_all_asset_keys()
+        if graph.get(key).group_name != {"source": "sources"}.get(key.path[0], key.path[0])
+    }
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    ("mart", "source"),
+    [
+        ("fct_prices", "binance_api"),
+        ("fct_daily_summary", "binance_api"),
+        ("fct_market_snapshots", "coingecko_api"),
+        ("fct_sentiment_daily", "alternative_me_api"),
+        ("dim_crypto", "universe_file"),
+    ],
+)
+def test_lineage_is_unbroken_from_the_source_to_the_mart(graph, mart, source):
+    seen, todo = set(), [dg.AssetKey(["marts", mart])]
+    while todo:
+        key = todo.pop()
+        if key not in seen:
+            seen.add(key)
+            todo += graph.get(key).parent_keys
+    assert dg.AssetKey(["source", source]) in seen
+
+
+def test_bars_are_partitioned_by_utc_day_and_run_as_one_range(graph):
+    for layer in ("bronze", "raw"):
+        node = graph.get(dg.AssetKey([layer, "binance_klines"]))
+        assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition)
+        assert str(node.partitions_def.timezone) == "UTC"
+        assert node.backfill_policy.max_partitions_per_run is None
+    assert all(
+        graph.get(key).backfill_policy.max_partitions_per_run is None
+        for key in graph.get_all_asset_keys()
+        if graph.get(key).is_executable
+    )
+
+
+def test_bronze_expectations_block_the_load_and_mart_expectations_block_nothing(graph):
+    blocking = {
+        (k.asset_key.to_user_string(), k.name): graph.get_check_spec(k).blocking for k in graph.asset_check_keys
+    }
+    for name in ("binance_klines", "coingecko_markets", "fear_greed"):
+        assert blocking[f"bronze/{name}", "expectations"]
+    assert not blocking["marts/fct_prices", "expectations"]
+
+
+def test_every_dbt_test_is_an_asset_check(graph):
+    assert len([k for k in graph.asset_check_keys if k.asset_key.path[0] in ("staging", "intermediate", "marts")]) > 30
+
+
+def test_the_hourly_schedule_asks_for_yesterday_and_today(definitions, postgres, monkeypatch):
+    monkeypatch.setenv("PGHOST", postgres.host)
+    monkeypatch.setenv("PGPORT", str(postgres.port))
+    monkeypatch.setenv("PGUSER", postgres.user)
+    monkeypatch.setenv("PGPASSWORD", postgres.password)
+    monkeypatch.setenv("PGDATABASE", postgres.database)
+    from ingestion import books, warehouse
+    from ingestion.settings import PACKAGED_UNIVERSE
+    from ingestion.universe import read_universe
+
+    day = datetime(2026, 3, 13, tzinfo=UTC).date()
+    symbols = sorted({a.binance_symbol for a in read_universe(PACKAGED_UNIVERSE) if a.binance_symbol})
+    from ingestion.datasets import KLINES
+
+    with warehouse.closing(warehouse.connect(postgres, "ingest")) as connection:
+        rows = [(s, day, 24, True, "rest") for s in symbols]
+        books.record_coverage(connection, KLINES, "1h", rows, datetime(2026, 3, 15, tzinfo=UTC))
+    schedule = definitions.get_schedule_def("hourly_refresh")
+    with dg.instance_for_test() as instance:
+        tick = dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=datetime(2026, 3, 15, 0, 5, tzinfo=UTC),
+            resources=definitions.resources,
+        )  # fmt: skip
+        request = schedule.evaluate_tick(tick).run_requests[0]
+    # 00:05: the day that has just ended is asked for again, so that its 23:00 bar is not lost.
+    assert request.tags["dagster/asset_partition_range_start"] == "2026-03-14"
+    assert request.tags["dagster/asset_partition_range_end"] == "2026-03-15"
