@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 Role = Literal["ingest", "transform", "quality_ro", "dashboard_ro", "dagster"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
+_BINANCE_URLS = "https://data-api.binance.vision,https://api.binance.com"
 PACKAGED_UNIVERSE = Path(__file__).with_name("universe.csv")
 
 
@@ -92,19 +93,15 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings from ``environ``; raise SettingsError naming the first variable that is malformed."""
     values = {name: value.strip() for name, value in environ.items() if value.strip()}
     key = values.get("COINGECKO_API_KEY")
+    if key is not None and not _plain_text(key):
+        raise SettingsError("COINGECKO_API_KEY: a key has neither spaces nor special characters; copy it again")
     default_coingecko = "https://api.coingecko.com/api/v3"
     return Settings(
         home=Path(values.get("TICKMART_HOME", ".tickmart")).expanduser().absolute(),
         postgres=_postgres(values),
         object_store=_object_store(values),
         universe_path=Path(values.get("TICKMART_UNIVERSE", str(PACKAGED_UNIVERSE))).expanduser().absolute(),
-        binance_urls=tuple(
-            _url("BINANCE_BASE_URL", part.strip())
-            for part in values.get("BINANCE_BASE_URL", "https://data-api.binance.vision,https://api.binance.com").split(
-                ","
-            )
-            if part.strip()
-        ),
+        binance_urls=_urls("BINANCE_BASE_URL", values.get("BINANCE_BASE_URL", _BINANCE_URLS)),
         binance_archive_url=_url(
             "BINANCE_ARCHIVE_URL", values.get("BINANCE_ARCHIVE_URL", "https://data.binance.vision")
         ),
@@ -113,25 +110,38 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         fear_greed_url=_url("FEAR_GREED_BASE_URL", values.get("FEAR_GREED_BASE_URL", "https://api.alternative.me")),
         http_deadline_s=_number(values, "TICKMART_HTTP_DEADLINE_SECONDS", 900, 5, 86_400),
         # Keyless calls share one budget per IP (5 to 15 a minute have been reported), a Demo key has 30 to 100.
-        coingecko_calls_per_minute=int(
-            _number(values, "TICKMART_COINGECKO_CALLS_PER_MINUTE", 25 if key else 10, 1, 10_000)
-        ),
-        coingecko_calls_per_month=int(_number(values, "TICKMART_COINGECKO_CALLS_PER_MONTH", 10_000, 1, 100_000_000)),
-        markets_every_minutes=int(_number(values, "TICKMART_MARKETS_EVERY_MINUTES", 60, 5, 60)),
+        coingecko_calls_per_minute=_whole(values, "TICKMART_COINGECKO_CALLS_PER_MINUTE", 25 if key else 10, 1, 10_000),
+        coingecko_calls_per_month=_whole(values, "TICKMART_COINGECKO_CALLS_PER_MONTH", 10_000, 1, 100_000_000),
+        markets_every_minutes=_whole(values, "TICKMART_MARKETS_EVERY_MINUTES", 60, 5, 60),
     )
 
 
 def _url(name: str, value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError(f"{name}: {value!r} is not an http(s) URL; write it like https://host/path")
-    if parts.query or parts.username or parts.password:
+    if "@" in value or "?" in value:
+        # The value is not shown: it may hold a password or a key.
         raise SettingsError(f"{name}: leave user, password and query out of the URL; keys have variables of their own")
     try:
+        parts = urlsplit(value)
         parts.port  # noqa: B018 - urllib judges the port only when it is read
-    except ValueError:
-        raise SettingsError(f"{name}: {value!r} has no valid port; write it like http://host:8600/path") from None
+    except ValueError as error:
+        raise SettingsError(f"{name}: {value!r} is no URL ({error}); write it like http://host:8600/path") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment or not _plain_text(value):
+        raise SettingsError(f"{name}: {value!r} is not an http(s) URL; write it like https://host/path")
     return value.rstrip("/")
+
+
+def _urls(name: str, value: str) -> tuple[str, ...]:
+    urls = tuple(_url(name, part.strip()) for part in value.split(",") if part.strip())
+    if not urls:
+        raise SettingsError(
+            f"{name}: {value!r} names no host; write one URL, or several with commas between, or unset it"
+        )
+    return urls
+
+
+def _plain_text(value: str) -> bool:
+    """Tell whether a text can stand in a header or a URL as it is."""
+    return value.isascii() and value.isprintable() and " " not in value
 
 
 def _number(values: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
@@ -147,10 +157,17 @@ def _number(values: Mapping[str, str], name: str, default: float, low: float, hi
     return number
 
 
+def _whole(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    number = _number(values, name, default, low, high)
+    if number != int(number):
+        raise SettingsError(f"{name}: {values[name]!r} is not a whole number from {low} to {high}; correct or unset it")
+    return int(number)
+
+
 def _flag(values: Mapping[str, str], name: str, *, default: bool) -> bool:
     text = values.get(name, "true" if default else "false").lower()
     if text not in ("true", "false", "1", "0", "yes", "no"):
-        raise SettingsError(f"{name}: {text!r} is neither true nor false")
+        raise SettingsError(f"{name}: {text!r} is neither true nor false; write one of them, or unset it")
     return text in ("true", "1", "yes")
 
 
@@ -169,9 +186,13 @@ def _postgres(values: Mapping[str, str]) -> Postgres | None:
             f"PGHOST: {host!r} is a socket directory; tickmart needs a TCP host such as 127.0.0.1 "
             "(Great Expectations cannot take a socket path)"
         )
-    port = _number(values, "PGPORT", 5432, 1, 65_535)
+    port = _whole(values, "PGPORT", 5432, 1, 65_535)
     user = values.get("PGUSER", "postgres")
-    return Postgres(host, int(port), values.get("PGDATABASE", user), user, values.get("PGPASSWORD", ""))
+    return Postgres(host, port, values.get("PGDATABASE", user), user, values.get("PGPASSWORD", ""))
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and 0 < int(text) < 65_536
 
 
 def _object_store(values: Mapping[str, str]) -> ObjectStore | None:
@@ -184,13 +205,16 @@ def _object_store(values: Mapping[str, str]) -> ObjectStore | None:
                 f"or unset {', '.join(stray)} for the embedded one"
             )
         return None
-    if "://" in endpoint or "/" in endpoint:
+    host, _, port = endpoint.partition(":")
+    if "/" in endpoint or not host or not _plain_text(endpoint) or (":" in endpoint and not _is_port(port)):
         raise SettingsError(
             f"MINIO_ENDPOINT: {endpoint!r} must be host or host:port, no scheme, no path; MINIO_SECURE=true means https"
         )
     for name in ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"):
         if name not in values:
             raise SettingsError(f"{name} is missing: MINIO_ENDPOINT={endpoint} needs both keys; there is no default")
+        if not _plain_text(values[name]):
+            raise SettingsError(f"{name}: a key has neither spaces nor special characters; copy it again")
     bucket = values.get("MINIO_BUCKET", "bronze")
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
         raise SettingsError(f"MINIO_BUCKET: {bucket!r} is no bucket name (3 to 63 of a-z, 0-9, dot, dash)")

@@ -6,6 +6,7 @@ Belongs here: the file's format and the rules that make it consistent. Does not:
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -40,42 +41,59 @@ def read_universe(path: Path) -> list[Asset]:
     A renamed asset has one row per symbol with validity ranges that do not overlap. ``binance_symbol`` may be empty for
     an asset that Binance does not list.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UniverseError(f"{path}: no such file; TICKMART_UNIVERSE must name a CSV file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UniverseError(f"{path}: cannot be read ({error}); it must be a UTF-8 CSV file") from None
-    rows = csv.reader(text.splitlines())
-    header = [cell.strip() for cell in next(rows, [])]
+    lines = _lines(path)
+    header = lines[0][1] if lines else []
     missing = [name for name in REQUIRED if name not in header]
-    unknown = [name for name in header if name not in REQUIRED + OPTIONAL]
+    unknown = [name for name in header if name not in REQUIRED + OPTIONAL or header.count(name) > 1]
     if missing or unknown:
-        wrong = f"column {missing[0]!r} is missing" if missing else f"column {unknown[0]!r} is not known"
+        wrong = (
+            f"column {missing[0]!r} is missing" if missing else f"column {unknown[0]!r} is not known, or twice there"
+        )
         raise UniverseError(f"{path}:1: {wrong}; the header is {','.join(REQUIRED)}[,{','.join(OPTIONAL)}]")
     assets: list[Asset] = []
-    for number, cells in enumerate(rows, start=2):
-        if not any(cell.strip() for cell in cells):
+    for number, cells in lines[1:]:
+        if not any(cells):
             continue
         if len(cells) != len(header):
-            raise UniverseError(f"{path}:{number}: {len(cells)} cells where the header has {len(header)}: {cells!r}")
-        row = dict(zip(header, (cell.strip() for cell in cells), strict=True))
-        assets.append(_asset(row, f"{path}:{number}"))
+            raise UniverseError(
+                f"{path}:{number}: {len(cells)} cells where the header has {len(header)}: {','.join(cells)[:80]!r}"
+            )
+        assets.append(_asset(dict(zip(header, cells, strict=True)), f"{path}:{number}"))
         _refuse_conflict(assets, f"{path}:{number}")
     if not assets:
         raise UniverseError(f"{path}: lists no assets; add at least one row below the header")
     return assets
 
 
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Return the file's rows of trimmed cells, each with the number of the line on which it ends."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UniverseError(f"{path}: no such file; TICKMART_UNIVERSE must name a CSV file") from None
+    except (OSError, ValueError) as error:
+        raise UniverseError(f"{path}: cannot be read ({error}); it must be a UTF-8 CSV file") from None
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return [(rows.line_num, [cell.strip() for cell in cells]) for cells in rows]
+    except csv.Error as error:
+        raise UniverseError(f"{path}:{rows.line_num}: no CSV ({error}); look for a stray quotation mark") from None
+
+
 def _asset(row: dict[str, str], where: str) -> Asset:
     crypto_id, symbol = row["crypto_id"], row["binance_symbol"]
-    if not crypto_id or any(c.isspace() or c in ",/" for c in crypto_id) or crypto_id != crypto_id.lower():
+    if (
+        not crypto_id
+        or any(c.isspace() or not c.isprintable() or c in ",/" for c in crypto_id)
+        or crypto_id != crypto_id.lower()
+    ):
         raise UniverseError(f"{where}: crypto_id {crypto_id!r} is not a CoinGecko id (lower case, such as 'bitcoin')")
     # Binance lists symbols in other scripts since 2025, so only what breaks a URL or a file is refused.
-    if any(c.isspace() or not c.isprintable() for c in symbol) or symbol != symbol.upper():
+    if any(c.isspace() or not c.isprintable() or c in "/\\?#%&" for c in symbol) or symbol != symbol.upper():
         raise UniverseError(f"{where}: binance_symbol {symbol!r} is not a symbol (upper case, such as 'BTCUSDT')")
-    if not row["name"]:
-        raise UniverseError(f"{where}: name is empty for {crypto_id!r}")
+    for column in ("name", "category"):
+        if not row[column].isprintable() or (column == "name" and not row[column]):
+            raise UniverseError(f"{where}: {column} {row[column]!r} of {crypto_id!r} is empty, or no text in one line")
     days: dict[str, date | None] = {}
     for column in OPTIONAL:
         value = row.get(column, "")

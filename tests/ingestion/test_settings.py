@@ -1,0 +1,123 @@
+"""Settings: what is unset has a documented default, and what is malformed is refused in one line with the mend."""
+
+import pytest
+
+from ingestion.settings import ObjectStore, Postgres, SettingsError, load_settings
+
+STORE = {"MINIO_ENDPOINT": "127.0.0.1:9000", "MINIO_ACCESS_KEY": "a", "MINIO_SECRET_KEY": "b"}
+CANARY = "canary-7f3a"
+
+
+def test_nothing_set_means_the_public_apis_and_the_embedded_servers() -> None:
+    settings = load_settings({})
+    assert settings.postgres is None
+    assert settings.object_store is None
+    assert settings.binance_urls == ("https://data-api.binance.vision", "https://api.binance.com")
+    assert settings.universe_path.name == "universe.csv"
+    assert settings.home.name == ".tickmart"
+
+
+def test_an_empty_variable_is_an_unset_one() -> None:
+    empty = dict.fromkeys(["PGHOST", "PGPORT", "MINIO_ENDPOINT", "BINANCE_BASE_URL", "COINGECKO_API_KEY"], "  ")
+    assert load_settings(empty) == load_settings({})
+
+
+def test_hosts_are_tried_in_the_order_given() -> None:
+    urls = load_settings({"BINANCE_BASE_URL": " http://a:1/x/ , https://b ,"}).binance_urls
+    assert urls == ("http://a:1/x", "https://b")
+
+
+def test_servers_of_ones_own_are_taken_over() -> None:
+    settings = load_settings({**STORE, "MINIO_SECURE": "yes", "PGHOST": "db", "PGUSER": "me"})
+    assert settings.postgres == Postgres("db", 5432, "me", "me", "")
+    assert settings.object_store == ObjectStore("127.0.0.1:9000", "a", "b", "bronze", True)
+
+
+def test_no_secret_shows_in_a_repr() -> None:
+    secret = {
+        **STORE, "MINIO_SECRET_KEY": CANARY, "PGHOST": "db", "PGPASSWORD": CANARY, "COINGECKO_API_KEY": CANARY,
+    }  # fmt: skip
+    assert CANARY not in repr(load_settings(secret))
+
+
+MALFORMED = [
+    ("BINANCE_BASE_URL", "data-api.binance.vision"),
+    ("BINANCE_BASE_URL", "https://"),
+    ("BINANCE_BASE_URL", "https://good.example,ftp://bad.example"),
+    ("BINANCE_BASE_URL", ","),
+    ("BINANCE_BASE_URL", "http://host:port"),
+    ("BINANCE_BASE_URL", "http://host:99999"),
+    ("BINANCE_BASE_URL", "http://[::1"),
+    ("BINANCE_BASE_URL", "http://host/a b"),
+    ("BINANCE_BASE_URL", "http://host/a\nb"),
+    ("BINANCE_ARCHIVE_URL", "s3://bucket"),
+    ("COINGECKO_BASE_URL", "https://host/#part"),
+    ("FEAR_GREED_BASE_URL", "0"),
+    ("TICKMART_HTTP_DEADLINE_SECONDS", "soon"),
+    ("TICKMART_HTTP_DEADLINE_SECONDS", "nan"),
+    ("TICKMART_HTTP_DEADLINE_SECONDS", "-1"),
+    ("TICKMART_HTTP_DEADLINE_SECONDS", "1e99"),
+    ("TICKMART_COINGECKO_CALLS_PER_MINUTE", "0"),
+    ("TICKMART_COINGECKO_CALLS_PER_MINUTE", "2.5"),
+    ("TICKMART_COINGECKO_CALLS_PER_MONTH", "1 0"),
+    ("TICKMART_MARKETS_EVERY_MINUTES", "4"),
+    ("TICKMART_MARKETS_EVERY_MINUTES", "61"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), MALFORMED)
+def test_a_malformed_value_is_refused_naming_variable_value_and_mend(name: str, value: str) -> None:
+    text = refusal({name: value})
+    assert text.startswith(f"{name}: ")
+    assert value.rpartition(",")[2].strip() in text or repr(value)[1:-1] in text
+    assert any(mend in text for mend in ("write ", "correct "))
+
+
+@pytest.mark.parametrize(
+    ("environment", "names"),
+    [
+        ({"PGPORT": "5432"}, ["PGPORT", "PGHOST"]),
+        ({"PGUSER": "me", "PGPASSWORD": CANARY}, ["PGUSER", "PGHOST"]),
+        ({"PGHOST": "/var/run/postgresql"}, ["PGHOST", "/var/run/postgresql", "127.0.0.1"]),
+        ({"PGHOST": "db", "PGPORT": "5432.5"}, ["PGPORT", "5432.5"]),
+        ({"PGHOST": "db", "PGPORT": "0"}, ["PGPORT", "'0'"]),
+        ({"MINIO_ACCESS_KEY": "a"}, ["MINIO_ACCESS_KEY", "MINIO_ENDPOINT"]),
+        ({"MINIO_ENDPOINT": "s3.example"}, ["MINIO_ACCESS_KEY", "s3.example"]),
+        ({"MINIO_ENDPOINT": "s3.example", "MINIO_ACCESS_KEY": CANARY}, ["MINIO_SECRET_KEY"]),
+        ({**STORE, "MINIO_ENDPOINT": "http://s3.example"}, ["MINIO_ENDPOINT", "http://s3.example"]),
+        ({**STORE, "MINIO_ENDPOINT": "s3.example/bronze"}, ["MINIO_ENDPOINT", "s3.example/bronze"]),
+        ({**STORE, "MINIO_ENDPOINT": "s3.example:port"}, ["MINIO_ENDPOINT", "s3.example:port"]),
+        ({**STORE, "MINIO_ENDPOINT": ":9000"}, ["MINIO_ENDPOINT", ":9000"]),
+        ({**STORE, "MINIO_BUCKET": "Bronze_"}, ["MINIO_BUCKET", "Bronze_"]),
+        ({**STORE, "MINIO_BUCKET": "x"}, ["MINIO_BUCKET", "'x'"]),
+        ({**STORE, "MINIO_SECURE": "maybe"}, ["MINIO_SECURE", "maybe", "true"]),
+    ],
+)
+def test_a_contradiction_is_refused_naming_what_belongs_together(environment: dict[str, str], names: list[str]) -> None:
+    text = refusal(environment)
+    for name in names:
+        assert name in text
+    assert CANARY not in text
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"COINGECKO_BASE_URL": f"https://api.example/v3?x_cg_demo_api_key={CANARY}"},
+        {"BINANCE_BASE_URL": f"https://me:{CANARY}@api.example"},
+        {"BINANCE_BASE_URL": f"postgres://me:{CANARY}@db"},
+        {"COINGECKO_API_KEY": f"{CANARY}\nX-Other: 1"},
+        {"COINGECKO_API_KEY": f"{CANARY} {CANARY}"},
+        {**STORE, "MINIO_SECRET_KEY": f"{CANARY} "[:-1] + " x"},
+    ],
+)
+def test_a_refused_secret_is_not_repeated_in_the_refusal(environment: dict[str, str]) -> None:
+    assert CANARY not in refusal(environment)
+
+
+def refusal(environment: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(environment)
+    text = str(refused.value)
+    assert "\n" not in text
+    return text
