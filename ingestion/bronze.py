@@ -232,7 +232,7 @@ def _write_chunk(context: Context, report: Report, fetches: _Fetches, interval: 
     counts: dict[tuple[str, date], int] = {}
     if pages:
         table = pa.concat_tables(align_decimals(pages)).append_column("batch_id", _constant(context, pages))
-        table, refused = _accept(table, [*KLINE_RULES, outside("open_time", _midnight(BINANCE_OPENED), now)])
+        table, refused = _accept(table, rules(KLINES, now))
         rejected += refused
         table = last_wins(_closed(table, now), KLINES.key)
         report.rows += len(table)
@@ -253,6 +253,20 @@ def _unknown_elements(table: pa.Table) -> dict[str, str]:
     return {
         f"element {binance.FIELDS + 1 + at}": json.dumps(cell) for cells in extras for at, cell in enumerate(cells[1:])
     }
+
+
+def rules(dataset: Dataset, now: datetime) -> list[Rule]:
+    """Return what every record of a dataset must satisfy when it is fetched at ``now``."""
+    if dataset is KLINES:
+        return [*KLINE_RULES, outside("open_time", _midnight(BINANCE_OPENED), now)]
+    if dataset is MARKETS:
+        return list(MARKET_RULES)
+    tomorrow = now.date() + ONE_DAY
+    too_far: Rule = (
+        f"date is before {FEAR_GREED_OPENED} or in the future",
+        lambda t: pc.or_(pc.less(t["date"], pa.scalar(FEAR_GREED_OPENED)), pc.greater(t["date"], pa.scalar(tomorrow))),
+    )
+    return [*FEAR_GREED_RULES, too_far]
 
 
 def _accept(table: pa.Table, rules: Sequence[Rule]) -> tuple[pa.Table, list[Rejected]]:
@@ -370,12 +384,7 @@ def ingest_fear_greed(context: Context, client: HttpClient, fetched_on: date) ->
     report = Report(FEAR_GREED.name)
     page = fear_greed.history(client)
     table = page.rows.append_column("batch_id", _constant(context, [page.rows]))
-    tomorrow = fetched_on + ONE_DAY
-    too_far: Rule = (
-        f"date is before {FEAR_GREED_OPENED} or in the future",
-        lambda t: pc.or_(pc.less(t["date"], pa.scalar(FEAR_GREED_OPENED)), pc.greater(t["date"], pa.scalar(tomorrow))),
-    )
-    table, refused = _accept(table, [*FEAR_GREED_RULES, too_far])
+    table, refused = _accept(table, rules(FEAR_GREED, _midnight(fetched_on)))
     report.rejected = _quarantine(context, FEAR_GREED, [*page.rejected, *refused])
     report.rows = len(table)
     # Newest first is how the index is sent; of a day that comes twice the first is the newer statement.

@@ -23,18 +23,19 @@ import psycopg2
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ingestion import warehouse
-from ingestion.datasets import BINANCE_OPENED, INTERVAL_MS
+from ingestion import rejects, warehouse
+from ingestion.bronze import Context
+from ingestion.datasets import BINANCE_OPENED, INTERVAL_MS, KLINES
 from ingestion.http import SourceError
-from ingestion.lake import LakeError
-from ingestion.settings import SettingsError
+from ingestion.lake import Lake, LakeError
+from ingestion.settings import Settings, SettingsError
 from ingestion.universe import UniverseError
 from ingestion.warehouse import WarehouseError
 from orchestration import doctor as checkup
-from orchestration import health
+from orchestration import health, retention
 from orchestration.launch import quiet, refresh_window, run_job, session
 from orchestration.stack import StackError
-from orchestration.summary import print_status, print_summary
+from orchestration.summary import print_rejected, print_status, print_summary
 from orchestration.up import demo_settings, keep_up
 
 EXIT = {"ok": 0, "failed": 1, "partial": 3}
@@ -84,10 +85,7 @@ def main(debug: bool) -> None:
 def run(as_json: bool) -> None:
     """Refresh once: sources, bronze, raw, dbt, checks. An empty warehouse gets the last 30 days first."""
     with session() as settings:
-        from orchestration.definitions import FIRST_LOAD_DAYS
-
-        start, end = refresh_window(settings, FIRST_LOAD_DAYS)
-        _finish(_run(settings, start, end, {"skip_covered": True}, "run", bar=False), as_json)
+        _finish(_refresh(settings, "run"), as_json)
 
 
 @main.command()
@@ -116,8 +114,10 @@ def backfill(start: str, end: str | None, interval: str, source: str, as_json: b
     if first >= last:
         raise SettingsError(f"--end {end}: Binance has no bars before {BINANCE_OPENED}; choose a later day")
     with session() as settings:
+        from orchestration.definitions import JOB
+
         klines = {"resume": True, "interval": interval, "source": source}
-        _finish(_run(settings, first, last, klines, "backfill", bar=True), as_json)
+        _finish(_run(settings, JOB, first, last, {"bronze__binance_klines": klines}, "backfill", bar=True), as_json)
 
 
 @main.command()
@@ -125,10 +125,7 @@ def backfill(start: str, end: str | None, interval: str, source: str, as_json: b
 def up() -> None:
     """Run once, then keep everything up: Postgres, Dagster (hourly schedule on), dashboard. Ctrl-C stops it all."""
     with session() as settings:
-        from orchestration.definitions import FIRST_LOAD_DAYS
-
-        start, end = refresh_window(settings, FIRST_LOAD_DAYS)
-        keep_up(settings, lambda: _show(_run(settings, start, end, {"skip_covered": True}, "up", bar=False)))
+        keep_up(settings, lambda: _show(_refresh(settings, "up")))
 
 
 @main.command()
@@ -140,7 +137,10 @@ def demo(seed: int, days: int) -> None:
     with demo_settings(seed), session() as settings:
         today = datetime.now(UTC).date()
         start, end = date.fromordinal(today.toordinal() - days), date.fromordinal(today.toordinal() + 1)
-        keep_up(settings, lambda: _show(_run(settings, start, end, {"skip_covered": True}, "demo", bar=True)))
+        from orchestration.definitions import JOB
+
+        config = {"bronze__binance_klines": {"skip_covered": True}}
+        keep_up(settings, lambda: _show(_run(settings, JOB, start, end, config, "demo", bar=True)))
 
 
 @main.command()
@@ -154,6 +154,89 @@ def status(as_json: bool) -> None:
         _json(found)
     else:
         print_status(found, terminal())
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def check(as_json: bool) -> None:
+    """Run the quality suites and the models' tests alone, over what stands in bronze and the marts."""
+    with session() as settings:
+        from orchestration.quality.checks import CHECK_JOB
+
+        today = datetime.now(UTC).date()
+        tomorrow = date.fromordinal(today.toordinal() + 1)
+        _finish(_run(settings, CHECK_JOB, today, tomorrow, {}, "check"), as_json)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def rebuild(as_json: bool) -> None:
+    """Empty raw and the marts, and build both anew from bronze alone."""
+    with session() as settings:
+        from orchestration.definitions import REBUILD, REBUILD_JOB
+
+        assert settings.object_store is not None
+        held = Lake(settings.object_store).list(f"{KLINES.prefix}/")
+        days = [date.fromisoformat(o.key.rpartition("date=")[2][:10]) for o in held]
+        if not days:
+            raise LakeError(
+                f"bucket {settings.object_store.bucket} holds no bars: raw would stay empty; backfill first"
+            )
+        last = date.fromordinal(max(days).toordinal() + 1)
+        _finish(_run(settings, REBUILD_JOB, min(days), last, REBUILD, "rebuild"), as_json)
+
+
+@main.group()
+def rejected() -> None:
+    """Records that broke their dataset's contract."""
+
+
+@rejected.command("list")
+@click.option("--limit", default=50, show_default=True, help="Most records shown, the newest first.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def rejected_list(limit: int, as_json: bool) -> None:
+    """Show the rejected records, why, and whether they have been replayed."""
+    with session(s3=False) as settings:
+        assert settings.postgres is not None
+        with warehouse.closing(warehouse.connect(settings.postgres, "quality_ro")) as connection:
+            found = rejects.listed(connection, limit)
+    if as_json:
+        _json(found)
+    else:
+        print_rejected(found, terminal())
+
+
+@rejected.command("replay")
+@clear_errors
+def rejected_replay() -> None:
+    """Judge the rejected records by today's rules; those that pass go into bronze, and the next run loads them."""
+    with session() as settings:
+        assert settings.postgres is not None
+        assert settings.object_store is not None
+        lake = Lake(settings.object_store)
+        lake.ensure_bucket()
+        with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+            batch_id = f"replay {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            replayed = rejects.replay(Context(lake, connection, batch_id))
+    for name, (passed, judged) in replayed.items():
+        click.echo(f"{name}: {passed:,} of {judged:,} records pass now and stand in bronze")
+    click.echo("`tickmart run` loads them." if any(passed for passed, _ in replayed.values()) else "Nothing to load.")
+
+
+@main.command()
+@click.option("--days", type=click.IntRange(1), help="Keep so many days of everything, instead of each one's own.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@clear_errors
+def prune(days: int | None, dry_run: bool) -> None:
+    """Remove old rejected records, run logs, request logs, Dagster runs and dbt targets; never data."""
+    with session() as settings:
+        console = terminal()
+        for what, count, keep_days in retention.prune(settings, days=days, dry_run=dry_run):
+            word = "would be removed" if dry_run else "removed"
+            console.print(f"{what} older than {keep_days} days: {count:,} {word}", highlight=False)
 
 
 @main.command()
@@ -227,8 +310,25 @@ def _default_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _run(settings: Any, start: date, end: date, klines: dict[str, Any], command: str, *, bar: bool) -> dict[str, Any]:
-    """Run the job with its output in a log, a progress bar on the terminal, and return the summary."""
+def _refresh(settings: Settings, command: str) -> dict[str, Any]:
+    """Run the whole job over the days that a refresh is about."""
+    from orchestration.definitions import FIRST_LOAD_DAYS, JOB
+
+    start, end = refresh_window(settings, FIRST_LOAD_DAYS)
+    return _run(settings, JOB, start, end, {"bronze__binance_klines": {"skip_covered": True}}, command)
+
+
+def _run(
+    settings: Settings,
+    job: str,
+    start: date,
+    end: date,
+    config: dict[str, dict[str, Any]],
+    command: str,
+    *,
+    bar: bool = False,
+) -> dict[str, Any]:
+    """Run a job with its output in a log, a progress bar on the terminal, and return the summary."""
     from orchestration import assets
 
     log = settings.home / "logs" / f"{command}-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
@@ -249,7 +349,7 @@ def _run(settings: Any, start: date, end: date, klines: dict[str, Any], command:
                 )  # fmt: skip
 
             assets.PROGRESS = show
-            summary = run_job(settings, start, end, klines)
+            summary = run_job(settings, job, start, end, config)
     summary.update(command=command, seconds=round(time.monotonic() - began, 2), log=str(log))
     health.write_status(settings)
     return summary

@@ -150,7 +150,8 @@ def run_job(
 ) -> dict[str, Any]:
     """Run a job over the UTC days [start, end) in this process and return its summary from the books.
 
-    ``config`` is that of its steps by name. The run is a run like any other in Dagster's list. Raises nothing for a failed step: the summary's status tells.
+    ``config`` is that of its steps by name. The run is a run like any other in Dagster's list. Raises nothing for a
+    failed step: the summary's status tells.
     """
     import dagster as dg
 

@@ -112,6 +112,18 @@ def print_status(found: dict[str, Any], console: Console) -> None:
     )
 
 
+def print_rejected(found: list[dict[str, Any]], console: Console) -> None:
+    """Print one line per rejected record."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("rejected (UTC)", "dataset", "reason", "record", "replayed (UTC)"):
+        table.add_column(name)
+    for row in found:
+        record = str(row["record"])
+        shown = record if len(record) <= 120 else f"{record[:117]}..."
+        table.add_row(_minute(row["rejected_at"]), row["dataset"], row["reason"], shown, _minute(row["replayed_at"]))
+    console.print(table)
+
+
 def span(seconds: float | None) -> str:
     """Return a time span in its two largest units, or a dash."""
     if seconds is None:

@@ -1,0 +1,145 @@
+"""Records that broke their dataset's contract: listing them, and judging them again by today's rules.
+
+Belongs here: reading ``ops.rejected_records`` and turning a kept record back into a row. Does not: the rules
+(``datasets``) nor keeping a record in the first place (``bronze``, ``books``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg2.extras import RealDictCursor
+
+from ingestion import binance, bronze, fear_greed, warehouse
+from ingestion.bronze import Context
+from ingestion.datasets import (
+    DATASETS,
+    DECIMAL,
+    FEAR_GREED,
+    KLINES,
+    MARKETS,
+    UTC_US,
+    Dataset,
+    align_decimals,
+    decimals,
+    fear_greed_key,
+    judge,
+    klines_key,
+    last_wins,
+    markets_key,
+)
+from ingestion.warehouse import Connection
+
+
+def listed(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    """Return the newest rejected records with their reasons and when they were replayed."""
+    with connection.cursor(cursor_factory=RealDictCursor) as cursor:
+        cursor.execute(
+            """
+            select rejected_id, rejected_at, dataset, reason, record, object_key, replayed_at
+            from ops.rejected_records order by rejected_at desc, rejected_id desc limit %s
+            """,
+            (limit,),
+        )
+        return [dict(row) for row in cursor.fetchall()]
+
+
+def replay(context: Context) -> dict[str, tuple[int, int]]:
+    """Judge the records that were not replayed yet; merge those that pass into bronze.
+
+    Returns for each dataset how many passed and how many were judged. A record that cannot be read as a row, such as a
+    coin without an id, fails again.
+    """
+    done: dict[str, tuple[int, int]] = {}
+    for dataset in DATASETS:
+        kept = _kept(context.connection, dataset)
+        passed: list[int] = []
+        tables: list[pa.Table] = []
+        for number, record, rejected_at in kept:
+            try:
+                row = _row(dataset, record, rejected_at)
+            except (ValueError, TypeError, KeyError, OverflowError, pa.ArrowException):
+                continue
+            if len(row) == 1 and judge(row, bronze.rules(dataset, datetime.now(UTC))) == [None]:
+                passed.append(number)
+                tables.append(row.append_column("batch_id", pa.array([context.batch_id])))
+        if tables:
+            rows = last_wins(pa.concat_tables(align_decimals(tables)).combine_chunks(), dataset.key)
+            with warehouse.locked(context.connection, f"bronze {dataset.name}"):
+                for key, part in _by_object(dataset, rows):
+                    context.lake.merge(dataset, key, part)
+            _mark(context.connection, passed)
+        if kept:
+            done[dataset.name] = (len(passed), len(kept))
+    return done
+
+
+def _kept(connection: Connection, dataset: Dataset) -> list[tuple[int, Any, datetime]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select rejected_id, record, rejected_at from ops.rejected_records
+            where dataset = %s and replayed_at is null order by rejected_id
+            """,
+            (dataset.name,),
+        )
+        found = cursor.fetchall()
+    connection.commit()
+    return found
+
+
+def _mark(connection: Connection, numbers: Iterable[int]) -> None:
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "update ops.rejected_records set replayed_at = clock_timestamp() where rejected_id = any(%s)",
+            (list(numbers),),
+        )
+
+
+def _row(dataset: Dataset, record: Any, rejected_at: datetime) -> pa.Table:
+    """Turn a kept record into a table of one row: it is a whole row, or what the source sent."""
+    if not isinstance(record, dict):
+        raise ValueError("not an object")
+    if {c.name for c in dataset.columns} <= record.keys():
+        columns = {f.name: _cell(record.get(f.name), f.type) for f in dataset.schema if f.name != "batch_id"}
+        columns |= {"source_url": pa.array(["replayed"]), "fetched_at": pa.array([rejected_at], UTC_US)}
+        return pa.table(columns)
+    if dataset is KLINES:
+        body = orjson.dumps([record["bar"]])
+        return binance.parse_klines(body, record["symbol"], record["interval"], "replayed", rejected_at).rows
+    if dataset is FEAR_GREED:
+        return fear_greed.parse_history(orjson.dumps({"data": [record]}), "replayed", rejected_at).rows
+    # A coin as it was sent does not say of which snapshot it was part.
+    raise ValueError("no row")
+
+
+def _cell(value: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    if value is None:
+        return pa.array([None], kind)
+    if kind == DECIMAL:
+        return decimals(pa.array([str(value)], pa.string()))
+    if kind == UTC_US:
+        return pa.array([datetime.fromisoformat(value)], kind)
+    if kind == pa.date32():
+        return pa.array([datetime.fromisoformat(value).date()], kind)
+    if kind == pa.string() and not isinstance(value, str):
+        return pa.array([json.dumps(value)])
+    return pa.array([value], kind)
+
+
+def _by_object(dataset: Dataset, rows: pa.Table) -> Iterable[tuple[str, pa.Table]]:
+    """Part rows by the object that they belong to."""
+    makers: dict[str, Callable[[dict[str, Any]], str]] = {
+        KLINES.name: lambda row: klines_key(row["interval"], row["open_time"].date()),
+        MARKETS.name: lambda row: markets_key(row["snapshot_at"]),
+        FEAR_GREED.name: lambda row: fear_greed_key(row["fetched_at"].date()),
+    }
+    keys = pa.array([makers[dataset.name](row) for row in rows.to_pylist()])
+    for key in keys.unique().to_pylist():
+        yield key, rows.filter(pc.equal(keys, key)).combine_chunks()
