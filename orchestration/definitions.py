@@ -158,6 +158,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     dbt_project = project()
     models = build_models(dbt_project)
     verdict = build_verdict([*models.keys, dg.AssetKey(["raw", "universe"])])
+    made = {key for asset in ASSETS if isinstance(asset, dg.AssetsDefinition) for key in asset.keys}
     jobs = build_jobs(models)
     schedules = [build_schedule(jobs[JOB])]
     every_minutes = load_settings().markets_every_minutes
