@@ -62,7 +62,9 @@ class SharedBudget:
                     self._held[host] = (minute, held - weight)
                     self.spent += weight
                     return
-                portion = max(weight, min(PORTION, int(self._per_minute * SHARE) // 4))
+                # Of a month's budget nothing may be drawn in vain.
+                spare = 0 if self._per_month is not None else min(PORTION, int(self._per_minute * SHARE) // 4)
+                portion = max(weight, spare)
                 if self._draw(host, portion):
                     self._held[host] = (minute, portion - weight)
                     self.spent += weight
@@ -94,9 +96,10 @@ class SharedBudget:
                     month_used = case when b.month = excluded.month then b.month_used else 0 end + excluded.month_used,
                     month = excluded.month
                 where (b.banned_until is null or b.banned_until <= clock_timestamp())
+                    and (b.resting_until is null or b.resting_until <= clock_timestamp())
                     and (b.minute <> excluded.minute or b.used + excluded.used <= %(limit)s)
                     and (%(per_month)s::integer is null or b.month is distinct from excluded.month
-                        or b.month_used < %(per_month)s)
+                        or b.month_used + excluded.month_used <= %(per_month)s)
                 returning used
                 """,
                 {
@@ -119,7 +122,7 @@ class SharedBudget:
                 kind="banned",
                 status=418,
             )
-        if self._per_month is not None and month_used >= self._per_month:
+        if self._per_month is not None and month_used + weight > self._per_month:
             raise SourceError(
                 self.source,
                 f"the month's {self._per_month} calls to {host} are used up; it is asked again next month, "
@@ -145,6 +148,19 @@ class SharedBudget:
                     """,
                     (used, self._key(host)),
                 )
+
+    def rest(self, host: str, seconds: float) -> None:
+        """Have every process leave ``host`` alone for so long."""
+        with self._lock, self._connection.cursor() as cursor:
+            self._held.pop(host, None)
+            cursor.execute(
+                """
+                update ops.api_budget
+                set resting_until = greatest(resting_until, clock_timestamp() + make_interval(secs => %s))
+                where host = %s
+                """,
+                (seconds, self._key(host)),
+            )
 
     def ban(self, host: str, until: datetime) -> None:
         """Write down that ``host`` must not be asked before ``until``, for every process and the next start."""

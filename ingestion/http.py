@@ -51,9 +51,12 @@ class RequestRefused(SourceError):
 class _Again(Exception):
     """An attempt failed in a way that another may not."""
 
-    def __init__(self, why: str, *, wait_s: float | None = None, connecting: bool = False) -> None:
+    def __init__(
+        self, why: str, *, wait_s: float | None = None, connecting: bool = False, too_many: bool = False
+    ) -> None:
         super().__init__(why)
-        self.wait_s, self.connecting = wait_s, connecting
+        self.wait_s, self.connecting, self.too_many = wait_s, connecting, too_many
+        self.attempts = 1
 
 
 class _HostBlocked(Exception):
@@ -69,6 +72,9 @@ class Budget(Protocol):
     def observe(self, host: str, used: int) -> None:
         """Take over what the server says has been used in this minute, if it is more than we knew."""
 
+    def rest(self, host: str, seconds: float) -> None:
+        """Let nobody ask the host for so long: it has asked for a rest (429 with Retry-After)."""
+
     def ban(self, host: str, until: datetime) -> None:
         """Remember that the host must not be asked before ``until``."""
 
@@ -81,6 +87,9 @@ class Unlimited:
 
     def observe(self, host: str, used: int) -> None:
         """Forget it."""
+
+    def rest(self, host: str, seconds: float) -> None:
+        """Forget it; the client itself waits."""
 
     def ban(self, host: str, until: datetime) -> None:
         """Forget it; the client itself stops."""
@@ -149,6 +158,8 @@ class HttpClient:
         budget: Budget | None = None,
         deadline: Deadline | None = None,
         connections: int = 8,
+        timeout: urllib3.Timeout = TIMEOUT,
+        body_deadline_s: float = BODY_DEADLINE_S,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.source, self.setting = source, setting
@@ -158,13 +169,17 @@ class HttpClient:
         self._budget = budget or Unlimited()
         self._deadline = deadline or Deadline(900)
         self._sleep = sleep
+        self._body_deadline_s = body_deadline_s
+        self._answered: set[str] = set()
+        self._rest_ends: dict[str, float] = {}
+        self._secrets = [value for value in (headers or {}).values() if value]
         self._lock = threading.Lock()
         self._attempts: list[Attempt] = []
         self._pool = urllib3.PoolManager(
             maxsize=connections,
             block=True,
             retries=False,
-            timeout=TIMEOUT,
+            timeout=timeout,
             headers={"User-Agent": "tickmart/0.1", "Accept-Encoding": "gzip", **(headers or {})},
         )
 
@@ -193,14 +208,21 @@ class HttpClient:
                 self._refused[base] = str(blocked)
             except _Again as last:
                 if not last.connecting:
-                    raise SourceError(
-                        self.source, f"{base}{path} {last}, {ATTEMPTS} times. Run again later.", kind="failing"
-                    ) from None
+                    raise self._failing(base, path, last) from None
                 # Given up for this client's life, so that fifty symbols do not each wait for a host out of reach.
                 self._refused[base] = str(last)
         tried = "; ".join(f"{base} {why}" for base, why in self._refused.items())
         self._down = SourceError(self.source, f"{tried}. {self._mend(tried)}")
         raise self._down
+
+    def _failing(self, base: str, path: str, last: _Again) -> SourceError:
+        """Say that a host answers, but not usefully; too many requests or too much time end the source's turn."""
+        message = f"{base}{path} {last}, {last.attempts} times. Run again later; it goes on where it stopped."
+        if last.too_many:
+            self._down = SourceError(self.source, message, kind="rate_limited", status=429)
+        elif self._deadline.remaining() <= 0:
+            self._down = SourceError(self.source, f"no answer in {self._deadline.seconds:.0f} s: {message}")
+        return self._down or SourceError(self.source, message, kind="failing")
 
     def take_attempts(self) -> list[Attempt]:
         """Return the attempts made since the last call, for the request log."""
@@ -213,9 +235,9 @@ class HttpClient:
         self._pool.clear()
 
     def _mend(self, tried: str) -> str:
-        if "451" in tried or "403" in tried:
+        if "answered 451" in tried or "answered 403" in tried:
             return f"The network you are in is blocked there; set {self.setting} to a host that serves it."
-        if "404" in tried:
+        if "answered 404" in tried or "answered 3" in tried:
             return f"Is the address right? {self.setting} sets it."
         return f"Check the network, or set {self.setting} to a host that answers."
 
@@ -230,7 +252,10 @@ class HttpClient:
     ) -> T | None:
         def give_up(state: tenacity.RetryCallState) -> bool:
             failure = state.outcome.exception() if state.outcome else None
-            limit = CONNECT_ATTEMPTS if isinstance(failure, _Again) and failure.connecting else ATTEMPTS
+            limit = ATTEMPTS
+            if isinstance(failure, _Again):
+                failure.attempts = state.attempt_number
+                limit = CONNECT_ATTEMPTS if failure.connecting else ATTEMPTS
             return state.attempt_number >= limit or self._deadline.remaining() <= 0
 
         retrying = tenacity.Retrying(
@@ -273,7 +298,11 @@ class HttpClient:
         if self._down is not None:
             raise self._down
         host = urlsplit(base).netloc
+        self._respect_rest(host)
         self._budget.acquire(host, weight)
+        # The wait may have been long, and another thread may have been banned meanwhile.
+        if self._down is not None:
+            raise self._down
         attempt = int(retrying.statistics.get("attempt_number", 1))
         started, at = time.monotonic(), datetime.now(UTC)
         status, size, error = None, 0, None
@@ -282,7 +311,8 @@ class HttpClient:
                 "GET", base + path, fields={k: str(v) for k, v in params.items()}, preload_content=False
             )
             status = response.status
-            body = _read(response)
+            self._answered.add(base)
+            body = _read(response, self._body_deadline_s)
             size = len(body)
             answer = Answer(body, base + path, response.headers)
             used = response.headers.get("x-mbx-used-weight-1m")
@@ -301,7 +331,9 @@ class HttpClient:
             raise _Again(error) from None
         except (urllib3.exceptions.HTTPError, OSError) as problem:
             error = wire_fault(problem)
-            raise _Again(error, connecting=status is None) from None
+            # A host that has never answered may be blocked on the way: then the next one is worth a try.
+            refused = isinstance(problem, _NO_CONNECTION) or (status is None and base not in self._answered)
+            raise _Again(error, connecting=refused) from None
         except (_Again, _HostBlocked, SourceError) as problem:
             error = str(problem)
             raise
@@ -312,9 +344,21 @@ class HttpClient:
             with self._lock:
                 self._attempts.append(entry)
 
+    def _without_secrets(self, text: str) -> str:
+        """Take out what must not be repeated: some services quote a wrong key in their refusal."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def _respect_rest(self, host: str) -> None:
+        """Wait as long as the host has asked for, whichever thread it was that asked too much."""
+        left = self._rest_ends.get(host, 0.0) - self._deadline.clock()
+        if left > 0:
+            self._sleep(left)
+
     def _judge(self, host: str, status: int, answer: Answer) -> None:
         """Raise what a status other than 200 means (https://developers.binance.com, HTTP return codes)."""
-        text = _reason(answer.body)
+        text = self._without_secrets(_reason(answer.body))
         wait = _retry_after(answer.headers)
         if status == 418:
             until = _banned_until(answer.body, wait)
@@ -330,26 +374,37 @@ class HttpClient:
         if status in (403, 451):
             raise _HostBlocked(f"answered {status}{text}")
         if status == 429:
-            raise _Again(f"answered 429 (too many requests){text}", wait_s=wait)
+            if wait is not None and wait <= RETRY_AFTER_CAP_S:
+                self._rest_ends[host] = self._deadline.clock() + wait
+                self._budget.rest(host, wait)
+            raise _Again(f"answered 429 (too many requests){text}", wait_s=wait, too_many=True)
         if status == 408 or status >= 500:
             raise _Again(f"answered {status}{text}", wait_s=wait)
         code = _code(answer.body)
-        if status == 404 and code is None:
-            raise _HostBlocked(f"answered 404 to {urlsplit(answer.url).path}")
+        if (status == 404 and code is None) or 300 <= status < 400:
+            raise _HostBlocked(f"answered {status} to {urlsplit(answer.url).path}")
         raise RequestRefused(self.source, f"{host} answered {status}{text}", status=status, code=code)
 
 
-def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+_NO_CONNECTION = (
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.SSLError,
+)
+
+
+def _read(response: urllib3.BaseHTTPResponse, deadline_s: float) -> bytes:
     """Read a body whole, within a time and a size that no honest answer needs."""
-    ends = time.monotonic() + BODY_DEADLINE_S
+    ends = time.monotonic() + deadline_s
     parts: list[bytes] = []
     size = 0
     try:
-        for part in response.stream(1 << 18, decode_content=True):
+        # What has come so far, not what fills a buffer: a body that drips must not outlast its deadline.
+        while part := response.read1(1 << 18, decode_content=True):
             parts.append(part)
             size += len(part)
             if time.monotonic() > ends:
-                raise urllib3.exceptions.ReadTimeoutError(None, None, f"no whole body within {BODY_DEADLINE_S:.0f} s")  # type: ignore[arg-type]
+                raise TimeoutError(f"no whole body within {deadline_s:.0f} s")
             if size > BODY_LIMIT_BYTES:
                 raise urllib3.exceptions.HTTPError(f"a body over {BODY_LIMIT_BYTES >> 20} MB")
     except BaseException:
