@@ -1,0 +1,101 @@
+"""From a source through bronze to raw on real servers, for tests: `Chain`; and a clock that only sleeping moves."""
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from psycopg2 import sql
+
+from ingestion import warehouse
+from ingestion.bronze import Context
+from ingestion.datasets import Dataset
+from ingestion.lake import Lake
+from ingestion.settings import ObjectStore, Postgres
+
+
+@contextlib.contextmanager
+def fresh_database(environment: dict[str, str]) -> Iterator[Postgres]:
+    """A new database on the session's server, with tickmart's roles, schemas and tables; dropped afterwards."""
+    name = f"test_{secrets.token_hex(6)}"
+    owner = Postgres(
+        environment["PGHOST"], int(environment["PGPORT"]), name, environment["PGUSER"], environment["PGPASSWORD"]
+    )
+    _administrate(owner, sql.SQL("create database {}").format(sql.Identifier(name)))
+    try:
+        warehouse.bootstrap(owner)
+        yield owner
+    finally:
+        _administrate(owner, sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+
+def _administrate(owner: Postgres, statement: sql.Composed) -> None:
+    with warehouse.closing(warehouse.connect(replace(owner, database="postgres"))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+
+
+def bucket_of(environment: dict[str, str]) -> ObjectStore:
+    """The session's S3 server with a bucket that nobody has used."""
+    return ObjectStore(
+        environment["MINIO_ENDPOINT"],
+        environment["MINIO_ACCESS_KEY"],
+        environment["MINIO_SECRET_KEY"],
+        f"test-{secrets.token_hex(6)}",
+    )
+
+
+@dataclass
+class Chain:
+    """One test's bronze and raw on real servers, and the way between them; every step takes a batch id of its own."""
+
+    postgres: Postgres
+    lake: Lake
+    connection: warehouse.Connection
+    _steps: list[str] = field(default_factory=list)
+
+    def context(self) -> Context:
+        """What an ingestion needs, under the next batch id."""
+        self._steps.append(f"batch-{len(self._steps) + 1}")
+        return Context(self.lake, self.connection, self._steps[-1])
+
+    def load(self, dataset: Dataset) -> warehouse.Loaded:
+        """Load what is pending; the test fails if an object is damaged."""
+        loaded, damaged = self.load_with_damage(dataset)
+        assert damaged == []
+        return loaded
+
+    def load_with_damage(self, dataset: Dataset) -> tuple[warehouse.Loaded, list[str]]:
+        """Load what is pending; return what changed, and what was damaged."""
+        from orchestration.assets import load_pending
+
+        return load_pending(self.lake, self.connection, dataset, self.context().batch_id)
+
+    def ask(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of one query, as the owner, in UTC."""
+        with warehouse.closing(warehouse.connect(self.postgres)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement, tuple(parameters) or None)
+            rows = list(cursor.fetchall()) if cursor.description else []
+            connection.commit()
+            return rows
+
+    def one(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+        """The single value of one query."""
+        return self.ask(statement, parameters)[0][0]
+
+
+class StoppedClock:
+    """A clock that only sleeping moves: what was slept is written down, and nothing waits."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
