@@ -1,0 +1,646 @@
+"""`make bench`: how fast each stage is, beside its limit or a peer measured in the same run, as one table.
+
+Here: the measures of docs/performance.md. Not here: tests (nothing is asserted; a machine's noise fails nothing).
+Everything runs on loopback, on the simulator's data, in a home of its own that is removed afterwards. Measured work
+runs in child processes (`--child`), so that each one's peak memory is its own.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from ingestion import binance, bronze, warehouse  # noqa: E402
+from ingestion.datasets import KLINES, Page, klines_key, last_wins  # noqa: E402
+from ingestion.lake import Lake  # noqa: E402
+from ingestion.pgcopy import Stream, binary_copy  # noqa: E402
+from ingestion.settings import Settings, load_settings  # noqa: E402
+from ingestion.simulator.coins import all_coins, read_universe  # noqa: E402
+from ingestion.simulator.market import Market  # noqa: E402
+from ingestion.simulator.shapes import Shapes  # noqa: E402
+from ingestion.universe import Asset  # noqa: E402
+from orchestration.launch import session  # noqa: E402
+
+HOUR_MS = 3_600_000
+FIRST_HOUR = datetime(2023, 1, 1, tzinfo=UTC)
+SYMBOLS = 50
+WORKS = ("load", "api", "marts", "refresh", "run", "dashboard")
+TICKMART = str(Path(sys.executable).with_name("tickmart"))
+PEERS_LOCK = ROOT / "tests" / "bench-requirements.lock"
+
+
+@dataclass
+class Measure:
+    """A line of the table; ``ratio`` is ours to the peer's, or to the limit, in the sense of ``reach``."""
+
+    work: str
+    rows: int | None = None
+    seconds: float | None = None
+    peak_mb: float | None = None
+    peer: str = ""
+    ratio: float | None = None
+    reach: str = ""
+    met: bool | None = None
+    note: str = ""
+
+    @property
+    def rows_per_s(self) -> float | None:
+        return self.rows / self.seconds if self.rows and self.seconds else None
+
+
+def median_of(runs: int, measure: Callable[[], float]) -> float:
+    """The median of several runs; one alone where it takes ten seconds or more."""
+    times = [measure()]
+    while len(times) < runs and times[0] < 10:
+        times.append(measure())
+    return statistics.median(times)
+
+
+def child(work: str, **arguments: Any) -> dict[str, Any]:
+    """Run a piece of work in a process of its own: its seconds, CPU seconds, peak memory, and what it reports."""
+    call = [sys.executable, str(Path(__file__).resolve()), "--child", work, json.dumps(arguments)]
+    done = subprocess.run(call, stdout=subprocess.PIPE, check=True, cwd=ROOT)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_child(work: str, arguments: dict[str, Any]) -> None:
+    began, cpu = time.perf_counter(), time.process_time()
+    result = CHILDREN[work](**arguments)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    measured = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu, "peak_mb": peak}
+    print(json.dumps({**measured, **result}))
+
+
+# -- rows from the simulator -------------------------------------------------------------------------------------------
+
+
+def series() -> Iterator[tuple[Asset, str, Shapes]]:
+    """Fifty assets listed before the first hour: the universe's, then those of a second market under other names."""
+    count = 0
+    for seed in (3, 4):
+        market = Market(seed, all_coins(read_universe(ROOT / "ingestion" / "universe.csv")))
+        shapes = Shapes(market)
+        for symbol, coin in market.listed.items():
+            if coin.listed_day * 24 * HOUR_MS > FIRST_HOUR.timestamp() * 1000 or count == SYMBOLS:
+                continue
+            count += 1
+            suffix = "" if seed == 3 else str(seed)
+            name = f"{symbol.removesuffix('USDT')}{suffix}USDT"
+            yield Asset(f"{coin.crypto_id}{suffix and '-' + suffix}", name, coin.name, "bench"), symbol, shapes
+
+
+def bars(rows: int) -> tuple[pa.Table, list[Asset]]:
+    """About ``rows`` hourly bars of fifty assets, as bronze holds them, sorted by key."""
+    hours, start = rows // SYMBOLS, int(FIRST_HOUR.timestamp() * 1000)
+    end = start + hours * HOUR_MS
+    pages, assets = [], []
+    for asset, symbol, shapes in series():
+        assets.append(asset)
+        for at in range(start, end, binance.PAGE * HOUR_MS):
+            last = min(at + binance.PAGE * HOUR_MS, end) - 1
+            body = shapes.klines(symbol, "1h", at, last, binance.PAGE, end + HOUR_MS)
+            fetched_at = datetime.fromtimestamp(end / 1000, UTC)
+            page: Page = binance.parse_klines(
+                body, asset.binance_symbol, "1h", "http://127.0.0.1/api/v3/klines", fetched_at
+            )
+            pages.append(page.rows)
+    table = pa.concat_tables(pages)
+    return last_wins(table.append_column("batch_id", pa.repeat("0" * 36, len(table))), KLINES.key), assets
+
+
+def write_days(lake: Lake, table: pa.Table) -> None:
+    """One bronze object for each UTC day."""
+    days = pc.cast(table["open_time"], pa.date32())
+    order = pc.sort_indices(days)
+    table, numbers = table.take(order), np.asarray(days.take(order).cast(pa.int32()))
+    starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]])
+
+    def write(start: int, end: int) -> None:
+        day = date(1970, 1, 1) + timedelta(days=int(numbers[start]))
+        lake.write(klines_key("1h", day), table.slice(start, end - start).combine_chunks())
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, starts.tolist(), [*starts[1:].tolist(), len(numbers)]))
+
+
+# -- bronze to raw -----------------------------------------------------------------------------------------------------
+
+
+def child_load() -> dict[str, Any]:
+    """Load whatever is pending, as the asset does."""
+    from orchestration.assets import load_pending
+
+    settings = load_settings()
+    with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+        began = time.perf_counter()
+        loaded, damaged = load_pending(Lake(settings.object_store), connection, KLINES, "1" * 36)
+        return {"seconds": time.perf_counter() - began, "damaged": damaged, **asdict(loaded)}
+
+
+def copy_seconds(connection: warehouse.Connection, table: pa.Table, *, binary: bool) -> float:
+    """COPY rows whose bytes are made beforehand into a heap that has neither key nor index."""
+    if binary:
+        content, form = b"".join(binary_copy(table)), "binary"
+    else:
+        sink = io.BytesIO()
+        pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(include_header=False))
+        content, form = sink.getvalue(), "csv"
+
+    def once() -> float:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("drop table if exists raw.heap")
+            cursor.execute("create table raw.heap (like raw.binance_klines including defaults)")
+        # In a transaction of its own: in the table's own one, wal_level minimal would write no log.
+        with connection, connection.cursor() as cursor:
+            began = time.perf_counter()
+            statement = f"copy raw.heap ({', '.join(table.schema.names)}) from stdin with (format {form})"
+            cursor.execute("select 1")
+            cursor.copy_expert(statement, Stream(iter([content])), size=1 << 20)
+            connection.commit()
+            return time.perf_counter() - began
+
+    try:
+        return median_of(3, once)
+    finally:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("drop table raw.heap")
+
+
+def size_of(connection: warehouse.Connection) -> int:
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select pg_total_relation_size('raw.binance_klines')")
+        return int(cursor.fetchone()[0])
+
+
+def forget(connection: warehouse.Connection, *, rows: bool) -> None:
+    """Make every object pending again, with or without the rows that it brought."""
+    with connection, connection.cursor() as cursor:
+        if rows:
+            cursor.execute("truncate raw.binance_klines, ops.load_ledger, ops.restatements")
+        else:
+            cursor.execute("update ops.load_ledger set etag = 'another'")
+
+
+def bench_load(settings: Settings, table: pa.Table, options: argparse.Namespace) -> Iterator[Measure]:
+    copied = table.select([*(c.name for c in KLINES.columns), "batch_id"])
+    with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+        first, again, sizes = [], [], []
+        text = copy_seconds(connection, copied, binary=False)
+        for _ in range(3 if not first or first[0]["seconds"] < 10 else 1):
+            forget(connection, rows=True)
+            first.append(child("load"))
+            sizes.append(size_of(connection))
+            forget(connection, rows=False)
+            again.append(child("load"))
+            sizes.append(size_of(connection))
+        binary = copy_seconds(connection, copied, binary=True)
+        peer = f"bare COPY (csv) {len(table) / text:,.0f} rows/s; binary {len(table) / binary:,.0f}"
+        for name, runs in (("bronze to raw, first load", first), ("bronze to raw, unchanged rows", again)):
+            seconds = statistics.median(r["seconds"] for r in runs)
+            peak = max(r["peak_mb"] for r in runs)
+            cpu = statistics.median(r["cpu"] for r in runs)
+            ratio = text / seconds
+            yield Measure(
+                name, len(table), seconds, peak, peer, ratio, ">= 0.5 x COPY", ratio >= 0.5, f"CPU of ours {cpu:.1f} s"
+            )
+        yield Measure(
+            "  size on disk after loading again", ratio=max(sizes) / min(sizes), reach="does not grow",
+            met=len(set(sizes)) == 1, note=f"{min(sizes) >> 20} MB",
+        )  # fmt: skip
+        ours = len(table) / statistics.median(r["seconds"] for r in first)
+        yield bench_dlt(settings, table, ours, options)
+
+
+def bench_dlt(settings: Settings, table: pa.Table, ours: float, options: argparse.Namespace) -> Measure:
+    """dlt's merge of the same rows into the same server, from an environment of its own."""
+    line = Measure("  dlt, merge of the same table", peer="our first load", reach=">= 3 x dlt's merge")
+    if not options.peers:
+        line.note = "skipped: --peers installs dlt into an environment of its own and measures it"
+        return line
+    digest = hashlib.sha256(PEERS_LOCK.read_bytes()).hexdigest()[:12]
+    python = options.peers / digest / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(python.parent.parent)], check=True)
+        install = [str(python), "-m", "pip", "install", "-q", "--require-hashes", "-r", str(PEERS_LOCK)]
+        if subprocess.run(install).returncode:
+            line.note = f"skipped: pip could not install {PEERS_LOCK.name}"
+            return line
+    file = settings.home / "bench.parquet"
+    pq.write_table(table.select([*(c.name for c in KLINES.columns), "batch_id"]), file)
+    owner = settings.postgres
+    url = f"postgresql://{owner.user}:{owner.password}@{owner.host}:{owner.port}/{owner.database}"
+    code = """
+import sys, time
+import dlt, pyarrow.parquet as pq
+_, url, file, state = sys.argv
+table = pq.read_table(file)
+made = dlt.pipeline("bench", pipelines_dir=state, destination=dlt.destinations.postgres(url), dataset_name="dlt_bench")
+began = time.perf_counter()
+made.run(table, table_name="bars", write_disposition="merge", primary_key=["symbol", "interval", "open_time"],
+         loader_file_format="csv")
+print(time.perf_counter() - began)
+"""
+    call = [str(python), "-c", code, url, str(file), str(settings.home / "dlt")]
+    done = subprocess.run(
+        call, stdout=subprocess.PIPE, check=True, env={**os.environ, "RUNTIME__DLTHUB_TELEMETRY": "0"}
+    )
+    with warehouse.closing(warehouse.connect(owner)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("drop schema if exists dlt_bench cascade; drop schema if exists dlt_bench_staging cascade")
+    line.rows, line.seconds = len(table), float(done.stdout.split()[-1])
+    line.ratio = ours / (line.rows / line.seconds)
+    line.met = line.ratio >= 3
+    return line
+
+
+# -- API to bronze -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def simulator() -> Iterator[dict[str, str]]:
+    """The simulator in a process of its own, without a limit that a bench would wait for."""
+    call = [sys.executable, "-m", "ingestion.simulator", "--weight-limit", "100000000"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        try:
+            assert process.stdout is not None
+            urls = json.loads(process.stdout.readline())
+            yield {name: url for name, url in urls.items() if name.isupper()}
+        finally:
+            process.terminate()
+
+
+def child_api(days: int, symbols: int) -> dict[str, Any]:
+    """Ingest a range that ends with 2025 into an empty lake, as the asset does."""
+    from orchestration.resources import Stores
+
+    stores = Stores()
+    lake = stores.lake()
+    assets = sorted(stores.universe(), key=lambda a: a.binance_symbol)[:symbols]
+    end = date(2026, 1, 1)
+    with stores.connection("ingest") as connection, stores.client("Binance", "bench") as (client, budget):
+        exchange = binance.exchange_info(client, [a.binance_symbol for a in assets])
+        budget.set_limit(exchange.weight_per_minute or 6000)
+        began, cpu = time.perf_counter(), time.process_time()
+        report = bronze.ingest_klines(
+            bronze.Context(lake, connection, "2" * 36), client, assets, end - timedelta(days=days), end,
+            now=exchange.now,
+        )  # fmt: skip
+        return {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu, "rows": report.rows}
+
+
+def bench_api(settings: Settings, options: argparse.Namespace) -> Iterator[Measure]:
+    lake = Lake(settings.object_store)
+    _, symbol, shapes = next(series())
+    start = int(FIRST_HOUR.timestamp() * 1000)
+    pages = [shapes.klines(symbol, "1h", start + n * 1000 * HOUR_MS, None, 1000, 2 * start) for n in range(24)]
+
+    def parse() -> float:
+        began = time.perf_counter()
+        for page in pages:
+            orjson.loads(page)
+        return time.perf_counter() - began
+
+    alone = len(pages) * 1000 / median_of(5, parse)
+    peaks = []
+    with simulator() as urls:
+        os.environ.update(urls)
+        for years in (1,) if options.quick else (1, 3, 6):
+            clear(lake, "binance/")
+            done = child("api", days=365 * years, symbols=SYMBOLS)
+            peaks.append(done["peak_mb"])
+            speed = done["rows"] / done["seconds"]
+            yield Measure(
+                f"API to bronze, {years} years", done["rows"], done["seconds"], done["peak_mb"],
+                f"orjson alone {alone:,.0f} rows/s", speed / alone, ">= 150,000 rows/s", speed >= 150_000,
+                f"{done['rows'] / done['cpu']:,.0f} rows per CPU second of ours",
+            )  # fmt: skip
+        for name in urls:
+            del os.environ[name]
+    clear(lake, "binance/")
+    if len(peaks) > 1:
+        yield Measure(
+            "  peak memory, 6 years to 1", ratio=peaks[-1] / peaks[0], reach="flat (<= 1.15), < 700 MB",
+            met=peaks[-1] / peaks[0] <= 1.15 and max(peaks) < 700,
+        )  # fmt: skip
+
+
+def clear(lake: Lake, prefix: str) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lake.remove, (o.key for o in lake.list(prefix))))
+
+
+# -- warehouse ---------------------------------------------------------------------------------------------------------
+
+# What a first attempt looks like: every window its own frame over double precision.
+NAIVE = """
+create table raw.naive as
+with bars as (
+    select
+        symbol,
+        open_time,
+        close::float8 as close,
+        volume::float8 as volume,
+        quote_volume::float8 as quote_volume,
+        ln(close::float8 / lag(close::float8) over (partition by symbol order by open_time)) as log_return
+    from raw.binance_klines
+    where interval = '1h'
+)
+select
+    symbol,
+    open_time,
+    sum(quote_volume) over day / nullif(sum(volume) over day, 0) as vwap_24h,
+    avg(close) over week as ma_7d,
+    avg(close) over month as ma_30d,
+    stddev_samp(log_return) over day * sqrt(8760) as volatility_24h,
+    stddev_samp(log_return) over week * sqrt(8760) as volatility_7d,
+    stddev_samp(log_return) over month * sqrt(8760) as volatility_30d
+from bars
+window
+    day as (partition by symbol order by open_time rows 23 preceding),
+    week as (partition by symbol order by open_time rows 167 preceding),
+    month as (partition by symbol order by open_time rows 719 preceding)
+"""
+
+
+def dbt_seconds(settings: Settings, *arguments: str) -> float:
+    """Seconds that dbt spent on its models, without its own start."""
+    call = [TICKMART, "dbt", "run", "--quiet", "--select", "+fct_prices", *arguments]
+    subprocess.run(call, check=True, stdout=sys.stderr)
+    results = json.loads((settings.home / "dbt" / "cli" / "run_results.json").read_text())
+    return float(results["elapsed_time"])
+
+
+def fill(settings: Settings, table: pa.Table, assets: list[Asset]) -> None:
+    """Make raw hold exactly these bars, and the universe that they belong to."""
+    with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+        forget(connection, rows=True)
+        copied = table.select([*(c.name for c in KLINES.columns), "batch_id"])
+        with connection, connection.cursor() as cursor:
+            columns = ", ".join(copied.schema.names)
+            cursor.copy_expert(
+                f"copy raw.binance_klines ({columns}) from stdin (format binary)",
+                Stream(binary_copy(copied)), size=1 << 20,
+            )  # fmt: skip
+        warehouse.load_universe(connection, assets, "bench")
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("vacuum analyze raw.binance_klines")
+
+
+def bench_marts(
+    settings: Settings, table: pa.Table, assets: list[Asset], options: argparse.Namespace
+) -> Iterator[Measure]:
+    fill(settings, table, assets)
+    seconds = dbt_seconds(settings, "--full-refresh")
+    line = Measure("hourly marts, full rebuild", len(table), seconds, reach=">= 8 x naive")
+    if options.quick:
+        line.note = "naive windows skipped (--quick)"
+    else:
+        with warehouse.closing(warehouse.connect(settings.postgres)) as connection, connection.cursor() as cursor:
+            began = time.perf_counter()
+            cursor.execute(NAIVE)
+            naive = time.perf_counter() - began
+        line.peer, line.ratio, line.met = f"naive float8 windows {naive:.1f} s", naive / seconds, naive / seconds >= 8
+    yield line
+
+
+def bench_refresh(settings: Settings, table: pa.Table, assets: list[Asset]) -> Iterator[Measure]:
+    """One new hour of every asset, after a tenth of the history and after all of it."""
+    times = {}
+    last = pc.max(table["open_time"])
+    tenth = len(table) // SYMBOLS // 10
+    for share, since in (("1 x", last.as_py() - timedelta(hours=tenth)), ("10 x", FIRST_HOUR)):
+        held = table.filter(pc.greater_equal(table["open_time"], pa.scalar(since, table["open_time"].type)))
+        news = [pc.greater_equal(held["open_time"], pa.scalar(last.as_py() - timedelta(hours=n))) for n in range(3)]
+        fill(settings, held.filter(pc.invert(news[2])), assets)
+        dbt_seconds(settings, "--full-refresh")
+        runs = []
+        for hour in (2, 1, 0):
+            at = last.as_py() - timedelta(hours=hour)
+            rows = held.filter(pc.equal(held["open_time"], pa.scalar(at, held["open_time"].type))).combine_chunks()
+            info = warehouse.ObjectInfo(f"bench/{at:%Y%m%d%H}", "etag", 1)
+            with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+                warehouse.load(connection, KLINES, [warehouse.BronzeObject(info, "0", rows)], "bench")
+            runs.append(dbt_seconds(settings))
+        times[share] = statistics.median(runs)
+        yield Measure(f"hourly refresh at {share} history", len(held), times[share])
+    ratio = times["10 x"] / times["1 x"]
+    yield Measure("  refresh at 10 x to 1 x", ratio=ratio, reach="<= 1.3 x the time", met=ratio <= 1.3)
+
+
+# -- the whole ---------------------------------------------------------------------------------------------------------
+
+
+def bench_run(options: argparse.Namespace) -> Iterator[Measure]:
+    """Three years of five symbols from the API to the marts and checks, then a run with nothing new, in a new home."""
+    with tempfile.TemporaryDirectory(prefix="tickmart-bench-") as folder:
+        given = "BINANCE_BASE_URL" in os.environ
+        universe = Path(folder) / "universe.csv"
+        lines = (ROOT / "ingestion" / "universe.csv").read_text().splitlines()
+        universe.write_text("\n".join(lines[:6]) + "\n")
+        clean = {
+            n: v for n, v in os.environ.items() if not n.startswith(("PG", "MINIO_", "TICKMART_", "DAGSTER", "DBT"))
+        }
+        env = {**clean, "TICKMART_HOME": f"{folder}/home"}
+        with simulator() as urls:
+            if given:
+                env["TICKMART_UNIVERSE"] = options.universe or str(universe)
+            else:
+                env |= {**urls, "TICKMART_UNIVERSE": str(universe)}
+            source = "the servers of BINANCE_BASE_URL" if given else "the simulator"
+            years = ["--start", "2024-01-01" if options.quick else "2022-01-01", "--end", "2025-01-01"]
+            for name, call, limit in (
+                ("backfill, 5 symbols, 3 years", ["backfill", *years, "--json"], 90),
+                ("tickmart run, first", ["run", "--json"], None),
+                ("tickmart run, nothing new", ["run", "--json"], 40),
+            ):
+                began = time.perf_counter()
+                done = subprocess.run([TICKMART, *call], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                seconds = time.perf_counter() - began
+                summary = json.loads(done.stdout) if done.stdout else {"status": "no output", "stages": []}
+                rows = sum(s["rows"] for s in summary["stages"] if s["stage"] == "bronze")
+                parts = ", ".join(f"{s['stage']} {s['dataset']} {s['seconds']:.1f} s" for s in summary["stages"])
+                line = Measure(name, rows, seconds, peer=source, note=f"{summary['status']}; {parts}")
+                if limit:
+                    line.ratio, line.reach, line.met = seconds / limit, f"< {limit} s", seconds < limit
+                yield line
+
+
+def bench_dashboard(settings: Settings) -> Iterator[Measure]:
+    """Every query without a choice, and those of one coin, as the dashboard asks them, on whatever marts there are."""
+    line = Measure("dashboard query, p95", reach="<= 50 ms")
+    if importlib.util.find_spec("dashboard.queries") is None:
+        line.note = "skipped: dashboard.queries cannot be imported"
+        yield line
+        return
+    yield Measure(**child("dashboard")["line"])
+
+
+def child_dashboard() -> dict[str, Any]:
+    import inspect
+
+    role = "TICKMART_PG_DASHBOARD_RO"
+    os.environ.update(PGUSER=os.environ[f"{role}_USER"], PGPASSWORD=os.environ[f"{role}_PASSWORD"])
+    if os.environ.get(f"{role}_ROLE"):
+        os.environ["PGOPTIONS"] = f"-c role={os.environ[f'{role}_ROLE']}"
+    from dashboard import queries
+    from dashboard.database import MartsError
+
+    choices = {"crypto_id": "bitcoin", "crypto_ids": ("bitcoin", "ethereum"), "days": 30, "window_days": 30}
+    choices |= {"crypto_id_a": "bitcoin", "crypto_id_b": "ethereum"}
+    times: dict[str, list[float]] = {}
+    missing = []
+    for name, function in vars(queries).items():
+        query = getattr(function, "__wrapped__", None)
+        if query is None or not hasattr(function, "clear"):
+            continue
+        asked = {p: choices[p] for p in inspect.signature(query).parameters}
+        with suppress(MartsError):
+            query(**asked)
+            for _ in range(10):
+                began = time.perf_counter()
+                query(**asked)
+                times.setdefault(name, []).append(time.perf_counter() - began)
+        if name not in times:
+            missing.append(name)
+    p95 = {name: float(np.percentile(found, 95)) for name, found in times.items()}
+    everything = [t for found in times.values() for t in found]
+    value = float(np.percentile(everything, 95)) if everything else None
+    slow = ", ".join(f"{n} {t * 1000:.0f} ms" for n, t in sorted(p95.items(), key=lambda i: -i[1])[:3])
+    line = Measure(
+        f"dashboard query, p95 of {len(times)} queries", seconds=value, reach="<= 50 ms",
+        ratio=value and value / 0.05, met=value and value <= 0.05,
+        note=f"slowest: {slow}" + (f"; not answered: {', '.join(missing)}" if missing else ""),
+    )  # fmt: skip
+    return {"line": asdict(line)}
+
+
+CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {
+    "load": child_load,
+    "api": child_api,
+    "dashboard": child_dashboard,
+}
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def show(lines: list[Measure]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, side in (
+        ("work", "left"), ("rows", "right"), ("seconds", "right"), ("rows/s", "right"), ("peak MB", "right"),
+        ("beside", "left"), ("ratio", "right"), ("reach", "left"), ("met", "left"), ("", "left"),
+    ):  # fmt: skip
+        table.add_column(name, justify=side, overflow="fold")
+    for line in lines:
+        table.add_row(
+            line.work,
+            f"{line.rows:,}" if line.rows else "",
+            f"{line.seconds:.2f}" if line.seconds else "",
+            f"{line.rows_per_s:,.0f}" if line.rows_per_s else "",
+            f"{line.peak_mb:.0f}" if line.peak_mb else "",
+            line.peer,
+            f"{line.ratio:.2f}" if line.ratio else "",
+            line.reach,
+            "" if line.met is None else "yes" if line.met else "NO",
+            line.note,
+        )
+    (Console() if sys.stdout.isatty() else Console(width=250)).print(table)
+
+
+def works(settings: Settings, options: argparse.Namespace) -> Iterator[Measure]:
+    table, assets = bars(options.rows) if {"load", "marts", "refresh"} & options.only else (None, [])
+    if "load" in options.only:
+        lake = Lake(settings.object_store)
+        lake.ensure_bucket()
+        write_days(lake, table)
+        yield from bench_load(settings, table, options)
+        clear(lake, "binance/")
+    if "api" in options.only:
+        yield from bench_api(settings, options)
+    if "marts" in options.only:
+        yield from bench_marts(settings, table, assets, options)
+    if "refresh" in options.only and not options.quick:
+        yield from bench_refresh(settings, table, assets)
+    if "dashboard" in options.only:
+        yield from bench_dashboard(settings)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Measure]:
+    """The measures one by one, each in the order of the table."""
+    if "run" in options.only:
+        yield from bench_run(options)
+    if options.only - {"run"}:
+        stray = [n for n in os.environ if n.startswith(("PG", "MINIO_"))]
+        for name in stray:
+            del os.environ[name]
+        with tempfile.TemporaryDirectory(prefix="tickmart-bench-") as folder:
+            # The embedded Postgres runs as another user when root starts it: the way to it must be open.
+            Path(folder).chmod(0o711)
+            os.environ["TICKMART_HOME"] = f"{folder}/home"
+            with session() as settings:
+                yield from works(settings, options)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default=",".join(WORKS), help=f"comma list of {', '.join(WORKS)}")
+    parser.add_argument("--rows", type=int, help="bars for load, marts and refresh (default 1,314,000)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the rows, no naive peer, one year")
+    parser.add_argument("--peers", type=Path, nargs="?", const=ROOT / "bench-results" / "peers",
+                        help="also measure dlt, installed into this folder")  # fmt: skip
+    parser.add_argument("--universe", help="universe of the servers behind BINANCE_BASE_URL (default: five symbols)")
+    parser.add_argument("--json", type=Path, help="write the results here, too")
+    parser.add_argument("--child", nargs=2, metavar=("WORK", "ARGUMENTS"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        run_child(options.child[0], json.loads(options.child[1]))
+        return 0
+    options.only = set(options.only.split(","))
+    if stray := options.only - set(WORKS):
+        parser.error(f"--only: {', '.join(sorted(stray))} is none of {', '.join(WORKS)}")
+    options.rows = options.rows or (131_400 if options.quick else 1_314_000)
+    lines = []
+    load = os.getloadavg()[0]
+    for line in measure(options):
+        lines.append(line)
+        print(f"measured: {line.work.strip()}", file=sys.stderr, flush=True)
+    show(lines)
+    machine = {"cores": os.cpu_count(), "load_before": load, "load_after": os.getloadavg()[0]}
+    print(f"{machine['cores']} cores; load average {load:.2f} before, {machine['load_after']:.2f} after")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        results = [{**asdict(line), "rows_per_s": line.rows_per_s} for line in lines]
+        options.json.write_text(json.dumps({"machine": machine, "measures": results}, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
