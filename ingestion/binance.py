@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from ingestion.datasets import INTERVAL_MS, KLINES, UTC_US, Page, Rejected, decimals, epoch_to_utc
+from ingestion.datasets import INTERVAL_MS, KLINES, UTC_US, Page, Rejected, align_decimals, decimals, epoch_to_utc
 from ingestion.http import Answer, HttpClient, RequestRefused, SourceError
 
 PAGE = 1000
@@ -111,18 +111,20 @@ def klines(client: HttpClient, symbol: str, interval: str, start: datetime, end:
     A page that brings nothing newer ends the series: the exchange repeats pages before a listing. Raises RequestRefused
     for this symbol alone, SourceError when the source is out of reach.
     """
-    step = INTERVAL_MS[interval]
     at, last = _ms(start), _ms(end) - 1
     pages: list[Page] = []
     while at <= last:
         page = klines_page(client, symbol, interval, at, last)
         pages.append(page)
-        if len(page.rows) == 0:
+        if len(page.rows) + len(page.rejected) < PAGE:
             break
-        newest = _ms(max(t for t in page.rows["open_time"].to_pylist()))
-        if newest < at or len(page.rows) + len(page.rejected) < PAGE:
+        # A time that cannot be must not lead past the bars that are still to come.
+        opened = [ms for ms in map(_ms, page.rows["open_time"].to_pylist()) if ms <= last]
+        if opened and max(opened) < at:
             break
-        at = newest + step
+        # Not one interval on: after a halt a bar may open off the grid. Of a page whose every bar is refused, only its
+        # length tells how far it reached.
+        at = max(opened) + 1 if opened else at + PAGE * INTERVAL_MS[interval]
     return pages
 
 
@@ -202,9 +204,9 @@ def _row_by_row(rows: list[Any], symbol: str, interval: str, url: str, fetched_a
             good.append(row)
         except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
             rejected.append(Rejected(json.dumps({"symbol": symbol, "interval": interval, "bar": row}), str(error)))
-    width = min((len(row) for row in good), default=FIELDS)
-    even = [[*row[:width]] for row in good] if len({len(row) for row in good}) > 1 else good
-    return Page(_columns(even, symbol, interval, url, fetched_at), tuple(rejected))
+    widths = sorted({len(row) for row in good}) or [FIELDS]
+    even = [_columns([r for r in good if len(r) == width], symbol, interval, url, fetched_at) for width in widths]
+    return Page(pa.concat_tables(align_decimals(even)), tuple(rejected))
 
 
 def _ms(moment: datetime) -> int:
