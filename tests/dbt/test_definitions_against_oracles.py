@@ -4,6 +4,7 @@ The oracles are TA-Lib (indicators), empyrical (Sharpe, volatility, beta, drawdo
 They get the bars that raw got; prices as exact integers where a difference of prices matters.
 """
 
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -310,14 +311,17 @@ def test_correlations_are_those_of_the_days_that_both_have(built: Built) -> None
     wide = wide.reindex([moment.date() for moment in index])
     first = {asset: wide[asset].first_valid_index() for asset in wide}
     expected = {}
-    for a in sorted(built.market):
-        for b in sorted(built.market):
-            for window in (30, 90, 365):
-                for end in range(window, len(wide) + 1):
-                    date = wide.index[end - 1]
-                    part = wide[[a, b]].iloc[end - window : end].dropna()
-                    if a < b and (date - max(first[a], first[b])).days >= window - 1 and date in part.index:
-                        expected[a, b, date, window] = (np.corrcoef(part[a], part[b])[0, 1], len(part))
+    for a, b in itertools.combinations(sorted(built.market), 2):
+        x, y = wide[a].to_numpy(), wide[b].to_numpy()
+        both = ~np.isnan(x) & ~np.isnan(y)
+        oldest = max(first[a], first[b])
+        for window, end in itertools.product((30, 90, 365), range(30, len(wide) + 1)):
+            date = wide.index[end - 1]
+            part = slice(max(0, end - window), end)
+            if both[end - 1] and (date - oldest).days >= window - 1:
+                pairs = both[part]
+                correlation = np.corrcoef(x[part][pairs], y[part][pairs])[0, 1]
+                expected[a, b, date, window] = (correlation, pairs.sum())
     found = {(row.a, row.b, row.date, row.window): (row.correlation, row.n) for row in built.correlations.itertuples()}
     assert found.keys() == expected.keys()
     for key, (correlation, n) in expected.items():

@@ -34,7 +34,8 @@ returns as (
     select
         *,
         (close - previous_close) / previous_close as simple_return,
-        {{ log_return('close', 'previous_close') }} as log_return
+        -- exact decimals from here on: sums of them do not depend on where the reading began
+        ({{ log_return('close', 'previous_close') }})::numeric as log_return
     from chained
 
 ),

@@ -36,31 +36,67 @@ bars as (
 
 ),
 
+split as (
+
+    select
+        *,
+        {{ whole('close') }} as close_whole,
+        {{ fraction('close') }} as close_fraction,
+        {{ whole('volume') }} as volume_whole,
+        {{ fraction('volume') }} as volume_fraction,
+        {{ whole('quote_volume') }} as quote_whole,
+        {{ fraction('quote_volume') }} as quote_fraction,
+        {{ return_units('log_return') }} as return_units
+    from bars
+    -- computed once and in order: without this Postgres repeats the expressions in every window that uses them
+    order by crypto_id, opened_at
+    offset 0
+
+),
+
 windowed as (
 
     select
         *,
-        first_value(close) over (series {{ hours_earlier(24) }}) as close_24h_earlier,
-        first_value(close) over (series {{ hours_earlier(168) }}) as close_7d_earlier,
-        sum(quote_volume) over today as quote_volume_today,
-        sum(volume) over today as volume_today,
-        sum(quote_volume) over last_24h as quote_volume_24h,
-        sum(volume) over last_24h as volume_24h,
-        var_samp(log_return) over last_24h as variance_24h,
-        avg(close) over last_7d as mean_close_7d,
-        var_samp(log_return) over last_7d as variance_7d,
-        avg(close) over last_30d as mean_close_30d,
-        var_samp(log_return) over last_30d as variance_30d,
-        -- a bar's close is known an hour after it opened; the first return needs one bar more than the first close
-        opened_at - first_opened_at + {{ hours(1) }} as age_of_closes,
-        opened_at - first_opened_at as age_of_returns
-    from bars
+        first_value(close_whole) over (series {{ hours_earlier(24) }}) as close_24h_whole,
+        first_value(close_fraction) over (series {{ hours_earlier(24) }}) as close_24h_fraction,
+        first_value(close_whole) over (series {{ hours_earlier(168) }}) as close_7d_whole,
+        first_value(close_fraction) over (series {{ hours_earlier(168) }}) as close_7d_fraction,
+        {{ exact_sum('quote_whole') }} over last_24h as quote_24h_whole,
+        {{ exact_sum('quote_fraction') }} over last_24h as quote_24h_fraction,
+        {{ exact_sum('volume_whole') }} over last_24h as volume_24h_whole,
+        {{ exact_sum('volume_fraction') }} over last_24h as volume_24h_fraction,
+        {{ return_sums('return_units', 'last_24h') }},
+        count(*) over last_7d as bars_7d,
+        {{ exact_sum('close_whole') }} over last_7d as close_sum_7d_whole,
+        {{ exact_sum('close_fraction') }} over last_7d as close_sum_7d_fraction,
+        {{ return_sums('return_units', 'last_7d') }},
+        count(*) over last_30d as bars_30d,
+        {{ exact_sum('close_whole') }} over last_30d as close_sum_30d_whole,
+        {{ exact_sum('close_fraction') }} over last_30d as close_sum_30d_fraction,
+        {{ return_sums('return_units', 'last_30d') }}
+    from split
     window
         series as (partition by crypto_id order by opened_at),
-        today as (partition by crypto_id, {{ utc_date('opened_at') }} order by opened_at),
         last_24h as (series {{ trailing_hours(24) }}),
         last_7d as (series {{ trailing_hours(168) }}),
         last_30d as (series {{ trailing_hours(720) }})
+
+),
+
+sessions as (
+
+    select
+        *,
+        {{ exact_sum('quote_whole') }} over today as quote_today_whole,
+        {{ exact_sum('quote_fraction') }} over today as quote_today_fraction,
+        {{ exact_sum('volume_whole') }} over today as volume_today_whole,
+        {{ exact_sum('volume_fraction') }} over today as volume_today_fraction,
+        -- a bar's close is known an hour after it opened; the first return needs one bar more than the first close
+        opened_at - first_opened_at + {{ hours(1) }} as age_of_closes,
+        opened_at - first_opened_at as age_of_returns
+    from windowed
+    window today as (partition by crypto_id, {{ utc_date('opened_at') }} order by opened_at)
 
 )
 
@@ -75,22 +111,34 @@ select
     quote_volume,
     trade_count,
     taker_buy_volume,
-    {{ ratio('quote_volume', 'volume') }} as vwap_1h,
-    {{ ratio('quote_volume_today', 'volume_today') }} as vwap_session,
+    {{ amount('quote_whole', 'quote_fraction') }}
+    / nullif({{ amount('volume_whole', 'volume_fraction') }}, 0) as vwap_1h,
+    {{ amount('quote_today_whole', 'quote_today_fraction') }}
+    / nullif({{ amount('volume_today_whole', 'volume_today_fraction') }}, 0) as vwap_session,
     case
-        when age_of_closes >= {{ hours(24) }} then {{ ratio('quote_volume_24h', 'volume_24h') }}
+        when age_of_closes >= {{ hours(24) }}
+            then {{ amount('quote_24h_whole', 'quote_24h_fraction') }}
+                / nullif({{ amount('volume_24h_whole', 'volume_24h_fraction') }}, 0)
     end as vwap_24h,
     {{ change_pct('close', 'close_1h_earlier') }} as return_1h_pct,
-    log_return::double precision as log_return_1h,
-    {{ change_pct('close', 'close_24h_earlier') }} as change_24h_pct,
-    {{ change_pct('close', 'close_7d_earlier') }} as change_7d_pct,
-    case when age_of_closes >= {{ hours(168) }} then mean_close_7d::double precision end as ma_7d,
-    case when age_of_closes >= {{ hours(720) }} then mean_close_30d::double precision end as ma_30d,
-    case when age_of_returns >= {{ hours(24) }} then {{ annualised('variance_24h', 24 * 365) }} end as volatility_24h,
-    case when age_of_returns >= {{ hours(168) }} then {{ annualised('variance_7d', 24 * 365) }} end as volatility_7d,
-    case when age_of_returns >= {{ hours(720) }} then {{ annualised('variance_30d', 24 * 365) }} end as volatility_30d,
+    log_return as log_return_1h,
+    100 * {{ amount('close_whole - close_24h_whole', 'close_fraction - close_24h_fraction') }}
+    / {{ amount('close_24h_whole', 'close_24h_fraction') }} as change_24h_pct,
+    100 * {{ amount('close_whole - close_7d_whole', 'close_fraction - close_7d_fraction') }}
+    / {{ amount('close_7d_whole', 'close_7d_fraction') }} as change_7d_pct,
+    case
+        when age_of_closes >= {{ hours(168) }}
+            then {{ amount('close_sum_7d_whole', 'close_sum_7d_fraction') }} / bars_7d
+    end as ma_7d,
+    case
+        when age_of_closes >= {{ hours(720) }}
+            then {{ amount('close_sum_30d_whole', 'close_sum_30d_fraction') }} / bars_30d
+    end as ma_30d,
+    case when age_of_returns >= {{ hours(24) }} then {{ annualised(variance_of('last_24h'), 24 * 365) }} end as volatility_24h,
+    case when age_of_returns >= {{ hours(168) }} then {{ annualised(variance_of('last_7d'), 24 * 365) }} end as volatility_7d,
+    case when age_of_returns >= {{ hours(720) }} then {{ annualised(variance_of('last_30d'), 24 * 365) }} end as volatility_30d,
     binance_symbol,
     loaded_at,
     series_version
-from windowed
+from sessions
 where opened_at > unchanged_through
