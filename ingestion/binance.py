@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ingestion.datasets import INTERVAL_MS, KLINES, UTC_US, Page, Rejected, align_decimals, decimals, epoch_to_utc
 from ingestion.http import Answer, HttpClient, RequestRefused, SourceError
@@ -119,12 +120,13 @@ def klines(client: HttpClient, symbol: str, interval: str, start: datetime, end:
         if len(page.rows) + len(page.rejected) < PAGE:
             break
         # A time that cannot be must not lead past the bars that are still to come.
-        opened = [ms for ms in map(_ms, page.rows["open_time"].to_pylist()) if ms <= last]
-        if opened and max(opened) < at:
+        opened = page.rows["open_time"].cast(pa.int64())
+        newest = pc.max(opened.filter(pc.less_equal(opened, 1000 * last + 999))).as_py()
+        if newest is not None and newest // 1000 < at:
             break
         # Not one interval on: after a halt a bar may open off the grid. Of a page whose every bar is refused, only its
         # length tells how far it reached.
-        at = max(opened) + 1 if opened else at + PAGE * INTERVAL_MS[interval]
+        at = newest // 1000 + 1 if newest is not None else at + PAGE * INTERVAL_MS[interval]
     return pages
 
 

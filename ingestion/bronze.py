@@ -125,7 +125,8 @@ def ingest_klines(
     now = now or binance.exchange_clock(client)
     # A bar in progress is no bar yet, so there is nothing to ask for after the exchange's own day.
     start, end = max(start, BINANCE_OPENED), min(end, now.date() + ONE_DAY)
-    listed = [a for a in assets if a.binance_symbol and a.trades_in(start, end)]
+    # In order of the key, so that what comes need hardly be sorted.
+    listed = sorted((a for a in assets if a.binance_symbol and a.trades_in(start, end)), key=lambda a: a.binance_symbol)
     chunks = list(_chunks(start, end, interval, len(listed)))
     total = sum((b - a).days for a, b in chunks)
     done = 0
@@ -288,18 +289,22 @@ def _plain(value: object) -> str:
 
 
 def _write_days(context: Context, report: Report, table: pa.Table, days: pa.Array, interval: str) -> None:
+    if len(table) == 0:
+        return
+    # The sort is stable: a day's rows stay in the order of their key.
     order = pc.sort_indices(days)
-    table, days = table.take(order), days.take(order)
+    days = days.take(order)
     numbers = np.asarray(days.cast(pa.int32()))
-    starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]]) if len(numbers) else np.array([], dtype=int)
+    starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]])
     parts = [
-        (days[int(a)].as_py(), table.slice(int(a), int(b) - int(a)).combine_chunks())
-        for a, b in zip(starts, [*starts[1:], len(numbers)], strict=True)
+        (days[int(a)].as_py(), order[int(a) : int(b)]) for a, b in zip(starts, [*starts[1:], len(numbers)], strict=True)
     ]
+
+    def merge(day: date, rows: pa.Array) -> Written:
+        return context.lake.merge(KLINES, klines_key(interval, day), table.take(rows).combine_chunks())
+
     with ThreadPoolExecutor(4, thread_name_prefix="lake") as pool:
-        written = list(
-            pool.map(lambda part: context.lake.merge(KLINES, klines_key(interval, part[0]), _sorted(part[1])), parts)
-        )
+        written = list(pool.map(merge, *zip(*parts, strict=True))) if parts else []
     report.written += written
     for (day, _), done in zip(parts, written, strict=True):
         if done.outcome == "repaired":
@@ -311,13 +316,10 @@ def _write_days(context: Context, report: Report, table: pa.Table, days: pa.Arra
             )
 
 
-def _sorted(table: pa.Table) -> pa.Table:
-    return table.sort_by([(name, "ascending") for name in KLINES.key]).combine_chunks()
-
-
 def _closed(table: pa.Table, now: datetime) -> pa.Table:
     """Drop the bar in progress: its close_time is not yet past by the exchange's clock."""
-    return table.filter(pc.less(table["close_time"], pa.scalar(now, UTC_US)))
+    closed = pc.less(table["close_time"], pa.scalar(now, UTC_US))
+    return table if pc.all(closed).as_py() else table.filter(closed)
 
 
 def _counts(table: pa.Table, days: pa.Array) -> dict[tuple[str, date], int]:

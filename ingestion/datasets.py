@@ -297,7 +297,8 @@ def _rescale(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 def last_wins(table: pa.Table, key: Sequence[str], by: Sequence[str] = ()) -> pa.Table:
     """Keep, of the rows with one key, the last in the order of ``by`` (default: as they stand); sort by key."""
     order = pc.sort_indices(table.select([*key, *by]).combine_chunks(), [(name, "ascending") for name in (*key, *by)])
-    table = table.take(order).combine_chunks()
+    in_order = np.array_equal(order, np.arange(len(table)))
+    table = (table if in_order else table.take(order)).combine_chunks()
     if len(table) < 2:
         return table
     is_last = pa.array(np.zeros(len(table) - 1, dtype=bool))
@@ -335,16 +336,28 @@ def union(dataset: Dataset, old: pa.Table, new: pa.Table) -> pa.Table:
 Rule = tuple[str, Callable[[pa.Table], Any]]
 
 
+def _zero(column: pa.ChunkedArray) -> pa.Scalar:
+    return pa.scalar(Decimal(0) if pa.types.is_decimal(column.type) else 0, column.type)
+
+
+def _comparable(left: pa.ChunkedArray, right: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """Give two decimal columns one type: left to itself, Arrow refuses what would need more than 38 digits."""
+    if left.type == right.type:
+        return left, right
+    kind = pa.decimal256(76, max(left.type.scale, right.type.scale))
+    return left.cast(kind), right.cast(kind)
+
+
 def _positive(name: str) -> Rule:
-    return f"{name} is not above 0", lambda t: pc.less_equal(t[name], 0)
+    return f"{name} is not above 0", lambda t: pc.less_equal(t[name], _zero(t[name]))
 
 
 def _not_negative(name: str) -> Rule:
-    return f"{name} is below 0", lambda t: pc.less(t[name], 0)
+    return f"{name} is below 0", lambda t: pc.less(t[name], _zero(t[name]))
 
 
 def _above(low: str, high: str) -> Rule:
-    return f"{low} is above {high}", lambda t: pc.greater(t[low], t[high])
+    return f"{low} is above {high}", lambda t: pc.greater(*_comparable(t[low], t[high]))
 
 
 KLINE_RULES: tuple[Rule, ...] = (
