@@ -1,1 +1,1 @@
-"""Streamlit pages over the marts: pure figure builders, one file of queries; imports no other package of this project."""
+"""Streamlit pages over the marts: figures as pure functions, one file of queries; imports no other room of tickmart."""

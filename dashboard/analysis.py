@@ -80,13 +80,13 @@ def market_sentence(market: pd.Series, fear_greed: pd.Series | None) -> str:
 
 
 def losers(top: pd.DataFrame, limit: int = 5, least_volume_usd: float = 1_000_000) -> pd.DataFrame:
-    """Return the coins of the top 100 that fell most in 24 h, by the same rule as the gainers: at least 1 M USD traded."""
+    """Return the coins of the top 100 that fell most in 24 h; like gainers, only with 1 M USD traded."""
     fell = top[(top["change_24h_pct"] < 0) & (top["volume_24h_usd"] >= least_volume_usd)]
     return fell.nsmallest(limit, "change_24h_pct")
 
 
 def percentile_of_last(values: pd.Series, window: int) -> float | None:
-    """Return which percent of the last `window` known values the newest one reaches; None when fewer than 60 are known."""
+    """Return how many percent of the last `window` known values the newest reaches; None below 60 known values."""
     known = values.dropna().tail(window)
     if len(known) < 60 or is_missing(values.iloc[-1]):
         return None
@@ -245,7 +245,7 @@ def volume_trend(volume: pd.DataFrame) -> pd.DataFrame:
 
 
 def indexed_to_100(closes: pd.DataFrame) -> pd.DataFrame:
-    """Return closes (rows crypto_id, date, close) as one column per coin, 100 on the first day that all of them have."""
+    """Return closes (rows crypto_id, date, close) as a column per coin, 100 on the first day that all have."""
     table = closes.pivot(index="date", columns="crypto_id", values="close")
     whole = table.dropna()
     if whole.empty:

@@ -64,7 +64,7 @@ def faded(colour: str, opacity: float) -> str:
 
 def _figure(colours: Palette, height: int, **layout: object) -> go.Figure:
     figure = go.Figure()
-    # a figure that can be zoomed has buttons in its corner, which a phone shows all the time: the legend stands below them
+    # a phone always shows the buttons in the corner of a figure that can be zoomed: its legend stands below them
     top = 56 if layout.get("dragmode") == "pan" else 8
     figure.update_layout(
         height=height,
@@ -101,7 +101,8 @@ def change_bars(coins: pd.DataFrame, column: str, colours: Palette) -> go.Figure
         customdata=np.column_stack(
             [known["name"], known["price_usd"].map(formats.price), known["market_cap_usd"].map(formats.money)]
         ),
-        hovertemplate="%{customdata[0]}<br>%{text}<br>price %{customdata[1]}<br>market cap %{customdata[2]}<extra></extra>",
+        hovertemplate="%{customdata[0]}<br>%{text}<br>price %{customdata[1]}<br>market cap "
+        "%{customdata[2]}<extra></extra>",
     )
     reach = float(known[column].abs().max() or 1) if len(known) else 1.0
     low, high = (
@@ -130,7 +131,8 @@ def market_treemap(coins: pd.DataFrame, colours: Palette) -> go.Figure:
             [sized["name"], sized["price_usd"].map(formats.price), sized["market_cap_usd"].map(formats.money)]
         ),
         texttemplate="<b>%{label}</b><br>%{text}",
-        hovertemplate="%{customdata[0]}<br>%{text} in 24 h<br>price %{customdata[1]}<br>market cap %{customdata[2]}<extra></extra>",
+        hovertemplate="%{customdata[0]}<br>%{text} in 24 h<br>price %{customdata[1]}<br>market cap "
+        "%{customdata[2]}<extra></extra>",
         marker={
             "colors": moves.fillna(0).clip(-10, 10),
             "colorscale": diverging(colours),
@@ -154,10 +156,13 @@ def core_lines(trends: pd.DataFrame, colours: Palette) -> go.Figure:
     for number, (symbol, part) in enumerate(trends.groupby("symbol", sort=False)):
         hours = with_gaps(part[["opened_at", "index_100"]], "1h")
         figure.add_scatter(
-            x=hours["opened_at"], y=hours["index_100"].round(3), name=str(symbol).upper(), connectgaps=False,
+            x=hours["opened_at"],
+            y=hours["index_100"].round(3),
+            name=str(symbol).upper(),
+            connectgaps=False,
             line={"color": shades[number % len(shades)], "width": 1.7, "dash": dashes[number % len(dashes)]},
             hovertemplate="%{y:.2f}",
-        )  # fmt: skip
+        )
     figure.add_hline(y=100, line={"color": colours.muted, "width": 1, "dash": "dot"})
     figure.update_yaxes(side="right")
     figure.update_xaxes(hoverformat=HOVER_TIME)
@@ -168,11 +173,18 @@ def share_bars(coins: pd.DataFrame, colours: Palette) -> go.Figure:
     """Horizontal bars of 24 h volume (volume_24h_usd) with the share in the whole market as label, largest on top."""
     figure = _figure(colours, 320)
     figure.add_bar(
-        x=coins["volume_24h_usd"], y=coins["symbol"].str.upper(), orientation="h",
-        marker={"color": faded(colours.up, 0.6), "line_width": 0}, cliponaxis=False, textposition="outside",
-        text=[f"{formats.money(row.volume_24h_usd)} · {formats.percent(row.volume_share_pct, 1)}" for row in coins.itertuples()],
+        x=coins["volume_24h_usd"],
+        y=coins["symbol"].str.upper(),
+        orientation="h",
+        marker={"color": faded(colours.up, 0.6), "line_width": 0},
+        cliponaxis=False,
+        textposition="outside",
+        text=[
+            f"{formats.money(row.volume_24h_usd)} · {formats.percent(row.volume_share_pct, 1)}"
+            for row in coins.itertuples()
+        ],
         hovertemplate="%{y}: %{text} of all volume<extra></extra>",
-    )  # fmt: skip
+    )
     # room beside the longest bar for its label
     figure.update_xaxes(visible=False, range=[0, float(coins["volume_24h_usd"].max() or 1) * 1.5])
     figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
@@ -289,9 +301,17 @@ def price_chart(
             axis |= {"range": [0, 100], "tickvals": [30, 70]}
         figure.update_layout({f"yaxis{number}": axis})
         figure.add_annotation(
-            text=PANE_TITLES[name], x=0, y=bottom + share * 0.84, xref="paper", yref="paper", xanchor="left", yanchor="top",
-            showarrow=False, font={"size": 11, "color": colours.muted}, bgcolor=faded(colours.surface, 0.7),
-        )  # fmt: skip
+            text=PANE_TITLES[name],
+            x=0,
+            y=bottom + share * 0.84,
+            xref="paper",
+            yref="paper",
+            xanchor="left",
+            yanchor="top",
+            showarrow=False,
+            font={"size": 11, "color": colours.muted},
+            bgcolor=faded(colours.surface, 0.7),
+        )
     figure.update_xaxes(
         rangeslider_visible=False,
         anchor=f"y{len(panes) + 1}" if panes else "y",
@@ -306,16 +326,19 @@ def price_chart(
 
 
 def _stamps(instants: pd.Series, bar: Bar) -> list[str]:
-    """Return UTC instants as the shortest text that Plotly reads: with every pane on, times are half of what is sent."""
+    """Return UTC instants as the shortest text that Plotly reads: with every pane on, half of what is sent is times."""
     return pd.to_datetime(instants).dt.strftime("%Y-%m-%d" if bar in ("1d", "1w") else "%Y-%m-%d %H:%M").tolist()
 
 
 def _draw_price(figure: go.Figure, bars: pd.DataFrame, bar: Bar, colours: Palette, candles: bool) -> None:
     if not candles:
         figure.add_scatter(
-            x=_stamps(bars["opened_at"], bar), y=bars["close"], name="Close", line={"color": colours.up, "width": 1.8},
+            x=_stamps(bars["opened_at"], bar),
+            y=bars["close"],
+            name="Close",
+            line={"color": colours.up, "width": 1.8},
             connectgaps=False,
-        )  # fmt: skip
+        )
         return
     whole = BAR_LENGTH[bar].total_seconds() / 3600
     # only the newest candle can still be forming: an older one with fewer hours has a gap and is what it is
@@ -325,11 +348,16 @@ def _draw_price(figure: go.Figure, bars: pd.DataFrame, bar: Bar, colours: Palett
     )
     for part, name, opacity in parts:
         figure.add_candlestick(
-            x=_stamps(part["opened_at"], bar), open=part["open"], high=part["high"], low=part["low"], close=part["close"], name=name,
+            x=_stamps(part["opened_at"], bar),
+            open=part["open"],
+            high=part["high"],
+            low=part["low"],
+            close=part["close"],
+            name=name,
             opacity=opacity,
             increasing={"line": {"color": colours.up, "width": 1}, "fillcolor": faded(colours.up, 0.12)},
             decreasing={"line": {"color": colours.down, "width": 1}, "fillcolor": colours.down},
-        )  # fmt: skip
+        )
 
 
 def _values(bars: pd.DataFrame, daily: pd.DataFrame, column: str, bar: Bar) -> tuple[pd.DataFrame, bool]:
@@ -382,18 +410,29 @@ def _draw_pane(
     rose = (bars["close"] >= bars["open"]).to_numpy()
     if name == "Volume":
         figure.add_bar(
-            x=_stamps(bars["opened_at"], bar), y=bars["quote_volume"].astype("float32"), yaxis=axis, name="Volume", showlegend=False,
+            x=_stamps(bars["opened_at"], bar),
+            y=bars["quote_volume"].astype("float32"),
+            yaxis=axis,
+            name="Volume",
+            showlegend=False,
             marker=_two_coloured(rose, colours),
-            customdata=bars["quote_volume"].map(formats.money), hovertemplate="%{customdata}",
-        )  # fmt: skip
+            customdata=bars["quote_volume"].map(formats.money),
+            hovertemplate="%{customdata}",
+        )
     if name == "MACD":
         _draw_histogram(figure, *_values(bars, daily, "macd_histogram", bar), axis, bar, colours)
     if name == "RSI":
         for level in (30, 70):
             figure.add_shape(
-                type="line", x0=0, x1=1, xref="x domain", y0=level, y1=level, yref=axis,
+                type="line",
+                x0=0,
+                x1=1,
+                xref="x domain",
+                y0=level,
+                y1=level,
+                yref=axis,
                 line={"color": colours.muted, "width": 1, "dash": "dot"},
-            )  # fmt: skip
+            )
     for line in PANES[name]:
         _draw_line(figure, _values(bars, daily, line.column, bar), line, colours, axis, bar)
 
@@ -404,14 +443,26 @@ def _draw_histogram(
     """Draw the MACD histogram: bars at the size of the candles, a stepped area when it comes from the days."""
     if from_days and bar != "1w":
         figure.add_scatter(
-            x=_stamps(points["x"], bar), y=points["y"].astype("float32"), yaxis=axis, name="histogram (daily)", showlegend=False, fill="tozeroy",
-            fillcolor=faded(colours.muted, 0.3), line={"shape": "hv", "width": 0}, hovertemplate="%{y:,.4~g}",
-        )  # fmt: skip
+            x=_stamps(points["x"], bar),
+            y=points["y"].astype("float32"),
+            yaxis=axis,
+            name="histogram (daily)",
+            showlegend=False,
+            fill="tozeroy",
+            fillcolor=faded(colours.muted, 0.3),
+            line={"shape": "hv", "width": 0},
+            hovertemplate="%{y:,.4~g}",
+        )
         return
     figure.add_bar(
-        x=_stamps(points["x"], bar), y=points["y"].astype("float32"), yaxis=axis, name="histogram", showlegend=False, hovertemplate="%{y:,.4~g}",
+        x=_stamps(points["x"], bar),
+        y=points["y"].astype("float32"),
+        yaxis=axis,
+        name="histogram",
+        showlegend=False,
+        hovertemplate="%{y:,.4~g}",
         marker=_two_coloured((points["y"] >= 0).to_numpy(), colours),
-    )  # fmt: skip
+    )
 
 
 def _two_coloured(rising: np.ndarray, colours: Palette) -> dict[str, object]:
@@ -452,15 +503,27 @@ def drawdown_area(daily: pd.DataFrame, colours: Palette) -> go.Figure:
     """How far each close stood below the highest before it, in percent, with the deepest day marked."""
     figure = _figure(colours, 300, hovermode="x unified", showlegend=False)
     figure.add_scatter(
-        x=daily["date"], y=daily["drawdown_pct"], name="below the high", fill="tozeroy",
-        line={"color": colours.down, "width": 1.2}, fillcolor=faded(colours.down, 0.18), hovertemplate="%{y:.1f}%",
-    )  # fmt: skip
+        x=daily["date"],
+        y=daily["drawdown_pct"],
+        name="below the high",
+        fill="tozeroy",
+        line={"color": colours.down, "width": 1.2},
+        fillcolor=faded(colours.down, 0.18),
+        hovertemplate="%{y:.1f}%",
+    )
     if daily["drawdown_pct"].notna().any():
         deepest = daily.loc[daily["drawdown_pct"].idxmin()]
         figure.add_annotation(
-            x=deepest["date"], y=deepest["drawdown_pct"], text=f"{deepest['drawdown_pct']:.1f}%", showarrow=True,
-            arrowhead=0, arrowcolor=colours.muted, ax=0, ay=22, font={"color": colours.text},
-        )  # fmt: skip
+            x=deepest["date"],
+            y=deepest["drawdown_pct"],
+            text=f"{deepest['drawdown_pct']:.1f}%",
+            showarrow=True,
+            arrowhead=0,
+            arrowcolor=colours.muted,
+            ax=0,
+            ay=22,
+            font={"color": colours.text},
+        )
     figure.update_yaxes(ticksuffix="%", side="right")
     figure.update_xaxes(hoverformat=HOVER_DAY)
     return figure
@@ -475,11 +538,22 @@ def return_calendar(returns: pd.DataFrame, colours: Palette) -> go.Figure:
     limit = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
     figure = _figure(colours, 90 + 40 * len(returns))
     figure.add_heatmap(
-        z=values, x=list(MONTHS), y=[str(year) for year in returns.index], zmid=0, zmin=-limit, zmax=limit,
-        colorscale=diverging(colours, colours.cell), showscale=False, xgap=2, ygap=2, hoverongaps=False,
+        z=values,
+        x=list(MONTHS),
+        y=[str(year) for year in returns.index],
+        zmid=0,
+        zmin=-limit,
+        zmax=limit,
+        colorscale=diverging(colours, colours.cell),
+        showscale=False,
+        xgap=2,
+        ygap=2,
+        hoverongaps=False,
         text=[["" if not np.isfinite(cell) else f"{cell:+.1f}".replace("-", "−") for cell in row] for row in values],
-        texttemplate="%{text}", textfont={"color": colours.text}, hovertemplate="%{x} %{y}: %{text}%<extra></extra>",
-    )  # fmt: skip
+        texttemplate="%{text}",
+        textfont={"color": colours.text},
+        hovertemplate="%{x} %{y}: %{text}%<extra></extra>",
+    )
     figure.update_xaxes(showgrid=False, side="top")
     figure.update_yaxes(showgrid=False, autorange="reversed", type="category")
     return figure
@@ -496,14 +570,18 @@ def return_histogram(daily: pd.DataFrame, colours: Palette) -> go.Figure:
     counts, _ = np.histogram(returns.clip(-reach, reach), edges)
     middles = (edges[:-1] + edges[1:]) / 2
     figure.add_bar(
-        x=middles, y=counts, marker={"color": np.where(middles >= 0, colours.up, colours.down), "line_width": 0},
+        x=middles,
+        y=counts,
+        marker={"color": np.where(middles >= 0, colours.up, colours.down), "line_width": 0},
         customdata=np.column_stack([edges[:-1], edges[1:]]),
         hovertemplate="%{customdata[0]:.1f} to %{customdata[1]:.1f}%: %{y} days<extra></extra>",
-    )  # fmt: skip
+    )
     figure.add_vline(
-        x=float(np.clip(returns.iloc[-1], -reach, reach)), line={"color": colours.text, "width": 1, "dash": "dot"},
-        annotation_text="newest day", annotation_font_color=colours.muted,
-    )  # fmt: skip
+        x=float(np.clip(returns.iloc[-1], -reach, reach)),
+        line={"color": colours.text, "width": 1, "dash": "dot"},
+        annotation_text="newest day",
+        annotation_font_color=colours.muted,
+    )
     figure.update_xaxes(ticksuffix="%")
     figure.update_yaxes(title="days", side="right")
     return figure
@@ -551,25 +629,45 @@ def sentiment_history(sentiment: pd.DataFrame, colours: Palette) -> go.Figure:
     """Bitcoin's close above, on a log scale, and the index below, a bar per day in the colour of its class."""
     shades = zone_colours(colours)
     figure = _figure(
-        colours, 480, hovermode="x unified", hoversubplots="axis", dragmode="pan", showlegend=False, bargap=0,
+        colours,
+        480,
+        hovermode="x unified",
+        hoversubplots="axis",
+        dragmode="pan",
+        showlegend=False,
+        bargap=0,
         uirevision="history",
-    )  # fmt: skip
+    )
     every_day = pd.date_range(sentiment["date"].min(), sentiment["date"].max(), name="date")
     known = sentiment.set_index("date").reindex(every_day).reset_index()
     figure.add_scatter(
-        x=known["date"], y=known["btc_close"], name="Bitcoin", line={"color": colours.text, "width": 1.4},
-        hovertemplate="$%{y:,.0f}", connectgaps=False,
-    )  # fmt: skip
+        x=known["date"],
+        y=known["btc_close"],
+        name="Bitcoin",
+        line={"color": colours.text, "width": 1.4},
+        hovertemplate="$%{y:,.0f}",
+        connectgaps=False,
+    )
     figure.add_bar(
-        x=known["date"], y=known["value"], yaxis="y2", name="Fear & Greed", customdata=known["classification"],
+        x=known["date"],
+        y=known["value"],
+        yaxis="y2",
+        name="Fear & Greed",
+        customdata=known["classification"],
         marker={"color": known["classification"].map(shades).fillna(colours.grid), "line_width": 0},
         hovertemplate="%{y} %{customdata}",
-    )  # fmt: skip
+    )
     figure.update_yaxes(domain=[0.44, 1], side="right", type="log", tickformat=",.6~g")
     figure.update_layout(
-        yaxis2={"domain": [0, 0.38], "side": "right", "range": [0, 100], "tickvals": [0, 25, 50, 75, 100],
-                "gridcolor": colours.grid, "fixedrange": True},
-    )  # fmt: skip
+        yaxis2={
+            "domain": [0, 0.38],
+            "side": "right",
+            "range": [0, 100],
+            "tickvals": [0, 25, 50, 75, 100],
+            "gridcolor": colours.grid,
+            "fixedrange": True,
+        },
+    )
     figure.update_xaxes(anchor="y2", hoverformat=HOVER_DAY, showspikes=True, spikemode="across", spikethickness=1)
     return figure
 
@@ -579,16 +677,23 @@ def volume_lines(trend: pd.DataFrame, colours: Palette) -> go.Figure:
     figure = _figure(colours, 320, hovermode="x unified", bargap=0.1)
     unusual = trend["z"].abs() > 2
     figure.add_bar(
-        x=trend["date"], y=trend["volume_usd"], name="volume",
+        x=trend["date"],
+        y=trend["volume_usd"],
+        name="volume",
         marker={"color": np.where(unusual, colours.up, faded(colours.muted, 0.35)), "line_width": 0},
         customdata=np.column_stack([trend["volume_usd"].map(formats.money), trend["z"].map(formats.ratio)]),
-        hovertemplate="%{customdata[0]}, z %{customdata[1]}", showlegend=False,
-    )  # fmt: skip
+        hovertemplate="%{customdata[0]}, z %{customdata[1]}",
+        showlegend=False,
+    )
     for column, name, colour, dash in (("mean_7", "7-day mean", 0, "solid"), ("mean_30", "30-day mean", 1, "dash")):
         figure.add_scatter(
-            x=trend["date"], y=trend[column], name=name, line={"color": colours.lines[colour], "width": 1.8, "dash": dash},
-            customdata=trend[column].map(formats.money), hovertemplate="%{customdata}",
-        )  # fmt: skip
+            x=trend["date"],
+            y=trend[column],
+            name=name,
+            line={"color": colours.lines[colour], "width": 1.8, "dash": dash},
+            customdata=trend[column].map(formats.money),
+            hovertemplate="%{customdata}",
+        )
     figure.update_yaxes(side="right", exponentformat="B")
     figure.update_xaxes(hoverformat=HOVER_DAY)
     return figure
@@ -600,9 +705,13 @@ def correlation_lines(lines: dict[str, pd.Series], colours: Palette) -> go.Figur
     styles = (("solid", 0), ("dash", 3), ("dot", 2), ("dashdot", 1))
     for (name, values), (dash, colour) in zip(lines.items(), styles, strict=False):
         figure.add_scatter(
-            x=values.index, y=values, name=name, connectgaps=False, hovertemplate="%{y:.2f}",
+            x=values.index,
+            y=values,
+            name=name,
+            connectgaps=False,
+            hovertemplate="%{y:.2f}",
             line={"dash": dash, "color": colours.up if colour == 3 else colours.lines[colour], "width": 1.6},
-        )  # fmt: skip
+        )
     figure.add_hline(y=0, line={"color": colours.muted, "width": 1})
     figure.update_yaxes(range=[-1.05, 1.05], side="right")
     figure.update_xaxes(hoverformat=HOVER_DAY)
@@ -614,14 +723,20 @@ def lead_lag_bars(lags: pd.DataFrame, colours: Palette) -> go.Figure:
     figure = _figure(colours, 300, showlegend=False)
     beyond = lags["correlation"].abs() > lags["band"]
     figure.add_scatter(
-        x=[*lags["lag"], *lags["lag"][::-1]], y=[*lags["band"], *-lags["band"][::-1]], fill="toself", mode="none",
-        fillcolor=faded(colours.muted, 0.2), hoverinfo="skip",
-    )  # fmt: skip
+        x=[*lags["lag"], *lags["lag"][::-1]],
+        y=[*lags["band"], *-lags["band"][::-1]],
+        fill="toself",
+        mode="none",
+        fillcolor=faded(colours.muted, 0.2),
+        hoverinfo="skip",
+    )
     figure.add_bar(
-        x=lags["lag"], y=lags["correlation"], customdata=lags[["n", "band"]],
+        x=lags["lag"],
+        y=lags["correlation"],
+        customdata=lags[["n", "band"]],
         marker={"color": np.where(beyond, colours.up, faded(colours.muted, 0.6)), "line_width": 0},
         hovertemplate="lag %{x} d: %{y:.2f}<br>n = %{customdata[0]}, band ± %{customdata[1]:.2f}<extra></extra>",
-    )  # fmt: skip
+    )
     limit = max(0.3, float(lags["correlation"].abs().max() or 0) * 1.15) if lags["correlation"].notna().any() else 0.3
     figure.update_yaxes(range=[-limit, limit], side="right", zeroline=True, zerolinecolor=colours.muted)
     figure.update_xaxes(title="days by which the mood is ahead", dtick=7)
@@ -635,13 +750,18 @@ def forward_returns(returns: pd.DataFrame, classes: Sequence[str], colours: Pale
     for number, (horizon, part) in enumerate(returns.groupby("horizon", sort=True)):
         rows = part.set_index("classification").reindex(classes)
         figure.add_scatter(
-            x=[f"{name}<br>n = {formats.count(n)}" for name, n in zip(classes, _least_n(returns, classes), strict=True)],
-            y=rows["mean_return_pct"], name=str(horizon), mode="markers",
+            x=[
+                f"{name}<br>n = {formats.count(n)}" for name, n in zip(classes, _least_n(returns, classes), strict=True)
+            ],
+            y=rows["mean_return_pct"],
+            name=str(horizon),
+            mode="markers",
             marker={"size": 11, "symbol": ("circle", "diamond")[number % 2], "color": shades[number % 2]},
             error_y={"type": "data", "array": rows["mean_error_95_pct"], "thickness": 1.6},
             customdata=rows[["n", "median_return_pct", "positive_pct"]],
-            hovertemplate="mean %{y:.2f}%, median %{customdata[1]:.2f}%<br>%{customdata[2]:.0f}% of %{customdata[0]} days rose",
-        )  # fmt: skip
+            hovertemplate="mean %{y:.2f}%, median %{customdata[1]:.2f}%<br>%{customdata[2]:.0f}% of %{customdata[0]} "
+            "days rose",
+        )
     figure.update_layout(scattermode="group")
     figure.update_yaxes(ticksuffix="%", side="right", zeroline=True, zerolinecolor=colours.muted)
     figure.update_xaxes(showgrid=False)
@@ -662,10 +782,13 @@ def indexed_lines(table: pd.DataFrame, names: dict[str, str], colours: Palette, 
     dashes = ("solid", "solid", "dash", "dot", "dashdot")
     for number, column in enumerate(table.columns):
         figure.add_scatter(
-            x=table.index, y=table[column], name=names.get(column, column), connectgaps=False,
+            x=table.index,
+            y=table[column],
+            name=names.get(column, column),
+            connectgaps=False,
             line={"color": shades[number % len(shades)], "width": 1.8, "dash": dashes[number % len(dashes)]},
             hovertemplate="%{y:.1f}",
-        )  # fmt: skip
+        )
     figure.add_hline(y=100, line={"color": colours.muted, "width": 1, "dash": "dot"})
     figure.update_yaxes(side="right", type="log" if log else "linear", tickformat=",.4~g")
     return figure
@@ -681,15 +804,20 @@ def risk_return(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) ->
     size = np.sqrt(known["quote_volume"].clip(lower=0) / max(known["quote_volume"].max(), 1)) * 34 + 7
     picked = known["crypto_id"].isin(chosen)
     figure.add_scatter(
-        x=known["volatility_90d"], y=known["return_90d_pct"], mode="markers+text",
-        text=np.where(picked, known["symbol"].str.upper(), ""), textposition="top center", cliponaxis=False,
+        x=known["volatility_90d"],
+        y=known["return_90d_pct"],
+        mode="markers+text",
+        text=np.where(picked, known["symbol"].str.upper(), ""),
+        textposition="top center",
+        cliponaxis=False,
         marker={
-            "size": size, "color": np.where(picked, colours.up, faded(colours.muted, 0.45)),
+            "size": size,
+            "color": np.where(picked, colours.up, faded(colours.muted, 0.45)),
             "line": {"width": 1, "color": colours.surface},
         },
         customdata=np.column_stack([known["name"], known["return_90d_pct"].map(formats.change)]),
         hovertemplate="%{customdata[0]}<br>return %{customdata[1]}<br>volatility %{x:.0%}<extra></extra>",
-    )  # fmt: skip
+    )
     figure.add_hline(y=0, line={"color": colours.muted, "width": 1})
     figure.update_xaxes(title="volatility, a year", tickformat=".0%")
     figure.update_yaxes(title="return over 90 days", ticksuffix="%", side="right")
@@ -701,12 +829,23 @@ def correlation_heatmap(correlations: pd.DataFrame, numbers: pd.DataFrame, colou
     figure = _figure(colours, 90 + 34 * len(correlations))
     values = correlations.to_numpy(dtype=float)
     figure.add_heatmap(
-        z=values, x=list(correlations.columns), y=list(correlations.index), zmin=-1, zmax=1, zmid=0,
-        colorscale=diverging(colours, colours.cell), showscale=False, xgap=1, ygap=1, hoverongaps=False,
+        z=values,
+        x=list(correlations.columns),
+        y=list(correlations.index),
+        zmin=-1,
+        zmax=1,
+        zmid=0,
+        colorscale=diverging(colours, colours.cell),
+        showscale=False,
+        xgap=1,
+        ygap=1,
+        hoverongaps=False,
         text=[[formats.ratio(cell) if np.isfinite(cell) else "" for cell in row] for row in values],
-        texttemplate="%{text}", textfont={"color": colours.text}, customdata=numbers.to_numpy(dtype=float),
+        texttemplate="%{text}",
+        textfont={"color": colours.text},
+        customdata=numbers.to_numpy(dtype=float),
         hovertemplate="%{y} with %{x}: %{text}<br>n = %{customdata:.0f} days<extra></extra>",
-    )  # fmt: skip
+    )
     figure.update_xaxes(showgrid=False, type="category", side="top")
     figure.update_yaxes(showgrid=False, type="category", autorange="reversed")
     return figure
@@ -717,10 +856,15 @@ def beta_bars(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) -> g
     known = coins.dropna(subset=["beta_btc_90d"]).sort_values("beta_btc_90d")
     figure = _figure(colours, 330, showlegend=False)
     figure.add_bar(
-        x=known["symbol"].str.upper(), y=known["beta_btc_90d"], customdata=known["name"],
-        marker={"color": np.where(known["crypto_id"].isin(chosen), colours.up, faded(colours.muted, 0.45)), "line_width": 0},
+        x=known["symbol"].str.upper(),
+        y=known["beta_btc_90d"],
+        customdata=known["name"],
+        marker={
+            "color": np.where(known["crypto_id"].isin(chosen), colours.up, faded(colours.muted, 0.45)),
+            "line_width": 0,
+        },
         hovertemplate="%{customdata}: %{y:.2f}<extra></extra>",
-    )  # fmt: skip
+    )
     figure.add_hline(y=1, line={"color": colours.text, "width": 1, "dash": "dot"})
     figure.update_xaxes(showgrid=False, type="category", tickangle=-60, tickfont={"size": 10})
     figure.update_yaxes(side="right")
@@ -769,16 +913,21 @@ def bars_with_band(counts: pd.DataFrame, colours: Palette) -> go.Figure:
     figure = _figure(colours, 280, bargap=0.15, showlegend=False)
     off = (counts["bars"] < counts["low"]) | (counts["bars"] > counts["high"])
     figure.add_bar(
-        x=counts["date"], y=counts["bars"], customdata=counts[["low", "high", "assets"]],
+        x=counts["date"],
+        y=counts["bars"],
+        customdata=counts[["low", "high", "assets"]],
         marker={"color": np.where(off, colours.down, faded(colours.up, 0.45)), "line_width": 0},
         hovertemplate="%{x|%Y-%m-%d}: %{y:,} bars of %{customdata[2]} coins<br>"
         "usual %{customdata[0]:,.0f} to %{customdata[1]:,.0f}<extra></extra>",
-    )  # fmt: skip
+    )
     for edge in ("low", "high"):
         figure.add_scatter(
-            x=counts["date"], y=counts[edge], mode="lines", hoverinfo="skip",
+            x=counts["date"],
+            y=counts[edge],
+            mode="lines",
+            hoverinfo="skip",
             line={"color": colours.muted, "width": 1, "dash": "dot", "shape": "hvh"},
-        )  # fmt: skip
+        )
     figure.update_yaxes(side="right", rangemode="tozero", tickformat=",d")
     return figure
 
@@ -790,10 +939,18 @@ def missing_heatmap(missing: pd.DataFrame, colours: Palette) -> go.Figure:
     table = table.reindex(columns=days)
     figure = _figure(colours, 70 + 17 * len(table))
     figure.add_heatmap(
-        z=table.to_numpy(dtype=float), x=days, y=list(table.index), zmin=0, zmax=24, xgap=1, ygap=1, hoverongaps=False,
-        colorscale=[[0, faded(colours.down, 0.25)], [1, colours.down]], colorbar={"title": "hours", "thickness": 10},
+        z=table.to_numpy(dtype=float),
+        x=days,
+        y=list(table.index),
+        zmin=0,
+        zmax=24,
+        xgap=1,
+        ygap=1,
+        hoverongaps=False,
+        colorscale=[[0, faded(colours.down, 0.25)], [1, colours.down]],
+        colorbar={"title": "hours", "thickness": 10},
         hovertemplate="%{y}, %{x|%Y-%m-%d}: %{z:.0f} hours missing<extra></extra>",
-    )  # fmt: skip
+    )
     figure.update_xaxes(showgrid=False)
     figure.update_yaxes(showgrid=False, type="category", autorange="reversed", tickfont={"size": 10})
     return figure
@@ -807,13 +964,20 @@ def divergence_bars(coins: pd.DataFrame, tolerance_pct: float, colours: Palette)
     )
     off = coins["divergence_pct"].abs() > tolerance_pct
     figure.add_bar(
-        x=coins["divergence_pct"], y=coins["symbol"].str.upper(), orientation="h",
+        x=coins["divergence_pct"],
+        y=coins["symbol"].str.upper(),
+        orientation="h",
         marker={"color": np.where(off, colours.down, faded(colours.up, 0.6)), "line_width": 0},
         customdata=np.column_stack(
-            [coins["price_usd"].map(formats.price), coins["close"].map(formats.price), coins["opened_at"].map(formats.instant)]
+            [
+                coins["price_usd"].map(formats.price),
+                coins["close"].map(formats.price),
+                coins["opened_at"].map(formats.instant),
+            ]
         ),
-        hovertemplate="%{x:.2f}%<br>CoinGecko %{customdata[0]}<br>Binance %{customdata[1]} (hour of %{customdata[2]})<extra></extra>",
-    )  # fmt: skip
+        hovertemplate="%{x:.2f}%<br>CoinGecko %{customdata[0]}<br>Binance %{customdata[1]} (hour of "
+        "%{customdata[2]})<extra></extra>",
+    )
     reach = max(tolerance_pct * 1.4, float(coins["divergence_pct"].abs().max() or 0) * 1.1)
     figure.update_xaxes(ticksuffix="%", range=[-reach, reach])
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)

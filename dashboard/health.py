@@ -39,7 +39,7 @@ def worst(words: Iterable[str]) -> str:
 
 
 def read_status() -> dict[str, Any] | None:
-    """Return the status that the last refresh left in TICKMART_HOME, its instants as datetimes; None when there is none.
+    """Return the status that the last refresh left in TICKMART_HOME, instants as datetimes; None when there is none.
 
     An unreadable or foreign file is none: the page that shows it is the last resort and must not fail itself.
     """

@@ -26,7 +26,7 @@ def cached(seconds: int) -> Callable[[Callable[Parameters, pd.DataFrame]], Calla
 
 @cache
 def tables_by_page() -> dict[str, frozenset[str]]:
-    """Return the marts that each page of views/ reads, by the file's name; what the shell reads counts for every page."""
+    """Return the marts that each page of views/ reads, by file name; what the shell reads counts for every page."""
     source = Path(__file__).read_text(encoding="utf-8")
     functions = {
         part.partition("(")[0]: frozenset(re.findall(r"\bmarts\.(\w+)", part))
@@ -157,15 +157,15 @@ def missing_bars() -> pd.DataFrame:
     return fetch_frame(
         """
         with days as (
-            select max(date) - n as date
-            from marts.fct_daily_summary
+            select newest.date - n as date
+            from (select max(date) as date from marts.fct_daily_summary) as newest
             cross join generate_series(0, 59) as n
-            group by n
         )
         select c.crypto_id, days.date, 24 - coalesce(d.bar_count, 0) as missing
         from marts.dim_crypto as c
         inner join days
-            on days.date > (c.first_bar_at at time zone 'UTC')::date and days.date <= (c.last_bar_at at time zone 'UTC')::date
+            on days.date > (c.first_bar_at at time zone 'UTC')::date
+            and days.date <= (c.last_bar_at at time zone 'UTC')::date
         left join marts.fct_daily_summary as d on c.crypto_id = d.crypto_id and days.date = d.date
         where coalesce(d.bar_count, 0) < 24
         order by c.market_cap_rank nulls last, c.crypto_id, days.date
@@ -462,9 +462,9 @@ def daily(crypto_id: str) -> pd.DataFrame:
     return fetch_frame(
         """
         select
-            date, open, high, low, close, volume, quote_volume, trade_count, vwap, return_pct, log_return, sma_7, sma_30, sma_200, ema_12, ema_26,
-            sma_20, bb_upper_20, bb_lower_20, rsi_14, macd, macd_signal, macd_histogram, atr_14, volatility_7d,
-            volatility_30d, volatility_90d, drawdown_pct, beta_btc_90d, sharpe_90d, bar_count
+            date, open, high, low, close, volume, quote_volume, trade_count, vwap, return_pct, log_return, sma_7,
+            sma_30, sma_200, ema_12, ema_26, sma_20, bb_upper_20, bb_lower_20, rsi_14, macd, macd_signal,
+            macd_histogram, atr_14, volatility_7d, volatility_30d, volatility_90d, drawdown_pct, beta_btc_90d, sharpe_90d, bar_count
         from marts.fct_daily_summary
         where crypto_id = %(crypto_id)s
         order by date
@@ -474,7 +474,7 @@ def daily(crypto_id: str) -> pd.DataFrame:
 
 
 def export_hours(crypto_id: str, days: int) -> pd.DataFrame:
-    """Hourly bars and metrics of the `days` before the newest one, every number as the database writes it. Not cached."""
+    """Hourly bars and metrics of the `days` before the newest one, every number as the database writes it."""
     return fetch_frame(
         """
         select
@@ -510,7 +510,9 @@ def export_days(crypto_id: str, days: int | None) -> pd.DataFrame:
             crypto_id = %(crypto_id)s
             and (
                 %(days)s::int is null
-                or d.date > (select max(date) from marts.fct_daily_summary where crypto_id = %(crypto_id)s) - %(days)s::int
+                or d.date > (
+                    select max(date) from marts.fct_daily_summary where crypto_id = %(crypto_id)s
+                ) - %(days)s::int
             )
         order by d.date
         """,

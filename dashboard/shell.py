@@ -75,7 +75,8 @@ def stamp() -> None:
             list(COLOUR_NAMES),
             key="colours",
             bind="query-params",
-            help="Blue and orange can be told apart by everybody. Light or dark follows your system; the menu ⋮ overrides it.",
+            help="Blue and orange can be told apart by everybody. Light or dark follows your system; the menu ⋮ "
+            "overrides it.",
         )
     with left:
         try:
@@ -107,7 +108,7 @@ def stamp() -> None:
 
 
 def oldest_hourly(datasets: pd.DataFrame) -> datetime | None:
-    """Return the older of the newest candle's end and the newest sweep: nothing on a page is older than that but F&G."""
+    """Return the older of the newest candle's end and the newest sweep: only the daily index may be older."""
     known = datasets.loc[datasets["dataset"] != "fear_greed", "last_data_at"].dropna()
     return None if known.empty else known.min().to_pydatetime()
 

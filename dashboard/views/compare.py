@@ -1,4 +1,4 @@
-"""Compare: which did better, and do they move together?"""
+"""Compare: which coins did better, and whether they move together."""
 
 import streamlit as st
 
@@ -32,9 +32,14 @@ def choose_coins() -> None:
 
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     chosen = st.multiselect(
-        "Coins (at most 5)", list(names), format_func=names.get, max_selections=MOST, key="coins", on_change=choose_coins,
+        "Coins (at most 5)",
+        list(names),
+        format_func=names.get,
+        max_selections=MOST,
+        key="coins",
+        on_change=choose_coins,
         width=480,
-    )  # fmt: skip
+    )
     span = st.segmented_control(
         "Range", list(analysis.RANGES), default="1Y", required=True, key="range", bind="query-params"
     )
@@ -50,7 +55,8 @@ if table.dropna(how="all").empty:
     st.info("The chosen coins have no day in common in this range: take a longer one.", title="Nothing to compare")
     st.stop()
 final = table.ffill().iloc[-1].sort_values(ascending=False)
-best = f"{names[final.index[0]]} did best: {formats.signed(final.iloc[0] - 100)} since {formats.instant(table.index[0].date())}"
+since = formats.instant(table.index[0].date())
+best = f"{names[final.index[0]]} did best: {formats.signed(final.iloc[0] - 100)} since {since}"
 worst = f"; {names[final.index[-1]]} worst, {formats.signed(final.iloc[-1] - 100)}" if len(final) > 1 else ""
 st.title(f"{best}{worst}.", anchor=False)
 shell.heading("Which did better?", ["fct_daily_summary.close"])
@@ -71,7 +77,8 @@ with st.grid(2, min_column_width=340, gap="medium"):
             charts.risk_return(coins, chosen, shell.colours()),
             "risk",
             alt="Scatter of 90-day volatility and 90-day return of all tracked coins, the chosen ones marked",
-            how="Left is calmer, up is better; the area is the newest day's volume. Coins younger than 90 days are missing.",
+            how="Left is calmer, up is better; the area is the newest day's volume. Coins younger than 90 days are "
+            "missing.",
             source=f"computed from {shell.BINANCE} closes",
         )
     with st.container():
@@ -89,9 +96,15 @@ with st.grid(2, min_column_width=340, gap="medium"):
 
 shell.heading("Do they move together?", ["fct_correlations_daily.correlation", "fct_correlations_daily.n"])
 window = st.segmented_control(
-    "Window", [30, 90, 365], format_func=lambda days: f"{days} days", default=90, required=True, key="window",
-    bind="query-params", label_visibility="collapsed",
-)  # fmt: skip
+    "Window",
+    [30, 90, 365],
+    format_func=lambda days: f"{days} days",
+    default=90,
+    required=True,
+    key="window",
+    bind="query-params",
+    label_visibility="collapsed",
+)
 rows = list(dict.fromkeys([*chosen, *coins["crypto_id"].head(MATRIX)]))[:MATRIX]
 pairs = queries.correlations(tuple(rows), window)
 if pairs.empty:
@@ -105,7 +118,8 @@ else:
         charts.correlation_heatmap(named, numbers, shell.colours()),
         "matrix",
         alt=f"Correlation matrix of daily log returns over {window} days",
-        how=f"Correlation of daily log returns over the {window} days to {formats.instant(pairs['date'].max().date())}; "
+        how=f"Correlation of daily log returns over the {window} days to "
+        f"{formats.instant(pairs['date'].max().date())}; "
         f"n = {int(pairs['n'].min())} to {int(pairs['n'].max())} days. The chosen coins and the largest.",
         source=f"computed from {shell.BINANCE} closes",
     )

@@ -93,10 +93,18 @@ def freshness_table(datasets: pd.DataFrame) -> None:
         }
     )
     described = {
-        "Health": "health", "Load": "load_health", "Freshness": "freshness_health", "Checks": "checks_health",
-        "Newest data": "last_data_at", "Age": "age_seconds", "Promised within": "sla_seconds", "Last load": "last_loaded_at",
-        "Rows, about": "estimated_rows", "Open gaps": "open_gaps", "Rejected": "rejected_records",
-    }  # fmt: skip
+        "Health": "health",
+        "Load": "load_health",
+        "Freshness": "freshness_health",
+        "Checks": "checks_health",
+        "Newest data": "last_data_at",
+        "Age": "age_seconds",
+        "Promised within": "sla_seconds",
+        "Last load": "last_loaded_at",
+        "Rows, about": "estimated_rows",
+        "Open gaps": "open_gaps",
+        "Rejected": "rejected_records",
+    }
     config: dict[str, Any] = {
         name: st.column_config.Column(help=shell.definition("fct_dataset_health", column))
         for name, column in described.items()
@@ -115,7 +123,8 @@ def check_list(checks: pd.DataFrame) -> None:
         with st.expander(f"{mark} **{row.check_name}** on {row.asset}", expanded=row.severity == "error"):
             st.markdown(
                 f"Expected: {row.expected or formats.MISSING}  \nObserved: {row.observed or formats.MISSING}  \n"
-                f"Failing rows: {formats.count(row.failed_rows)} · {'blocking' if row.is_blocking else 'not blocking'} · "
+                f"Failing rows: {formats.count(row.failed_rows)} · "
+                f"{'blocking' if row.is_blocking else 'not blocking'} · "
                 f"{row.source} · {formats.instant(row.checked_at)} · run `{row.run_id}`"
             )
             if row.status == "error":
@@ -126,9 +135,11 @@ def check_list(checks: pd.DataFrame) -> None:
     with st.expander(f"{len(held)} checks hold", expanded=bad.empty and len(held) <= 30):
         st.dataframe(
             held[["asset", "check_name", "expected", "observed", "source", "severity", "checked_at"]],
-            hide_index=True, height=min(400, 70 + 35 * len(held)), alt="Checks that hold",
+            hide_index=True,
+            height=min(400, 70 + 35 * len(held)),
+            alt="Checks that hold",
             column_config={"checked_at": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm z", timezone="UTC")},
-        )  # fmt: skip
+        )
 
 
 try:
@@ -143,23 +154,35 @@ ages = (shell.now() - datasets["last_data_at"]).dt.total_seconds() / datasets["s
 failed = checks[checks["status"] != "passed"]
 with st.grid(4, min_column_width=150):
     st.metric(
-        "Datasets healthy", f"{(datasets['health'] == 'Healthy').sum()} of {len(datasets)}", border=True, height="stretch",
+        "Datasets healthy",
+        f"{(datasets['health'] == 'Healthy').sum()} of {len(datasets)}",
+        border=True,
+        height="stretch",
         help=shell.definition("fct_dataset_health", "health"),
-    )  # fmt: skip
+    )
     st.metric(
-        "Checks that hold", f"{len(checks) - len(failed)} of {len(checks)}" if len(checks) else formats.MISSING, border=True,
-        height="stretch", help="Newest verdict of each check of the last 7 days. " + shell.definition("fct_check_results", "status"),
-    )  # fmt: skip
+        "Checks that hold",
+        f"{len(checks) - len(failed)} of {len(checks)}" if len(checks) else formats.MISSING,
+        border=True,
+        height="stretch",
+        help="Newest verdict of each check of the last 7 days. " + shell.definition("fct_check_results", "status"),
+    )
     oldest = datasets.loc[ages.idxmax()] if ages.notna().any() else None
     st.metric(
-        "Closest to its limit", formats.MISSING if oldest is None else formats.percent(ages.max() * 100, 0), border=True,
-        height="stretch", help="Age of the newest data in percent of what was promised"
+        "Closest to its limit",
+        formats.MISSING if oldest is None else formats.percent(ages.max() * 100, 0),
+        border=True,
+        height="stretch",
+        help="Age of the newest data in percent of what was promised"
         + ("." if oldest is None else f": {health.title(oldest['dataset'])}."),
-    )  # fmt: skip
+    )
     st.metric(
-        "Records rejected", formats.count(datasets["rejected_records"].sum()), border=True, height="stretch",
+        "Records rejected",
+        formats.count(datasets["rejected_records"].sum()),
+        border=True,
+        height="stretch",
         help=shell.definition("fct_dataset_health", "rejected_records"),
-    )  # fmt: skip
+    )
 
 shell.heading(
     "Is everything as fresh as promised?", ["fct_dataset_health.age_seconds", "fct_dataset_health.sla_seconds"]
@@ -194,7 +217,8 @@ with st.grid(2, min_column_width=340, gap="medium"):
                 charts.bars_with_band(analysis.expected_band(counts), shell.colours()),
                 "rows",
                 alt=f"Hourly bars per day over {len(counts)} days; newest {formats.count(counts['bars'].iloc[-1])}",
-                how="Hourly bars of all coins by day; dotted is what that weekday usually brings (median ± 3 median deviations).",
+                how="Hourly bars of all coins by day; dotted is what that weekday usually brings (median ± 3 median "
+                "deviations).",
                 source="fct_daily_summary",
             )
     with st.container():
@@ -208,7 +232,8 @@ with st.grid(2, min_column_width=340, gap="medium"):
                 "divergence",
                 alt="Difference between Binance and CoinGecko prices of the ten coins that differ most: "
                 + ", ".join(f"{row.symbol.upper()} {row.divergence_pct:.2f}%" for row in apart.itertuples()),
-                how=f"Binance's newest close against CoinGecko's price, the ten that differ most; beyond the grey ±{TOLERANCE_PCT:g} % "
+                how="Binance's newest close against CoinGecko's price, the ten that differ most; beyond the grey "
+                f"±{TOLERANCE_PCT:g} % "
                 "a check warns. The close can be an hour older, so a moving market shows here too.",
                 source=f"{shell.BINANCE}; {shell.COINGECKO}",
             )
@@ -220,7 +245,8 @@ else:
         charts.missing_heatmap(missing, shell.colours()),
         "missing",
         alt=f"Missing hours by coin and day: {len(missing)} coin-days, {int(missing['missing'].sum())} hours in all",
-        how="Hours without a candle by coin and day, newest 60 finished days; a column across all coins is a halt of the exchange.",
+        how="Hours without a candle by coin and day, newest 60 finished days; a column across all coins is a halt of "
+        "the exchange.",
         source="fct_daily_summary",
     )
 links()

@@ -13,7 +13,8 @@ tables = known[known["column_name"].isna()].set_index("relation")["definition"]
 pages = queries.pages_by_table()
 st.title(f"{len(columns):,} columns of {len(tables)} tables, each defined once.", anchor=False)
 st.markdown(
-    "These texts stand in the dbt project beside the SQL that computes the columns; dbt wrote them into the database, and "
+    "These texts stand in the dbt project beside the SQL that computes the columns; dbt wrote them into the "
+    "database, and "
     "every question mark of this dashboard reads them from there."
 )
 wanted = st.text_input(
@@ -45,6 +46,10 @@ for relation, part in found.groupby("relation"):
             },
         )
 st.download_button(
-    "CSV of all definitions", lambda: known.to_csv(index=False).encode(), "tickmart_dictionary.csv", "text/csv",
-    icon=":material/download:", on_click="ignore",
-)  # fmt: skip
+    "CSV of all definitions",
+    lambda: known.to_csv(index=False).encode(),
+    "tickmart_dictionary.csv",
+    "text/csv",
+    icon=":material/download:",
+    on_click="ignore",
+)

@@ -1,4 +1,4 @@
-"""Overview: is the market up or down, by how much, what moved, and may this be trusted?"""
+"""Overview: where the market stands, by how much it moved, what moved it."""
 
 import pandas as pd
 import streamlit as st
@@ -44,17 +44,32 @@ def cards(market: pd.Series, mood: pd.DataFrame) -> None:
     cap_change = market["market_cap_change_24h_pct"]
     with st.grid(4, min_column_width=150):
         card(
-            "Total market cap", formats.money(market["total_market_cap_usd"]), cap_change, plain(cap_change, "%"),
-            "fct_market_global.total_market_cap_usd", trend("total_market_cap_usd"), "unknown",
-        )  # fmt: skip
+            "Total market cap",
+            formats.money(market["total_market_cap_usd"]),
+            cap_change,
+            plain(cap_change, "%"),
+            "fct_market_global.total_market_cap_usd",
+            trend("total_market_cap_usd"),
+            "unknown",
+        )
         card(
-            "Volume, 24 h", formats.money(volume), volume_change, plain(volume_change, "%"),
-            "fct_market_global.total_volume_24h_usd", trend("total_volume_24h_usd"), no_change,
-        )  # fmt: skip
+            "Volume, 24 h",
+            formats.money(volume),
+            volume_change,
+            plain(volume_change, "%"),
+            "fct_market_global.total_volume_24h_usd",
+            trend("total_volume_24h_usd"),
+            no_change,
+        )
         card(
-            "Bitcoin dominance", formats.percent(dominance, 1), dominance_change, plain(dominance_change, " points"),
-            "fct_market_global.btc_dominance_pct", trend("btc_dominance_pct"), no_change,
-        )  # fmt: skip
+            "Bitcoin dominance",
+            formats.percent(dominance, 1),
+            dominance_change,
+            plain(dominance_change, " points"),
+            "fct_market_global.btc_dominance_pct",
+            trend("btc_dominance_pct"),
+            no_change,
+        )
         if mood.empty:
             st.metric(
                 "Fear & Greed",
@@ -66,10 +81,14 @@ def cards(market: pd.Series, mood: pd.DataFrame) -> None:
         else:
             last = mood.iloc[-1]
             card(
-                "Fear & Greed", f"{last['value']:.0f} · {last['classification']}", last["change_1d"],
-                plain(last["change_1d"], " points", 0), "fct_sentiment_daily.value", mood["value"].tolist(),
+                "Fear & Greed",
+                f"{last['value']:.0f} · {last['classification']}",
+                last["change_1d"],
+                plain(last["change_1d"], " points", 0),
+                "fct_sentiment_daily.value",
+                mood["value"].tolist(),
                 "the day before is missing",
-            )  # fmt: skip
+            )
 
 
 def plain(value: float | None, unit: str, digits: int = 2) -> str:
@@ -133,9 +152,13 @@ def top_table(top: pd.DataFrame) -> None:
         subset=moves,
     )
     described = {
-        "Price": "price_usd", **CHANGES, "Market cap": "market_cap_usd", "Volume 24 h": "volume_24h_usd",
-        "Turnover": "turnover", "From high": "ath_change_pct",
-    }  # fmt: skip
+        "Price": "price_usd",
+        **CHANGES,
+        "Market cap": "market_cap_usd",
+        "Volume 24 h": "volume_24h_usd",
+        "Turnover": "turnover",
+        "From high": "ath_change_pct",
+    }
     config = {
         name: st.column_config.Column(help=shell.definition("v_top_100", column)) for name, column in described.items()
     }
@@ -146,15 +169,22 @@ def top_table(top: pd.DataFrame) -> None:
         help="Closes of the last 7 days on Binance, every fourth hour; blank for coins that are not tracked.",
     )
     chosen = st.dataframe(
-        styled, column_config=config, hide_index=True, height=560, on_select="rerun", selection_mode="single-row",
-        key="top_100", alt="Table of the hundred largest coins with price, changes, market cap and volume",
-    )  # fmt: skip
+        styled,
+        column_config=config,
+        hide_index=True,
+        height=560,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="top_100",
+        alt="Table of the hundred largest coins with price, changes, market cap and volume",
+    )
     if chosen["selection"]["rows"]:
         crypto_id = top["crypto_id"].iloc[chosen["selection"]["rows"][0]]
         st.switch_page("views/price.py", query_params={"coin": crypto_id})
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
-            f"Select a row to open the coin; click a heading to sort. Source: {shell.COINGECKO}, the 7-day line {shell.BINANCE}."
+            f"Select a row to open the coin; click a heading to sort. Source: {shell.COINGECKO}, the 7-day line "
+            f"{shell.BINANCE}."
         )
         st.download_button(
             "CSV",
@@ -239,7 +269,8 @@ with st.grid(2, min_column_width=340, gap="medium"):
             shell.chart(
                 charts.core_lines(trends, shell.colours()),
                 "core",
-                alt=f"Hourly closes of the last 7 days of the five largest tracked coins, from 100; trend per day: {told}",
+                alt="Hourly closes of the last 7 days of the five largest tracked coins, from 100; trend per day: "
+                f"{told}",
                 how=f"Hourly closes from 100. Slope of the straight line through them, per day: {told}.",
                 source=shell.BINANCE,
             )

@@ -1,4 +1,4 @@
-"""Price: how has this coin behaved, and what do the indicators say?"""
+"""Price: how one coin behaved, and what the indicators say."""
 
 import pandas as pd
 import streamlit as st
@@ -33,7 +33,8 @@ def unknown_coin(wanted: str, coins: pd.DataFrame) -> None:
     else:
         coin = snapshot.iloc[0]
         st.title(
-            f"{coin['name']} {shell.text(formats.price(coin['price_usd']))} {shell.coloured_change(coin['change_24h_pct'])} in 24 h",
+            f"{coin['name']} {shell.text(formats.price(coin['price_usd']))} "
+            f"{shell.coloured_change(coin['change_24h_pct'])} in 24 h",
             anchor=False,
         )
         st.info(
@@ -56,7 +57,8 @@ def header(coin: pd.Series) -> None:
     bars, snapshot = queries.coin_last_hour(coin["crypto_id"]), queries.coin_snapshot(coin["crypto_id"])
     last = bars.iloc[0]
     st.title(
-        f"{coin['name']} {shell.text(formats.price(last['close']))} {shell.coloured_change(last['change_24h_pct'])} in 24 h",
+        f"{coin['name']} {shell.text(formats.price(last['close']))} {shell.coloured_change(last['change_24h_pct'])} "
+        "in 24 h",
         anchor=False,
         help=shell.definitions_text(["fct_prices.close", "fct_prices.change_24h_pct"]),
     )
@@ -122,20 +124,33 @@ daily = queries.daily(crypto_id)
 header(coin)
 
 overlays = st.pills(
-    "Over the price", list(charts.OVERLAYS), selection_mode="multi", default=OVERLAYS_SHOWN, key="over",
-    bind="query-params", label_visibility="collapsed",
-)  # fmt: skip
-panes = st.pills(
-    "Panes below", list(charts.PANES), selection_mode="multi", default=["Volume"], key="panes", bind="query-params",
+    "Over the price",
+    list(charts.OVERLAYS),
+    selection_mode="multi",
+    default=OVERLAYS_SHOWN,
+    key="over",
+    bind="query-params",
     label_visibility="collapsed",
-)  # fmt: skip
+)
+panes = st.pills(
+    "Panes below",
+    list(charts.PANES),
+    selection_mode="multi",
+    default=["Volume"],
+    key="panes",
+    bind="query-params",
+    label_visibility="collapsed",
+)
 choice = analysis.choose_bar(span, len(daily))
 bars = load_bars(crypto_id, choice, daily)
 shell.heading(
     f"How did {coin['name']} trade?",
-    ["fct_prices.close", *(metric for name in overlays for metric in OVERLAY_METRICS[name]),
-     *(metric for name in panes for metric in PANE_METRICS[name])],
-)  # fmt: skip
+    [
+        "fct_prices.close",
+        *(metric for name in overlays for metric in OVERLAY_METRICS[name]),
+        *(metric for name in panes for metric in PANE_METRICS[name]),
+    ],
+)
 if bars.empty:
     st.info(f"{coin['name']} has no finished day yet: choose 1D or 7D.", title="No candles in this range")
 else:
@@ -143,19 +158,28 @@ else:
     bar_name = {"1h": "hour", "4h": "4 hours", "1d": "day", "1w": "week"}[choice.bar]
     shell.chart(
         charts.price_chart(
-            bars, daily, choice.bar, shell.colours(), candles=kind == "Candles", log=log, overlays=overlays,
-            panes=[name for name in charts.PANES if name in panes], revision=f"{crypto_id}|{span}",
+            bars,
+            daily,
+            choice.bar,
+            shell.colours(),
+            candles=kind == "Candles",
+            log=log,
+            overlays=overlays,
+            panes=[name for name in charts.PANES if name in panes],
+            revision=f"{crypto_id}|{span}",
         ),
         "price",
-        alt=f"{kind} of {coin['name']} in USDT, one per {bar_name}, from {formats.instant(bars['opened_at'].iloc[0])} to "
+        alt=f"{kind} of {coin['name']} in USDT, one per {bar_name}, from "
+        f"{formats.instant(bars['opened_at'].iloc[0])} to "
         f"{formats.instant(bars['opened_at'].iloc[-1])}; last close {formats.price(bars['close'].iloc[-1])}",
-        how=f"One {'candle' if kind == 'Candles' else 'point'} per {bar_name} (UTC). Drag to pan, wheel to zoom, double "
+        how=f"One {'candle' if kind == 'Candles' else 'point'} per {bar_name} (UTC). Drag to pan, wheel to zoom, "
+        "double "
         "click to reset. "
         + (f"{missing} without trading: a gap, not a line. " if missing else "")
         + ("Indicators counted in days step when a day is over." if choice.bar in ("1h", "4h") else ""),
         source=f"{shell.BINANCE} spot, {coin['binance_symbol']}",
         zoom=True,
-    )  # fmt: skip
+    )
 
 readings = analysis.coin_readings(coin["name"], daily)
 if readings:
@@ -236,7 +260,8 @@ with st.expander("Data and export"):
             if choice.bar in ("1h", "4h")
             else queries.export_days(crypto_id, choice.days),
             "fct_prices" if choice.bar in ("1h", "4h") else "fct_daily_summary",
-            f"{coin['name']} ({coin['binance_symbol']}), range {span}, data to {formats.instant(coin['last_bar_at'] + pd.Timedelta(hours=1))}",
+            f"{coin['name']} ({coin['binance_symbol']}), range {span}, data to "
+            f"{formats.instant(coin['last_bar_at'] + pd.Timedelta(hours=1))}",
             "Binance spot klines (binance.com), metrics by tickmart",
         ),
         f"tickmart_{crypto_id}_{span}.csv",

@@ -1,4 +1,4 @@
-"""Sentiment: is the crowd fearful, and does that go with price or volume?"""
+"""Sentiment: how fearful the crowd is, and whether that goes with price or volume."""
 
 import pandas as pd
 import streamlit as st
@@ -25,8 +25,10 @@ elif not formats.is_missing(last["change_1d"]):
     moved = f", {abs(last['change_1d']):.0f} points {'above' if last['change_1d'] > 0 else 'below'} the day before"
 st.title(f"The crowd shows {last['classification'].lower()}: {last['value']:.0f} of 100{moved}{mean}.", anchor=False)
 st.info(
-    "The index is **for bitcoin** and is made of bitcoin's own volatility (25 %), momentum and volume (25 %), dominance "
-    "(10 %), social media, surveys and search trends. That it goes with bitcoin's price is therefore partly arithmetic. "
+    "The index is **for bitcoin** and is made of bitcoin's own volatility (25 %), momentum and volume (25 %), "
+    "dominance "
+    "(10 %), social media, surveys and search trends. That it goes with bitcoin's price is therefore partly "
+    "arithmetic. "
     "Nothing on this page predicts anything.",
     title="What the index cannot show",
     icon=":material/info:",
@@ -66,8 +68,10 @@ with right:
     shell.chart(
         charts.sentiment_history(shown, shell.colours()),
         "history",
-        alt=f"Bitcoin's daily close and the Fear & Greed index from {shown['date'].iloc[0]:%Y-%m-%d} to {last['date']:%Y-%m-%d}",
-        how="Above bitcoin's close (log scale), below the index, in the colour of its class. Days that the source lacks stay empty.",
+        alt=f"Bitcoin's daily close and the Fear & Greed index from {shown['date'].iloc[0]:%Y-%m-%d} to "
+        f"{last['date']:%Y-%m-%d}",
+        how="Above bitcoin's close (log scale), below the index, in the colour of its class. Days that the source "
+        "lacks stay empty.",
         source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
         zoom=True,
     )
@@ -81,8 +85,10 @@ z = trend["z"].iloc[-1]
 shell.chart(
     charts.volume_lines(trend, shell.colours()),
     "volume",
-    alt=f"Daily volume of all tracked coins with 7- and 30-day means; newest {formats.money(trend['volume_usd'].iloc[-1])}",
-    how=f"Volume of all tracked coins, in USDT; full colour marks days more than 2 standard deviations off their last 90 "
+    alt="Daily volume of all tracked coins with 7- and 30-day means; newest "
+    f"{formats.money(trend['volume_usd'].iloc[-1])}",
+    how="Volume of all tracked coins, in USDT; full colour marks days more than 2 standard deviations off their "
+    "last 90 "
     f"days. Newest day: z = {formats.ratio(z)}.",
     source=shell.BINANCE,
 )
@@ -109,7 +115,8 @@ with st.grid(2, min_column_width=340, gap="medium"):
             charts.correlation_lines(lines, shell.colours()),
             "rolling",
             alt="Rolling correlation of daily changes of the index with bitcoin's return and with its change of volume",
-            how="Correlation of the index's daily change with bitcoin's return and with the change of its log volume, over "
+            how="Correlation of the index's daily change with bitcoin's return and with the change of its log "
+            "volume, over "
             f"30 and 90 days. n = {joined} days"
             + (f"; with price over the newest 90: {formats.ratio(newest.iloc[-1])}." if len(newest) else "."),
             source="computed from both sources",
@@ -122,7 +129,8 @@ with st.grid(2, min_column_width=340, gap="medium"):
             charts.lead_lag_bars(lags, shell.colours()),
             "lags",
             alt="Correlation of the index's change with bitcoin's return from 14 days before to 14 days after",
-            how=f"Right of 0 the mood is ahead. Grey band: 95 % of unrelated series stay inside; {outside} of {len(lags)} lags "
+            how=f"Right of 0 the mood is ahead. Grey band: 95 % of unrelated series stay inside; {outside} of "
+            f"{len(lags)} lags "
             f"lie outside, one or two would by chance. n = {lags['n'].min()} to {lags['n'].max()} days.",
             source="computed from both sources",
         )
@@ -135,11 +143,13 @@ shell.heading(
 shell.chart(
     charts.forward_returns(returns, analysis.CLASSES, shell.colours()),
     "forward",
-    alt="Mean return of bitcoin in the next day and week after days of each class of the index, with errors and number of days: "
+    alt="Mean return of bitcoin in the next day and week after days of each class of the index, with errors and "
+    "number of days: "
     + ", ".join(
         f"{row.classification} {row.horizon} {row.mean_return_pct:.2f}% (n={row.n})" for row in returns.itertuples()
     ),
-    how="Mean return of bitcoin the day and the week after; whiskers are 95 % errors as if days were independent, but weeks "
+    how="Mean return of bitcoin the day and the week after; whiskers are 95 % errors as if days were independent, "
+    "but weeks "
     "overlap and moods last, so the true uncertainty is larger. A description of the past, not a forecast.",
     source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
 )

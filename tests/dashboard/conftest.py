@@ -1,7 +1,8 @@
 """Fixtures of the dashboard's tests: a real Postgres with marts that dbt built from simulated raw data.
 
-`marts` is the full warehouse; `empty_marts` has the tables without rows, `bare_database` only roles and schemas, `stale_marts`
-data that stopped three days ago. Each is a dict of libpq variables for the read-only role; `visit` opens pages on one.
+`marts` is the full warehouse; `empty_marts` has the tables without rows, `bare_database` only roles and schemas,
+`stale_marts` data that stopped three days ago. Each is a dict of libpq variables for the read-only
+role; `visit` opens pages on one.
 """
 
 import contextlib
@@ -34,12 +35,29 @@ ROOT = Path(__file__).parents[2]
 COINS, DAYS = 10, 130
 SWEEPS_HOURS_AGO = (25, 24, 12, 1, 0)
 SWEEP_COLUMNS = (
-    "name", "image", "current_price", "market_cap", "market_cap_rank", "total_volume", "high_24h", "low_24h",
-    "price_change_24h", "price_change_percentage_24h", "market_cap_change_24h", "market_cap_change_percentage_24h",
-    "circulating_supply", "total_supply", "max_supply", "ath", "ath_change_percentage", "ath_date", "last_updated",
-    "price_change_percentage_1h_in_currency", "price_change_percentage_24h_in_currency",
+    "name",
+    "image",
+    "current_price",
+    "market_cap",
+    "market_cap_rank",
+    "total_volume",
+    "high_24h",
+    "low_24h",
+    "price_change_24h",
+    "price_change_percentage_24h",
+    "market_cap_change_24h",
+    "market_cap_change_percentage_24h",
+    "circulating_supply",
+    "total_supply",
+    "max_supply",
+    "ath",
+    "ath_change_percentage",
+    "ath_date",
+    "last_updated",
+    "price_change_percentage_1h_in_currency",
+    "price_change_percentage_24h_in_currency",
     "price_change_percentage_7d_in_currency",
-)  # fmt: skip
+)
 HALTED_HOURS_AGO = range(50, 53)
 
 
@@ -63,9 +81,11 @@ def load_simulated_raw(cursor) -> None:
     with UNIVERSE.open() as file:
         assets = list(csv.DictReader(file))[:COINS]
     _copy(
-        cursor, "raw.universe", "crypto_id, binance_symbol, name, category, batch_id",
+        cursor,
+        "raw.universe",
+        "crypto_id, binance_symbol, name, category, batch_id",
         [(a["crypto_id"], a["binance_symbol"], a["name"], a["category"], "test") for a in assets],
-    )  # fmt: skip
+    )
     for symbol in (asset["binance_symbol"] for asset in assets):
         coin = market.listed[symbol]
         prices, lots = coin.price_decimals, coin.volume_decimals
@@ -76,29 +96,44 @@ def load_simulated_raw(cursor) -> None:
             money = [f"{value / 10**prices:.{prices}f}" for value in bar[1:5]]
             rows.append(
                 (
-                    symbol, "1h", _instant(bar[0]), *money, bar[5] / 10**lots, _instant(bar[0] + HOUR_MS - 1),
-                    bar[6] / 10 ** (prices + lots), bar[7], bar[8] / 10**lots, bar[9] / 10 ** (prices + lots), "test",
+                    symbol,
+                    "1h",
+                    _instant(bar[0]),
+                    *money,
+                    bar[5] / 10**lots,
+                    _instant(bar[0] + HOUR_MS - 1),
+                    bar[6] / 10 ** (prices + lots),
+                    bar[7],
+                    bar[8] / 10**lots,
+                    bar[9] / 10 ** (prices + lots),
+                    "test",
                 )
-            )  # fmt: skip
+            )
         _copy(
-            cursor, "raw.binance_klines",
+            cursor,
+            "raw.binance_klines",
             "symbol, interval, open_time, open, high, low, close, volume, close_time, quote_volume, trade_count, "
-            "taker_buy_base_volume, taker_buy_quote_volume, batch_id", rows,
-        )  # fmt: skip
+            "taker_buy_base_volume, taker_buy_quote_volume, batch_id",
+            rows,
+        )
     for hours in SWEEPS_HOURS_AGO:
         at = now - hours * HOUR_MS - 60_000
         sweep = shapes.coingecko_markets(at, None, ("1h", "24h", "7d"), False, "market_cap_desc")
         _copy(
-            cursor, "raw.coingecko_markets", "crypto_id, snapshot_at, symbol, payload, batch_id, " + ", ".join(SWEEP_COLUMNS),
+            cursor,
+            "raw.coingecko_markets",
+            "crypto_id, snapshot_at, symbol, payload, batch_id, " + ", ".join(SWEEP_COLUMNS),
             [(r["id"], _instant(at), r["symbol"], "{}", "test", *(r[name] for name in SWEEP_COLUMNS)) for r in sweep],
-        )  # fmt: skip
+        )
     _copy(
-        cursor, "raw.fear_greed", "date, value, classification, batch_id",
+        cursor,
+        "raw.fear_greed",
+        "date, value, classification, batch_id",
         [
             (_instant(int(r["timestamp"]) * 1000)[:10], r["value"], r["value_classification"], "test")
             for r in shapes.fear_greed_rows(now, DAYS)
         ],
-    )  # fmt: skip
+    )
     cursor.execute(
         """
         insert into ops.load_ledger (object_key, dataset, sha256, etag, rows, inserted, updated, unchanged, batch_id)
@@ -180,11 +215,21 @@ def server() -> Iterator[Server]:
         target = Path(home) / "dbt"
         built = subprocess.run(
             [
-                Path(sys.executable).with_name("dbt"), "run", "--project-dir", ROOT / "dbt_project", "--profiles-dir",
-                ROOT / "dbt_project", "--target-path", target, "--log-path", target,
+                Path(sys.executable).with_name("dbt"),
+                "run",
+                "--project-dir",
+                ROOT / "dbt_project",
+                "--profiles-dir",
+                ROOT / "dbt_project",
+                "--target-path",
+                target,
+                "--log-path",
+                target,
             ],
-            env={**os.environ, **environment, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}, capture_output=True, text=True,
-        )  # fmt: skip
+            env={**os.environ, **environment, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
+            capture_output=True,
+            text=True,
+        )
         assert built.returncode == 0, built.stdout[-4000:]
         running.execute("tickmart", "analyze")
         yield running

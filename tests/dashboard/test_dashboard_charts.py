@@ -1,5 +1,7 @@
 """Figures and the numbers behind them, from DataFrames alone."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,9 +11,24 @@ from dashboard import analysis, charts
 COLOURS = [charts.palette(mode, pair) for mode in ("light", "dark") for pair in charts.UP_DOWN]
 LIGHT = COLOURS[0]
 DAILY_COLUMNS = (
-    "sma_7", "sma_30", "sma_200", "ema_12", "ema_26", "sma_20", "bb_upper_20", "bb_lower_20", "rsi_14", "macd", "macd_signal",
-    "macd_histogram", "atr_14", "volatility_7d", "volatility_30d", "volatility_90d", "vwap",
-)  # fmt: skip
+    "sma_7",
+    "sma_30",
+    "sma_200",
+    "ema_12",
+    "ema_26",
+    "sma_20",
+    "bb_upper_20",
+    "bb_lower_20",
+    "rsi_14",
+    "macd",
+    "macd_signal",
+    "macd_histogram",
+    "atr_14",
+    "volatility_7d",
+    "volatility_30d",
+    "volatility_90d",
+    "vwap",
+)
 
 
 def days(n: int, seed: int = 1) -> pd.DataFrame:
@@ -61,7 +78,7 @@ def test_panes_do_not_overlap_the_price_or_each_other(count):
     figure = price_of(candles(50), days(60), panes=list(charts.PANES)[:count])
     axes = [figure.layout.yaxis, *(figure.layout[f"yaxis{n}"] for n in range(2, count + 2))]
     domains = sorted(axis.domain for axis in axes)
-    assert all(below[1] <= above[0] for below, above in zip(domains, domains[1:], strict=False))
+    assert all(below[1] <= above[0] for below, above in itertools.pairwise(domains))
     assert domains[-1] == figure.layout.yaxis.domain
     assert domains[-1][1] - domains[-1][0] > 0.4
 
@@ -214,9 +231,17 @@ def test_run_strip_puts_every_run_once_and_a_failure_before_a_warning():
 
 @pytest.mark.parametrize(
     ("span", "history", "bar", "at_most"),
-    [("1D", 2000, "1h", 24), ("7D", 2000, "1h", 168), ("1M", 2000, "4h", 180), ("3M", 2000, "1d", 91), ("1Y", 2000, "1d", 365),
-     ("All", 720, "1d", 720), ("All", 721, "1w", 103), ("All", 5000, "1w", 720)],
-)  # fmt: skip
+    [
+        ("1D", 2000, "1h", 24),
+        ("7D", 2000, "1h", 168),
+        ("1M", 2000, "4h", 180),
+        ("3M", 2000, "1d", 91),
+        ("1Y", 2000, "1d", 365),
+        ("All", 720, "1d", 720),
+        ("All", 721, "1w", 103),
+        ("All", 5000, "1w", 720),
+    ],
+)
 def test_bar_size_keeps_every_range_below_the_most_bars(span, history, bar, at_most):
     choice = analysis.choose_bar(span, history)
     assert choice.bar == bar

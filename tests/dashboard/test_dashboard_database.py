@@ -87,12 +87,18 @@ def test_unreachable_server_is_told_without_secrets(use, no_database):
 def test_types_arrive_as_charts_need_them(use, marts):
     use(marts)
     frame = fetch_frame(
-        "select 1.5::numeric as price, 2::bigint as n, date '2026-01-02' as day, timestamptz '2026-01-02 03:00+02' as at, "
+        "select 1.5::numeric as price, 2::bigint as n, date '2026-01-02' as day, timestamptz '2026-01-02 03:00+02' "
+        "as at, "
         "null::numeric as nothing, array[1.5::float8, 2] as line"
     )
     assert frame.dtypes.astype(str).to_dict() | {"line": ""} == {
-        "price": "float64", "n": "int64", "day": frame["day"].dtype.name, "at": frame["at"].dtype.name, "nothing": "float64", "line": "",
-    }  # fmt: skip
+        "price": "float64",
+        "n": "int64",
+        "day": frame["day"].dtype.name,
+        "at": frame["at"].dtype.name,
+        "nothing": "float64",
+        "line": "",
+    }
     assert frame["at"].iloc[0].isoformat() == "2026-01-02T01:00:00+00:00"
     assert frame["day"].iloc[0].isoformat() == "2026-01-02T00:00:00"
     assert frame["line"].iloc[0] == [1.5, 2.0]

@@ -1,4 +1,4 @@
-"""Every page on real marts: full, empty, before the first refresh, stale, without a database, with a strange address."""
+"""Every page on real marts: full, empty, before the first refresh, stale, without a database, strangely addressed."""
 
 import base64
 import json
@@ -122,9 +122,16 @@ def test_page_without_a_database_names_it_and_shows_no_traceback_sql_or_secret(v
 def test_data_quality_shows_the_status_file_when_the_database_is_away(visit, no_database, tmp_path):
     then = datetime.now(UTC) - timedelta(hours=5)
     row = {
-        "dataset": "binance_klines", "health": "warning", "rows": 1315150, "newest": (then - timedelta(hours=1)).isoformat(),
-        "age_seconds": 3600, "sla_seconds": 7200, "last_load": then.isoformat(), "open_gaps": 2, "rejected": 0,
-    }  # fmt: skip
+        "dataset": "binance_klines",
+        "health": "warning",
+        "rows": 1315150,
+        "newest": (then - timedelta(hours=1)).isoformat(),
+        "age_seconds": 3600,
+        "sla_seconds": 7200,
+        "last_load": then.isoformat(),
+        "open_gaps": 2,
+        "rejected": 0,
+    }
     status = {"generated_at": then.isoformat(), "status": "warning", "datasets": [row]}
     (tmp_path / "status.json").write_text(json.dumps(status))
     app = visit(no_database, "data_quality")
@@ -157,7 +164,8 @@ def test_pages_come_back_when_the_database_does(visit, marts, no_database, use):
 def test_overview_cards_equal_the_marts(visit, marts, server):
     (cap, volume, dominance, change), *_ = server.query(
         "tickmart",
-        "select total_market_cap_usd::float8, total_volume_24h_usd::float8, btc_dominance_pct, market_cap_change_24h_pct "
+        "select total_market_cap_usd::float8, total_volume_24h_usd::float8, btc_dominance_pct, "
+        "market_cap_change_24h_pct "
         "from marts.v_total_market_cap",
     )
     (value, name), *_ = server.query(
@@ -233,9 +241,13 @@ def test_price_never_draws_more_bars_than_its_range_allows(visit, marts, span, m
 
 def test_price_with_every_indicator_sends_less_than_300_kb(visit, marts):
     app = visit(
-        marts, "price", coin="bitcoin", range="1Y", over=["SMA 7", "SMA 30", "SMA 200", "EMA", "Bollinger", "VWAP"],
+        marts,
+        "price",
+        coin="bitcoin",
+        range="1Y",
+        over=["SMA 7", "SMA 30", "SMA 200", "EMA", "Bollinger", "VWAP"],
         panes=["Volume", "RSI", "MACD", "ATR", "Volatility"],
-    )  # fmt: skip
+    )
     assert not app.exception
     assert max(len(chart.proto.spec) for chart in app.get("plotly_chart")) < 300_000
 
@@ -288,7 +300,8 @@ def test_compare_starts_every_coin_at_100(visit, marts):
 def test_compare_matrix_equals_the_marts(visit, marts, server):
     (correlation,), *_ = server.query(
         "tickmart",
-        "select correlation from marts.fct_correlations_daily where crypto_id_a = 'bitcoin' and crypto_id_b = 'ethereum' "
+        "select correlation from marts.fct_correlations_daily where crypto_id_a = 'bitcoin' and crypto_id_b = "
+        "'ethereum' "
         "and window_days = 90 order by date desc limit 1",
     )
     spec = figure(visit(marts, "compare", coins=["bitcoin", "ethereum"]), "Correlation matrix")

@@ -1,0 +1,202 @@
+"""The dashboard in a real browser: every page, light and dark, wide and narrow; links, clicks, lost connections."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PAGES = ["", "price", "sentiment", "compare", "data_quality", "dictionary"]
+DRAWN = ".js-plotly-plot .nsewdrag, .js-plotly-plot .gtitle, .js-plotly-plot path.surface, [data-testid=stExpander]"
+# Streamlit's page asks for these beside a page's own address and falls back to the root
+USUAL = ("/_stcore/health", "/_stcore/host-config")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (Debian: apt install chromium)"),
+]
+
+
+@contextlib.contextmanager
+def dashboard(variables: dict[str, str], home: Path) -> Iterator[str]:
+    """Run the dashboard as the launcher does and give its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        Path(sys.executable).with_name("streamlit"),
+        "run",
+        "dashboard/app.py",
+        "--server.address",
+        "127.0.0.1",
+        "--server.port",
+        str(port),
+        "--server.headless",
+        "true",
+    ]
+    with (home / "streamlit.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **variables, "TICKMART_HOME": str(home)}, stdout=log, stderr=log
+        )
+    try:
+        for _ in range(200):
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1),
+            ):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def address(marts, tmp_path_factory):
+    with dashboard(marts, tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open an address in its own window; `faults` gathers errors of the page and requests that leave the machine."""
+    contexts = []
+
+    def go(address: str, *, width: int = 1400, scheme: str = "light", ready: str = DRAWN):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.faults = []
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on(
+            "request",
+            lambda r: (
+                None if "127.0.0.1" in r.url or r.url.startswith(("data:", "blob:")) else page.faults.append(r.url)
+            ),
+        )
+        page.on(
+            "response",
+            lambda r: (
+                page.faults.append(f"{r.status} {r.url}") if r.status >= 400 and not r.url.endswith(USUAL) else None
+            ),
+        )
+        page.goto(address)
+        page.wait_for_selector(ready, timeout=30_000, state="attached")
+        settle(page)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+
+
+def settle(page) -> None:
+    """Wait until the script has run to its end."""
+    page.wait_for_function("!document.querySelector('[data-test-script-state=running]')", timeout=30_000)
+    page.wait_for_timeout(400)
+
+
+def plots(page) -> list[list[int]]:
+    """Number of points of each trace of each plot."""
+    return page.evaluate(
+        "[...document.querySelectorAll('.js-plotly-plot')].map(p => (p._fullData || []).map(t => (t.x || t.labels || "
+        "[]).length))"
+    )
+
+
+def test_first_visit_of_a_fresh_server_may_be_a_deep_link(marts, tmp_path, open_page):
+    with dashboard(marts, tmp_path) as fresh:
+        page = open_page(f"{fresh}/price?coin=ethereum&range=7D")
+        assert "Ethereum" in page.locator("h1").first.inner_text()
+        assert page.get_by_text("Data as of").first.is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.parametrize("path", PAGES)
+def test_page_draws_without_errors_or_sideways_scrolling(address, open_page, path, width, scheme):
+    page = open_page(f"{address}/{path}", width=width, scheme=scheme)
+    assert page.faults == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    text = page.locator("body").inner_text()
+    assert "Traceback" not in text
+    assert "Not financial advice" in text
+    background = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+    assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    described = page.evaluate("[...document.querySelectorAll('[data-testid=stPlotlyChart]')].length")
+    assert len(plots(page)) == described
+
+
+def test_deep_link_sets_every_control(address, open_page):
+    page = open_page(f"{address}/price?coin=solana&range=3M&log=true&draw=Line&panes=RSI")
+    layout = page.evaluate(
+        "(p => [p.yaxis.type, Object.keys(p).filter(k => "
+        "/^yaxis/.test(k)).length])(document.querySelector('.js-plotly-plot')._fullLayout)"
+    )
+    assert layout == ["log", 2]
+    assert max(plots(page)[0]) <= 92
+    assert "coin=solana" in page.url
+    assert "range=3M" in page.url
+
+
+def test_choosing_a_range_redraws_and_writes_the_address(address, open_page):
+    page = open_page(f"{address}/price?coin=bitcoin")
+    before = plots(page)[0]
+    page.get_by_role("radio", name="7D").or_(page.get_by_role("button", name="7D")).first.click()
+    page.wait_for_function("location.search.includes('range=7D')", timeout=10_000)
+    settle(page)
+    assert plots(page)[0] != before
+    assert max(plots(page)[0]) == 168
+
+
+def test_choosing_a_coin_writes_its_id_into_the_address(address, open_page):
+    page = open_page(f"{address}/price?coin=bitcoin")
+    page.get_by_role("combobox").first.click()
+    page.get_by_role("option", name="Ethereum").first.click()
+    page.wait_for_function("location.search.includes('coin=ethereum')", timeout=10_000)
+    settle(page)
+    assert page.locator("h1").first.inner_text().startswith("Ethereum")
+
+
+def test_selecting_a_row_of_the_table_opens_its_coin(address, open_page):
+    page = open_page(f"{address}/")
+    table = page.get_by_test_id("stDataFrame").first
+    table.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    table.click(position={"x": 15, "y": 35 + 35 + 17})  # the mark before the second row; the table is a canvas
+    page.wait_for_url("**/price?*coin=ethereum*", timeout=15_000)
+    settle(page)
+    assert page.locator("h1").first.inner_text().startswith("Ethereum")
+
+
+def test_open_page_survives_a_restart_of_the_database(server, marts, address, open_page):
+    page = open_page(f"{address}/compare")
+    server.execute(
+        "postgres",
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tickmart dashboard'",
+    )
+    page.get_by_role("radio", name="30 days").or_(page.get_by_role("button", name="30 days")).first.click()
+    page.wait_for_function("location.search.includes('window=30')", timeout=10_000)
+    settle(page)
+    assert page.get_by_test_id("stAlert").count() == 0
+    assert len(plots(page)) >= 4
