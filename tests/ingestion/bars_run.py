@@ -1,0 +1,82 @@
+"""A run's bars against the simulated exchange and its archives: `Market`, with the requests that it has counted."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+from chain import Chain
+
+from ingestion import bars, gaps
+from ingestion.bronze import Report
+from ingestion.datasets import KLINES
+from ingestion.http import HttpClient
+from ingestion.simulator.server import Simulator
+from ingestion.universe import Asset
+
+
+def asset(symbol: str, **fields: Any) -> Asset:
+    return Asset(symbol.lower(), symbol, symbol, "", **fields)
+
+
+@dataclass
+class Market:
+    """One test's way from the simulator to raw, as a run goes it."""
+
+    chain: Chain
+    simulator: Simulator
+    client_of: Callable[..., HttpClient]
+    assets: Sequence[Asset] = (asset("BTCUSDT"),)
+    rest_url: str = ""
+    archive_url: str = ""
+    _seen: dict[str, int] = field(default_factory=dict)
+
+    def bring(self, start: str, end: str, **options: Any) -> Report:
+        """Bring, load and look for holes over the half-open range of ISO days."""
+        first, last = date.fromisoformat(start), date.fromisoformat(end)
+        report = bars.bring(
+            self.chain.context(),
+            self.client_of(self.rest_url or self.simulator.binance_url),
+            self.client_of(self.archive_url or self.simulator.archive_url, source="Binance archive"),
+            lambda limit: None,
+            self.assets,
+            first,
+            last,
+            **options,
+        )
+        self.loaded = self.chain.load(KLINES)
+        interval = options.get("interval", "1h")
+        days = [(d, d + timedelta(days=1)) for days in self.chain_days() for d in days]
+        gaps.classify(self.chain.connection, interval, [(first, last), *days], self.assets)
+        return report
+
+    def chain_days(self) -> list[list[date]]:
+        """The days of what the last load brought."""
+        return self.chain.one(
+            "select coalesce(array_agg(array[substring(object_key from 'date=([0-9-]{10})')::date]), '{}') "
+            "from ops.load_ledger where loaded_at = (select max(loaded_at) from ops.load_ledger)"
+        )
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Raw without what tells of the load, in order."""
+        return self.chain.ask(
+            "select to_jsonb(k) - 'loaded_at' - 'batch_id' from raw.binance_klines as k order by symbol, interval, open_time"
+        )
+
+    def holes(self) -> list[tuple[Any, ...]]:
+        """(symbol, first missing slot, bars, kind) of every hole."""
+        return self.chain.ask(
+            "select symbol, to_char(gap_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), bars, kind "
+            "from ops.gaps order by 1, 2"
+        )
+
+    def ways(self) -> dict[str, int]:
+        """Symbol-days by the way in which they were answered."""
+        return dict(self.chain.ask("select source, count(*) from ops.coverage group by source"))
+
+    def asked(self, ending: str) -> int:
+        """How many requests for paths with that ending the simulator has met since the last question about it."""
+        paths = self.simulator.stats()["paths"]
+        count = sum(sum(by_status.values()) for path, by_status in paths.items() if path.endswith(ending))
+        new, self._seen[ending] = count - self._seen.get(ending, 0), count
+        return new

@@ -1,0 +1,510 @@
+"""Bars from an exchange that misbehaves: each traded hour once and exactly, what cannot be set aside, the rest kept."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from chain import Chain
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scripted import Asked, Reply, ScriptedServer, scripted
+from source_rows import HOUR_MS, bar, body_of, moment, ms
+
+from ingestion import bronze
+from ingestion.binance import PAGE, klines, parse_klines
+from ingestion.datasets import KLINES, klines_key
+from ingestion.http import HttpClient, SourceError
+from ingestion.simulator.server import Simulator
+from ingestion.universe import Asset
+
+DAY, NEXT = date(2026, 1, 2), date(2026, 1, 3)
+LATER = moment(NEXT, 12)
+Client = Callable[..., HttpClient]
+Rows = list[list[Any]]
+
+
+class Exchange:
+    """An exchange whose bars a test sets; it answers ranges as Binance does: by open time, at most `limit`."""
+
+    def __init__(self) -> None:
+        self.bars: dict[str, Rows] = {}
+        self.now = LATER
+        self.page: Callable[[Rows], Any] = lambda rows: rows
+        self.broken: dict[str, Reply] = {}
+        self.server: ScriptedServer
+
+    def __call__(self, asked: Asked) -> Reply:
+        if asked.path.endswith("/time"):
+            return Reply(body={"serverTime": ms(self.now)})
+        query = asked.query
+        if query["symbol"] in self.broken:
+            return self.broken[query["symbol"]]
+        if query["symbol"] not in self.bars:
+            return Reply(400, {"code": -1121, "msg": "Invalid symbol."})
+        first, last = int(query["startTime"]), int(query.get("endTime", 10**15))
+        rows = [r for r in self.bars[query["symbol"]] if not isinstance(r[0], int) or first <= r[0] <= last]
+        return Reply(body=self.page(rows[: int(query["limit"])]))
+
+
+@pytest.fixture
+def exchange() -> Iterator[Exchange]:
+    with ExitStack() as stack:
+        made = Exchange()
+        made.server = stack.enter_context(scripted(made))
+        yield made
+
+
+def asset(symbol: str) -> Asset:
+    return Asset(symbol.lower(), symbol, symbol, "")
+
+
+def day_of(**fields: Any) -> Rows:
+    return [bar(DAY, hour, **fields) for hour in range(24)]
+
+
+def ingest(
+    chain: Chain, exchange: Exchange, client_of: Client, start: date = DAY, end: date = NEXT, **options: Any
+) -> bronze.Report:
+    symbols = [*exchange.bars, *exchange.broken]
+    client = client_of(exchange.server.url)
+    return bronze.ingest_klines(chain.context(), client, [asset(s) for s in symbols], start, end, **options)
+
+
+def stored(chain: Chain) -> list[tuple[Any, ...]]:
+    return chain.ask("select symbol, open_time, close from raw.binance_klines order by 1, 2")
+
+
+def refusals(chain: Chain) -> list[tuple[Any, ...]]:
+    return chain.ask("select reason, record from ops.rejected_records order by rejected_id")
+
+
+# -- closed bars, by the exchange's clock ------------------------------------------------------------------------------
+
+
+def test_the_bar_in_progress_is_not_loaded_and_comes_whole_with_the_next_run(
+    chain: Chain, exchange: Exchange, client_of: Client
+) -> None:
+    exchange.now = moment(DAY, 5, 30)
+    exchange.bars["BTCUSDT"] = [bar(DAY, hour) for hour in range(5)] + [bar(DAY, 5, close="99", trade_count=1)]
+    ingest(chain, exchange, client_of)
+    assert chain.load(KLINES).inserted == 5
+    exchange.now = moment(DAY, 6, 1)
+    exchange.bars["BTCUSDT"] = [bar(DAY, hour) for hour in range(7)]
+    ingest(chain, exchange, client_of)
+    loaded = chain.load(KLINES)
+    assert (loaded.inserted, loaded.updated) == (1, 0)
+    assert stored(chain)[-1][1:] == (moment(DAY, 5), Decimal("101.5"))
+
+
+@pytest.mark.parametrize("offset", [-1, 0, 1], ids=["before it closes", "as it closes", "after it closed"])
+def test_a_bar_is_closed_when_the_exchange_says_so(
+    chain: Chain, exchange: Exchange, client_of: Client, offset: int
+) -> None:
+    exchange.now = moment(DAY, 1) + timedelta(milliseconds=offset - 1)
+    exchange.bars["BTCUSDT"] = [bar(DAY, 0)]
+    assert ingest(chain, exchange, client_of).rows == (1 if offset > 0 else 0)
+
+
+def test_this_machines_clock_does_not_matter(chain: Chain, exchange: Exchange, client_of: Client) -> None:
+    old = date(2021, 5, 5)
+    exchange.now = moment(old, 2, 30)
+    exchange.bars["BTCUSDT"] = [bar(old, hour) for hour in range(24)]
+    assert ingest(chain, exchange, client_of, old, old + timedelta(days=3)).rows == 2
+
+
+# -- ranges and pages --------------------------------------------------------------------------------------------------
+
+
+@given(
+    listed=st.integers(0, 5000), length=st.integers(0, 3000), start=st.integers(0, 5000), hours=st.integers(1, 4000),
+    gap=st.tuples(st.integers(0, 3000), st.integers(0, 1500)),
+)  # fmt: skip
+@example(listed=1500, length=2500, start=0, hours=4000, gap=(0, 0))
+@settings(max_examples=40, deadline=None)
+def test_any_range_gives_each_bar_once_in_a_bounded_number_of_calls(
+    listed: int, length: int, start: int, hours: int, gap: tuple[int, int]
+) -> None:
+    first = ms(moment(date(2020, 1, 1)))
+    opened = [h for h in range(listed, listed + length) if not gap[0] <= h - listed < gap[0] + gap[1]]
+    exchange = Exchange()
+    exchange.bars["BTCUSDT"] = [bar(date(2020, 1, 1), hour) for hour in opened]
+    with scripted(exchange) as server:
+        client = HttpClient("Binance", [server.url], setting="BINANCE_BASE_URL")
+        base = moment(date(2020, 1, 1))
+        pages = klines(client, "BTCUSDT", "1h", base + timedelta(hours=start), base + timedelta(hours=start + hours))
+        client.close()
+    got = [ms(at) for page in pages for at in page.rows["open_time"].to_pylist()]
+    assert got == [first + h * HOUR_MS for h in opened if start <= h < start + hours]
+    assert len(server.asked) <= len(got) // PAGE + 1
+
+
+def test_a_start_before_the_listing_begins_with_the_first_bar(
+    chain: Chain, exchange: Exchange, client_of: Client
+) -> None:
+    exchange.bars["BTCUSDT"] = day_of()
+    report = ingest(chain, exchange, client_of, date(2017, 1, 1), NEXT)
+    assert report.rows == 24
+    assert chain.load(KLINES).inserted == 24
+    # Eight and a half years are 75 pages at most.
+    assert len(exchange.server.asked) <= 80
+
+
+def test_an_exchange_that_repeats_its_first_page_for_ever_is_left_in_peace(
+    chain: Chain, exchange: Exchange, client_of: Client
+) -> None:
+    rows = [bar(date(2025, 1, 1), hour) for hour in range(PAGE)]
+    exchange.bars["BTCUSDT"] = []
+    exchange.page = lambda _: rows
+    ingest(chain, exchange, client_of, date(2025, 1, 1), date(2025, 6, 1))
+    chain.load(KLINES)
+    assert len(stored(chain)) == PAGE
+    assert len(exchange.server.asked) < 20
+
+
+def test_repeated_and_shuffled_bars_are_loaded_once(chain: Chain, exchange: Exchange, client_of: Client) -> None:
+    exchange.bars["BTCUSDT"] = day_of()
+    exchange.page = lambda rows: [*reversed(rows), *rows[3:9]]
+    assert ingest(chain, exchange, client_of).rows == 24
+    chain.load(KLINES)
+    assert [row[1].hour for row in stored(chain)] == list(range(24))
+
+
+def test_of_a_bar_that_comes_twice_in_one_answer_the_later_statement_wins(
+    chain: Chain, exchange: Exchange, client_of: Client
+) -> None:
+    exchange.bars["BTCUSDT"] = [bar(DAY, 0, close="95"), bar(DAY, 0, close="96")]
+    ingest(chain, exchange, client_of)
+    chain.load(KLINES)
+    assert [row[2] for row in stored(chain)] == [Decimal("96")]
+
+
+def test_a_page_of_nothing_but_broken_bars_does_not_end_the_series(
+    chain: Chain, exchange: Exchange, client_of: Client
+) -> None:
+    start = date(2025, 1, 1)
+    exchange.bars["BTCUSDT"] = [
+        bar(start, hour, **({"open": 1.5} if hour < PAGE else {})) for hour in range(PAGE + 200)
+    ]
+    with_many_pages = start + timedelta(days=60)
+    client = client_of(exchange.server.url)
+    pages = klines(client, "BTCUSDT", "1h", moment(start), moment(with_many_pages))
+    assert sum(len(p.rows) for p in pages) == 200
+    assert sum(len(p.rejected) for p in pages) == PAGE
+
+
+@pytest.mark.parametrize("opened", [ms(datetime(2099, 1, 1, tzinfo=UTC)), 10**18, 0, -(10**15)])
+def test_an_impossible_time_does_not_lead_past_the_bars_behind_it(
+    chain: Chain, exchange: Exchange, client_of: Client, opened: int
+) -> None:
+    start = date(2025, 1, 1)
+    rows = [bar(start, hour) for hour in range(PAGE + 200)]
+    exchange.bars["BTCUSDT"] = rows
+    exchange.page = lambda page: [*page[:-1], [opened, *page[-1][1:]]] if len(page) == PAGE else page
+    client = client_of(exchange.server.url)
+    pages = klines(client, "BTCUSDT", "1h", moment(start), moment(start + timedelta(days=60)))
+    got = {ms(at) for page in pages for at in page.rows["open_time"].to_pylist()}
+    assert got >= {row[0] for row in rows}
+
+
+# -- one symbol's trouble ----------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_symbol_fails_alone_and_is_named(chain: Chain, exchange: Exchange, client_of: Client) -> None:
+    exchange.bars = {"BTCUSDT": day_of(), "ETHUSDT": day_of()}
+    exchange.broken["GONEUSDT"] = Reply(400, {"code": -1121, "msg": "Invalid symbol."})
+    report = ingest(chain, exchange, client_of)
+    assert list(report.failed) == ["GONEUSDT"]
+    assert "-1121" in report.failed["GONEUSDT"]
+    assert report.error is None
+    assert chain.load(KLINES).inserted == 48
+    assert len([a for a in exchange.server.asked if a.query.get("symbol") == "GONEUSDT"]) == 1
+
+
+def test_a_symbol_whose_answers_stay_broken_fails_alone_and_is_asked_again_next_time(
+    chain: Chain, exchange: Exchange, client_of: Client
+) -> None:
+    exchange.bars = {"BTCUSDT": day_of()}
+    exchange.broken["ETHUSDT"] = Reply(500)
+    report = ingest(chain, exchange, client_of)
+    assert list(report.failed) == ["ETHUSDT"]
+    assert chain.ask("select distinct symbol from ops.coverage") == [("BTCUSDT",)]
+    exchange.broken, exchange.bars["ETHUSDT"] = {}, day_of()
+    assert ingest(chain, exchange, client_of).failed == {}
+    assert chain.load(KLINES).inserted == 48
+
+
+def test_what_came_before_a_ban_is_kept(chain: Chain, exchange: Exchange, client_of: Client) -> None:
+    exchange.bars = {f"A{n}USDT": day_of() for n in range(3)}
+    exchange.broken["ZUSDT"] = Reply(418, {"code": -1003, "msg": "banned"})
+    client = client_of(exchange.server.url, connections=1)
+    assets = [asset(s) for s in (*exchange.bars, "ZUSDT")]
+    # One request after the other, so that three answers are there when the ban comes.
+    serial = bronze.FETCHERS
+    try:
+        bronze.FETCHERS = 1
+        report = bronze.ingest_klines(chain.context(), client, assets, DAY, NEXT)
+    finally:
+        bronze.FETCHERS = serial
+    assert "418" in (report.error or "")
+    assert report.rows == 72
+    assert chain.load(KLINES).inserted == 72
+    assert chain.ask("select distinct symbol from ops.coverage order by 1") == [(s,) for s in exchange.bars]
+
+
+def test_when_the_exchange_is_out_of_reach_one_line_says_so(chain: Chain, client_of: Client) -> None:
+    with pytest.raises(SourceError, match="BINANCE_BASE_URL") as caught:
+        bronze.ingest_klines(chain.context(), client_of("http://127.0.0.1:1"), [asset("BTCUSDT")], DAY, NEXT)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("symbol", ["币安人生USDT", "1000SATSUSDT", "ÄÖUSDT", "1INCHUSDT"])
+def test_symbols_in_any_script_are_stored_as_they_are(
+    chain: Chain, exchange: Exchange, client_of: Client, symbol: str
+) -> None:
+    exchange.bars[symbol] = day_of()
+    report = ingest(chain, exchange, client_of)
+    assert [w.key for w in report.written] == [klines_key("1h", DAY)]
+    chain.load(KLINES)
+    assert {row[0] for row in stored(chain)} == {symbol}
+
+
+# -- drift -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_element_is_kept_and_reported_once(chain: Chain, exchange: Exchange, client_of: Client) -> None:
+    exchange.bars["BTCUSDT"] = [[*row, "new", 7] for row in day_of()]
+    first = ingest(chain, exchange, client_of)
+    second = ingest(chain, exchange, client_of)
+    assert len([n for n in first.notes if "new field" in n]) == 2
+    assert [n for n in second.notes if "new field" in n] == []
+    assert first.rejected == 0
+    assert chain.load(KLINES).inserted == 24
+    found = chain.lake.read(klines_key("1h", DAY))
+    assert found is not None
+    assert {tuple(json.loads(e)) for e in found[0]["extra"].to_pylist()} == {("0", "new", 7)}
+    assert chain.ask("select field, example from ops.source_fields order by 1") == [
+        ("element 13", '"new"'), ("element 14", "7"),
+    ]  # fmt: skip
+
+
+def test_bars_of_different_lengths_in_one_page_each_keep_their_own(
+    chain: Chain, exchange: Exchange, client_of: Client
+) -> None:
+    exchange.bars["BTCUSDT"] = [[*row, *["x"] * (n % 3)] for n, row in enumerate(day_of())]
+    ingest(chain, exchange, client_of)
+    found = chain.lake.read(klines_key("1h", DAY))
+    assert found is not None
+    lengths = [len(json.loads(e)) if e else 1 for e in found[0]["extra"].to_pylist()]
+    assert lengths == [1 + n % 3 for n in range(24)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda row: [row[0], 100.5, *row[2:]], "open is 100.5, not text"),
+        (lambda row: [*row[:5], 12, *row[6:]], "volume is 12, not text"),
+        (lambda row: [*row[:8], "42", *row[9:]], "42"),
+        (lambda row: [str(row[0]), *row[1:]], ""),
+        (lambda row: [None, *row[1:]], "open_time is missing"),
+        (lambda row: [*row[:4], None, *row[5:]], "close is null, not text"),
+        (lambda row: row[:11], "11 fields instead of 12"),
+        (lambda row: [], "0 fields"),
+        (lambda row: {"open_time": row[0]}, "a dict instead of a list"),
+        (lambda row: None, "a NoneType instead of a list"),
+        (lambda row: [[row[0]], *row[1:]], ""),
+    ],
+)
+def test_a_bar_of_another_shape_or_type_is_set_aside_and_the_rest_loaded(
+    chain: Chain, exchange: Exchange, client_of: Client, spoil: Callable[[list[Any]], Any], reason: str
+) -> None:
+    exchange.bars["BTCUSDT"] = day_of()
+    exchange.page = lambda rows: [*rows[:7], spoil(rows[7]), *rows[8:]]
+    report = ingest(chain, exchange, client_of)
+    assert (report.rows, report.rejected, report.failed, report.error) == (23, 1, {}, None)
+    assert chain.load(KLINES).inserted == 23
+    [(why, record)] = refusals(chain)
+    assert reason in why
+    assert record["symbol"] == "BTCUSDT"
+
+
+def test_a_type_that_changed_everywhere_sets_every_record_aside_and_the_run_goes_on(
+    chain: Chain, exchange: Exchange, client_of: Client
+) -> None:
+    exchange.bars = {"BTCUSDT": day_of(), "ETHUSDT": [[row[0], 100.0, *row[2:]] for row in day_of()]}
+    report = ingest(chain, exchange, client_of)
+    assert (report.rows, report.rejected, report.error) == (24, 24, None)
+
+
+# -- what cannot be ----------------------------------------------------------------------------------------------------
+
+
+IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
+    ({"close": "NaN"}, "not finite"),
+    ({"volume": "Infinity"}, "not finite"),
+    ({"open": ""}, "no decimal number"),
+    ({"open": "1,5"}, "no decimal number"),
+    ({"low": "0.00000000"}, "low is not above 0"),
+    ({"open": "-1.00000000"}, "open is not above 0"),
+    ({"high": "80.00000000"}, "low is above high"),
+    ({"low": "105.00000000"}, "low is above open"),
+    ({"open": "111.00000000"}, "open is above high"),
+    ({"volume": "-1"}, "volume is below 0"),
+    ({"trade_count": -1}, "trade_count is below 0"),
+    ({"taker_buy_base_volume": "13"}, "taker_buy_base_volume is above volume"),
+    ({"quote_volume": "1"}, "taker_buy_quote_volume is above quote_volume"),
+    ({"close": "1" * 39}, "more than 38 digits"),
+    ({"close": "0." + "1" * 39}, "more than 38 digits"),
+    ({"close": "1E+999999"}, "more than 38 digits"),
+    ({"trade_count": 2**63}, ""),
+    ({"close_time": 0}, "close_time is not after open_time"),
+    ({"open_time": 0}, "open_time is before 2017-08-17 or in the future"),
+    ({"open_time": ms(datetime(2099, 1, 1, tzinfo=UTC)), "close_time": ms(datetime(2099, 1, 2, tzinfo=UTC))}, "future"),
+    ({"open_time": 56971 * 31_556_952_000}, ""),
+    ({"open_time": 10**20}, ""),
+    ({"open_time": -(10**18)}, "is no time"),
+]
+
+
+@pytest.mark.parametrize(("fields", "reason"), IMPOSSIBLE, ids=lambda x: str(x)[:60] if isinstance(x, dict) else "")
+def test_what_cannot_be_is_set_aside_with_its_reason_once_and_stops_nothing(
+    chain: Chain, exchange: Exchange, client_of: Client, fields: dict[str, Any], reason: str
+) -> None:
+    good = day_of()
+    exchange.bars["BTCUSDT"] = good
+    exchange.page = lambda rows: [*rows[:7], bar(DAY, 7, **fields), *rows[8:]]
+    for attempt in range(2):
+        exchange.now = LATER + timedelta(hours=attempt)
+        report = ingest(chain, exchange, client_of)
+        assert (report.rows, report.rejected, report.error) == (23, 1, None)
+    assert chain.load(KLINES).inserted == 23
+    [(why, _)] = refusals(chain)
+    assert reason in why
+    [held] = chain.lake.list("_rejected/binance_klines/")
+    found = chain.lake.read(held.key)
+    assert found is not None
+    assert found[0]["reason"].to_pylist() == [why]
+
+
+@given(exponent=st.integers(0, 20), sign=st.sampled_from([1, -1]), digit=st.integers(1, 9))
+@settings(max_examples=80, deadline=None)
+def test_a_time_of_any_magnitude_is_a_plausible_one_or_set_aside(exponent: int, sign: int, digit: int) -> None:
+    opened = sign * digit * 10**exponent
+    row = bar(DAY, 0, open_time=opened)
+    page = parse_klines(body_of([row, bar(DAY, 1)]), "BTCUSDT", "1h", "http://x", LATER)
+    assert len(page.rows) + len(page.rejected) == 2
+    assert all(1 <= at.year <= 9999 for at in page.rows["open_time"].to_pylist())
+
+
+# -- what is odd but true ----------------------------------------------------------------------------------------------
+
+
+def test_an_hour_without_trades_and_a_cut_off_bar_are_kept(chain: Chain, exchange: Exchange, client_of: Client) -> None:
+    silent = dict.fromkeys(("volume", "quote_volume", "taker_buy_base_volume", "taker_buy_quote_volume"), "0.00000000")
+    flat = dict.fromkeys(("open", "high", "low", "close"), "100.00000000")
+    halted = bar(DAY, 12, **silent, **flat, trade_count=0, close_time=ms(moment(DAY, 12)) + 2_381_646)
+    exchange.bars["BTCUSDT"] = [*day_of()[:12], halted, *day_of()[14:]]
+    assert ingest(chain, exchange, client_of).rejected == 0
+    assert chain.load(KLINES).inserted == 23
+    assert chain.ask("select volume, trade_count from raw.binance_klines where open_time = %s", [moment(DAY, 12)]) == [
+        (Decimal(0), 0)
+    ]
+
+
+def test_bars_that_open_off_the_grid_are_kept_where_they_are(
+    chain: Chain, exchange: Exchange, client_of: Client
+) -> None:
+    late = 28 * 60_000 + 14_789
+    exchange.bars["BTCUSDT"] = [
+        bar(DAY, 8),
+        *(bar(DAY, h, open_time=ms(moment(DAY, h)) + late) for h in range(9, 12)),
+        *(bar(DAY, h) for h in range(12, 24)),
+    ]
+    ingest(chain, exchange, client_of)
+    assert chain.load(KLINES).inserted == 16
+    assert [row[1].minute for row in stored(chain)] == [0, 28, 28, 28, *[0] * 12]
+
+
+def test_a_bar_off_the_grid_behind_a_full_page_is_not_skipped(exchange: Exchange, client_of: Client) -> None:
+    start = date(2025, 1, 1)
+    exchange.bars["BTCUSDT"] = [bar(start, hour) for hour in range(PAGE)]
+    exchange.bars["BTCUSDT"].append(bar(start, PAGE - 1, open_time=ms(moment(start, PAGE - 1)) + 1_694_789))
+    pages = klines(client_of(exchange.server.url), "BTCUSDT", "1h", moment(start), moment(date(2025, 3, 1)))
+    assert sum(len(p.rows) for p in pages) == PAGE + 1
+
+
+# -- exactness ---------------------------------------------------------------------------------------------------------
+
+DIGITS = st.text("0123456789", min_size=1, max_size=38)
+
+
+@st.composite
+def prices(draw: st.DrawFn) -> str:
+    """A positive decimal of up to 38 digits, the point anywhere, written plainly or with an exponent."""
+    digits = draw(DIGITS.filter(lambda d: set(d) != {"0"}))
+    places = draw(st.integers(0, 38))
+    number = Decimal(int(digits)).scaleb(-places)
+    return draw(st.sampled_from([format(number, "f"), str(number)]))
+
+
+@given(values=st.lists(prices(), min_size=1, max_size=8))
+@example(values=["0.00000712", "0.00000001", "99999999999999999999999999999999999999", "0." + "0" * 37 + "1"])
+@settings(max_examples=25, deadline=None)
+def test_a_number_of_up_to_38_digits_is_the_same_in_json_parquet_and_postgres(
+    chain_of_module: Chain, values: list[str]
+) -> None:
+    chain = chain_of_module
+    for held in chain.lake.list(""):
+        chain.lake.remove(held.key)
+    chain.ask("truncate raw.binance_klines, ops.load_ledger, ops.restatements, ops.coverage")
+    exchange = Exchange()
+    same = {"taker_buy_base_volume": "0", "taker_buy_quote_volume": "0"}
+    exchange.bars["BTCUSDT"] = [
+        bar(DAY, hour, open=v, high=v, low=v, close=v, volume=v, quote_volume=v, **same)
+        for hour, v in enumerate(values)
+    ]
+    with scripted(exchange) as server:
+        client = HttpClient("Binance", [server.url], setting="BINANCE_BASE_URL")
+        report = bronze.ingest_klines(chain.context(), client, [asset("BTCUSDT")], DAY, NEXT)
+        client.close()
+    assert report.rejected == 0
+    chain.load(KLINES)
+    for column in ("open", "high", "low", "close", "volume", "quote_volume"):
+        rows = chain.ask(f"select {column} from raw.binance_klines order by open_time")
+        assert [value for (value,) in rows] == [Decimal(v) for v in values]
+
+
+# -- the simulated market ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 503, "match": "klines", "times": 3},
+        {"kind": "reset", "match": "klines", "after": 1, "times": 2},
+        {"kind": "cut", "match": "klines", "times": 2},
+        {"kind": "truncate", "match": "klines", "times": 2},
+        {"kind": "garbage", "match": "klines", "times": 3},
+        {"kind": "duplicate", "match": "klines"},
+        {"kind": "reorder", "match": "klines"},
+    ],
+    ids=lambda f: str(f["kind"]),
+)  # fmt: skip
+def test_a_bad_network_brings_the_same_rows_as_a_good_one(
+    chain: Chain, simulator: Simulator, client_of: Client, fault: dict[str, Any]
+) -> None:
+    assets = [asset(s) for s in ("BTCUSDT", "ETHUSDT", "SOLUSDT")]
+    start, end = date(2026, 10, 1), date(2026, 11, 21)
+    bronze.ingest_klines(chain.context(), client_of(simulator.binance_url), assets, start, end)
+    chain.load(KLINES)
+    good = stored(chain)
+    simulator.faults.set([fault])
+    report = bronze.ingest_klines(chain.context(), client_of(simulator.binance_url), assets, start, end)
+    assert simulator.faults.served[str(fault["kind"])] > 0
+    assert (report.failed, report.error, report.files) == ({}, None, 0)
+    loaded = chain.load(KLINES)
+    assert (loaded.inserted, loaded.updated) == (0, 0)
+    assert stored(chain) == good
