@@ -10,7 +10,7 @@ from chain import Chain
 from ingestion import bars, gaps
 from ingestion.bronze import Report
 from ingestion.datasets import KLINES
-from ingestion.http import HttpClient
+from ingestion.http import Attempt, HttpClient
 from ingestion.simulator.server import Simulator
 from ingestion.universe import Asset
 
@@ -29,21 +29,24 @@ class Market:
     assets: Sequence[Asset] = (asset("BTCUSDT"),)
     rest_url: str = ""
     archive_url: str = ""
-    _seen: dict[str, int] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
 
     def bring(self, start: str, end: str, **options: Any) -> Report:
         """Bring, load and look for holes over the half-open range of ISO days."""
         first, last = date.fromisoformat(start), date.fromisoformat(end)
+        rest = self.client_of(self.rest_url or self.simulator.binance_url)
+        archive = self.client_of(self.archive_url or self.simulator.archive_url, source="Binance archive")
         report = bars.bring(
             self.chain.context(),
-            self.client_of(self.rest_url or self.simulator.binance_url),
-            self.client_of(self.archive_url or self.simulator.archive_url, source="Binance archive"),
+            rest,
+            archive,
             lambda limit: None,
             self.assets,
             first,
             last,
             **options,
         )
+        self.attempts = [*rest.take_attempts(), *archive.take_attempts()]
         self.loaded = self.chain.load(KLINES)
         interval = options.get("interval", "1h")
         days = [(d, d + timedelta(days=1)) for days in self.chain_days() for d in days]
@@ -60,7 +63,8 @@ class Market:
     def rows(self) -> list[tuple[Any, ...]]:
         """Raw without what tells of the load, in order."""
         return self.chain.ask(
-            "select to_jsonb(k) - 'loaded_at' - 'batch_id' from raw.binance_klines as k order by symbol, interval, open_time"
+            "select to_jsonb(k) - 'loaded_at' - 'batch_id' from raw.binance_klines as k "
+            "order by symbol, interval, open_time"
         )
 
     def holes(self) -> list[tuple[Any, ...]]:
@@ -75,8 +79,5 @@ class Market:
         return dict(self.chain.ask("select source, count(*) from ops.coverage group by source"))
 
     def asked(self, ending: str) -> int:
-        """How many requests for paths with that ending the simulator has met since the last question about it."""
-        paths = self.simulator.stats()["paths"]
-        count = sum(sum(by_status.values()) for path, by_status in paths.items() if path.endswith(ending))
-        new, self._seen[ending] = count - self._seen.get(ending, 0), count
-        return new
+        """How many requests of the last run were for paths with that ending."""
+        return sum(attempt.endpoint.endswith(ending) for attempt in self.attempts)

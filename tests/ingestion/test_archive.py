@@ -19,9 +19,7 @@ BAR = "1735689600000000,93576.00,94509.42,93489.03,94401.14,755.99,1735693199999
 
 @pytest.fixture
 def market(chain: Chain, simulator: Simulator, client_of: Callable[..., HttpClient]) -> Market:
-    found = Market(chain, simulator, client_of)
-    found.asked(".zip")
-    return found
+    return Market(chain, simulator, client_of)
 
 
 def zipped(text: str) -> bytes:
@@ -97,7 +95,6 @@ def test_an_unchanged_file_is_not_downloaded_again(market: Market) -> None:
 def test_an_unchanged_file_is_downloaded_when_bronze_has_lost_a_day(market: Market) -> None:
     market.bring("2024-11-01", "2024-12-01", source="archive")
     market.chain.lake.remove("binance/klines/interval=1h/date=2024-11-10/bars.parquet")
-    market.asked(".zip")
     market.bring("2024-11-01", "2024-12-01", source="archive")
     assert market.asked(".zip") == 1
     assert len(market.chain.lake.list("binance/klines/")) == 30
@@ -106,7 +103,6 @@ def test_an_unchanged_file_is_downloaded_when_bronze_has_lost_a_day(market: Mark
 def test_a_file_that_is_published_anew_is_loaded_and_the_old_value_kept(market: Market) -> None:
     market.bring("2024-11-01", "2025-01-01", source="archive")
     before = market.chain.ask("select url, sha256 from ops.archive_files order by url")
-    market.asked(".zip")
     market.simulator.faults.set(
         [
             {
