@@ -1,0 +1,211 @@
+"""Holes in series: each is explained, or asked about once more, or stays and is named; symbols begin and end."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+import urllib3
+from bars_run import Market, asset
+from chain import Chain
+
+from ingestion import gaps
+from ingestion.datasets import KLINES
+from ingestion.http import HttpClient
+from ingestion.simulator.server import Simulator
+from ingestion.simulator.server import simulator as running_simulator
+from ingestion.symbols import tracked_now
+from orchestration.stack import free_port
+
+REPLAY = Path(__file__).resolve().parents[3] / "shared" / "replay" / "server.py"
+TWO = (asset("BTCUSDT"), asset("ETHUSDT"))
+
+
+@pytest.fixture
+def market(chain: Chain, simulator: Simulator, client_of: Callable[..., HttpClient]) -> Market:
+    return Market(chain, simulator, client_of, TWO)
+
+
+def gap(start: str, end: str, symbol: str | None = None) -> list[dict[str, str]]:
+    return [{"kind": "gap", "match": "/binance", "from": start, "to": end, **({"symbol": symbol} if symbol else {})}]
+
+
+def test_a_whole_series_has_no_holes(market: Market) -> None:
+    market.bring("2024-05-01", "2024-05-04")
+    assert market.holes() == []
+
+
+def test_what_every_symbol_misses_is_a_halt(market: Market) -> None:
+    market.simulator.faults.set(gap("2024-05-02T05:00Z", "2024-05-02T08:00Z"))
+    market.bring("2024-05-01", "2024-05-04")
+    assert market.holes() == [
+        ("BTCUSDT", "2024-05-02 05:00", 3, "exchange_halt"),
+        ("ETHUSDT", "2024-05-02 05:00", 3, "exchange_halt"),
+    ]
+
+
+def test_a_lone_symbol_cannot_prove_a_halt(market: Market) -> None:
+    market.assets = TWO[:1]
+    market.simulator.faults.set(gap("2024-05-02T05:00Z", "2024-05-02T08:00Z"))
+    market.bring("2024-05-01", "2024-05-04")
+    assert market.holes() == [("BTCUSDT", "2024-05-02 05:00", 3, "missing_locally")]
+
+
+def test_a_hole_over_midnight_is_one_hole_whichever_day_comes_last(market: Market) -> None:
+    market.simulator.faults.set(gap("2024-05-02T22:00Z", "2024-05-03T02:00Z", "ETHUSDT"))
+    market.bring("2024-05-02", "2024-05-03")
+    market.bring("2024-05-03", "2024-05-04")
+    assert market.holes() == [("ETHUSDT", "2024-05-02 22:00", 4, "missing_locally")]
+
+
+def test_a_hole_that_the_next_run_fills_disappears(market: Market) -> None:
+    market.simulator.faults.set(gap("2024-05-02T05:00Z", "2024-05-02T08:00Z", "ETHUSDT"))
+    market.bring("2024-05-01", "2024-05-04")
+    market.simulator.faults.clear()
+    market.bring("2024-06-01", "2024-06-02")
+    assert market.holes() == []
+    assert market.chain.one("select count(*) from raw.binance_klines where open_time < '2024-06-01'") == 2 * 72
+
+
+def test_a_hole_that_stays_is_asked_about_once_and_then_named(market: Market) -> None:
+    market.simulator.faults.set(gap("2024-05-02T05:00Z", "2024-05-02T08:00Z", "ETHUSDT"))
+    market.bring("2024-05-01", "2024-05-04")
+    assert gaps.unexplained(market.chain.connection) == []
+    asked = []
+    for _ in range(3):
+        market.bring("2024-06-01", "2024-06-02")
+        asked.append(market.asked("/klines"))
+    assert asked == [3, 2, 2]
+    assert gaps.unexplained(market.chain.connection) == [("ETHUSDT", "1h", "2024-05-02 05:00", 3)]
+
+
+def test_days_that_were_never_asked_for_are_no_holes(market: Market) -> None:
+    market.bring("2024-05-01", "2024-05-02")
+    market.bring("2024-05-05", "2024-05-06")
+    gaps.classify(market.chain.connection, "1h", [(date(2024, 5, 1), date(2024, 5, 6))], TWO)
+    assert market.holes() == []
+
+
+def test_the_bar_in_progress_and_those_after_it_are_no_holes(market: Market) -> None:
+    market.bring("2026-11-20", "2026-11-21")
+    assert market.holes() == []
+    assert len(market.rows()) == 2 * 16
+
+
+def test_intervals_are_judged_apart(market: Market) -> None:
+    market.bring("2024-05-01", "2024-05-02")
+    market.simulator.faults.set(gap("2024-05-01T05:00Z", "2024-05-01T06:00Z", "ETHUSDT"))
+    market.bring("2024-05-01", "2024-05-02", interval="15m")
+    assert market.chain.ask("select interval, bars, kind from ops.gaps") == [("15m", 4, "missing_locally")]
+
+
+def test_nothing_is_asked_for_before_a_listing(market: Market) -> None:
+    market.assets = (*TWO, asset("TONUSDT"))
+    market.bring("2024-07-30", "2024-08-11")
+    assert market.holes() == [("TONUSDT", "2024-07-30 00:00", 9 * 24 + 4, "not_listed")]
+    assert market.chain.one("select count(*) from ops.coverage where source = 'not_listed'") == 9
+    listed = "select listed_at::date::text from ops.symbol_status where symbol = 'TONUSDT'"
+    assert market.chain.one(listed) == "2024-08-08"
+    first = market.asked("/klines")
+    market.bring("2024-07-30", "2024-08-08")
+    # Three symbols, of which the third had not begun; its listing was probed once and for all.
+    assert (first, market.asked("/klines")) == (6, 2)
+
+
+@pytest.fixture
+def universe_of(tmp_path: Path) -> Callable[..., Path]:
+    def write(*rows: str) -> Path:
+        path = tmp_path / f"universe-{len(list(tmp_path.iterdir()))}.csv"
+        header = "crypto_id,binance_symbol,name,category,valid_from,valid_to"
+        path.write_text("\n".join([header, "bitcoin,BTCUSDT,Bitcoin,x,,", "ethereum,ETHUSDT,Ethereum,x,,", *rows]))
+        return path
+
+    return write
+
+
+def test_a_symbol_that_the_exchange_has_ended_has_a_hole_from_its_last_bar(
+    market: Market, universe_of: Callable[..., Path]
+) -> None:
+    with running_simulator(now="2026-11-20T16:37:12Z", universe=universe_of("old,OLDUSDT,Old,x,,2024-05-03")) as server:
+        market.rest_url, market.assets = server.binance_url, (*TWO, asset("OLDUSDT"))
+        market.bring("2024-05-01", "2024-05-06")
+    assert market.holes() == [("OLDUSDT", "2024-05-03 00:00", 72, "delisted")]
+
+
+def test_a_symbol_that_disappears_is_marked_and_costs_nothing_more(
+    market: Market, universe_of: Callable[..., Path]
+) -> None:
+    options = {"now": "2026-11-20T16:37:12Z", "seed": 3}
+    market.assets = (*TWO, asset("OLDUSDT"))
+    with running_simulator(universe=universe_of("old,OLDUSDT,Old,x,2024-01-01,"), **options) as server:
+        market.rest_url = server.binance_url
+        assert market.bring("2024-05-01", "2024-05-02").failed == {}
+    with running_simulator(universe=universe_of(), **options) as server:
+        market.rest_url = server.binance_url
+        report = market.bring("2024-05-02", "2024-05-03")
+    assert market.asked("/klines") == 2
+    assert report.failed == {}
+    assert any("OLDUSDT is no longer listed" in note for note in report.notes)
+    assert market.chain.one("select status from ops.symbol_status where symbol = 'OLDUSDT'") == "DELISTED"
+    assert market.chain.one("select last_bar_at::text from ops.symbol_status where symbol = 'OLDUSDT'")[:13] == (
+        "2024-05-01 23"
+    )
+
+
+def test_a_symbol_that_was_never_seen_is_unknown_and_fails_alone(market: Market) -> None:
+    market.assets = (*TWO, asset("NOSUCHUSDT"))
+    report = market.bring("2024-05-01", "2024-05-02")
+    assert list(report.failed) == ["NOSUCHUSDT"]
+    assert len(market.rows()) == 48
+    assert market.chain.one("select status from ops.symbol_status where symbol = 'NOSUCHUSDT'") == "UNKNOWN"
+
+
+def test_a_renamed_coin_has_two_series_that_do_not_overlap(market: Market, universe_of: Callable[..., Path]) -> None:
+    renamed = ("pol,MATICUSDT,Polygon,x,,2025-05-03", "pol,POLUSDT,Polygon,x,2025-05-03,")
+    with running_simulator(now="2026-11-20T16:37:12Z", universe=universe_of(*renamed)) as server:
+        market.rest_url = server.binance_url
+        market.assets = (
+            asset("BTCUSDT"),
+            asset("MATICUSDT", valid_to=date(2025, 5, 3)),
+            asset("POLUSDT", valid_from=date(2025, 5, 3)),
+        )
+        market.bring("2025-05-01", "2025-05-06")
+    spans = market.chain.ask(
+        "select symbol, min(open_time)::date::text, max(open_time)::date::text from raw.binance_klines "
+        "where symbol <> 'BTCUSDT' group by symbol order by symbol"
+    )
+    assert spans == [("MATICUSDT", "2025-05-01", "2025-05-02"), ("POLUSDT", "2025-05-03", "2025-05-05")]
+    assert market.holes() == []
+    assert tracked_now(market.assets, date(2026, 11, 20)) == ["BTCUSDT", "POLUSDT"]
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[str]:
+    port = free_port(0)
+    argv = [sys.executable, str(REPLAY), "--port", str(port), "--data", str(REPLAY.with_name("data"))]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ)) as process:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            urllib3.PoolManager(retries=urllib3.Retry(60, backoff_factor=0.1, backoff_max=0.5)).request(
+                "GET", f"{url}/_stats"
+            )
+            yield url
+        finally:
+            process.terminate()
+
+
+@pytest.mark.skipif(not REPLAY.exists(), reason="the recorded data is not here")
+@pytest.mark.parametrize("source", ["rest", "archive"])
+def test_the_recorded_halt_comes_out_as_a_halt(market: Market, source: str) -> None:
+    symbols = ("BTCUSDT", "DOGEUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
+    market.assets = [asset(s) for s in symbols]
+    with recorded() as url:
+        market.rest_url, market.archive_url = f"{url}/binance", f"{url}/archive"
+        market.bring("2023-03-20", "2023-03-27", source=source)
+    assert market.holes() == [(s, "2023-03-24 13:00", 1, "exchange_halt") for s in symbols]
+    assert market.loaded.inserted == 5 * (7 * 24 - 1)
+    assert market.chain.one("select count(*) from ops.load_ledger where dataset = %s", (KLINES.name,)) == 7
