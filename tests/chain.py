@@ -73,6 +73,12 @@ class Chain:
 
         return load_pending(self.lake, self.connection, dataset, self.context().batch_id)
 
+    def clear_books(self) -> None:
+        """Empty every table of raw and ops."""
+        tables = self.ask("select schemaname, tablename from pg_tables where schemaname in ('raw', 'ops')")
+        # Not truncate, which rewrites files: most tables are empty already.
+        self.ask("; ".join(f"delete from {schema}.{table}" for schema, table in tables))
+
     def ask(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of one query, as the owner, in UTC."""
         with warehouse.closing(warehouse.connect(self.postgres)) as connection, connection.cursor() as cursor:

@@ -62,11 +62,20 @@ def simulator(shared_simulator: Simulator) -> Iterator[Simulator]:
     shared_simulator.clock.set(moment_ms(NOW))
 
 
+@pytest.fixture(scope="session")
+def shared_database(stack_env: dict[str, str]) -> Iterator[Postgres]:
+    """One database for all tests that only need it to be empty: creating and dropping one each costs a checkpoint."""
+    with fresh_database(stack_env) as owner:
+        yield owner
+
+
 @pytest.fixture
-def chain(postgres: Postgres, lake: Lake) -> Iterator[Chain]:
+def chain(shared_database: Postgres, lake: Lake) -> Iterator[Chain]:
     """Bronze and raw for one test, both empty."""
-    with warehouse.closing(warehouse.connect(postgres, "ingest")) as connection:
-        yield Chain(postgres, lake, connection)
+    with warehouse.closing(warehouse.connect(shared_database, "ingest")) as connection:
+        made = Chain(shared_database, lake, connection)
+        made.clear_books()
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -179,7 +179,7 @@ def test_a_renamed_coin_has_two_series_that_do_not_overlap(market: Market, unive
         "where symbol <> 'BTCUSDT' group by symbol order by symbol"
     )
     assert spans == [("MATICUSDT", "2025-05-01", "2025-05-02"), ("POLUSDT", "2025-05-03", "2025-05-05")]
-    assert market.holes() == []
+    assert market.holes() == [("POLUSDT", "2025-05-03 00:00", 4, "not_listed")]
     assert tracked_now(market.assets, date(2026, 11, 20)) == ["BTCUSDT", "POLUSDT"]
 
 

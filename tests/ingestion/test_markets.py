@@ -1,0 +1,208 @@
+"""CoinGecko's market list as it is really sent: nulls, new fields, changed types, coins twice or not at all."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from chain import Chain
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scripted import Asked, Reply, scripted
+from source_rows import coin
+
+from ingestion import bronze
+from ingestion.coingecko import parse_markets
+from ingestion.datasets import MARKETS
+from ingestion.http import HttpClient, SourceError
+from ingestion.simulator.server import Simulator
+from ingestion.universe import Asset
+
+SNAPSHOT = datetime(2026, 1, 2, 4, 0, tzinfo=UTC)
+Client = Callable[..., HttpClient]
+
+
+def asset(crypto_id: str) -> Asset:
+    return Asset(crypto_id, "", crypto_id, "")
+
+
+def ingest(
+    chain: Chain, client_of: Client, coins: list[Any] | bytes, ids: tuple[str, ...] = ("bitcoin",), by_ids: Any = None
+) -> bronze.Report:
+    """Serve `coins` as the top of the market, and `by_ids` (the same, unless told) for the universe's ids."""
+
+    def answer(asked: Asked) -> Reply:
+        return Reply(body=by_ids if by_ids is not None and "ids" in asked.query else coins)
+
+    with scripted(answer) as server:
+        client = client_of(server.url, source="CoinGecko", setting="COINGECKO_BASE_URL")
+        return bronze.ingest_markets(chain.context(), client, [asset(i) for i in ids], SNAPSHOT)
+
+
+def loaded(chain: Chain, columns: str = "crypto_id") -> list[tuple[Any, ...]]:
+    chain.load(MARKETS)
+    return chain.ask(f"select {columns} from raw.coingecko_markets order by crypto_id")
+
+
+def test_every_field_but_identity_may_be_null_or_absent(chain: Chain, client_of: Client) -> None:
+    full = coin("bitcoin")
+    empty = {k: (full[k] if k in ("id", "symbol", "name") else None) for k in full} | {"id": "empty"}
+    bare = {"id": "bare", "symbol": "b", "name": "Bare"}
+    report = ingest(chain, client_of, [full, empty, bare], ("bitcoin", "empty", "bare"))
+    assert (report.rows, report.rejected, report.failed) == (3, 0, {})
+    assert loaded(chain, "crypto_id, current_price, market_cap_rank, ath_date is null") == [
+        ("bare", None, None, True), ("bitcoin", Decimal(32797), 1, False), ("empty", None, None, True),
+    ]  # fmt: skip
+
+
+def test_the_whole_object_is_kept_as_it_was_sent(chain: Chain, client_of: Client) -> None:
+    text = json.dumps(coin("bitcoin", current_price=1, roi={"times": 1.5, "currency": "usd"})).replace("1.5", "1.50e0")
+    ingest(chain, client_of, f"[{text}]".encode())
+    [held] = chain.lake.list("coingecko/")
+    found = chain.lake.read(held.key)
+    assert found is not None
+    assert found[0]["payload"].to_pylist() == [text]
+    assert loaded(chain, "payload -> 'roi' ->> 'currency'") == [("usd",)]
+
+
+def test_a_new_field_is_kept_and_reported_once(chain: Chain, client_of: Client) -> None:
+    coins = [coin("bitcoin", liquidity_score=7.25)]
+    first, second = ingest(chain, client_of, coins), ingest(chain, client_of, coins)
+    assert [n for n in first.notes if "liquidity_score" in n]
+    assert second.notes == []
+    assert loaded(chain, "payload ->> 'liquidity_score'") == [("7.25",)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("current_price", "32797", "current_price is '32797'"),
+        ("current_price", [1], "current_price is"),
+        ("current_price", True, "current_price is"),
+        ("current_price", -1, "current_price is below 0"),
+        ("market_cap", -1.5, "market_cap is below 0"),
+        ("total_volume", 10**39, "more than 38 digits"),
+        ("market_cap_rank", 1.5, "market_cap_rank is"),
+        ("market_cap_rank", 2**40, "market_cap_rank is"),
+        ("id", None, "id is None, not text"),
+        ("id", "", "id is ''"),
+        ("symbol", 7, "symbol is 7, not text"),
+        ("name", {}, "name is {}, not text"),
+        ("image", 5, "image is"),
+        ("last_updated", 1767323533, "last_updated is"),
+        ("last_updated", "yesterday", "yesterday"),
+        ("last_updated", "0001-01-01T00:00:00Z", "last_updated is before 2014-04-08"),
+        ("last_updated", "0001-01-01T00:00:00+14:00", ""),
+        ("last_updated", "2126-01-01T00:00:00Z", "in the future"),
+        ("name", "Nul\0", "character"),
+        ("name", "\ud800", "character"),
+    ],
+)
+def test_a_record_that_breaks_its_contract_is_set_aside_once_and_the_others_are_kept(
+    chain: Chain, client_of: Client, field: str, value: Any, reason: str
+) -> None:
+    coins = [coin("bitcoin"), coin("spoilt", **{field: value}), coin("ethereum")]
+    for _ in range(2):
+        report = ingest(chain, client_of, coins, ("bitcoin", "ethereum"))
+        assert report.rows == 2
+        assert report.rejected > 0
+        assert report.failed == {}
+    assert loaded(chain) == [("bitcoin",), ("ethereum",)]
+    [(why,)] = chain.ask("select reason from ops.rejected_records")
+    assert reason in why
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "1e999999", '"\\u0000"', '"\\ud800"', "-0.1e-5000"])
+@pytest.mark.parametrize("field", ["current_price", "something_new"])
+def test_what_postgres_cannot_hold_never_reaches_a_load(chain: Chain, client_of: Client, field: str, text: str) -> None:
+    spoilt = json.dumps(coin("spoilt", **{field: "HERE"})).replace('"HERE"', text)
+    report = ingest(chain, client_of, f"[{json.dumps(coin())},{spoilt}]".encode())
+    assert (report.rows, report.error) == (1, None)
+    assert loaded(chain) == [("bitcoin",)]
+    assert chain.one("select count(*) from ops.rejected_records") == 1
+
+
+def test_a_coin_of_the_universe_that_was_set_aside_is_not_called_unknown(chain: Chain, client_of: Client) -> None:
+    coins = [coin("bitcoin"), coin("ethereum", current_price="text")]
+    report = ingest(chain, client_of, coins, ("bitcoin", "ethereum", "retired"))
+    assert "breaks its contract" in report.failed["ethereum"]
+    assert "does not know the id retired" in report.failed["retired"]
+    assert set(report.failed) == {"ethereum", "retired"}
+
+
+def test_of_a_coin_on_two_pages_the_row_updated_last_is_kept(chain: Chain, client_of: Client) -> None:
+    old = coin("bitcoin", current_price=1, last_updated="2026-01-02T03:00:00Z")
+    new = coin("bitcoin", current_price=2, last_updated="2026-01-02T03:00:01Z")
+    for top, by_ids in (([old], [new]), ([new], [old])):
+        report = ingest(chain, client_of, top, by_ids=by_ids)
+        assert report.rows == 1
+        assert loaded(chain, "current_price") == [(Decimal(2),)]
+
+
+def test_a_universe_that_the_top_list_does_not_hold_is_covered_by_its_ids(chain: Chain, client_of: Client) -> None:
+    report = ingest(chain, client_of, [coin("bitcoin")], ("bitcoin", "tiny"), by_ids=[coin("tiny")])
+    assert (report.rows, report.failed) == (2, {})
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"status": {"error_code": 429}}', b"[{]", b'[{"id": "bitc', b"["])
+def test_an_answer_without_a_list_is_asked_for_again_and_then_named(
+    chain: Chain, client_of: Client, body: bytes
+) -> None:
+    with pytest.raises(SourceError) as caught:
+        ingest(chain, client_of, body)
+    assert "\n" not in str(caught.value)
+    assert "CoinGecko" in str(caught.value)
+    assert chain.lake.list("") == []
+
+
+def test_all_ids_unknown_is_an_answer_and_no_fault(chain: Chain, client_of: Client) -> None:
+    report = ingest(chain, client_of, [coin("bitcoin")], ("nothing-like-it",), by_ids=[])
+    assert (report.rows, list(report.failed)) == (1, ["nothing-like-it"])
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata"])
+def test_a_time_without_an_offset_is_utc_in_any_zone(
+    monkeypatch: pytest.MonkeyPatch, zone: str, chain: Chain, client_of: Client
+) -> None:
+    import time
+
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        ingest(chain, client_of, [coin("bitcoin", last_updated="2026-01-02T03:00:00")])
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert loaded(chain, "last_updated") == [(datetime(2026, 1, 2, 3, tzinfo=UTC),)]
+
+
+def test_two_sweeps_are_two_snapshots_and_one_sweep_loaded_twice_is_one(
+    chain: Chain, simulator: Simulator, client_of: Client
+) -> None:
+    client = client_of(simulator.coingecko_url, source="CoinGecko")
+    for hour in (4, 5, 5):
+        at = SNAPSHOT.replace(year=2026, month=11, day=20, hour=hour)
+        report = bronze.ingest_markets(chain.context(), client, [asset("bitcoin")], at)
+        assert (report.rejected, report.failed) == (0, {})
+        chain.load(MARKETS)
+    assert chain.one("select count(distinct snapshot_at) from raw.coingecko_markets") == 2
+    assert chain.one("select count(*) from ops.restatements") == 0
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*coin(), "new"]), JSON_VALUES, max_size=4), st.sets(st.sampled_from([*coin()])))
+@settings(max_examples=300, deadline=None)
+def test_any_mutation_of_a_record_is_read_or_set_aside(changed: dict[str, Any], removed: set[str]) -> None:
+    record = {k: v for k, v in {**coin(), **changed}.items() if k not in removed}
+    body = json.dumps([record, coin("ethereum")]).encode()
+    good, rejected = parse_markets(body, "http://x", SNAPSHOT, SNAPSHOT)
+    assert len(good) + len(rejected) == 2
+    assert "ethereum" in {row["crypto_id"] for row in good}

@@ -1,0 +1,140 @@
+"""Raw is a function of bronze; refused records wait for better rules; what is old goes, data never."""
+
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bars_run import Market, asset
+from chain import Chain
+from scripted import Asked, Reply, scripted
+from source_rows import bar
+
+from ingestion import books, bronze, rejects, warehouse
+from ingestion.datasets import DATASETS, FEAR_GREED, KLINES, MARKETS, Rejected
+from ingestion.http import HttpClient
+from ingestion.settings import load_settings
+from ingestion.simulator.server import Simulator
+from orchestration import retention
+from orchestration.assets import load_pending
+
+Client = Callable[..., HttpClient]
+
+
+def tables(chain: Chain) -> dict[str, list[Any]]:
+    """Every raw table, batch ids included."""
+    return {d.name: chain.ask(f"select to_jsonb(t) - 'loaded_at' from raw.{d.name} as t order by 1") for d in DATASETS}
+
+
+def test_raw_loaded_anew_from_bronze_is_what_stood_before_and_nothing_is_restated_twice(
+    chain: Chain, simulator: Simulator, client_of: Client
+) -> None:
+    market = Market(chain, simulator, client_of, [asset("BTCUSDT"), asset("ETHUSDT")])
+    market.bring("2024-05-01", "2024-05-04")
+    correction = {"kind": "correction", "symbol": "BTCUSDT", "open_time": "2024-05-02T07:00Z", "volume": 7}
+    simulator.faults.set([{**correction, "match": "/binance"}])
+    market.bring("2024-05-02", "2024-05-05")
+    gecko = client_of(simulator.coingecko_url, source="CoinGecko")
+    for hour in (10, 11):
+        bronze.ingest_markets(chain.context(), gecko, market.assets, datetime(2026, 11, 20, hour, tzinfo=UTC))
+        chain.load(MARKETS)
+    values = [{"1": 20, "2": 30}, {"1": 20, "2": 31, "3": 40}, {"1": 20, "2": 30, "3": 40}]
+
+    def index(asked: Asked) -> Reply:
+        rows = [
+            {"value": str(v), "value_classification": "Fear", "timestamp": str(1_700_006_400 + 86_400 * int(d))}
+            for d, v in now.items()
+        ]
+        return Reply(body={"data": rows[::-1], "metadata": {"error": None}})
+
+    with scripted(index) as server:
+        client = client_of(server.url, source="Fear & Greed")
+        for day, now in enumerate(values):
+            bronze.ingest_fear_greed(chain.context(), client, date(2026, 11, 18 + day))
+            chain.load(FEAR_GREED)
+    before = tables(chain)
+    restated = chain.ask("select * from ops.restatements order by 1")
+    assert len(restated) == 3
+
+    for dataset in DATASETS:
+        warehouse.empty(chain.connection, dataset)
+        assert chain.one(f"select count(*) from raw.{dataset.name}") == 0
+        load_pending(chain.lake, chain.connection, dataset, "rebuild", restating=False)
+    assert tables(chain) == before
+    assert chain.ask("select * from ops.restatements order by 1") == restated
+
+
+def test_replay_brings_in_what_passes_by_todays_rules_and_keeps_the_rest(chain: Chain) -> None:
+    good, bad = bar(date(2024, 5, 1), 3), bar(date(2024, 5, 1), 4, high="1.00000000")
+    records = [
+        Rejected(json.dumps({"symbol": "BTCUSDT", "interval": "1h", "bar": row}), "an older rule")
+        for row in (good, bad)
+    ]
+    books.record_rejected(chain.connection, KLINES, "_rejected/x", records, "batch")
+    assert rejects.replay(chain.context()) == {"binance_klines": (1, 2)}
+    assert chain.load(KLINES).inserted == 1
+    assert chain.one("select close::text from raw.binance_klines") == "101.50000000"
+    assert rejects.replay(chain.context()) == {"binance_klines": (0, 1)}
+    states = [(row["replayed_at"] is None) for row in rejects.listed(chain.connection, 10)]
+    assert sorted(states) == [False, True]
+
+
+def test_a_row_that_was_refused_whole_can_be_replayed(chain: Chain, simulator: Simulator, client_of: Client) -> None:
+    simulator.faults.set([{"kind": "impossible", "match": "/klines", "what": "high_below_low", "row": 5}])
+    market = Market(chain, simulator, client_of)
+    report = market.bring("2024-05-01", "2024-05-02")
+    assert (report.rejected, market.loaded.inserted) == (1, 23)
+    assert rejects.replay(chain.context()) == {"binance_klines": (0, 1)}
+    high = chain.one("select record ->> 'low' from ops.rejected_records")
+    chain.ask("update ops.rejected_records set record = jsonb_set(record, '{high}', '\"99999999\"')")
+    assert rejects.replay(chain.context()) == {"binance_klines": (1, 1)}
+    assert chain.load(KLINES).inserted == 1
+    assert chain.one("select count(*) from raw.binance_klines where low = %s::numeric", (high,)) == 1
+
+
+@pytest.fixture
+def home(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with an old and a new log and dbt target; the environment names the chain's servers."""
+    store, owner = chain.lake.store, chain.postgres
+    for name, value in {
+        "TICKMART_HOME": tmp_path, "DAGSTER_HOME": tmp_path / "dagster", "PGHOST": owner.host, "PGPORT": owner.port,
+        "PGDATABASE": owner.database, "PGUSER": owner.user, "PGPASSWORD": owner.password,
+        "MINIO_ENDPOINT": store.endpoint, "MINIO_ACCESS_KEY": store.access_key, "MINIO_SECRET_KEY": store.secret_key,
+        "MINIO_BUCKET": store.bucket,
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, str(value))
+    (tmp_path / "dagster").mkdir()
+    for folder in ("logs", "dbt"):
+        (tmp_path / folder).mkdir()
+    old = (datetime.now(UTC) - timedelta(days=60)).timestamp()
+    for path in (tmp_path / "logs" / "old.log", tmp_path / "logs" / "new.log", tmp_path / "dbt" / "manifest.json"):
+        path.touch()
+    for name in ("old", "new"):
+        (tmp_path / "dbt" / name).mkdir()
+        (tmp_path / "dbt" / name / "run_results.json").touch()
+    for path in (tmp_path / "logs" / "old.log", tmp_path / "dbt" / "old", tmp_path / "dbt" / "manifest.json"):
+        os.utime(path, (old, old))
+    return tmp_path
+
+
+def test_prune_removes_what_is_old_and_a_dry_run_only_says_so(chain: Chain, home: Path) -> None:
+    for age in (1, 400):
+        chain.ask(
+            "insert into ops.source_requests (source, endpoint, host, requested_at, latency_ms, bytes, attempt, weight) "
+            "values ('Binance', '/', 'h', now() - %s * interval '1 day', 1, 1, 1, 1)",
+            (age,),
+        )
+    expected = {"source requests": 1, "log files": 1, "dbt targets": 1}
+
+    def prune(*, dry_run: bool) -> dict[str, int]:
+        return {what: n for what, n, _ in retention.prune(load_settings(), dry_run=dry_run) if n}
+
+    assert prune(dry_run=True) == expected
+    assert prune(dry_run=False) == expected
+    assert prune(dry_run=False) == {}
+    left = sorted(str(path.relative_to(home)) for folder in ("logs", "dbt") for path in (home / folder).rglob("*"))
+    assert left == ["dbt/manifest.json", "dbt/new", "dbt/new/run_results.json", "logs/new.log"]
+    assert chain.one("select count(*) from ops.source_requests") == 1
