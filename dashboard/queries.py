@@ -464,7 +464,8 @@ def daily(crypto_id: str) -> pd.DataFrame:
         select
             date, open, high, low, close, volume, quote_volume, trade_count, vwap, return_pct, log_return, sma_7,
             sma_30, sma_200, ema_12, ema_26, sma_20, bb_upper_20, bb_lower_20, rsi_14, macd, macd_signal,
-            macd_histogram, atr_14, volatility_7d, volatility_30d, volatility_90d, drawdown_pct, beta_btc_90d, sharpe_90d, bar_count
+            macd_histogram, atr_14, volatility_7d, volatility_30d, volatility_90d, drawdown_pct, beta_btc_90d,
+            sharpe_90d, bar_count
         from marts.fct_daily_summary
         where crypto_id = %(crypto_id)s
         order by date
