@@ -139,8 +139,9 @@ def test_a_union_of_different_scales_is_exact(own_lake: Lake) -> None:
 def test_a_damaged_object_is_named_and_a_merge_repairs_it(own_lake: Lake, damage: str) -> None:
     own_lake.write(KEY, bars(range(24)))
     body = own_lake.get(KEY) or b""
+    prices = pq.ParquetFile(io.BytesIO(body)).metadata.row_group(0).column(KLINES.schema.get_field_index("open"))
     flipped = bytearray(body)
-    flipped[len(body) // 3] ^= 1
+    flipped[prices.data_page_offset + prices.total_compressed_size - 1] ^= 1
     spoilt = {"cut tail": body[:-7], "cut to nothing": b"", "one bit": bytes(flipped), "another file": b"<html>" * 99}
     overwrite(own_lake, KEY, spoilt[damage])
     with pytest.raises(DamagedObject, match=KEY) as refusal:
