@@ -1,12 +1,13 @@
 """The bronze lake: Parquet objects in one S3 bucket, each written once and whole.
 
-Belongs here: everything that touches the object store, by the plain S3 API alone (no metadata, tags, versions or
-conditional requests: servers differ there). Does not: which records an object holds (``bronze``) or its key's form
+Belongs here: everything that touches the object store, by the plain S3 API alone (nothing rests on metadata, tags,
+versions or conditional requests: servers differ there). Does not: which records an object holds (``bronze``) or its key's form
 (``datasets``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 from dataclasses import dataclass
@@ -18,11 +19,16 @@ import pyarrow.parquet as pq
 import tenacity
 import urllib3
 from minio import Minio
+from minio.commonconfig import Filter
 from minio.error import InvalidResponseError, S3Error, ServerError
+from minio.lifecycleconfig import AbortIncompleteMultipartUpload, LifecycleConfig, NoncurrentVersionExpiration, Rule
+from minio.versioningconfig import ENABLED, OFF, VersioningConfig
 
 from ingestion.datasets import Dataset, union
 from ingestion.http import wire_fault
 from ingestion.settings import ObjectStore
+
+TIMEOUT = urllib3.Timeout(connect=5, read=60)
 
 
 class LakeError(Exception):
@@ -65,14 +71,14 @@ class _XmlErrors(urllib3.PoolManager):
 class Lake:
     """One bucket; safe to share between threads."""
 
-    def __init__(self, store: ObjectStore, *, attempts: int = 5) -> None:
+    def __init__(self, store: ObjectStore, *, attempts: int = 5, timeout: urllib3.Timeout = TIMEOUT) -> None:
         self.store = store
         retries = urllib3.Retry(
             total=attempts, backoff_factor=0.2, backoff_jitter=0.2, status_forcelist=(500, 502, 503, 504)
         )
         pool = _XmlErrors(
             maxsize=16,
-            timeout=urllib3.Timeout(connect=5, read=60),
+            timeout=timeout,
             retries=retries,
             cert_reqs="CERT_REQUIRED",
             ca_certs=certifi.where(),
@@ -88,7 +94,7 @@ class Lake:
         )
 
     def ensure_bucket(self) -> None:
-        """Create the bucket if it is not there."""
+        """Create the bucket if it is not there, and have it keep replaced objects where the store can."""
         try:
             if not self._client.bucket_exists(self.store.bucket):
                 self._client.make_bucket(self.store.bucket)
@@ -97,6 +103,23 @@ class Lake:
                 self._fail("the bucket cannot be made", error)
         except _STORE_ERRORS as error:
             self._fail("the bucket cannot be looked up", error)
+        if self.store not in _PREPARED:
+            self._keep_versions()
+            _PREPARED.add(self.store)
+
+    def _keep_versions(self) -> None:
+        """Switch versions and their end on, unless the bucket's owner has decided; a store without them does as well.
+
+        Nothing of tickmart reads a version: they are for whoever has to undo something. Stores refuse in many ways:
+        rclone with NotImplemented, a policy with AccessDenied.
+        """
+        bucket = self.store.bucket
+        with contextlib.suppress(*_STORE_ERRORS):
+            if self._client.get_bucket_versioning(bucket).status in (None, OFF):
+                self._client.set_bucket_versioning(bucket, VersioningConfig(ENABLED))
+                held = self._client.get_bucket_lifecycle(bucket)
+                if held is None or not held.rules:
+                    self._client.set_bucket_lifecycle(bucket, LifecycleConfig([_HOUSEKEEPING]))
 
     def list(self, prefix: str) -> list[ObjectInfo]:
         """Return the objects below ``prefix``, in order of key."""
@@ -194,6 +217,16 @@ class Lake:
 
 BODY_ATTEMPTS = 4
 _CUT_BODY = (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError)
+# An upload in parts that was abandoned is of no use after a day, a replaced version hardly after a month.
+_HOUSEKEEPING = Rule(
+    "Enabled",
+    rule_id="tickmart-housekeeping",
+    rule_filter=Filter(prefix=""),
+    abort_incomplete_multipart_upload=AbortIncompleteMultipartUpload(1),
+    noncurrent_version_expiration=NoncurrentVersionExpiration(30),
+)
+# Buckets that this process has looked after.
+_PREPARED: set[ObjectStore] = set()
 _STORE_ERRORS = (S3Error, ServerError, InvalidResponseError, urllib3.exceptions.HTTPError, OSError)
 _SHAPE = b"tickmart.shape_sha256"
 

@@ -55,6 +55,10 @@ class Postgres:
             "password": password,
             "options": options,
             "connect_timeout": 10,
+            # A server that vanishes without a word (power, cable) is noticed within about a minute.
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
             "application_name": f"tickmart {role or 'owner'}",
         }
 

@@ -251,7 +251,11 @@ def load_pending(
         if held:
             yield held
 
-    with ThreadPoolExecutor(READERS, thread_name_prefix="lake") as pool:
+    # Locked from the listing on: of two loaders at once the slower would put an older version over a newer one.
+    with (
+        warehouse.locked(connection, f"raw {dataset.name}"),
+        ThreadPoolExecutor(READERS, thread_name_prefix="lake") as pool,
+    ):
         # One batch is read while the one before it is loaded.
         for held in ahead(batches()):
             total += warehouse.load(connection, dataset, held, batch_id, restating=restating)
