@@ -165,6 +165,8 @@ def run_job(
         dg.DagsterInstance.get() as instance,
         warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection,
     ):
+        # Otherwise each of a range's thousands of events opens a connection of its own, 12 ms each.
+        instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=4)
         close_orphans(instance, connection)
         books.begin_run(connection, run_id, job_name)
         problem: str | None = None

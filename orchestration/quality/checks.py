@@ -6,17 +6,18 @@ a refused object stays refused until it is mended, and a refresh without news co
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion import books
-from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, Dataset
+from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, Dataset, align_decimals
 from ingestion.lake import DamagedObject, Lake, ObjectInfo
 from orchestration.assets import DAYS, pending
 from orchestration.quality import suites
@@ -26,38 +27,48 @@ from orchestration.resources import Stores
 # The job that runs the checks alone: it judges what stands, not what a run has brought.
 CHECK_JOB = "quality_checks"
 RECENT_DAYS = 31
-# Objects judged in one frame: bounds memory whatever the range (31 days of 50 symbols are 37,000 rows).
-OBJECTS_PER_FRAME = 93
+# Rows judged in one frame: bounds memory whatever the range, and GX costs as much per frame as per row.
+ROWS_PER_FRAME = 200_000
+READERS = 8
 
 
 def frames(lake: Lake, objects: list[ObjectInfo]) -> Iterator[pd.DataFrame]:
     """Yield the objects' rows as frames of numbers that GX can compare, with the columns that its suites derive."""
-    for at in range(0, len(objects), OBJECTS_PER_FRAME):
-        tables = []
-        for info in objects[at : at + OBJECTS_PER_FRAME]:
-            try:
-                held = lake.read(info.key)
-            except DamagedObject:
-                continue  # the load names it; there are no rows to judge
-            if held is not None:
-                tables.append(_judged(held[0], info.key))
+
+    def read(info: ObjectInfo) -> pa.Table | None:
+        try:
+            held = lake.read(info.key)
+        except DamagedObject:
+            return None  # the load names it; there are no rows to judge
+        if held is None:
+            return None
+        return held[0].append_column("object_key", pa.repeat(info.key, len(held[0])))
+
+    with ThreadPoolExecutor(READERS, thread_name_prefix="lake") as pool:
+        tables: list[pa.Table] = []
+        for at in range(0, len(objects), 64):
+            tables += [t for t in pool.map(read, objects[at : at + 64]) if t is not None]
+            if sum(map(len, tables)) >= ROWS_PER_FRAME:
+                yield _judged(tables)
+                tables = []
         if tables:
-            yield pa.concat_tables(tables, promote_options="default").to_pandas()
+            yield _judged(tables)
 
 
-def _judged(table: pa.Table, key: str) -> pa.Table:
+def _judged(tables: list[pa.Table]) -> pd.DataFrame:
+    table = pa.concat_tables(align_decimals(tables), promote_options="default")
     for at, field in enumerate(table.schema):
         if pa.types.is_decimal(field.type):
             table = table.set_column(at, field.name, pc.cast(table[field.name], pa.float64()))
-    names = table.schema.names
-    if "open_time" in names:
-        day = next(part.removeprefix("date=") for part in key.split("/") if part.startswith("date="))
-        dates = pc.strftime(table["open_time"], format="%Y-%m-%d")
-        table = table.append_column("on_its_day", pc.equal(dates, day))
+    if "open_time" in table.schema.names:
+        day = pc.extract_regex(table["object_key"], r"date=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})")
+        named = pc.cast(pc.struct_field(day, "day"), pa.date32())
+        table = table.append_column("on_its_day", pc.equal(pc.cast(table["open_time"], pa.date32()), named))
         traded = pc.or_(pc.equal(table["volume"], 0.0), pc.greater(table["trade_count"], 0))
         table = table.append_column("volume_has_trades", traded)
     kept = [n for n in table.schema.names if n not in ("extra", "source_url", "batch_id", "image")]
-    return table.select(kept).append_column("object_key", pa.array(np.full(len(table), key), pa.string()))
+    judged: pd.DataFrame = table.select(kept).to_pandas()
+    return judged
 
 
 def worst(verdicts: list[Verdict]) -> list[Verdict]:
@@ -66,8 +77,12 @@ def worst(verdicts: list[Verdict]) -> list[Verdict]:
     joined: dict[str, Verdict] = {}
     for verdict in verdicts:
         known = joined.get(verdict.name)
-        if known is None or order[verdict.status] > order[known.status]:
+        if known is None:
             joined[verdict.name] = verdict
+            continue
+        worse = verdict if order[verdict.status] > order[known.status] else known
+        total = None if worse.failed_rows is None else (verdict.failed_rows or 0) + (known.failed_rows or 0)
+        joined[verdict.name] = replace(worse, failed_rows=total)
     return sorted(joined.values(), key=lambda v: v.name)
 
 
