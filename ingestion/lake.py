@@ -1,8 +1,8 @@
 """The bronze lake: Parquet objects in one S3 bucket, each written once and whole.
 
 Belongs here: everything that touches the object store, by the plain S3 API alone (nothing rests on metadata, tags,
-versions or conditional requests: servers differ there). Does not: which records an object holds (``bronze``) or its key's form
-(``datasets``).
+versions or conditional requests: servers differ there). Does not: which records an object holds (``bronze``) or its
+key's form (``datasets``).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import tenacity
 import urllib3
 from minio import Minio
-from minio.commonconfig import Filter
+from minio.commonconfig import ENABLED, Filter
 from minio.error import InvalidResponseError, S3Error, ServerError
 from minio.lifecycleconfig import AbortIncompleteMultipartUpload, LifecycleConfig, NoncurrentVersionExpiration, Rule
-from minio.versioningconfig import ENABLED, OFF, VersioningConfig
+from minio.versioningconfig import OFF, VersioningConfig
 
 from ingestion.datasets import Dataset, union
 from ingestion.http import wire_fault
