@@ -96,10 +96,13 @@ def instant(value: datetime | date | None) -> str:
 
 
 def span(length: timedelta | None) -> str:
-    """Write a length of time in its largest fitting unit: 40 s, 7 min, 31 h, 12 d."""
+    """Write a length of time as briefly as is clear: 40 s, 7 min, 2 h 5 min, 31 h, 12 d."""
     if is_missing(length):
         return MISSING
     seconds = max(0, round(length.total_seconds()))
+    hours, minutes = divmod(seconds // 60, 60)
+    if 1.5 * 3600 <= seconds < 10 * 3600 and minutes:
+        return f"{hours} h {minutes} min"
     for limit, unit, size in ((90, "s", 1), (90 * 60, "min", 60), (48 * 3600, "h", 3600)):
         if seconds < limit:
             return f"{seconds // size} {unit}"
