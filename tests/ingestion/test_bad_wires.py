@@ -1,0 +1,170 @@
+"""A spoilt wire to the store or the database: what was acknowledged is there once, or a clear word is said."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+
+import psycopg2
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import urllib3
+from chain import Chain
+from source_rows import bar, body_of, moment
+from tcp_proxy import TcpProxy, Toxics, tcp_proxy
+
+from ingestion import warehouse
+from ingestion.binance import parse_klines
+from ingestion.datasets import KLINES, klines_key
+from ingestion.lake import Lake, LakeError, to_parquet
+from orchestration.assets import load_pending
+
+DAY = date(2026, 1, 2)
+KEY = klines_key("1h", DAY)
+QUICK = urllib3.Timeout(connect=1, read=0.5)
+
+
+def bars(hours: int = 24, symbols: int = 1) -> pa.Table:
+    body = body_of(bar(DAY, hour) for hour in range(hours))
+    pages = [parse_klines(body, f"A{n:03}USDT", "1h", "http://x", moment(DAY, 30)).rows for n in range(symbols)]
+    rows = pa.concat_tables(pages)
+    return rows.append_column("batch_id", [["b"] * len(rows)]).combine_chunks()
+
+
+@pytest.fixture
+def wire_to_store(lake: Lake) -> Iterator[TcpProxy]:
+    host, _, port = lake.store.endpoint.partition(":")
+    with tcp_proxy(host, int(port)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def far_lake(lake: Lake, wire_to_store: TcpProxy) -> Lake:
+    """The same bucket, seen through the proxy."""
+    return Lake(replace(lake.store, endpoint=f"127.0.0.1:{wire_to_store.port}"), attempts=4, timeout=QUICK)
+
+
+PASSING = [
+    Toxics(reset_on_connect=True, times=2),
+    Toxics(cut_after_sent=100, times=2),
+    Toxics(cut_after_sent=2000, times=2),
+    Toxics(cut_after_received=1, times=2),
+    Toxics(cut_after_received=60, times=2),
+    Toxics(silence_after_sent=300, times=1),
+    Toxics(latency_s=0.02),
+]
+
+
+@pytest.mark.parametrize("toxics", PASSING, ids=str)
+def test_a_put_through_a_passing_fault_writes_one_whole_object(
+    lake: Lake, far_lake: Lake, wire_to_store: TcpProxy, toxics: Toxics
+) -> None:
+    """Among them the answer to a PUT that is lost on its way back: it is repeated, and is still one object."""
+    wire_to_store.toxics = replace(toxics)
+    far_lake.write(KEY, bars())
+    assert wire_to_store.spoilt > 0
+    assert [o.key for o in lake.list("")] == [KEY]
+    held = lake.read(KEY)
+    assert held is not None
+    assert held[0].equals(bars())
+
+
+@pytest.mark.parametrize("toxics", [*PASSING, Toxics(cut_after_received=3000, times=3)], ids=str)
+def test_a_get_through_a_passing_fault_is_whole(
+    lake: Lake, far_lake: Lake, wire_to_store: TcpProxy, toxics: Toxics
+) -> None:
+    lake.write(KEY, bars())
+    wire_to_store.toxics = replace(toxics)
+    held = far_lake.read(KEY)
+    assert wire_to_store.spoilt > 0
+    assert held is not None
+    assert held[0].equals(bars())
+    assert [o.key for o in far_lake.list("")] == [KEY]
+
+
+@pytest.mark.parametrize(
+    "toxics",
+    [Toxics(reset_on_connect=True), Toxics(cut_after_sent=2000), Toxics(silence_after_sent=10)],
+    ids=["resets", "cuts", "silence"],
+)
+def test_a_store_that_stays_out_of_reach_is_named_in_one_line_and_the_old_object_stays(
+    lake: Lake, wire_to_store: TcpProxy, toxics: Toxics
+) -> None:
+    lake.write(KEY, bars(5))
+    wire_to_store.toxics = toxics
+    store = replace(lake.store, endpoint=f"127.0.0.1:{wire_to_store.port}")
+    with pytest.raises(LakeError) as caught:
+        Lake(store, attempts=1, timeout=QUICK).write(KEY, bars(24))
+    text = str(caught.value)
+    assert "\n" not in text
+    assert store.endpoint in text
+    assert KEY in text
+    assert store.secret_key not in text
+    held = lake.read(KEY)
+    assert held is not None
+    assert len(held[0]) == 5
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.4, 0.7, 0.95, 0.999])
+def test_an_upload_cut_at_any_byte_leaves_the_old_object(lake: Lake, wire_to_store: TcpProxy, fraction: float) -> None:
+    lake.write(KEY, bars(5))
+    new = bars(24, symbols=30)
+    wire_to_store.toxics = Toxics(cut_after_sent=int(fraction * len(to_parquet(new))))
+    store = replace(lake.store, endpoint=f"127.0.0.1:{wire_to_store.port}")
+    with pytest.raises(LakeError):
+        Lake(store, attempts=0, timeout=QUICK).write(KEY, new)
+    assert [o.key for o in lake.list("")] == [KEY]
+    held = lake.read(KEY)
+    assert held is not None
+    assert held[0].equals(bars(5))
+
+
+# -- the database ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [500, 3_000, 20_000, 60_000, 120_000, 250_000])
+def test_a_load_cut_at_any_byte_leaves_all_or_nothing_and_completes_later(chain: Chain, cut: int) -> None:
+    for n in range(4):
+        table = bars(24, symbols=30)
+        shifted = table.set_column(2, "open_time", _later(table["open_time"], n))
+        chain.lake.write(klines_key("1h", DAY + timedelta(days=n)), shifted)
+    with tcp_proxy(chain.postgres.host, chain.postgres.port) as proxy:
+        proxy.toxics = Toxics(cut_after_sent=cut)
+        far = replace(chain.postgres, port=proxy.port)
+        try:
+            with warehouse.closing(warehouse.connect(far, "ingest")) as connection:
+                load_pending(chain.lake, connection, KLINES, "cut")
+            survived = True
+        except (psycopg2.Error, warehouse.WarehouseError):
+            survived = False
+    rows, booked = chain.ask(
+        "select (select count(*) from raw.binance_klines), (select coalesce(sum(rows), 0) from ops.load_ledger)"
+    )[0]
+    assert rows == booked
+    assert rows in (0, 4 * 720)
+    assert rows or not survived
+    chain.load(KLINES)
+    assert chain.one("select count(*) from raw.binance_klines") == 4 * 720
+
+
+def _later(column: pa.ChunkedArray, days: int) -> pa.ChunkedArray:
+    return pc.add(column, pa.scalar(timedelta(days=days)))
+
+
+def test_a_database_that_resets_is_named_in_one_line(chain: Chain) -> None:
+    with tcp_proxy(chain.postgres.host, chain.postgres.port) as proxy:
+        proxy.toxics = Toxics(reset_on_connect=True)
+        with pytest.raises(warehouse.WarehouseError, match=f"127.0.0.1:{proxy.port}.*PGHOST") as caught:
+            warehouse.connect(replace(chain.postgres, port=proxy.port), "ingest")
+    assert "\n" not in str(caught.value)
+    assert chain.postgres.password not in str(caught.value)
+
+
+def test_a_slow_database_only_takes_longer(chain: Chain) -> None:
+    chain.lake.write(KEY, bars(24, symbols=3))
+    with tcp_proxy(chain.postgres.host, chain.postgres.port) as proxy:
+        proxy.toxics = Toxics(latency_s=0.01)
+        far = replace(chain.postgres, port=proxy.port)
+        with warehouse.closing(warehouse.connect(far, "ingest")) as connection:
+            loaded, damaged = load_pending(chain.lake, connection, KLINES, "slow")
+    assert (loaded.inserted, damaged) == (72, [])
