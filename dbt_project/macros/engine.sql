@@ -39,6 +39,41 @@
     range between interval '{{ count - 1 }} hours 59 minutes 59.999999 seconds' preceding and current row
 {%- endmacro %}
 
+{#- Window frame of the last so many days over an ordering by date. -#}
+{% macro trailing_days(count) -%}
+    {{ return(adapter.dispatch('trailing_days')(count)) }}
+{%- endmacro %}
+
+{% macro postgres__trailing_days(count) -%}
+    range between interval '{{ count - 1 }} days' preceding and current row
+{%- endmacro %}
+
+{#- Aggregates: the value in the first, or last, row of a group by some order. -#}
+{% macro first_by(value, order) -%}
+    {{ return(adapter.dispatch('first_by')(value, order)) }}
+{%- endmacro %}
+
+{% macro postgres__first_by(value, order) -%}
+    (array_agg({{ value }} order by {{ order }}))[1]
+{%- endmacro %}
+
+{% macro last_by(value, order) -%}
+    {{ return(adapter.dispatch('last_by')(value, order)) }}
+{%- endmacro %}
+
+{% macro postgres__last_by(value, order) -%}
+    (array_agg({{ value }} order by {{ order }} desc))[1]
+{%- endmacro %}
+
+{#- A query of one column, date: every day from the first to the last. -#}
+{% macro days_between(first, last) -%}
+    {{ return(adapter.dispatch('days_between')(first, last)) }}
+{%- endmacro %}
+
+{% macro postgres__days_between(first, last) -%}
+    select generate_series('{{ first }}'::timestamp, '{{ last }}'::timestamp, '1 day')::date as date
+{%- endmacro %}
+
 {#- Window frame of the one row that stands exactly so many hours earlier; empty when that row is missing. -#}
 {% macro hours_earlier(count) -%}
     {{ return(adapter.dispatch('hours_earlier')(count)) }}

@@ -83,10 +83,10 @@ hourly as (
 select
     crypto_id,
     date,
-    (array_agg(open order by opened_at))[1] as open,
+    {{ first_by('open', 'opened_at') }} as open,
     max(high) as high,
     min(low) as low,
-    (array_agg(close order by opened_at desc))[1] as close,
+    {{ last_by('close', 'opened_at') }} as close,
     sum(volume) as volume,
     sum(quote_volume) as quote_volume,
     sum(trade_count)::bigint as trade_count,

@@ -7,15 +7,26 @@ with universe as (
 ),
 
 -- a renamed asset has several rows; the one that reaches furthest is what it is called now
+ranked as (
+
+    select
+        *,
+        row_number() over (
+            partition by crypto_id order by valid_to_at desc, valid_from_at desc, binance_symbol
+        ) as recency
+    from universe
+
+),
+
 current_names as (
 
-    select distinct on (crypto_id)
+    select
         crypto_id,
         binance_symbol,
         name,
         category
-    from universe
-    order by crypto_id, valid_to_at desc, valid_from_at desc
+    from ranked
+    where recency = 1
 
 ),
 

@@ -1,6 +1,6 @@
 with days as (
 
-    select generate_series('2009-01-01'::timestamp, '2040-12-31'::timestamp, '1 day')::date as date
+    {{ days_between('2009-01-01', '2040-12-31') }}
 
 )
 

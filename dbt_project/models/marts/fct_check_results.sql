@@ -4,7 +4,7 @@
 with results as (
 
     select * from {{ ref('stg_tickmart__check_results') }}
-    where checked_at >= current_timestamp - interval '7 days'
+    where checked_at >= current_timestamp - {{ hours(168) }}
 
 )
 

@@ -80,7 +80,7 @@ summed as (
         {% for days in windows %}
         last_{{ days }} as (
             partition by crypto_id_a, crypto_id_b order by date
-            range between interval '{{ days - 1 }} days' preceding and current row
+            {{ trailing_days(days) }}
         ){{ ',' if not loop.last }}
         {% endfor %}
 

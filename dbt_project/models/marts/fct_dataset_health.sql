@@ -55,7 +55,7 @@ attempts as (
         first_value(run_id) over (partition by dataset order by ended_at desc) = run_id as is_newest_run,
         status
     from {{ ref('stg_tickmart__run_stages') }}
-    where ended_at >= current_timestamp - interval '7 days'
+    where ended_at >= current_timestamp - {{ hours(168) }}
 
 ),
 
@@ -73,13 +73,13 @@ newest_attempts as (
 
 latest_checks as (
 
-    select distinct on (asset, check_name)
+    select
         dataset,
         severity,
-        status
+        status,
+        row_number() over (partition by asset, check_name order by checked_at desc, check_id desc) as recency
     from {{ ref('fct_check_results') }}
-    where checked_at >= current_timestamp - interval '2 days'
-    order by asset, check_name, checked_at desc, check_id desc
+    where checked_at >= current_timestamp - {{ hours(48) }}
 
 ),
 
@@ -91,6 +91,7 @@ checks as (
         count(*) filter (where status <> 'passed' and severity = 'error') as failed_checks,
         count(*) filter (where status <> 'passed' and severity = 'warn') as warned_checks
     from latest_checks
+    where recency = 1
     group by dataset
 
 ),

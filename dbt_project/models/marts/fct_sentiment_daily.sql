@@ -35,4 +35,4 @@ left join bitcoin as yesterday on sentiment.date - 1 = yesterday.date
 left join bitcoin as today on sentiment.date = today.date
 left join bitcoin as next_day on sentiment.date + 1 = next_day.date
 left join bitcoin as next_week on sentiment.date + 7 = next_week.date
-window last_30 as (order by sentiment.date range between interval '29 days' preceding and current row)
+window last_30 as (order by sentiment.date {{ trailing_days(30) }})

@@ -1,6 +1,6 @@
 {#-
     A bar can be: prices above zero and finite, low and high around open and close, amounts finite and not negative, closed
-    after it opened. NaN fails each of these. With `built` only the bars that are not in that model yet are judged.
+    after it opened. NaN fails each of these, and so does null (least() would pass over it). With `built` only the bars that are not in that model yet are judged.
 -#}
 {% test ohlc_is_consistent(model, built=none) %}
 {#- depends_on by hand: what is read is decided when the test runs -#}
@@ -24,8 +24,10 @@ from {{ bars_to_judge(model, built) }} as bars
 where
     not coalesce(
         low > 0
-        and low <= least(open, close)
-        and high >= greatest(open, close)
+        and low <= open
+        and low <= close
+        and high >= open
+        and high >= close
         and high < 'Infinity'
         and volume >= 0
         and volume < 'Infinity'

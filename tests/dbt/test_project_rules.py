@@ -1,0 +1,146 @@
+"""Rules over the parsed project that keep the layers apart and every number defined, tested and owned."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dbt_warehouse import PROJECT, Warehouse
+
+Node = dict[str, Any]
+LAYERS = ("staging", "intermediate", "marts")
+
+
+@pytest.fixture(scope="module")
+def manifest(warehouse: Warehouse, dbt_target: Path) -> dict[str, Any]:
+    result = warehouse.dbt("parse", "--show-all-deprecations", "--no-partial-parse")
+    assert result.success, result.log
+    assert "deprecat" not in result.log.lower(), result.log
+    assert "[WARNING]" not in result.log, result.log
+    return dict(json.loads((dbt_target / "manifest.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def models(manifest: dict[str, Any]) -> dict[str, Node]:
+    return {node["name"]: node for node in manifest["nodes"].values() if node["resource_type"] == "model"}
+
+
+def parents(node: Node) -> list[str]:
+    """Unique ids of what a node reads."""
+    return list(node["depends_on"]["nodes"])
+
+
+def generic_tests(manifest: dict[str, Any], node: Node, name: str) -> Iterator[Node]:
+    """The generic tests of that name which are attached to a node."""
+    for test in manifest["nodes"].values():
+        metadata = test.get("test_metadata") or {}
+        if test.get("attached_node") == node["unique_id"] and metadata.get("name") == name:
+            yield test
+
+
+def test_every_model_is_described_and_lies_in_the_schema_of_its_layer(models: dict[str, Node]) -> None:
+    assert [name for name, node in models.items() if not node["description"]] == []
+    assert {node["schema"] for node in models.values()} == set(LAYERS)
+    assert [name for name, node in models.items() if node["path"].split("/")[0] != node["schema"]] == []
+
+
+def test_every_model_is_tested_for_its_grain(manifest: dict[str, Any], models: dict[str, Node]) -> None:
+    without = [name for name, node in models.items() if not list(generic_tests(manifest, node, "unique_grain"))]
+    assert without == []
+
+
+def test_names_tell_the_layer(models: dict[str, Node]) -> None:
+    prefixes = {"staging": "stg_", "intermediate": "int_", "marts": ("dim_", "fct_", "v_")}
+    assert [name for name, node in models.items() if not name.startswith(prefixes[node["schema"]])] == []
+
+
+def test_a_staging_model_reads_one_source_and_nothing_else(models: dict[str, Node]) -> None:
+    for name, node in models.items():
+        if node["schema"] == "staging":
+            assert len(parents(node)) == 1, name
+            assert parents(node)[0].startswith("source."), name
+
+
+def test_only_staging_reads_sources(models: dict[str, Node]) -> None:
+    readers = {node["schema"] for node in models.values() for parent in parents(node) if parent.startswith("source.")}
+    assert readers == {"staging"}
+
+
+def test_staging_and_intermediate_do_not_read_marts_but_for_the_market_snapshots(
+    manifest: dict[str, Any], models: dict[str, Node]
+) -> None:
+    upward = {
+        (name, manifest["nodes"][parent]["name"])
+        for name, node in models.items()
+        for parent in parents(node)
+        if node["schema"] != "marts" and manifest["nodes"].get(parent, {}).get("schema") == "marts"
+    }
+    assert upward == {("int_market_daily", "fct_market_snapshots")}
+
+
+def test_every_mart_has_an_enforced_contract_and_each_column_a_definition(models: dict[str, Node]) -> None:
+    for name, node in models.items():
+        if node["schema"] == "marts":
+            assert node["config"]["contract"]["enforced"], name
+            assert [column for column, told in node["columns"].items() if not told["description"]] == [], name
+            assert [column for column, told in node["columns"].items() if not told["data_type"]] == [], name
+
+
+def test_every_mart_that_is_a_table_has_a_primary_key(models: dict[str, Node]) -> None:
+    without = [
+        name
+        for name, node in models.items()
+        if node["schema"] == "marts"
+        and node["config"]["materialized"] != "view"
+        and not any(constraint["type"] == "primary_key" for constraint in node["constraints"])
+    ]
+    assert without == []
+
+
+def test_a_definition_is_written_once() -> None:
+    text = (PROJECT / "models/marts/_marts__models.yml").read_text()
+    columns = re.findall(r"- \{name: \w+, data_type: .*", text)
+    assert columns
+    assert [line for line in columns if "{{ doc('" not in line] == []
+    docs = (PROJECT / "models/marts/_marts__docs.md").read_text()
+    defined = re.findall(r"{% docs (\w+) %}", docs)
+    assert len(defined) == len(set(defined))
+    assert set(defined) == set(re.findall(r"{{ doc\('(\w+)'\) }}", text))
+
+
+def test_exposures_are_the_pages_and_read_only_marts(manifest: dict[str, Any]) -> None:
+    exposures = {exposure["name"]: exposure for exposure in manifest["exposures"].values()}
+    assert set(exposures) == {"overview", "price", "sentiment", "compare", "data_quality", "dictionary"}
+    for name, exposure in exposures.items():
+        assert {manifest["nodes"][parent]["schema"] for parent in parents(exposure)} == {"marts"}, name
+
+
+def test_every_source_of_market_data_has_a_freshness(manifest: dict[str, Any]) -> None:
+    promised = {
+        source["name"]: source["freshness"]["warn_after"]["count"]
+        for source in manifest["sources"].values()
+        if (source.get("freshness") or {}).get("warn_after", {}).get("count")
+    }
+    assert promised == {"binance_klines": 2, "coingecko_markets": 2, "fear_greed": 26}
+
+
+def test_grain_and_contract_are_errors_gaps_and_divergence_are_warnings(manifest: dict[str, Any]) -> None:
+    severities: dict[str, set[str]] = {}
+    for node in manifest["nodes"].values():
+        if node["resource_type"] == "test":
+            severities.setdefault(node["test_metadata"]["name"], set()).add(node["config"]["severity"].lower())
+    assert severities["unique_grain"] == {"error"}
+    assert severities["ohlc_is_consistent"] == {"error"}
+    assert severities["no_gaps"] == {"warn"}
+
+
+def test_what_only_one_engine_says_stands_in_macros() -> None:
+    engine_words = re.compile(r"at time zone|distinct on|array_agg|generate_series|interval '|\bpg_|to_regclass", re.I)
+    found = {
+        path.stem: words
+        for path in (PROJECT / "models").rglob("*.sql")
+        if (words := engine_words.findall(path.read_text()))
+    }
+    assert found == {}
