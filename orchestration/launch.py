@@ -6,6 +6,7 @@ command line (``cli``), the servers themselves (``stack``), what the job does (`
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -158,6 +159,9 @@ def run_job(
     from orchestration.definitions import defs, range_tags
 
     assert settings.postgres is not None
+    # What has been imported stays: the collector need not go through it for every page that is parsed (a tenth of a
+    # backfill's CPU).
+    gc.freeze()
     run_id = str(uuid4())
     job = defs.resolve_job_def(job_name)
     previous = signal.signal(signal.SIGTERM, _interrupt)
