@@ -16,6 +16,7 @@ from ingestion import books, warehouse
 from ingestion.datasets import FEAR_GREED, KLINES, MARKETS
 from ingestion.settings import load_settings
 from ingestion.symbols import tracked_now
+from orchestration import health
 from orchestration.assets import ASSETS, DAYS, ONE_RUN, OWNERS
 from orchestration.models import DBT, book_specs, build_models, project
 from orchestration.quality.checks import CHECK_JOB, CHECKS
@@ -52,6 +53,7 @@ def build_verdict(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
         with stores.connection("ingest") as connection:
             summary = books.summarise_run(connection, context.run_id)
             books.end_run(connection, context.run_id, summary["status"], summary)
+        health.write_status(stores.settings)
         errors = [s["detail"]["error"] for s in summary["stages"] if s["detail"].get("error")]
         if errors:
             raise dg.Failure(description=" | ".join(errors), allow_retries=False)

@@ -99,6 +99,7 @@ def status(settings: Settings) -> dict[str, Any]:
         "failed_symbols": failed,
         "last_run": dict(last) if last else None,
         "home": str(settings.home),
+        "links": {"Dagster": url} if (url := os.environ.get("TICKMART_DAGSTER_URL")) else {},
     }
 
 
@@ -106,10 +107,13 @@ _ORDER = ["healthy", "unknown", "warning", "degraded"]
 
 
 def _health(row: dict[str, Any], age: float | None, sla: int) -> str:
-    """Return the worst of freshness and load: unknown if never loaded, warning up to twice the SLA."""
+    """Return the worst of freshness and load: unknown if never loaded, warning up to four times the SLA.
+
+    The bounds are those of the mart ``fct_dataset_health``, which also knows the checks.
+    """
     if age is None:
         return "unknown"
-    if age > 2 * sla:
+    if age > 4 * sla:
         return "degraded"
     return "warning" if age > sla or row["open_gaps"] else "healthy"
 

@@ -41,6 +41,7 @@ def keep_up(settings: Settings, first_run: Callable[[], None]) -> None:
     """Run once, start Dagster and the dashboard, print their addresses, and stay until Ctrl-C or a process ends."""
     ports = {"dagster": _port("TICKMART_DAGSTER_PORT", 3000), "dashboard": _port("TICKMART_DASHBOARD_PORT", 8501)}
     code_port = free_port(0)
+    os.environ["TICKMART_DAGSTER_URL"] = f"http://127.0.0.1:{ports['dagster']}"
     _close_earlier_runs()
     first_run()
     logs = settings.home / "logs"
