@@ -66,7 +66,10 @@ def test_loading_twice_changes_nothing_not_even_the_size_on_disk(postgres: Postg
         for n in range(10):
             put(lake, DAY + timedelta(days=n), symbols=("BTCUSDT", "ETHUSDT", "SOLUSDT"))
         assert chain.load(KLINES).inserted == 720
-        sizes = "select pg_total_relation_size('raw.binance_klines'), pg_total_relation_size('ops.restatements')"
+        sizes = (
+            "select sum(pg_total_relation_size(relid)), pg_total_relation_size('ops.restatements') "
+            "from pg_partition_tree('raw.binance_klines')"
+        )
         before, rows = chain.ask(sizes), chain.ask("select * from raw.binance_klines order by symbol, open_time")
         assert chain.load(KLINES) == warehouse.Loaded()
         for _ in range(3):  # as after a ledger that was lost: every object is loaded again
