@@ -16,20 +16,16 @@ with clock as (
 
 ),
 
+{% if is_incremental() -%}
 changed as (
 
     select
         series.crypto_id,
-        {% if is_incremental() -%}
         case
             when same.opened_at is null then '-infinity'::date
             else least({{ utc_date('same.opened_at') }}, done.date + 1)
         end as first_changed_date
-        {%- else -%}
-        '-infinity'::date as first_changed_date
-        {%- endif %}
     from {{ ref('int_series') }} as series
-    {% if is_incremental() -%}
     cross join clock
     left join lateral (
         select
@@ -53,13 +49,11 @@ changed as (
         done.loaded_at is null
         or done.loaded_at < series.loaded_at
         or done.date < least(clock.market_date - 1, {{ utc_date('series.last_opened_at') }})
-    {%- endif %}
 
 ),
 
 hourly as (
 
-    {% if is_incremental() -%}
     select
         {{ utc_date('bars.opened_at') }} as date,
         bars.*
@@ -71,14 +65,18 @@ hourly as (
             and hourly.opened_at >= {{ utc_midnight('changed.first_changed_date') }}
         offset 0
     ) as bars
-    {%- else -%}
+
+)
+{%- else -%}
+hourly as (
+
     select
         {{ utc_date('bars.opened_at') }} as date,
         bars.*
     from {{ ref('int_crypto_hourly') }} as bars
-    {%- endif %}
 
 )
+{%- endif %}
 
 select
     crypto_id,

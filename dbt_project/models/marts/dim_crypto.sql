@@ -1,4 +1,11 @@
-{{ config(materialized='incremental', incremental_strategy='append', pre_hook="{{ forget_all() }}", on_schema_change='fail') }}
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        on_schema_change='fail',
+        pre_hook="{{ forget_all() }}",
+    )
+}}
 
 with universe as (
 

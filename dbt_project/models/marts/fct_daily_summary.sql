@@ -133,8 +133,9 @@ signalled as (
     select
         *,
         ema_12 - ema_26 as macd,
-        {{ ema('ema_12 - ema_26', 9, 'resumed_macd_signal') }} over (partition by crypto_id order by date) as macd_signal
+        {{ ema('ema_12 - ema_26', 9, 'resumed_macd_signal') }} over series as macd_signal
     from windowed
+    window series as (partition by crypto_id order by date)
 
 )
 

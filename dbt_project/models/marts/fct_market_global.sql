@@ -26,7 +26,7 @@ select
     sum(volume_24h_usd) as total_volume_24h_usd,
     (
         100 * sum(market_cap_change_24h_usd)
-        / nullif(sum(market_cap_usd) filter (where market_cap_change_24h_usd is not null) - sum(market_cap_change_24h_usd), 0)
+        / nullif(sum(market_cap_usd - market_cap_change_24h_usd), 0)
     )::double precision as market_cap_change_24h_pct,
     (sum(volume_24h_usd) / nullif(sum(market_cap_usd), 0))::double precision as turnover,
     (

@@ -1,4 +1,4 @@
--- The ten largest tracked assets of the latest snapshot; without a snapshot, the ten first of the universe that have bars.
+-- The ten largest tracked assets of the latest snapshot; without one, the first ten of the universe that have bars.
 with core as (
 
     select
