@@ -92,9 +92,16 @@ def child(work: str, **arguments: Any) -> dict[str, Any]:
 def run_child(work: str, arguments: dict[str, Any]) -> None:
     began, cpu = time.perf_counter(), time.process_time()
     result = CHILDREN[work](**arguments)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-    measured = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu, "peak_mb": peak}
+    measured = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu, "peak_mb": peak_mb()}
     print(json.dumps({**measured, **result}))
+
+
+def peak_mb() -> float:
+    """This process's own peak; Linux counts its parent's into ru_maxrss, from before the exec."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
 
 
 # -- rows from the simulator -------------------------------------------------------------------------------------------
@@ -181,7 +188,10 @@ def copy_seconds(connection: warehouse.Connection, columns: list[str], content: 
 def size_of(connection: warehouse.Connection) -> int:
     with connection, connection.cursor() as cursor:
         # Not the maps of free and visible space: autovacuum writes those in its own time.
-        cursor.execute("select pg_relation_size('raw.binance_klines') + pg_indexes_size('raw.binance_klines')")
+        cursor.execute(
+            "select sum(pg_relation_size(relid) + pg_indexes_size(relid)) "
+            "from pg_partition_tree('raw.binance_klines') where isleaf"
+        )
         return int(cursor.fetchone()[0])
 
 
@@ -307,6 +317,7 @@ def child_api(days: int, symbols: int) -> dict[str, Any]:
 
 def bench_api(settings: Settings, options: argparse.Namespace) -> Iterator[Measure]:
     lake = Lake(settings.object_store)
+    lake.ensure_bucket()
     _, symbol, shapes = next(series())
     start = int(FIRST_HOUR.timestamp() * 1000)
     pages = [shapes.klines(symbol, "1h", start + n * 1000 * HOUR_MS, None, 1000, 2 * start) for n in range(24)]
