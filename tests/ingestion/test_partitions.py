@@ -1,0 +1,37 @@
+"""Bars of each interval lie in a table part of their own; a table that was made whole before goes on as it is."""
+
+from collections.abc import Callable
+
+from bars_run import Market
+from chain import Chain
+
+from ingestion import warehouse
+from ingestion.datasets import KLINES
+from ingestion.http import HttpClient
+from ingestion.simulator.server import Simulator
+
+
+def test_hours_are_read_without_touching_the_minutes(
+    chain: Chain, simulator: Simulator, client_of: Callable[..., HttpClient]
+) -> None:
+    market = Market(chain, simulator, client_of)
+    for interval in ("1h", "15m"):
+        market.bring("2024-05-01", "2024-05-02", interval=interval)
+    counts = "select tableoid::regclass::text, count(*) from raw.binance_klines group by 1 order by 1"
+    assert chain.ask(counts) == [("raw.binance_klines_15m", 96), ("raw.binance_klines_1h", 24)]
+    plan = "\n".join(row[0] for row in chain.ask("explain select * from raw.binance_klines where interval = '1h'"))
+    assert "binance_klines_1h" in plan
+    assert "binance_klines_15m" not in plan
+
+
+def test_a_table_that_was_made_whole_is_kept_and_works(
+    chain: Chain, simulator: Simulator, client_of: Callable[..., HttpClient]
+) -> None:
+    whole = KLINES.raw_ddl().partition(" partition by")[0]
+    chain.ask(f"drop table raw.binance_klines; set role ingest; {whole}; comment on schema ops is 'another version'")
+    assert warehouse.bootstrap(chain.postgres)
+    market = Market(chain, simulator, client_of)
+    market.bring("2024-05-01", "2024-05-02")
+    market.bring("2024-05-01", "2024-05-03")
+    assert chain.one("select relkind::text from pg_class where oid = 'raw.binance_klines'::regclass") == "r"
+    assert len(market.rows()) == 48
