@@ -44,7 +44,7 @@ def build_verdict(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
     @dg.asset(
         key=["ops", "run_verdict"], group_name="ops", kinds={"postgres"}, owners=OWNERS, deps=upstream,
         backfill_policy=ONE_RUN, output_required=False,
-        # Of the steps that are ready the executor takes the one of the highest priority: checks come before the verdict.
+        # The executor takes the ready step of the highest priority: checks come before the verdict.
         op_tags={"dagster/priority": "-10"},
         description="Closes the run in ops.runs: ok, partial (a symbol or coin failed alone) or failed.",
     )  # fmt: skip
