@@ -143,7 +143,7 @@ class Histories(RuleBasedStateMachine):
         assets = [Asset(s, s, s, "") for s in SYMBOLS]
         try:
             report = bronze.ingest_klines(context, client, assets, start, end)
-            assert set(report.failed) == {failing} - {None}
+            assert set(report.failed) <= {failing}
         except Killed:
             self.restart()
         finally:
@@ -208,6 +208,6 @@ def test_any_sequence_of_events_ends_as_the_exchange_has_it(chain_of_module: Cha
     run_state_machine_as_test(
         Histories,
         settings=settings(
-            max_examples=20, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
