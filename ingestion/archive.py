@@ -27,10 +27,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.parquet as pq
 
 from ingestion import binance
 from ingestion.binance import Stretch
-from ingestion.datasets import INTERVAL_MS, KLINES, UTC_US, Page, decimals, epoch_to_utc
+from ingestion.datasets import DECIMAL, INTERVAL_MS, KLINES, UTC_US, Page, epoch_to_utc
 from ingestion.http import Answer, HttpClient, SourceError
 
 ONE_DAY = timedelta(days=1)
@@ -45,6 +46,16 @@ _FIELDS = (
     "taker_buy_base_volume", "taker_buy_quote_volume", "extra",
 )  # fmt: skip
 _INTEGERS = ("open_time", "close_time", "trade_count")
+_READ = pyarrow.csv.ReadOptions(column_names=list(_FIELDS), use_threads=False)
+# Nothing is null and nothing guessed: what is no number of eight places is left to the slower reader.
+_CONVERT = pyarrow.csv.ConvertOptions(
+    column_types={
+        **dict.fromkeys(_FIELDS, DECIMAL),
+        **dict.fromkeys(_INTEGERS, pa.int64()),
+        "extra": pa.string(),
+    },
+    null_values=[],
+)
 
 
 class DamagedArchive(Exception):
@@ -135,14 +146,8 @@ def _columns(text: bytes, symbol: str, interval: str, url: str, fetched_at: date
     """Read well-formed lines a column at a time; any exception means that at least one line is not."""
     if not text:
         return _line_by_line(b"", symbol, interval, url, fetched_at).rows
-    read = pyarrow.csv.read_csv(
-        io.BytesIO(text),
-        pyarrow.csv.ReadOptions(column_names=list(_FIELDS), use_threads=False),
-        convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(_FIELDS, pa.string())),
-    )
+    read = pyarrow.csv.read_csv(pa.py_buffer(text), read_options=_READ, convert_options=_CONVERT)
     columns = {name: read[name].combine_chunks() for name in _FIELDS}
-    for name in _FIELDS[:-1]:
-        columns[name] = columns[name].cast(pa.int64()) if name in _INTEGERS else decimals(columns[name])
     for name in ("open_time", "close_time"):
         columns[name] = epoch_to_utc(columns[name])
     columns["extra"] = pc.if_else(pc.equal(columns["extra"], "0"), None, columns["extra"])
@@ -179,9 +184,9 @@ def _to_rest_grain(table: pa.Table) -> pa.Table:
 class History:
     """A history of one interval, from archive files as far as they go and by REST beyond; safe to share by threads.
 
-    A file is read once, whatever the pieces that its days are asked for in: its bars wait in a temporary folder, mapped
-    into memory, until all of them have been written (``take_written``). A file that has the checksum under which it was
-    loaded before, and whose days ``settled`` says are there, is not downloaded again.
+    A file is read once, whatever the pieces that its days are asked for in: its bars wait in a temporary folder until
+    all of them have been written (``take_written``). A file that has the checksum under which it was loaded before, and
+    whose days ``settled`` says are there, is not downloaded again.
     """
 
     def __init__(
@@ -266,7 +271,7 @@ class History:
         if _next_month(month) <= self._today:
             held = self._month(symbol, month)
             if held.file is not None:
-                return ([Stretch(first, last, "archive", [_slice(held.table, first, last)])] if held.new else []), []
+                return ([Stretch(first, last, "archive", [self._piece(symbol, first, last)])] if held.new else []), []
         if self._cheapest:
             return [], [(first, last)]
         return self._by_day(symbol, first, last)
@@ -292,7 +297,7 @@ class History:
                 if held.file is None:
                     missing.append((day, day + ONE_DAY))
                 elif held.new:
-                    found.append(Stretch(day, day + ONE_DAY, "archive", [_slice(held.table, day, day + ONE_DAY)]))
+                    found.append(Stretch(day, day + ONE_DAY, "archive", [Page(held.table)]))
             day += ONE_DAY
         return found, missing
 
@@ -302,15 +307,27 @@ class History:
             end = _next_month(month)
             held = self._read(month_path(symbol, self._interval, month), symbol, month, end)
             if held.table is not None:
-                path = self._spool(symbol, month)
-                with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, held.table.schema) as writer:
-                    writer.write_table(held.table)
-                held = _Held(held.file, held.new, pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+                # By the day, so that a piece of the month is read without the rest of it.
+                per_day = 86_400_000 // INTERVAL_MS[self._interval]
+                pq.write_table(held.table, self._spool(symbol, month), row_group_size=per_day, compression="lz4")
+                held = _Held(held.file, held.new)
             self._months[key] = held
         return self._months[key]
 
+    def _piece(self, symbol: str, first: date, last: date) -> Page:
+        """Return the bars that open on days [first, last) of one month that was read."""
+        low, high = _midnight(first), _midnight(last)
+        with pq.ParquetFile(self._spool(symbol, first.replace(day=1))) as file:
+            column = file.schema_arrow.get_field_index("open_time")
+            spans = [file.metadata.row_group(n).column(column).statistics for n in range(file.num_row_groups)]
+            near = [n for n, span in enumerate(spans) if span.max >= low and span.min < high]
+            table = file.read_row_groups(near, use_threads=False)
+        opened = table["open_time"]
+        inside = pc.and_(pc.greater_equal(opened, pa.scalar(low, UTC_US)), pc.less(opened, pa.scalar(high, UTC_US)))
+        return Page(table.filter(inside))
+
     def _spool(self, symbol: str, month: date) -> Path:
-        return Path(self._folder.name) / f"{quote(symbol, safe='')}-{month:%Y-%m}.arrow"
+        return Path(self._folder.name) / f"{quote(symbol, safe='')}-{month:%Y-%m}.parquet"
 
     def _read(self, path: str, symbol: str, first: date, end: date) -> _Held:
         """Download a file unless it is the one that was loaded before; a file that cannot be used is reported."""
@@ -344,14 +361,6 @@ class History:
         if page.rejected:
             self._rejected[symbol] = Page(page.rows.slice(0, 0), page.rejected)
         return _Held(file, True, page.rows)
-
-
-def _slice(table: pa.Table | None, first: date, last: date) -> Page:
-    """Return the bars that open on the UTC days of [first, last)."""
-    assert table is not None
-    opened = table["open_time"]
-    low, high = (pa.scalar(_midnight(day), UTC_US) for day in (first, last))
-    return Page(table.filter(pc.and_(pc.greater_equal(opened, low), pc.less(opened, high))))
 
 
 def _by_month(first: date, last: date) -> Iterator[tuple[date, date]]:
