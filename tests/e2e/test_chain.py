@@ -95,7 +95,8 @@ def test_a_first_run_loads_thirty_days_and_exits_0(first_run, stages):
 
 def test_the_marts_hold_every_closed_hour_and_no_open_one(home, first_run):
     rows = home.sql(
-        "select crypto_id, count(*) as hours, max(opened_at)::text as newest from marts.fct_prices group by 1 order by 1"
+        "select crypto_id, count(*) as hours, max(opened_at)::text as newest "
+        "from marts.fct_prices group by 1 order by 1"
     )
     assert rows == [
         {"crypto_id": coin, "hours": str(30 * 24 + 12), "newest": "2026-03-15 11:00:00+00"}

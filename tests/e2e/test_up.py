@@ -83,11 +83,9 @@ def test_demo_serves_dagster_and_the_dashboard_and_ctrl_c_ends_every_process(hom
             assert answer.read() == b"ok"
         runs = ask(told["Dagster"], "{ runsOrError { ... on Runs { results { jobName status } } } }")
         assert {"jobName": "market_refresh", "status": "SUCCESS"} in runs["runsOrError"]["results"]
-        schedules = ask(
-            told["Dagster"],
-            '{ schedulesOrError(repositorySelector: {repositoryName: "__repository__", repositoryLocationName: "tickmart"})'
-            " { ... on Schedules { results { name scheduleState { status } } } } }",
-        )
+        location = '{repositoryName: "__repository__", repositoryLocationName: "tickmart"}'
+        states = "{ ... on Schedules { results { name scheduleState { status } } } }"
+        schedules = ask(told["Dagster"], f"{{ schedulesOrError(repositorySelector: {location}) {states} }}")
         found = {s["name"]: s["scheduleState"]["status"] for s in schedules["schedulesOrError"]["results"]}
         assert found["hourly_refresh"] == "RUNNING"
         groups = ask(told["Dagster"], "{ assetNodes { groupName assetKey { path } dependencyKeys { path } } }")
