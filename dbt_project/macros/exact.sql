@@ -36,32 +36,45 @@
     intermediate.exact_sum({{ expression }})
 {%- endmacro %}
 
-{#- The sums over a window from which variance_of tells the variance of its log returns; `units` is a bigint column. -#}
+{#-
+    The sums over a window from which sum_of_products tells the sum of a * b; a and b are bigint columns. Each factor is
+    taken apart into multiples of 1e8 and a rest, so that the products fit.
+-#}
+{% macro product_sums(a, b, window) -%}
+    {%- set name = a ~ '_' ~ b ~ '_' ~ window -%}
+    {{ exact_sum(a ~ ' / 100000000 * (' ~ b ~ ' / 100000000)') }} over {{ window }} as high_{{ name }},
+    {{ exact_sum(a ~ ' / 100000000 * (' ~ b ~ ' % 100000000) + ' ~ a ~ ' % 100000000 * (' ~ b ~ ' / 100000000)') }}
+    over {{ window }} as mixed_{{ name }},
+    {{ exact_sum(a ~ ' % 100000000 * (' ~ b ~ ' % 100000000)') }} over {{ window }} as low_{{ name }}
+{%- endmacro %}
+
+{% macro sum_of_products(a, b, window) -%}
+    {%- set name = a ~ '_' ~ b ~ '_' ~ window -%}
+    (high_{{ name }} * 1e16::double precision + mixed_{{ name }} * 1e8::double precision + low_{{ name }})
+{%- endmacro %}
+
+{#- The sums over a window from which variance_of tells the variance of its log returns, given in units. -#}
 {% macro return_sums(units, window) -%}
     count({{ units }}) over {{ window }} as n_{{ window }},
     {{ exact_sum(units) }} over {{ window }} as sum_{{ window }},
-    {{ exact_sum('(' ~ units ~ ' / 100000000) * (' ~ units ~ ' / 100000000)') }} over {{ window }} as high_{{ window }},
-    {{ exact_sum('(' ~ units ~ ' / 100000000) * (' ~ units ~ ' % 100000000)') }} over {{ window }} as mixed_{{ window }},
-    {{ exact_sum('(' ~ units ~ ' % 100000000) * (' ~ units ~ ' % 100000000)') }} over {{ window }} as low_{{ window }}
+    {{ product_sums(units, units, window) }}
 {%- endmacro %}
 
 {#-
     Sample variance of the log returns of a window: (n * sum of squares - square of sum) / (n * (n - 1)). In double precision
     as long as the subtraction costs fewer than four digits; else, when the returns are nearly all alike, exactly.
 -#}
-{% macro variance_of(window) -%}
+{% macro variance_of(units, window) -%}
     {%- set n = 'n_' ~ window -%}
+    {%- set name = units ~ '_' ~ units ~ '_' ~ window -%}
+    {%- set squares = sum_of_products(units, units, window) -%}
     {%- set square_of_sum = 'sum_' ~ window ~ '::double precision * sum_' ~ window ~ '::double precision' -%}
-    {%- set sum_of_squares -%}
-        (high_{{ window }} * 1e16::double precision + mixed_{{ window }} * 2e8::double precision + low_{{ window }})
-    {%- endset -%}
     case
         when {{ n }} < 2 then null
-        when {{ n }} * {{ sum_of_squares }} - {{ square_of_sum }} > 1e-4 * {{ n }} * {{ sum_of_squares }}
-            then ({{ n }} * {{ sum_of_squares }} - {{ square_of_sum }})
-                / ({{ n }} * ({{ n }} - 1) * 1e30::double precision)
+        when {{ n }} * {{ squares }} - {{ square_of_sum }} > 1e-4 * {{ n }} * {{ squares }}
+            then ({{ n }} * {{ squares }} - {{ square_of_sum }}) / ({{ n }} * ({{ n }} - 1) * 1e30::double precision)
         else (
-            {{ n }} * (high_{{ window }} * 1e16 + mixed_{{ window }} * 2e8 + low_{{ window }})
+            {{ n }} * (high_{{ name }} * 1e16 + mixed_{{ name }} * 1e8 + low_{{ name }})
             - sum_{{ window }}::numeric * sum_{{ window }}::numeric
         )::double precision / ({{ n }} * ({{ n }} - 1) * 1e30::double precision)
     end

@@ -21,7 +21,8 @@ from dbt_warehouse import Warehouse, create_warehouse
 FILL = """
 insert into raw.universe (crypto_id, binance_symbol, name, category, batch_id, loaded_at)
 select
-    case i when 1 then 'bitcoin' else 'asset-' || i end, 'A' || i || 'USDT', 'Asset ' || i, 'bench', 'bench', '2020-01-01'
+    case i when 1 then 'bitcoin' else 'asset-' || i end, 'A' || i || 'USDT', 'Asset ' || i, 'bench', 'bench',
+    '2020-01-01'
 from generate_series(1, %(symbols)s) as i;
 select setseed(0.5);
 insert into raw.binance_klines

@@ -21,13 +21,6 @@ with series as (
 
 ),
 
-bars as (
-
-    select * from {{ ref('stg_binance__ohlcv') }}
-    where bar_interval = '1h'
-
-),
-
 {% if is_incremental() %}
 known as (
 
@@ -54,14 +47,15 @@ changed as (
     select
         series.crypto_id,
         min(bars.opened_at) as first_changed_at
-    from bars
+    from {{ ref('stg_binance__ohlcv') }} as bars
     inner join series
         on bars.binance_symbol = series.binance_symbol
         and bars.opened_at >= series.valid_from_at
         and bars.opened_at < series.valid_to_at
     inner join known on series.crypto_id = known.crypto_id
     where
-        bars.loaded_at > '{{ oldest_watermark() }}'::timestamptz
+        bars.bar_interval = '1h'
+        and bars.loaded_at > '{{ oldest_watermark() }}'::timestamptz
         and bars.loaded_at > known.loaded_at
     group by series.crypto_id
 
@@ -106,9 +100,10 @@ mapped as (
     from kept
     inner join series on kept.crypto_id = series.crypto_id
     cross join lateral (
-        select * from bars
+        select * from {{ ref('stg_binance__ohlcv') }} as bars
         where
             bars.binance_symbol = series.binance_symbol
+            and bars.bar_interval = '1h'
             and bars.opened_at >= greatest(series.valid_from_at, kept.first_changed_at - {{ hours(1) }})
             and bars.opened_at < series.valid_to_at
         offset 0
@@ -124,11 +119,12 @@ mapped as (
         '-infinity'::timestamptz as first_changed_at,
         '-infinity'::timestamptz as kept_loaded_at,
         bars.*
-    from bars
+    from {{ ref('stg_binance__ohlcv') }} as bars
     inner join series
         on bars.binance_symbol = series.binance_symbol
         and bars.opened_at >= series.valid_from_at
         and bars.opened_at < series.valid_to_at
+    where bars.bar_interval = '1h'
 
 ),
 {% endif %}

@@ -8,37 +8,37 @@
 }}
 
 -- the last sweep of each UTC day that a coin was in; a day is written whole
-with snapshots as (
-
-    select
-        *,
-        {{ utc_date('snapshot_at') }} as date
-    from {{ ref('fct_market_snapshots') }}
-
-),
-
+with
 {% if is_incremental() -%}
 changed as (
 
-    select distinct date from snapshots
+    select distinct {{ utc_date('snapshot_at') }} as date
+    from {{ ref('fct_market_snapshots') }}
     where loaded_at > '{{ newest_load() }}'::timestamptz
 
 ),
 {% endif %}
-days as (
+snapshots as (
 
     select
         snapshots.*,
-        row_number() over (
-            partition by snapshots.crypto_id, snapshots.date order by snapshots.snapshot_at desc
-        ) as age_rank,
-        max(snapshots.loaded_at) over (partition by snapshots.date) as newest_loaded_at
-    from snapshots
+        {{ utc_date('snapshots.snapshot_at') }} as date
+    from {{ ref('fct_market_snapshots') }} as snapshots
     {% if is_incremental() -%}
     inner join changed
         on snapshots.snapshot_at >= {{ utc_midnight('changed.date') }}
         and snapshots.snapshot_at < {{ utc_midnight('changed.date + 1') }}
     {%- endif %}
+
+),
+
+days as (
+
+    select
+        *,
+        row_number() over (partition by crypto_id, date order by snapshot_at desc) as age_rank,
+        max(loaded_at) over (partition by date) as newest_loaded_at
+    from snapshots
 
 )
 

@@ -15,7 +15,7 @@ with returns as (
     select
         crypto_id,
         date,
-        log_return
+        {{ return_units('log_return') }} as return_units
     from {{ ref('int_volatility_calc') }}
     where
         log_return is not null
@@ -48,8 +48,8 @@ pairs as (
         a.crypto_id as crypto_id_a,
         b.crypto_id as crypto_id_b,
         a.date,
-        a.log_return as x,
-        b.log_return as y,
+        a.return_units as x,
+        b.return_units as y,
         greatest(first_a.first_date, first_b.first_date) as first_date
     from returns as a
     inner join returns as b
@@ -69,11 +69,11 @@ summed as (
         first_date,
         {% for days in windows %}
         count(*) over last_{{ days }} as n_{{ days }},
-        sum(x) over last_{{ days }} as x_{{ days }},
-        sum(y) over last_{{ days }} as y_{{ days }},
-        sum(x * x) over last_{{ days }} as xx_{{ days }},
-        sum(y * y) over last_{{ days }} as yy_{{ days }},
-        sum(x * y) over last_{{ days }} as xy_{{ days }}{{ ',' if not loop.last }}
+        {{ exact_sum('x') }} over last_{{ days }} as x_{{ days }},
+        {{ exact_sum('y') }} over last_{{ days }} as y_{{ days }},
+        {{ product_sums('x', 'x', 'last_' ~ days) }},
+        {{ product_sums('y', 'y', 'last_' ~ days) }},
+        {{ product_sums('x', 'y', 'last_' ~ days) }}{{ ',' if not loop.last }}
         {% endfor %}
     from pairs
     window
@@ -94,9 +94,12 @@ unrolled as (
         crypto_id_b,
         date,
         {{ days }} as window_days,
-        (n_{{ days }} * xy_{{ days }} - x_{{ days }} * y_{{ days }})::double precision as covariation,
-        (n_{{ days }} * xx_{{ days }} - x_{{ days }} * x_{{ days }})::double precision as variation_a,
-        (n_{{ days }} * yy_{{ days }} - y_{{ days }} * y_{{ days }})::double precision as variation_b,
+        n_{{ days }} * {{ sum_of_products('x', 'y', 'last_' ~ days) }}
+        - x_{{ days }}::double precision * y_{{ days }} as covariation,
+        n_{{ days }} * {{ sum_of_products('x', 'x', 'last_' ~ days) }}
+        - x_{{ days }}::double precision * x_{{ days }} as variation_a,
+        n_{{ days }} * {{ sum_of_products('y', 'y', 'last_' ~ days) }}
+        - y_{{ days }}::double precision * y_{{ days }} as variation_b,
         n_{{ days }} as n
     from summed
     where date - first_date >= {{ days - 1 }}
@@ -110,7 +113,10 @@ select
     unrolled.crypto_id_b,
     unrolled.date,
     unrolled.window_days,
-    unrolled.covariation / nullif(sqrt(unrolled.variation_a) * sqrt(unrolled.variation_b), 0) as correlation,
+    case
+        when unrolled.variation_a > 0 and unrolled.variation_b > 0
+            then unrolled.covariation / sqrt(unrolled.variation_a * unrolled.variation_b)
+    end as correlation,
     unrolled.n::integer as n,
     days.loaded_at,
     days.universe_version

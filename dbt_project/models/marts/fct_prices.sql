@@ -135,13 +135,13 @@ select
             then {{ amount('close_sum_30d_whole', 'close_sum_30d_fraction') }} / bars_30d
     end as ma_30d,
     case
-        when age_of_returns >= {{ hours(24) }} then {{ annualised(variance_of('last_24h'), 24 * 365) }}
+        when age_of_returns >= {{ hours(24) }} then {{ annualised(variance_of('return_units', 'last_24h'), 24 * 365) }}
     end as volatility_24h,
     case
-        when age_of_returns >= {{ hours(168) }} then {{ annualised(variance_of('last_7d'), 24 * 365) }}
+        when age_of_returns >= {{ hours(168) }} then {{ annualised(variance_of('return_units', 'last_7d'), 24 * 365) }}
     end as volatility_7d,
     case
-        when age_of_returns >= {{ hours(720) }} then {{ annualised(variance_of('last_30d'), 24 * 365) }}
+        when age_of_returns >= {{ hours(720) }} then {{ annualised(variance_of('return_units', 'last_30d'), 24 * 365) }}
     end as volatility_30d,
     binance_symbol,
     loaded_at,
