@@ -494,13 +494,15 @@ def bench_run(options: argparse.Namespace) -> Iterator[Measure]:
                 yield line
 
 
-def bench_dashboard(settings: Settings) -> Iterator[Measure]:
-    """Every query without a choice, and those of one coin, as the dashboard asks them, on whatever marts there are."""
+def bench_dashboard(settings: Settings, table: pa.Table, assets: list[Asset]) -> Iterator[Measure]:
+    """Every query without a choice, and those of one coin, as the dashboard asks them."""
     line = Measure("dashboard query, p95", reach="<= 50 ms")
     if importlib.util.find_spec("dashboard.queries") is None:
         line.note = "skipped: dashboard.queries cannot be imported"
         yield line
         return
+    fill(settings, table, assets)
+    subprocess.run([TICKMART, "dbt", "run", "--quiet", "--full-refresh"], check=True, stdout=sys.stderr)
     yield Measure(**child("dashboard")["line"])
 
 
@@ -537,7 +539,7 @@ def child_dashboard() -> dict[str, Any]:
     slow = ", ".join(f"{n} {t * 1000:.0f} ms" for n, t in sorted(p95.items(), key=lambda i: -i[1])[:3])
     line = Measure(
         f"dashboard query, p95 of {len(times)} queries", seconds=value, reach="<= 50 ms",
-        ratio=value and value / 0.05, met=value and value <= 0.05,
+        ratio=value and value / 0.05, met=None if missing or value is None else value <= 0.05,
         note=f"slowest: {slow}" + (f"; not answered: {', '.join(missing)}" if missing else ""),
     )  # fmt: skip
     return {"line": asdict(line)}
@@ -580,7 +582,7 @@ def show(lines: list[Measure]) -> None:
 
 
 def works(settings: Settings, options: argparse.Namespace) -> Iterator[Measure]:
-    table, assets = bars(options.rows) if {"load", "marts", "refresh"} & options.only else (None, [])
+    table, assets = bars(options.rows) if options.only - {"api"} else (None, [])
     if "load" in options.only:
         lake = Lake(settings.object_store)
         lake.ensure_bucket()
@@ -594,7 +596,7 @@ def works(settings: Settings, options: argparse.Namespace) -> Iterator[Measure]:
     if "refresh" in options.only and not options.quick:
         yield from bench_refresh(settings, table, assets)
     if "dashboard" in options.only:
-        yield from bench_dashboard(settings)
+        yield from bench_dashboard(settings, table, assets)
 
 
 def measure(options: argparse.Namespace) -> Iterator[Measure]:
