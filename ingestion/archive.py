@@ -211,6 +211,8 @@ class History:
         self._rejected: dict[str, Page] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
+        # A month of minutes takes some 40 MB while it is parsed: files are fetched side by side, not parsed so.
+        self._parsing = threading.Semaphore(2)
         self._archive_down = False
         self.problems: list[str] = []
         self.rest_error: SourceError | None = None
@@ -305,12 +307,8 @@ class History:
         key = (symbol, month)
         if key not in self._months:
             end = _next_month(month)
-            held = self._read(month_path(symbol, self._interval, month), symbol, month, end)
-            if held.table is not None:
-                # By the day, so that a piece of the month is read without the rest of it.
-                per_day = 86_400_000 // INTERVAL_MS[self._interval]
-                pq.write_table(held.table, self._spool(symbol, month), row_group_size=per_day, compression="lz4")
-                held = _Held(held.file, held.new)
+            path = month_path(symbol, self._interval, month)
+            held = self._read(path, symbol, month, end, self._spool(symbol, month))
             self._months[key] = held
         return self._months[key]
 
@@ -329,8 +327,11 @@ class History:
     def _spool(self, symbol: str, month: date) -> Path:
         return Path(self._folder.name) / f"{quote(symbol, safe='')}-{month:%Y-%m}.parquet"
 
-    def _read(self, path: str, symbol: str, first: date, end: date) -> _Held:
-        """Download a file unless it is the one that was loaded before; a file that cannot be used is reported."""
+    def _read(self, path: str, symbol: str, first: date, end: date, spool: Path | None = None) -> _Held:
+        """Download a file unless it is the one that was loaded before; a file that cannot be used is reported.
+
+        Its bars are put into ``spool`` by the day, so that a piece is read without the rest, or else kept as they are.
+        """
         a, b = max(first, self._start), min(end, self._end)
         try:
             sha256 = published_sha256(self._archive, path)
@@ -343,7 +344,14 @@ class History:
             if held is None:
                 return _Held(None)
             answer, sha256 = held
-            page = parse_zip(answer.body, symbol, self._interval, answer.url, datetime.now(UTC))
+            with self._parsing:
+                page = parse_zip(answer.body, symbol, self._interval, answer.url, datetime.now(UTC))
+                count, kept = len(page.rows), page.rows
+                if spool is not None:
+                    per_day = 86_400_000 // INTERVAL_MS[self._interval]
+                    pq.write_table(page.rows, spool, row_group_size=per_day, compression="lz4")
+                    kept = page.rows.schema.empty_table()
+                page = Page(kept, page.rejected)
         except DamagedArchive as error:
             self.problems.append(f"{error}; its bars were asked for by REST")
             return _Held(None)
@@ -354,12 +362,12 @@ class History:
             elif error.kind != "unreachable":
                 self.problems.append(f"{error} Its bars were asked for by REST.")
             return _Held(None)
-        file = ArchiveFile(path, sha256, len(page.rows))
+        file = ArchiveFile(path, sha256, count)
         with self._lock:
             self._files.append((end, file))
             self.downloaded += 1
         if page.rejected:
-            self._rejected[symbol] = Page(page.rows.slice(0, 0), page.rejected)
+            self._rejected[symbol] = Page(page.rows.schema.empty_table(), page.rejected)
         return _Held(file, True, page.rows)
 
 
