@@ -27,46 +27,55 @@
     ), false)
 {%- endmacro %}
 
+{#- The table of a model if it is there and goes on from what it has; none when it is to be built from nothing. -#}
+{% macro relation_of(model_name) -%}
+    {%- if not execute or flags.FULL_REFRESH -%}
+        {{- return(none) -}}
+    {%- endif -%}
+    {%- set node = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
+        | selectattr('name', 'equalto', model_name) | first -%}
+    {{- return(adapter.get_relation(node.database, node.schema, node.alias)) -}}
+{%- endmacro %}
+
+{#- The newest load that a query's rows came with, as a literal. -#}
+{% macro newest_load_in(rows) -%}
+    {%- set found = run_query(
+        "select to_char(max(loaded_at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00') from " ~ rows
+    ) -%}
+    {{- return(found.rows[0][0] or '-infinity') -}}
+{%- endmacro %}
+
 {#- The newest load that a model of this project has built, as a literal; '-infinity' when it is to be built from nothing. -#}
 {% macro newest_load_of(model_name) -%}
-    {%- if execute and not flags.FULL_REFRESH -%}
-        {%- set node = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
-            | selectattr('name', 'equalto', model_name) | first -%}
-        {%- set relation = adapter.get_relation(node.database, node.schema, node.alias) -%}
-        {%- if relation is not none -%}
-            {%- set newest = newest_rows(relation, 'opened_at') ~ ' as newest' if model_name == 'int_crypto_hourly' else relation -%}
-            {%- set found = run_query(
-                "select to_char(max(loaded_at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00') from " ~ newest
-            ) -%}
-            {{- return(found.rows[0][0] or '-infinity') -}}
-        {%- endif -%}
-    {%- endif -%}
-    {{- return('-infinity') -}}
+    {%- set relation = relation_of(model_name) -%}
+    {{- return('-infinity' if relation is none else newest_load_in(relation)) -}}
 {%- endmacro %}
 
 {#-
-    The bars that a build will read: those loaded since `built` was built, and the newest two days of each tracked symbol, of
-    which the last bar is read again. All of them when there is no such model yet, or on a full refresh.
+    The bars that a build will read: those loaded since `built` was built, and the newest two days of each series, of which
+    the last bar is read again. All of them when there is no such model yet, or on a full refresh.
 -#}
 {% macro bars_to_judge(model, built) -%}
-    {%- set newest_load = newest_load_of(built) if built else '-infinity' -%}
-    {%- if newest_load == '-infinity' -%}
+    {%- set relation = relation_of(built) -%}
+    {%- if relation is none -%}
         {{ model }}
     {%- else -%}
+        {%- set newest_load = newest_load_in(newest_rows(relation, 'opened_at') ~ ' as newest') -%}
         (
             select * from {{ model }} where loaded_at > '{{ newest_load }}'::timestamptz
             union all
-            select newest.*
-            from {{ ref('stg_tickmart__universe') }} as tracked
+            select bars.*
+            from {{ newest_rows(relation, 'opened_at') }} as newest
+            inner join {{ ref('stg_tickmart__universe') }} as tracked on newest.crypto_id = tracked.crypto_id
             cross join lateral (
                 select * from {{ model }} as bars
                 where
                     bars.binance_symbol = tracked.binance_symbol
                     and bars.bar_interval = '1h'
-                order by bars.opened_at desc
-                limit 48
-            ) as newest
-            where newest.loaded_at <= '{{ newest_load }}'::timestamptz
+                    and bars.opened_at > newest.opened_at - {{ hours(48) }}
+                offset 0
+            ) as bars
+            where bars.loaded_at <= '{{ newest_load }}'::timestamptz
         )
     {%- endif -%}
 {%- endmacro %}
