@@ -196,6 +196,7 @@ def test_a_malformed_setting_is_refused_in_one_line(home, env, told):
     assert told in done.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_closed_by_the_next_and_leaves_no_process(home, market, first_run):
     market.faults.set([{"kind": "delay", "seconds": 3, "match": "/coingecko"}])
     process = subprocess.Popen(
