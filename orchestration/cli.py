@@ -130,7 +130,7 @@ def up() -> None:
 
 @main.command()
 @click.option("--seed", default=3, show_default=True, help="Another seed is another market.")
-@click.option("--days", default=365, show_default=True, help="Days of history to simulate.")
+@click.option("--days", default=240, show_default=True, help="Days of history to simulate.")
 @clear_errors
 def demo(seed: int, days: int) -> None:
     """The same as `up`, offline, against the simulator: a full dashboard without network or keys."""
