@@ -38,15 +38,16 @@ bars as (
 
 split as (
 
+    -- what the windows read comes first: Postgres takes rows apart from the left, and each window takes each row apart
     select
-        *,
         {{ whole('close') }} as close_whole,
         {{ fraction('close') }} as close_fraction,
         {{ whole('volume') }} as volume_whole,
         {{ fraction('volume') }} as volume_fraction,
         {{ whole('quote_volume') }} as quote_whole,
         {{ fraction('quote_volume') }} as quote_fraction,
-        {{ return_units('log_return') }} as return_units
+        {{ return_units('log_return') }} as return_units,
+        bars.*
     from bars
     -- computed once and in order: without this Postgres repeats the expressions in every window that uses them
     order by crypto_id, opened_at
@@ -58,10 +59,10 @@ windowed as (
 
     select
         *,
-        first_value(close_whole) over (series {{ hours_earlier(24) }}) as close_24h_whole,
-        first_value(close_fraction) over (series {{ hours_earlier(24) }}) as close_24h_fraction,
-        first_value(close_whole) over (series {{ hours_earlier(168) }}) as close_7d_whole,
-        first_value(close_fraction) over (series {{ hours_earlier(168) }}) as close_7d_fraction,
+        lag(opened_at, 24) over last_24h as row_24_back_at,
+        lag(close, 24) over last_24h as row_24_back_close,
+        lag(opened_at, 168) over last_24h as row_168_back_at,
+        lag(close, 168) over last_24h as row_168_back_close,
         {{ exact_sum('quote_whole') }} over last_24h as quote_24h_whole,
         {{ exact_sum('quote_fraction') }} over last_24h as quote_24h_fraction,
         {{ exact_sum('volume_whole') }} over last_24h as volume_24h_whole,
@@ -88,6 +89,19 @@ sessions as (
 
     select
         *,
+        -- the bar of exactly so many hours before: nearly always as many rows back, else looked up
+        {% for hours_back, name in [(24, '24h'), (168, '7d')] -%}
+        case
+            when row_{{ hours_back }}_back_at = opened_at - {{ hours(hours_back) }} then row_{{ hours_back }}_back_close
+            else (
+                select earlier.close
+                from {{ ref('int_crypto_hourly') }} as earlier
+                where
+                    earlier.crypto_id = windowed.crypto_id
+                    and earlier.opened_at = windowed.opened_at - {{ hours(hours_back) }}
+            )
+        end as close_{{ name }}_earlier,
+        {% endfor -%}
         {{ exact_sum('quote_whole') }} over today as quote_today_whole,
         {{ exact_sum('quote_fraction') }} over today as quote_today_fraction,
         {{ exact_sum('volume_whole') }} over today as volume_today_whole,
@@ -122,10 +136,8 @@ select
     end as vwap_24h,
     {{ change_pct('close', 'close_1h_earlier') }} as return_1h_pct,
     log_return as log_return_1h,
-    100 * {{ amount('close_whole - close_24h_whole', 'close_fraction - close_24h_fraction') }}
-    / {{ amount('close_24h_whole', 'close_24h_fraction') }} as change_24h_pct,
-    100 * {{ amount('close_whole - close_7d_whole', 'close_fraction - close_7d_fraction') }}
-    / {{ amount('close_7d_whole', 'close_7d_fraction') }} as change_7d_pct,
+    {{ change_pct('close', 'close_24h_earlier') }} as change_24h_pct,
+    {{ change_pct('close', 'close_7d_earlier') }} as change_7d_pct,
     case
         when age_of_closes >= {{ hours(168) }}
             then {{ amount('close_sum_7d_whole', 'close_sum_7d_fraction') }} / bars_7d
