@@ -21,7 +21,7 @@ DRAWN = ".js-plotly-plot .nsewdrag, .js-plotly-plot .gtitle, .js-plotly-plot pat
 USUAL = ("/_stcore/health", "/_stcore/host-config")
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (Debian: apt install chromium)"),
 ]
 
