@@ -148,7 +148,8 @@ def test_readers_never_meet_a_missing_or_empty_mart_while_a_build_runs(warehouse
 
 @pytest.mark.slow
 def test_builds_that_start_at_once_create_the_aggregates_once(warehouse: Warehouse, tmp_path: Path) -> None:
-    warehouse.execute("drop function intermediate.ema_step cascade; drop function intermediate.wilder_step cascade")
+    for step in ("ema_step", "wilder_step"):
+        warehouse.execute(f"drop function if exists intermediate.{step} cascade")
 
     def start(model: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "dbt.cli.main", "run", "--select", model]
