@@ -8,7 +8,6 @@ silently; what is not published yet is a 404, sometimes an AccessDenied).
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import re
@@ -22,17 +21,15 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from ingestion import binance
 from ingestion.binance import Stretch
-from ingestion.datasets import DECIMAL, INTERVAL_MS, KLINES, UTC_US, Page, epoch_to_utc
+from ingestion.datasets import INTERVAL_MS, UTC_US, Page
 from ingestion.http import Answer, HttpClient, SourceError
+from ingestion.klines import parse_csv
 
 ONE_DAY = timedelta(days=1)
 DAILY_SINCE = date(2021, 3, 1)
@@ -41,21 +38,6 @@ FILE_REQUESTS = 2
 # A month without a file is looked for by the day; after so many missing days in a row REST is asked for the rest.
 MISSING_DAYS = 3
 ATTEMPTS = 3
-_FIELDS = (
-    "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trade_count",
-    "taker_buy_base_volume", "taker_buy_quote_volume", "extra",
-)  # fmt: skip
-_INTEGERS = ("open_time", "close_time", "trade_count")
-_READ = pyarrow.csv.ReadOptions(column_names=list(_FIELDS), use_threads=False)
-# Nothing is null and nothing guessed: what is no number of eight places is left to the slower reader.
-_CONVERT = pyarrow.csv.ConvertOptions(
-    column_types={
-        **dict.fromkeys(_FIELDS, DECIMAL),
-        **dict.fromkeys(_INTEGERS, pa.int64()),
-        "extra": pa.string(),
-    },
-    null_values=[],
-)
 
 
 class DamagedArchive(Exception):
@@ -127,58 +109,14 @@ def _unread(answer: Answer) -> Answer:
 def parse_zip(body: bytes, symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
     """Read a zip of one CSV into KLINES' bronze columns (without ``batch_id``); DamagedArchive when it is none.
 
-    The rows are what REST sends for the same bars: times are cut to the millisecond, REST's grain.
+    The rows are what REST sends for the same bars.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
             text = archive.read(archive.namelist()[0])
     except (zipfile.BadZipFile, IndexError, OSError, EOFError) as error:
         raise DamagedArchive(f"{url} is no zip with a CSV in it ({error})") from None
-    if not text[:1].isdigit():
-        text = text.partition(b"\n")[2]
-    try:
-        return Page(_columns(text, symbol, interval, url, fetched_at))
-    except (pa.ArrowException, ValueError):
-        return _line_by_line(text, symbol, interval, url, fetched_at)
-
-
-def _columns(text: bytes, symbol: str, interval: str, url: str, fetched_at: datetime) -> pa.Table:
-    """Read well-formed lines a column at a time; any exception means that at least one line is not."""
-    if not text:
-        return _line_by_line(b"", symbol, interval, url, fetched_at).rows
-    read = pyarrow.csv.read_csv(pa.py_buffer(text), read_options=_READ, convert_options=_CONVERT)
-    columns = {name: read[name].combine_chunks() for name in _FIELDS}
-    for name in ("open_time", "close_time"):
-        columns[name] = epoch_to_utc(columns[name])
-    columns["extra"] = pc.if_else(pc.equal(columns["extra"], "0"), None, columns["extra"])
-    columns["symbol"] = pa.repeat(symbol, len(read))
-    columns["interval"] = pa.repeat(interval, len(read))
-    columns["source_url"] = pa.repeat(url, len(read))
-    columns["fetched_at"] = pa.repeat(pa.scalar(fetched_at, UTC_US), len(read))
-    return _to_rest_grain(pa.table({n: columns[n] for n in KLINES.schema.names if n != "batch_id"}))
-
-
-def _line_by_line(text: bytes, symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
-    """Read each line alone, so that one bad record costs only itself."""
-    integers = [_FIELDS.index(name) for name in _INTEGERS]
-    rows: list[list[str | int]] = []
-    for line in csv.reader(text.decode("utf-8", "replace").splitlines()):
-        cells: list[str | int] = [*line]
-        for at in integers:
-            if at < len(line) and line[at].isdigit():
-                cells[at] = int(line[at])
-        rows.append(cells)
-    page = binance.parse_klines(orjson.dumps(rows), symbol, interval, url, fetched_at)
-    return Page(_to_rest_grain(page.rows), page.rejected)
-
-
-def _to_rest_grain(table: pa.Table) -> pa.Table:
-    """Cut times to the millisecond: a bar ends at .999 by REST and at .999999 by the files since 2025."""
-    for name in ("open_time", "close_time"):
-        micros = np.asarray(table[name].combine_chunks().cast(pa.int64()))
-        cut = pa.array(micros - micros % 1000, pa.int64()).cast(UTC_US)
-        table = table.set_column(table.schema.get_field_index(name), name, cut)
-    return table
+    return parse_csv(text, symbol, interval, url, fetched_at)
 
 
 class History:

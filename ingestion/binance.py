@@ -1,6 +1,6 @@
-"""Binance Spot REST: exchange clock, symbol list, klines. Requests, paging and parsing only.
+"""Binance Spot REST: exchange clock, symbol list, klines. Requests and paging only.
 
-Belongs here: paths, weights, error codes and the twelve-element bar. Does not: what happens to the rows afterwards.
+Belongs here: paths, weights and error codes. Does not: reading a bar (``klines``), what happens to it afterwards.
 Facts: https://developers.binance.com/docs/binance-spot-api-docs/rest-api (klines weigh 2, at most 1000 a request,
 always ascending, the bar in progress included; exchangeInfo weighs 20; one unknown symbol fails a request with -1121).
 """
@@ -17,26 +17,14 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion.datasets import INTERVAL_MS, KLINES, UTC_US, Page, Rejected, align_decimals, decimals, epoch_to_utc
+from ingestion.datasets import INTERVAL_MS, Page
 from ingestion.http import Answer, HttpClient, RequestRefused, SourceError
+from ingestion.klines import parse_klines
 
 PAGE = 1000
 KLINES_WEIGHT = 2
 EXCHANGE_INFO_WEIGHT = 20
 UNKNOWN_SYMBOL = -1121
-
-_DECIMAL_FIELDS = {
-    "open": 1,
-    "high": 2,
-    "low": 3,
-    "close": 4,
-    "volume": 5,
-    "quote_volume": 7,
-    "taker_buy_base_volume": 9,
-    "taker_buy_quote_volume": 10,
-}
-_INTEGER_FIELDS = {"open_time": 0, "close_time": 6, "trade_count": 8}
-FIELDS = 12
 
 
 @dataclass(frozen=True)
@@ -145,70 +133,6 @@ def klines_page(
     if page is None:
         raise SourceError(client.source, f"no klines for {symbol}")
     return page
-
-
-def parse_klines(body: bytes, symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
-    """Read a klines answer into a table of KLINES' bronze columns (without ``batch_id``), a column at a time.
-
-    ValueError when the body is no list of lists. Records of a wrong shape or type are returned as rejected; the rest of
-    the page is kept.
-    """
-    rows = orjson.loads(body)
-    if not isinstance(rows, list):
-        raise ValueError("not a list of bars")
-    return read_bars(rows, symbol, interval, url, fetched_at)
-
-
-def read_bars(rows: list[Any], symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
-    """Turn twelve-element bars into a page; those of a wrong shape or type are returned as rejected."""
-    try:
-        return Page(_columns(rows, symbol, interval, url, fetched_at))
-    except (ValueError, TypeError, OverflowError, pa.ArrowException):
-        return _row_by_row(rows, symbol, interval, url, fetched_at)
-
-
-def _columns(rows: list[Any], symbol: str, interval: str, url: str, fetched_at: datetime) -> pa.Table:
-    """Turn well-formed rows into columns; any exception means that at least one row is not."""
-    columns = list(zip(*rows, strict=True)) if rows else [()] * FIELDS
-    if len(columns) < FIELDS:
-        raise ValueError(f"{len(columns)} fields instead of {FIELDS}")
-    read: dict[str, Any] = {
-        "symbol": pa.repeat(symbol, len(rows)),
-        "interval": pa.repeat(interval, len(rows)),
-        **{name: decimals(pa.array(columns[at], pa.string())) for name, at in _DECIMAL_FIELDS.items()},
-        **{name: pa.array(columns[at], pa.int64()) for name, at in _INTEGER_FIELDS.items()},
-    }
-    for name, column in read.items():
-        if column.null_count:
-            raise ValueError(f"{name} is missing")
-    read["open_time"] = epoch_to_utc(read["open_time"])
-    read["close_time"] = epoch_to_utc(read["close_time"])
-    extra = [json.dumps(cells) if cells != ("0",) else None for cells in zip(*columns[FIELDS - 1 :], strict=True)]
-    read["extra"] = pa.array(extra, pa.string())
-    read["source_url"] = pa.repeat(url, len(rows))
-    read["fetched_at"] = pa.repeat(pa.scalar(fetched_at, UTC_US), len(rows))
-    names = [n for n in KLINES.schema.names if n != "batch_id"]
-    return pa.table({name: read[name] for name in names})
-
-
-def _row_by_row(rows: list[Any], symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
-    """Read each row alone, so that one bad record costs only itself."""
-    good: list[Any] = []
-    rejected: list[Rejected] = []
-    for row in rows:
-        try:
-            if not isinstance(row, list):
-                raise ValueError(f"a {type(row).__name__} instead of a list")
-            for name, at in _DECIMAL_FIELDS.items():
-                if at < len(row) and not isinstance(row[at], str):
-                    raise ValueError(f"{name} is {json.dumps(row[at])}, not text")
-            _columns([row], symbol, interval, url, fetched_at)
-            good.append(row)
-        except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
-            rejected.append(Rejected(json.dumps({"symbol": symbol, "interval": interval, "bar": row}), str(error)))
-    widths = sorted({len(row) for row in good}) or [FIELDS]
-    even = [_columns([r for r in good if len(r) == width], symbol, interval, url, fetched_at) for width in widths]
-    return Page(pa.concat_tables(align_decimals(even)), tuple(rejected))
 
 
 def _ms(moment: datetime) -> int:

@@ -48,6 +48,7 @@ from ingestion.datasets import (
     rejected_key,
 )
 from ingestion.http import HttpClient, RequestRefused, SourceError
+from ingestion.klines import FIELDS
 from ingestion.lake import DamagedObject, Lake, Written
 from ingestion.universe import Asset
 
@@ -252,7 +253,7 @@ def _unknown_elements(table: pa.Table) -> dict[str, str]:
     """Return, by position, an example of each element of a bar that is not documented."""
     extras = (json.loads(text) for text in pc.drop_null(table["extra"].unique()).to_pylist())
     return {
-        f"element {binance.FIELDS + 1 + at}": json.dumps(cell) for cells in extras for at, cell in enumerate(cells[1:])
+        f"element {len(FIELDS) + 1 + at}": json.dumps(cell) for cells in extras for at, cell in enumerate(cells[1:])
     }
 
 

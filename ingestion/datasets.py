@@ -268,7 +268,7 @@ def _storable(value: Any) -> bool:
 _YEAR_1_US, _YEAR_10000_US = -62_135_596_800_000_000, 253_402_300_800_000_000
 
 
-def epoch_to_utc(values: pa.Array) -> pa.Array:
+def epoch_to_utc(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Turn epoch integers into UTC timestamps, telling seconds, milli- and microseconds apart by magnitude per value.
 
     Binance archives switched to microseconds with 2025, files get re-made, and a wrong unit raises nothing: so the unit
@@ -277,7 +277,10 @@ def epoch_to_utc(values: pa.Array) -> pa.Array:
     """
     numbers = values.to_numpy(zero_copy_only=False).astype("int64", copy=False)
     size = np.abs(numbers)
-    micros = np.where(size < 10**11, numbers * 1_000_000, np.where(size < 10**14, numbers * 1000, numbers))
+    if len(size) and size.min() >= 10**11 and size.max() < 10**14:
+        micros = numbers * 1000
+    else:
+        micros = np.where(size < 10**11, numbers * 1_000_000, np.where(size < 10**14, numbers * 1000, numbers))
     wrong = np.flatnonzero((micros < _YEAR_1_US) | (micros >= _YEAR_10000_US))
     if len(wrong):
         raise ValueError(f"{numbers[wrong[0]]} is no time")
@@ -309,6 +312,8 @@ def _rescale(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 def last_wins(table: pa.Table, key: Sequence[str], by: Sequence[str] = ()) -> pa.Table:
     """Keep, of the rows with one key, the last in the order of ``by`` (default: as they stand); sort by key."""
+    if _strictly_ascending(table, key):
+        return table.combine_chunks()
     order = pc.sort_indices(table.select([*key, *by]).combine_chunks(), [(name, "ascending") for name in (*key, *by)])
     in_order = np.array_equal(order, np.arange(len(table)))
     table = (table if in_order else table.take(order)).combine_chunks()
@@ -318,6 +323,18 @@ def last_wins(table: pa.Table, key: Sequence[str], by: Sequence[str] = ()) -> pa
     for name in key:
         is_last = pc.or_(is_last, pc.not_equal(table[name].chunk(0)[1:], table[name].chunk(0)[:-1]))
     return table if pc.all(is_last).as_py() else table.filter(pa.concat_arrays([is_last, pa.array([True])]))
+
+
+def _strictly_ascending(table: pa.Table, key: Sequence[str]) -> bool:
+    """Tell whether each row's key is above that of the row before it: a tenth of the time of finding their order."""
+    if len(table) < 2:
+        return True
+    ascending = pa.array(np.zeros(len(table) - 1, dtype=bool))
+    for name in reversed(key):
+        column = table[name].combine_chunks()
+        after, before = column[1:], column[:-1]
+        ascending = pc.or_(pc.greater(after, before), pc.and_(pc.equal(after, before), ascending))
+    return bool(pc.all(ascending).as_py())
 
 
 def without_repeats(dataset: Dataset, table: pa.Table, by: Sequence[str]) -> pa.Table:

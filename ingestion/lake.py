@@ -237,7 +237,16 @@ def to_parquet(table: pa.Table) -> bytes:
     described = table.replace_schema_metadata({_SHAPE: _shape(table)})
     # Numbers hardly repeat: a dictionary of them costs a quarter more time and size (1,200 bars: 76 kB, 60 kB without).
     texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
-    pq.write_table(described, sink, compression="zstd", write_page_checksum=True, use_dictionary=texts)
+    times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
+    # Snappy is a third larger than zstd (70 bytes a bar, 50), and takes 0.6 of its time both ways (1.2 us a bar, 1.8).
+    pq.write_table(
+        described,
+        sink,
+        compression="snappy",
+        write_page_checksum=True,
+        use_dictionary=texts,
+        write_statistics=[*texts, *times],
+    )
     return sink.getvalue()
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg2.extras import RealDictCursor
 
-from ingestion import binance, bronze, fear_greed, warehouse
+from ingestion import bronze, fear_greed, warehouse
 from ingestion.bronze import Context
 from ingestion.datasets import (
     DATASETS,
@@ -34,6 +34,7 @@ from ingestion.datasets import (
     last_wins,
     markets_key,
 )
+from ingestion.klines import read_bars
 from ingestion.warehouse import Connection
 
 
@@ -111,8 +112,7 @@ def _row(dataset: Dataset, record: Any, rejected_at: datetime) -> pa.Table:
         columns |= {"source_url": pa.array(["replayed"]), "fetched_at": pa.array([rejected_at], UTC_US)}
         return pa.table(columns)
     if dataset is KLINES:
-        body = orjson.dumps([record["bar"]])
-        return binance.parse_klines(body, record["symbol"], record["interval"], "replayed", rejected_at).rows
+        return read_bars([record["bar"]], record["symbol"], record["interval"], "replayed", rejected_at).rows
     if dataset is FEAR_GREED:
         return fear_greed.parse_history(orjson.dumps({"data": [record]}), "replayed", rejected_at).rows
     # A coin as it was sent does not say of which snapshot it was part.

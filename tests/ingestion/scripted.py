@@ -27,7 +27,7 @@ class Reply:
     wire: str = ""
 
     def bytes(self) -> bytes:
-        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+        return self.body if isinstance(self.body, bytes) else json.dumps(self.body, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True)

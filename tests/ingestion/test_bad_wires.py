@@ -14,8 +14,8 @@ from source_rows import bar, body_of, moment
 from tcp_proxy import TcpProxy, Toxics, tcp_proxy
 
 from ingestion import warehouse
-from ingestion.binance import parse_klines
 from ingestion.datasets import KLINES, klines_key
+from ingestion.klines import parse_klines
 from ingestion.lake import Lake, LakeError, to_parquet
 from orchestration.assets import load_pending
 

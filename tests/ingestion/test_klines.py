@@ -1,12 +1,14 @@
 """Bars from an exchange that misbehaves: each traded hour once and exactly, what cannot be set aside, the rest kept."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
 from chain import Chain
 from hypothesis import example, given, settings
@@ -15,9 +17,10 @@ from scripted import Asked, Reply, ScriptedServer, scripted
 from source_rows import HOUR_MS, bar, body_of, moment, ms
 
 from ingestion import bronze
-from ingestion.binance import PAGE, klines, parse_klines
+from ingestion.binance import PAGE, klines
 from ingestion.datasets import KLINES, klines_key
 from ingestion.http import HttpClient, SourceError
+from ingestion.klines import parse_klines, read_bars
 from ingestion.simulator.server import Simulator
 from ingestion.universe import Asset
 
@@ -397,6 +400,37 @@ def test_a_time_of_any_magnitude_is_a_plausible_one_or_set_aside(exponent: int, 
     page = parse_klines(body_of([row, bar(DAY, 1)]), "BTCUSDT", "1h", "http://x", LATER)
     assert len(page.rows) + len(page.rejected) == 2
     assert all(1 <= at.year <= 9999 for at in page.rows["open_time"].to_pylist())
+
+
+@given(
+    at=st.integers(0, 10_000),
+    bars=st.integers(1, 3),
+    change=st.sampled_from(["insert", "replace", "remove"]),
+    by=st.sampled_from(
+        [b'"', b"[", b"]", b",", b".", b" ", b"-", b"e", b"\\", b"\n", b"null", b"0", b"7", b"x", b'"0"']
+    ),
+)
+@example(at=0, bars=2, change="replace", by=b"7")
+@settings(max_examples=400, deadline=None)
+def test_the_fast_reader_of_bars_reads_what_a_json_parser_reads(at: int, bars: int, change: str, by: bytes) -> None:
+    body = body_of([bar(DAY, hour) for hour in range(bars)])
+    at %= len(body)
+    kept = at if change == "insert" else at + 1
+    body = body[:at] + (b"" if change == "remove" else by) + body[kept:]
+    expected = None
+    # JSON has no numbers with a leading zero; that they are read as what they say does no harm.
+    for text in (body, re.sub(rb"(?<=[\[,])0+(?=\d)", b"", body)):
+        with suppress(ValueError):
+            rows = orjson.loads(text)
+            expected = read_bars(rows, "BTCUSDT", "1h", "http://x", LATER) if isinstance(rows, list) else None
+            break
+    if expected is None:
+        with pytest.raises(ValueError):  # noqa: PT011  any that says that the body cannot be read
+            parse_klines(body, "BTCUSDT", "1h", "http://x", LATER)
+    else:
+        read = parse_klines(body, "BTCUSDT", "1h", "http://x", LATER)
+        assert read.rows.equals(expected.rows)
+        assert read.rejected == expected.rejected
 
 
 # -- what is odd but true ----------------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ from minio.versioningconfig import VersioningConfig
 from s3_servers import Rclone, S3Server, Swift, keeps_extended_attributes
 from source_rows import bar, body_of
 
-from ingestion.binance import parse_klines
 from ingestion.datasets import FEAR_GREED, KLINES, fear_greed_key, klines_key
+from ingestion.klines import parse_klines
 from ingestion.lake import DamagedObject, Lake, LakeError, parse_parquet, to_parquet
 
 DAY = date(2026, 1, 2)

@@ -21,8 +21,8 @@ from chain import Chain
 from source_rows import bar, body_of
 
 from ingestion import warehouse
-from ingestion.binance import parse_klines
 from ingestion.datasets import KLINES, klines_key
+from ingestion.klines import parse_klines
 from ingestion.lake import Lake, to_parquet
 from ingestion.settings import Postgres
 from orchestration.assets import load_pending
