@@ -359,7 +359,7 @@ class HttpClient:
     def _judge(self, host: str, status: int, answer: Answer) -> None:
         """Raise what a status other than 200 means (https://developers.binance.com, HTTP return codes)."""
         text = self._without_secrets(_reason(answer.body))
-        wait = _retry_after(answer.headers)
+        wait = retry_after(answer.headers)
         if status == 418:
             until = _banned_until(answer.body, wait)
             self._budget.ban(host, until)
@@ -463,7 +463,7 @@ def _reason(body: bytes) -> str:
     return f": {' '.join(str(text).split())[:160]}" if text else ""
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return Retry-After in seconds, whether it was sent as seconds or as a date."""
     value = headers.get("Retry-After")
     if value is None:

@@ -184,3 +184,50 @@ create table if not exists ops.archive_files (
     loaded_at timestamptz not null default clock_timestamp()
 );
 comment on table ops.archive_files is 'Bulk archive files by their path, with the checksum they had when their bars were last loaded; another one means that the file was published anew.';
+
+create table if not exists ops.incidents (
+    incident_id bigint generated always as identity primary key,
+    fingerprint text not null,
+    kind text not null check (
+        kind in (
+            'run_failed', 'check_failed', 'stale_dataset', 'gap_stays', 'schema_drift', 'budget_exhausted', 'daemon_silent'
+        )
+    ),
+    severity text not null check (severity in ('warn', 'error')),
+    title text not null,
+    detail text not null,
+    run_id text,
+    opened_at timestamptz not null default clock_timestamp(),
+    last_bad_at timestamptz not null default clock_timestamp(),
+    recovered_at timestamptz,
+    reopened integer not null default 0
+);
+create unique index if not exists incidents_one_open on ops.incidents (fingerprint) where recovered_at is null;
+create index if not exists incidents_fingerprint on ops.incidents (fingerprint, incident_id);
+comment on table ops.incidents is 'What is or was wrong, each once from the first sight of it to its recovery, however many runs met it.';
+comment on column ops.incidents.reopened is 'How often it came back soon after it had recovered; such an incident is told of once more, and then only when it has held still.';
+
+create table if not exists ops.alerts (
+    alert_id bigint generated always as identity primary key,
+    incident_id bigint references ops.incidents on delete cascade,
+    channel text not null check (channel in ('slack', 'email')),
+    event text not null check (event in ('opened', 'reopened', 'recovered', 'digest')),
+    dedup_key text not null,
+    message jsonb not null,
+    created_at timestamptz not null default clock_timestamp(),
+    due_at timestamptz not null default clock_timestamp(),
+    attempts integer not null default 0,
+    sent_at timestamptz,
+    refused_at timestamptz,
+    last_error text,
+    unique (channel, dedup_key)
+);
+create index if not exists alerts_pending on ops.alerts (channel, alert_id) where sent_at is null and refused_at is null;
+comment on table ops.alerts is 'The outbox: one row per message and channel, until it was sent (at least once) or refused for good.';
+
+create table if not exists ops.heartbeats (
+    name text primary key,
+    beat_at timestamptz not null,
+    last_error text
+);
+comment on table ops.heartbeats is 'When a part last showed that it lives: daemon (the alert sensor''s last tick), dead_man (the last answered ping of HEARTBEAT_URL).';

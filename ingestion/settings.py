@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 Role = Literal["ingest", "transform", "quality_ro", "dashboard_ro", "dagster"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -75,6 +75,29 @@ class ObjectStore:
 
 
 @dataclass(frozen=True)
+class Smtp:
+    """A mail server that takes messages for others."""
+
+    host: str
+    port: int
+    tls: bool
+    """TLS from the first byte (smtps); without it the connection is encrypted by STARTTLS."""
+    user: str | None
+    password: str | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Alerting:
+    """Where alerts go; what is None or empty is off."""
+
+    slack_webhook_url: str | None = field(default=None, repr=False)
+    smtp: Smtp | None = None
+    email_to: tuple[str, ...] = ()
+    email_from: str = ""
+    heartbeat_url: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that ingestion needs to know from outside; ``None`` servers mean that the embedded ones are used."""
 
@@ -91,6 +114,7 @@ class Settings:
     coingecko_calls_per_minute: int
     coingecko_calls_per_month: int
     markets_every_minutes: int
+    alerting: Alerting
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -117,7 +141,93 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         coingecko_calls_per_minute=_whole(values, "TICKMART_COINGECKO_CALLS_PER_MINUTE", 25 if key else 10, 1, 10_000),
         coingecko_calls_per_month=_whole(values, "TICKMART_COINGECKO_CALLS_PER_MONTH", 10_000, 1, 100_000_000),
         markets_every_minutes=_whole(values, "TICKMART_MARKETS_EVERY_MINUTES", 60, 5, 60),
+        alerting=_alerting(values),
     )
+
+
+def secrets(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the secret values that stand in ``environ``, longest first, for whoever must not repeat them."""
+    names = ("COINGECKO_API_KEY", "MINIO_SECRET_KEY", "PGPASSWORD", "SLACK_WEBHOOK_URL", "SMTP_URL", "HEARTBEAT_URL")
+    found = {environ.get(name, "").strip() for name in names}
+    found |= {value for name, value in environ.items() if re.fullmatch(r"TICKMART_PG_\w+_PASSWORD", name)}
+    found |= {urlsplit(environ.get(name, "")).path for name in ("SLACK_WEBHOOK_URL", "HEARTBEAT_URL")}
+    for name in ("SMTP_URL", "DAGSTER_PG_URL"):
+        password = urlsplit(environ.get(name, "")).password
+        found |= {password, unquote(password)} if password else set()
+    # A value of a few characters would blank out words that have nothing to do with it.
+    return sorted((value for value in found if len(value) >= 6), key=len, reverse=True)
+
+
+def _alerting(values: Mapping[str, str]) -> Alerting:
+    if ("SMTP_URL" in values) != ("ALERT_EMAIL_TO" in values):
+        there, missing = ("SMTP_URL", "ALERT_EMAIL_TO") if "SMTP_URL" in values else ("ALERT_EMAIL_TO", "SMTP_URL")
+        raise SettingsError(f"{there} is set but {missing} is not: set both to get alerts by e-mail, or unset {there}")
+    smtp = _smtp(values["SMTP_URL"]) if "SMTP_URL" in values else None
+    sender = values.get("ALERT_EMAIL_FROM") or (smtp.user if smtp and _is_address(smtp.user or "") else None)
+    webhook, heartbeat = values.get("SLACK_WEBHOOK_URL"), values.get("HEARTBEAT_URL")
+    if webhook is not None:
+        _secret_url("SLACK_WEBHOOK_URL", webhook, "copy it again, https://hooks.slack.com/services/..., from Slack")
+    if heartbeat is not None:
+        _secret_url("HEARTBEAT_URL", heartbeat, "copy it again: the https:// address that your monitor wants pinged")
+    return Alerting(
+        slack_webhook_url=webhook,
+        smtp=smtp,
+        email_to=_addresses("ALERT_EMAIL_TO", values.get("ALERT_EMAIL_TO", "")),
+        email_from=_addresses("ALERT_EMAIL_FROM", sender)[0] if sender else "tickmart@localhost",
+        heartbeat_url=heartbeat,
+    )
+
+
+def _secret_url(name: str, value: str, mend: str) -> SplitResult:
+    """Judge a URL that is itself a secret: it is never shown, and never sent in the clear but to this machine."""
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - urllib judges the port only when it is read
+    except ValueError:
+        raise SettingsError(f"{name}: its value is no URL (it is not shown, being secret); {mend}") from None
+    local = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if parts.scheme != "https" and not (parts.scheme == "http" and local):
+        raise SettingsError(f"{name}: its value is no https URL (it is not shown, being secret); {mend}")
+    if not parts.hostname or len(parts.path) < 2 or parts.username or parts.fragment or not _plain_text(value):
+        raise SettingsError(f"{name}: its value is not a whole URL (it is not shown, being secret); {mend}")
+    return parts
+
+
+def _smtp(value: str) -> Smtp:
+    mend = "write smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465, %-encode odd characters"
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise SettingsError(f"SMTP_URL: its value is no URL (it is not shown, being secret); {mend}") from None
+    if (
+        parts.scheme not in ("smtp", "smtps")
+        or not parts.hostname
+        or parts.path not in ("", "/")
+        or parts.query
+        or parts.fragment
+        or not _plain_text(value)
+    ):
+        raise SettingsError(f"SMTP_URL: its value is no mail server (it is not shown, being secret); {mend}")
+    if bool(parts.username) != bool(parts.password):
+        raise SettingsError(f"SMTP_URL: user and password go together, and one is missing; {mend}")
+    tls = parts.scheme == "smtps"
+    user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
+    return Smtp(parts.hostname, port or (465 if tls else 587), tls, user, password)
+
+
+def _is_address(text: str) -> bool:
+    return re.fullmatch(r"[^@\s,<>\"]+@[^@\s,<>\"]+", text) is not None
+
+
+def _addresses(name: str, value: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in value.split(",") if part.strip())
+    for address in found:
+        if not _is_address(address) or not _plain_text(address):
+            raise SettingsError(f"{name}: {address!r} is not an address; write me@example.org, commas between several")
+    if value and not found:
+        raise SettingsError(f"{name}: {value!r} names nobody; write me@example.org, or unset it")
+    return found
 
 
 def _url(name: str, value: str) -> str:

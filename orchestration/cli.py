@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from functools import wraps
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import click
 import orjson
@@ -28,14 +29,14 @@ from ingestion.bronze import Context
 from ingestion.datasets import BINANCE_OPENED, INTERVAL_MS, KLINES
 from ingestion.http import SourceError
 from ingestion.lake import Lake, LakeError
-from ingestion.settings import Settings, SettingsError
+from ingestion.settings import Settings, SettingsError, load_settings
 from ingestion.universe import UniverseError
 from ingestion.warehouse import WarehouseError
+from orchestration import alerts, channels, health, retention
 from orchestration import doctor as checkup
-from orchestration import health, retention
 from orchestration.launch import quiet, refresh_window, run_job, session
 from orchestration.stack import StackError
-from orchestration.summary import print_rejected, print_status, print_summary
+from orchestration.summary import print_incidents, print_rejected, print_status, print_summary
 from orchestration.up import demo_settings, keep_up
 
 EXIT = {"ok": 0, "failed": 1, "partial": 3}
@@ -147,13 +148,83 @@ def demo(seed: int, days: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @clear_errors
 def status(as_json: bool) -> None:
-    """Say how each dataset stands: rows, newest data, age against its SLA, last load, health, gaps, rejected."""
-    with session(s3=False) as settings:
-        found = health.status(settings)
+    """Say how each dataset stands: health, rows, newest data, age against its SLA, gaps, rejected, last run, alerts.
+
+    Exit code: 0 healthy, 1 degraded (or no database), 3 a warning or unknown.
+    """
+    settings = load_settings()
+    try:
+        with session(s3=False) as settings:
+            found = health.status(settings)
+    except (StackError, WarehouseError, psycopg2.Error) as error:
+        problem = " ".join(str(error).split())[:300]
+        click.echo(f"tickmart: {problem}", err=True)
+        found = health.without_database(settings, problem)
+    health.write_status(settings, found)
     if as_json:
         _json(found)
     else:
         print_status(found, terminal())
+    sys.exit(health.EXIT[found["status"]])
+
+
+@main.group()
+def alert() -> None:
+    """Incidents, and whether anybody has been told of them."""
+
+
+@alert.command("test")
+@clear_errors
+def alert_test() -> None:
+    """Send one message through each channel that is set, and ping the heartbeat URL; needs no database."""
+    alerting = load_settings().alerting
+    names = channels.configured(alerting)
+    if not names and alerting.heartbeat_url is None:
+        raise SettingsError("no channel is on: set SLACK_WEBHOOK_URL, SMTP_URL with ALERT_EMAIL_TO, or HEARTBEAT_URL")
+    message = channels.Message(
+        f"test {uuid4()}", "test", "warn", "this channel works", "You asked for it: `tickmart alert test`."
+    )
+    failed = False
+    for name in names:
+        try:
+            channels.send(name, alerting, [message])
+            click.echo(f"{name}: sent")
+        except (channels.Unavailable, channels.Refused) as error:
+            failed = True
+            click.echo(f"{name}: NOT sent: {error}")
+    if alerting.heartbeat_url is not None:
+        problem = channels.ping(alerting.heartbeat_url)
+        failed = failed or problem is not None
+        click.echo(f"heartbeat: {f'NOT answered: {problem}' if problem else 'answered'}")
+    sys.exit(1 if failed else 0)
+
+
+@alert.command("list")
+@click.option("--limit", default=20, show_default=True, help="Most incidents shown, open ones first, then the newest.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def alert_list(limit: int, as_json: bool) -> None:
+    """Show the incidents and how each of their messages fared."""
+    with session(s3=False) as settings:
+        assert settings.postgres is not None
+        with warehouse.closing(warehouse.connect(settings.postgres, "quality_ro")) as connection:
+            found = alerts.listed(connection, limit)
+    if as_json:
+        _json(found)
+    else:
+        print_incidents(found, terminal())
+
+
+@alert.command("retry")
+@clear_errors
+def alert_retry() -> None:
+    """Send again what a channel had refused, now that it is mended."""
+    with session(s3=False) as settings:
+        assert settings.postgres is not None
+        with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+            count = alerts.retry(connection)
+            sent = alerts.deliver(connection, settings.alerting)
+    click.echo(f"{count:,} made due again; sent: {', '.join(f'{n} by {name}' for name, n in sent.items()) or 'none'}")
 
 
 @main.command()

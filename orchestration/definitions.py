@@ -12,16 +12,18 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DbtCliResource
 
-from ingestion import books, warehouse
+from ingestion import books
 from ingestion.datasets import FEAR_GREED, KLINES, MARKETS
 from ingestion.settings import load_settings
 from ingestion.symbols import tracked_now
-from orchestration import health
+from orchestration import alerts, health
 from orchestration.assets import ASSETS, DAYS, ONE_RUN, OWNERS
 from orchestration.models import DBT, book_specs, build_models, project
 from orchestration.quality.checks import CHECK_JOB, CHECKS
 from orchestration.resources import Stores
+from orchestration.sensors import build_alert_sensor, build_failure_sensor
 
+SCHEDULE_TAG = "dagster/schedule_name"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 JOB = "market_refresh"
 MARKETS_JOB = "markets_refresh"
@@ -55,6 +57,9 @@ def build_verdict(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
             books.end_run(connection, context.run_id, summary["status"], summary)
         health.write_status(stores.settings)
         errors = [s["detail"]["error"] for s in summary["stages"] if s["detail"].get("error")]
+        scheduled = SCHEDULE_TAG in context.run.tags
+        if scheduled and summary["status"] != "failed" and (problem := alerts.ping_dead_man(stores.settings)):
+            context.log.warning(problem)
         if errors:
             raise dg.Failure(description=" | ".join(errors), allow_retries=False)
         yield dg.MaterializeResult(metadata={"status": summary["status"], "checks": summary["checks"]})
@@ -111,19 +116,6 @@ def build_markets_schedule(job: Any, every_minutes: int) -> dg.ScheduleDefinitio
     return markets_refresh_schedule
 
 
-def build_failure_sensor() -> dg.SensorDefinition:
-    """Return the sensor that closes a run in the books when it could not do so itself."""
-
-    @dg.run_failure_sensor(name="close_failed_runs", default_status=dg.DefaultSensorStatus.RUNNING)
-    def close_failed_runs(context: dg.RunFailureSensorContext) -> None:
-        stores = Stores()
-        with warehouse.closing(stores.connect("ingest")) as connection:
-            summary = books.summarise_run(connection, context.dagster_run.run_id)
-            books.end_run(connection, context.dagster_run.run_id, "failed", {**summary, "status": "failed"})
-
-    return close_failed_runs
-
-
 def build_jobs(models: dg.AssetsDefinition) -> dict[str, Any]:
     """Return the jobs by name: the whole graph, and the parts of it that run alone."""
     sources = dg.AssetSelection.groups("bronze", "sources")
@@ -171,7 +163,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         asset_checks=CHECKS,
         jobs=list(jobs.values()),
         schedules=schedules,
-        sensors=[build_failure_sensor()],
+        sensors=[build_failure_sensor(), build_alert_sensor()],
         resources={
             "stores": Stores(),
             "dbt": DbtCliResource(project_dir=dbt_project, dbt_executable=DBT),

@@ -25,6 +25,7 @@ from ingestion.http import Deadline, HttpClient, SourceError
 from ingestion.settings import ROLES, Role, Settings, load_settings
 from ingestion.symbols import tracked_now
 from ingestion.universe import read_universe
+from orchestration import alerts
 from orchestration.stack import prepare_home, stack
 
 PID_TAG = "tickmart/pid"
@@ -198,6 +199,8 @@ def run_job(
             summary["error"] = problem
             summary["window"] = {"start": start.isoformat(), "end": end.isoformat()}
             books.end_run(connection, run_id, summary["status"], summary)
+            if problem := alerts.tick_aside(settings):
+                print(problem, file=sys.stderr)
     return summary
 
 

@@ -86,19 +86,21 @@ def _changed(stage: dict[str, Any]) -> str:
 def print_status(found: dict[str, Any], console: Console) -> None:
     """Print one line per dataset, its health first."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("health", "dataset", "rows", "newest data (UTC)", "age", "SLA", "last load (UTC)", "gaps", "rejected"):
-        table.add_column(name, justify="right" if name in ("rows", "age", "SLA", "gaps", "rejected") else "left")
+    right = ("rows", "age", "SLA", "gaps", "rejected")
+    for name in ("health", "dataset", *right[:1], "newest data (UTC)", *right[1:], "last run (UTC)", "why"):
+        table.add_column(name, justify="right" if name in right else "left")
     for row in found["datasets"]:
         table.add_row(
             row["health"],
             row["dataset"],
-            f"{row['rows']:,}",
+            _count(row["rows"]),
             _minute(row["newest"]),
             span(row["age_seconds"]),
             span(row["sla_seconds"]),
-            _minute(row["last_load"]),
-            f"{row['open_gaps']:,}",
-            f"{row['rejected']:,}",
+            _count(row["open_gaps"]),
+            _count(row["rejected"]),
+            f"{_minute(row['last_run']['ended_at'])} {row['last_run']['status']}" if row["last_run"] else "-",
+            ", ".join(f"{part} {word}" for part, word in row["parts"].items() if word != "healthy"),
         )
     console.print(table)
     for symbol, why in found["failed_symbols"].items():
@@ -110,6 +112,47 @@ def print_status(found: dict[str, Any], console: Console) -> None:
         else "no run yet: `tickmart run` makes one",
         highlight=False,
     )
+    if found["database_error"]:
+        console.print(
+            f"as of {_minute(found['generated_at'])} UTC, for there is no newer: {found['database_error']}",
+            highlight=False, soft_wrap=True, markup=False,
+        )  # fmt: skip
+    print_undelivered(found["alerts"], console)
+
+
+def print_undelivered(alerts: dict[str, Any] | None, console: Console) -> None:
+    """Say how many incidents are open, and what of it nobody has been told."""
+    if alerts is None:
+        return
+    parts = [f"{alerts['open_incidents']:,} open incident(s)"] * bool(alerts["open_incidents"])
+    if alerts["waiting"]:
+        parts.append(f"{alerts['waiting']:,} alert(s) not sent yet, the oldest of {_minute(alerts['oldest_at'])} UTC")
+    if alerts["refused"]:
+        parts.append(f"{alerts['refused']:,} alert(s) refused: mend it, then `tickmart alert retry`")
+    if alerts["last_error"] and len(parts) > bool(alerts["open_incidents"]):
+        parts.append(alerts["last_error"])
+    if parts:
+        console.print("; ".join(parts), highlight=False, soft_wrap=True, markup=False)
+
+
+def print_incidents(found: list[dict[str, Any]], console: Console) -> None:
+    """Print one line per incident and one per message that has not been sent."""
+    for row in found:
+        state = f"recovered {_minute(row['recovered_at'])}" if row["recovered_at"] else "OPEN"
+        console.print(
+            f"{_minute(row['opened_at'])} UTC {state} {row['severity']} {row['kind']}: {row['title']}",
+            highlight=False, soft_wrap=True, markup=False,
+        )  # fmt: skip
+        for message in row["messages"]:
+            fate = f"sent {_minute(message['sent_at'])}" if message["sent_at"] else "waiting"
+            fate = f"refused {_minute(message['refused_at'])}" if message["refused_at"] else fate
+            why = f" ({message['last_error']})" if message["last_error"] else ""
+            console.print(
+                f"    {message['channel']} {message['event']}: {fate}{why}",
+                highlight=False, soft_wrap=True, markup=False,
+            )  # fmt: skip
+    if not found:
+        console.print("no incident so far")
 
 
 def print_rejected(found: list[dict[str, Any]], console: Console) -> None:
@@ -134,6 +177,10 @@ def span(seconds: float | None) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
 
 
 def _minute(moment: Any) -> str:

@@ -12,17 +12,24 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import orjson
 
 from ingestion.settings import Settings, SettingsError, load_settings
+from orchestration import alerts, health
 from orchestration.launch import close_orphans
 from orchestration.stack import Children, StackError, free_port, port_owner_message
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_WITHIN_S = 120.0
+LOOK_EVERY_S = 60.0
+# What the dashboard, which anybody may look at, has no need of.
+NOT_FOR_THE_DASHBOARD = (
+    "TICKMART_PG_", "DAGSTER_PG_", "MINIO_", "COINGECKO_API_KEY", "SLACK_WEBHOOK_URL", "SMTP_URL", "HEARTBEAT_URL",
+)  # fmt: skip
 
 
 def _port(variable: str, preferred: int) -> int:
@@ -71,12 +78,28 @@ def keep_up(settings: Settings, first_run: Callable[[], None]) -> None:
         click.echo("Refreshed five minutes past each hour. Ctrl-C stops everything.")
         sys.stdout.flush()
         try:
-            ended = children.wait_any()
+            ended = _watch(settings, children)
         except (KeyboardInterrupt, SystemExit):
             click.echo("stopping", err=True)
             return
         if ended:
             raise StackError(f"{ended[0]} ended by itself (exit code {ended[1]}); log: {logs / (ended[0] + '.log')}")
+
+
+def _watch(settings: Settings, children: Children) -> tuple[str, int]:
+    """Stay until a child ends; look every minute, as nobody inside the daemon can, whether the daemon lives."""
+    since = datetime.now(UTC)
+    told: str | None = None
+    while not (ended := children.wait_any(timeout=LOOK_EVERY_S)):
+        problem = alerts.tick_aside(settings, daemon_since=since)
+        if problem:
+            health.write_status(settings, health.without_database(settings, problem))
+        elif told:
+            health.write_status(settings)
+        if problem and problem != told:
+            click.echo(f"tickmart: {problem}", err=True)
+        told = problem
+    return ended
 
 
 def _close_earlier_runs() -> None:
@@ -97,8 +120,8 @@ def _dashboard(port: int) -> list[str]:
 
 
 def dashboard_env(env: dict[str, str]) -> dict[str, str]:
-    """Return the dashboard's environment: libpq's variables for the read-only role, and no other login."""
-    kept = {k: v for k, v in env.items() if not k.startswith(("TICKMART_PG_", "DAGSTER_PG_", "MINIO_"))}
+    """Return the dashboard's environment: libpq's variables for the read-only role, and no other secret."""
+    kept = {k: v for k, v in env.items() if not k.startswith(NOT_FOR_THE_DASHBOARD)}
     kept["PGUSER"] = os.environ["TICKMART_PG_DASHBOARD_RO_USER"]
     kept["PGPASSWORD"] = os.environ["TICKMART_PG_DASHBOARD_RO_PASSWORD"]
     role = os.environ.get("TICKMART_PG_DASHBOARD_RO_ROLE", "")

@@ -2,9 +2,10 @@
 
 import pytest
 
-from ingestion.settings import ObjectStore, Postgres, SettingsError, load_settings
+from ingestion.settings import ObjectStore, Postgres, SettingsError, Smtp, load_settings, secrets
 
 STORE = {"MINIO_ENDPOINT": "127.0.0.1:9000", "MINIO_ACCESS_KEY": "a", "MINIO_SECRET_KEY": "b"}
+MAIL = {"SMTP_URL": "smtp://mail.example", "ALERT_EMAIL_TO": "a@example.org, b@example.org"}
 CANARY = "canary-7f3a"
 
 
@@ -36,6 +37,8 @@ def test_servers_of_ones_own_are_taken_over() -> None:
 def test_no_secret_shows_in_a_repr() -> None:
     secret = {
         **STORE, "MINIO_SECRET_KEY": CANARY, "PGHOST": "db", "PGPASSWORD": CANARY, "COINGECKO_API_KEY": CANARY,
+        "SLACK_WEBHOOK_URL": f"https://hooks.slack.com/services/{CANARY}", "SMTP_URL": f"smtps://me:{CANARY}@host",
+        "ALERT_EMAIL_TO": "me@example.org", "HEARTBEAT_URL": f"https://hc.example/{CANARY}",
     }  # fmt: skip
     assert CANARY not in repr(load_settings(secret))
 
@@ -91,6 +94,10 @@ def test_a_malformed_value_is_refused_naming_variable_value_and_mend(name: str, 
         ({**STORE, "MINIO_BUCKET": "Bronze_"}, ["MINIO_BUCKET", "Bronze_"]),
         ({**STORE, "MINIO_BUCKET": "x"}, ["MINIO_BUCKET", "'x'"]),
         ({**STORE, "MINIO_SECURE": "maybe"}, ["MINIO_SECURE", "maybe", "true"]),
+        ({"SMTP_URL": f"smtp://me:{CANARY}@host"}, ["SMTP_URL", "ALERT_EMAIL_TO"]),
+        ({"ALERT_EMAIL_TO": "me@example.org"}, ["ALERT_EMAIL_TO", "SMTP_URL"]),
+        ({"SMTP_URL": "smtp://host", "ALERT_EMAIL_TO": "me@x.org, you"}, ["ALERT_EMAIL_TO", "'you'"]),
+        ({"SMTP_URL": "smtp://host", "ALERT_EMAIL_TO": ","}, ["ALERT_EMAIL_TO", "','"]),
     ],
 )
 def test_a_contradiction_is_refused_naming_what_belongs_together(environment: dict[str, str], names: list[str]) -> None:
@@ -109,10 +116,44 @@ def test_a_contradiction_is_refused_naming_what_belongs_together(environment: di
         {"COINGECKO_API_KEY": f"{CANARY}\nX-Other: 1"},
         {"COINGECKO_API_KEY": f"{CANARY} {CANARY}"},
         {**STORE, "MINIO_SECRET_KEY": f"{CANARY} "[:-1] + " x"},
+        {"SLACK_WEBHOOK_URL": f"http://hooks.slack.com/services/{CANARY}"},
+        {"SLACK_WEBHOOK_URL": f"hooks.slack.com/services/{CANARY}"},
+        {"SLACK_WEBHOOK_URL": f"https://hooks.slack.com/services/{CANARY} x"},
+        {"SLACK_WEBHOOK_URL": f"https://me:{CANARY}@hooks.slack.com/services/x"},
+        {"SLACK_WEBHOOK_URL": f"https://[{CANARY}/services"},
+        {"HEARTBEAT_URL": f"ftp://monitor/{CANARY}"},
+        {"HEARTBEAT_URL": f"https://monitor:port/{CANARY}"},
+        {**MAIL, "SMTP_URL": f"https://me:{CANARY}@host"},
+        {**MAIL, "SMTP_URL": f"smtp://:{CANARY}@host"},
+        {**MAIL, "SMTP_URL": f"smtp://{CANARY}@host"},
+        {**MAIL, "SMTP_URL": f"smtp://me:{CANARY}@host:99999"},
+        {**MAIL, "SMTP_URL": f"smtp://me:{CANARY}@host/box"},
     ],
 )
 def test_a_refused_secret_is_not_repeated_in_the_refusal(environment: dict[str, str]) -> None:
     assert CANARY not in refusal(environment)
+
+
+def test_channels_are_taken_over_and_odd_characters_of_a_password_decoded() -> None:
+    alerting = load_settings({**MAIL, "SMTP_URL": "smtp://me%40example.org:p%40ss%2Fword@mail.example"}).alerting
+    assert alerting.smtp == Smtp("mail.example", 587, False, "me@example.org", "p@ss/word")
+    assert (alerting.email_to, alerting.email_from) == (("a@example.org", "b@example.org"), "me@example.org")
+    assert load_settings({**MAIL, "SMTP_URL": "smtps://mail.example"}).alerting.smtp == Smtp(
+        "mail.example", 465, True, None, None
+    )
+
+
+def test_every_secret_of_the_environment_is_known_as_one() -> None:
+    environment = {
+        "COINGECKO_API_KEY": "canary-1", "MINIO_SECRET_KEY": "canary-2", "PGPASSWORD": "canary-3",
+        "SLACK_WEBHOOK_URL": "https://hooks.slack.com/canary-4", "SMTP_URL": "smtp://me:canary%2D5@host",
+        "HEARTBEAT_URL": "https://monitor/canary-6", "TICKMART_PG_INGEST_PASSWORD": "canary-7", "PGHOST": "host",
+    }  # fmt: skip
+    told = " ".join(environment.values()) + " canary-5"
+    for secret in secrets(environment):
+        told = told.replace(secret, "***")
+    assert "canary" not in told
+    assert "host" in told
 
 
 def refusal(environment: dict[str, str]) -> str:

@@ -36,6 +36,7 @@ class Asked:
     query: dict[str, str]
     headers: dict[str, str]
     raw: str
+    body: bytes = b""
 
 
 class ScriptedServer(ThreadingHTTPServer):
@@ -69,7 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
-        asked = Asked(parts.path, dict(parse_qsl(parts.query)), dict(self.headers.items()), self.path)
+        sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        asked = Asked(parts.path, dict(parse_qsl(parts.query)), dict(self.headers.items()), self.path, sent)
         reply = self.server.next(asked)
         if reply.wire == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -96,6 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
             if reply.wire == "drip":
                 self.wfile.flush()
                 time.sleep(0.05)
+
+    do_POST = do_GET
 
 
 @contextlib.contextmanager

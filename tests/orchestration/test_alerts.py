@@ -1,0 +1,637 @@
+"""Alerts against real servers: what is told, how often, and what becomes of it when a channel is down or refuses."""
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from mailbox import certificate, mailbox
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from chain import Chain
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted import Reply, scripted
+
+from ingestion import warehouse
+from ingestion.settings import Alerting, Settings, Smtp, load_settings
+from orchestration import alerts, channels, health
+from orchestration.channels import Message
+from orchestration.cli import main
+from orchestration.incidents import Finding, Incident, Seen, decide
+
+ROOT = Path(__file__).resolve().parents[2]
+# Before the hour of the daily mail, so that only the test of it meets it.
+NOW = datetime.now(UTC).replace(hour=3, minute=30, second=0, microsecond=0)
+HOUR = timedelta(hours=1)
+
+
+def settings_of(chain: Chain, **env: str) -> Settings:
+    owner = chain.postgres
+    return load_settings(
+        {
+            "PGHOST": owner.host, "PGPORT": str(owner.port), "PGUSER": owner.user, "PGPASSWORD": owner.password,
+            "PGDATABASE": owner.database, **env,
+        }
+    )  # fmt: skip
+
+
+def look_at(chain: Chain, settings: Settings, now: datetime = NOW, since: datetime | None = None) -> None:
+    alerts.evaluate(chain.connection, settings, now, since)
+
+
+def fail_a_run(chain: Chain, run_id: str = "run-1", status: str = "failed", at: datetime = NOW) -> None:
+    chain.ask(
+        "insert into ops.runs (run_id, job, started_at, ended_at, status, summary) values (%s, 'job', %s, %s, %s, %s)",
+        (run_id, at - HOUR, at, status, json.dumps({"error": "the disk is full"})),
+    )
+
+
+def check(chain: Chain, status: str, severity: str = "error", at: datetime = NOW) -> None:
+    chain.ask(
+        """
+        insert into ops.check_results (run_id, asset, check_name, source, severity, status, observed, checked_at)
+        values ('run-1', 'marts/fct_prices', 'unique', 'dbt', %s, %s, '3 rows break it', %s)
+        """,
+        (severity, status, at),
+    )
+
+
+def outbox(chain: Chain) -> list[tuple[str, str]]:
+    return [tuple(row) for row in chain.ask("select channel, event from ops.alerts order by alert_id")]
+
+
+# -- the life of an incident -----------------------------------------------------------------------------------------
+
+WRONG = Finding("f", "check_failed", "error", "it broke", "")
+
+
+def told(*looks: tuple[float, bool | None]) -> list[str]:
+    """What is told of one check that is looked at (hours, wrong): True wrong, False right, None not judged."""
+    known: dict[str, Incident] = {}
+    said = []
+    for hours, wrong in looks:
+        now = NOW + hours * HOUR
+        seen = Seen({"f": WRONG} if wrong else {}, {"f"} if wrong is False else set())
+        old = known.get("f")
+        for event, _ in decide(seen, known, now):
+            said += [] if event == "still wrong" else [event]
+            reopened = old.reopened + (event == "reopened") if old and event != "opened" else 0
+            last_bad = now if wrong else old.last_bad_at if old else now
+            ended = now if event in ("recovered", "forgotten") else None
+            known["f"] = Incident(1, "f", "check_failed", last_bad, ended, reopened)
+    return said
+
+
+def test_an_incident_is_told_once_and_its_end_once():
+    assert told((0, True), (1, True), (2, True), (3, False), (4, False)) == ["opened", "recovered"]
+    assert told((0, False), (1, False)) == []
+
+
+def test_what_comes_and_goes_is_told_once_more_and_then_only_when_it_has_held():
+    flapping = [(hour, hour % 2 == 0) for hour in range(11)]
+    assert told(*flapping) == ["opened", "recovered", "reopened"]
+    assert told(*flapping, (12, False), (13.5, False), (14, False)) == ["opened", "recovered", "reopened", "recovered"]
+
+
+def test_what_comes_back_a_day_later_is_a_new_incident():
+    assert told((0, True), (1, False), (25, True)) == ["opened", "recovered", "opened"]
+
+
+def test_what_nobody_judges_stays_open_and_is_closed_without_a_word_after_a_week():
+    assert told((0, True), (24, None), (24 * 7, None)) == ["opened"]
+    assert told((0, True), (24 * 9, None)) == ["opened", "forgotten"]
+
+
+# -- what is an incident ---------------------------------------------------------------------------------------------
+
+STALE = "insert into raw.fear_greed (date, value, classification, batch_id) values ('{day}', 5, 'Fear', 'b')"
+BUDGET = """
+    insert into ops.api_budget (host, minute, used, weight_limit, {column}, month, month_used)
+    values ('CoinGecko api', now(), 0, 10, {value}, '{month}', {used})
+    on conflict (host) do update set banned_until = excluded.banned_until, month_used = excluded.month_used
+"""
+CHECK = """
+    insert into ops.check_results (run_id, asset, check_name, source, severity, status, checked_at)
+    values ('r', 'raw/x', 'c', 'dbt', '{severity}', '{status}', '{at}')
+"""
+RUN = """
+    insert into ops.runs (run_id, job, started_at, ended_at, status)
+    values ('{id}', 'j', '{at}', '{at}', '{status}')
+"""
+STAGE = """
+    insert into ops.run_stages (run_id, stage, dataset, status, rows, detail, ended_at)
+    values ('{id}', 'bronze', 'binance_klines', 'ok', {rows}, '{{"rejected": {rejected}}}', '{at}')
+"""
+GAP = """
+    insert into ops.gaps (symbol, interval, gap_start, gap_end, bars, kind, asked_again_at)
+    values ('{symbol}', '1h', '2026-03-01 05:00Z', '2026-03-01 07:00Z', 2, 'missing_locally', now())
+"""
+BEAT = "insert into ops.heartbeats values ('daemon', '{at}') on conflict (name) do update set beat_at = '{at}'"
+LATER = NOW + HOUR
+MONTH = NOW.date().replace(day=1)
+
+KINDS = {
+    "a failed run": (
+        "run_failed", "error", RUN.format(id="1", at=NOW, status="failed"),
+        RUN.format(id="2", at=LATER, status="ok"),
+    ),
+    "a failed check": (
+        "check_failed", "error", CHECK.format(severity="error", status="failed", at=NOW),
+        CHECK.format(severity="error", status="passed", at=LATER),
+    ),
+    "a warned check": (
+        "check_failed", "warn", CHECK.format(severity="warn", status="failed", at=NOW),
+        CHECK.format(severity="warn", status="passed", at=LATER),
+    ),
+    "a check that could not run": (
+        "check_failed", "error", CHECK.format(severity="error", status="error", at=NOW),
+        CHECK.format(severity="error", status="passed", at=LATER),
+    ),
+    "a stale dataset": (
+        "stale_dataset", "warn", STALE.format(day=NOW.date() - timedelta(days=1)),
+        STALE.format(day=NOW.date()),
+    ),
+    "a gap that stays": (
+        "gap_stays", "warn", GAP.format(symbol="A") + ";" + GAP.format(symbol="B"), "delete from ops.gaps",
+    ),
+    "a shape that changed": (
+        "schema_drift", "error", STAGE.format(id="1", rows=10, rejected=90, at=NOW),
+        STAGE.format(id="2", rows=100, rejected=0, at=LATER),
+    ),
+    "a ban": (
+        "budget_exhausted", "error",
+        BUDGET.format(column="banned_until", value=f"'{NOW + 6 * HOUR}'", month=MONTH, used=1),
+        BUDGET.format(column="banned_until", value="null", month=MONTH, used=1),
+    ),
+    "a month used up": (
+        "budget_exhausted", "error", BUDGET.format(column="banned_until", value="null", month=MONTH, used=10_000),
+        BUDGET.format(column="banned_until", value="null", month=MONTH, used=0),
+    ),
+    "a silent daemon": (
+        "daemon_silent", "error", BEAT.format(at=NOW - 9 * HOUR), BEAT.format(at=LATER),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", KINDS)
+def test_each_kind_of_incident_is_told_once_however_often_looked_at_and_its_end_once(chain: Chain, what: str):
+    kind, severity, wrong, right = KINDS[what]
+    settings = settings_of(chain, SLACK_WEBHOOK_URL="https://hooks.example/s")
+    look_at(chain, settings)
+    assert outbox(chain) == []
+    since = NOW - 8 * HOUR if kind == "daemon_silent" else None
+    chain.ask(wrong)
+    for _ in range(3):
+        look_at(chain, settings, since=since)
+    assert chain.ask("select kind, severity, recovered_at from ops.incidents") == [(kind, severity, None)]
+    assert outbox(chain) == [("slack", "opened")]
+    chain.ask(right)
+    for minutes in (1, 2):
+        look_at(chain, settings, LATER + timedelta(minutes=minutes), since=since)
+    assert outbox(chain) == [("slack", "opened"), ("slack", "recovered")]
+
+
+def test_a_new_field_is_told_once_and_has_nothing_to_recover_from(chain: Chain):
+    settings = settings_of(chain, SLACK_WEBHOOK_URL="https://hooks.example/s")
+    chain.ask(
+        "insert into ops.source_fields values ('fear_greed', 'mood', '1', 'b', %s), ('fear_greed', 'x', '1', 'b', %s)",
+        (NOW, NOW),
+    )
+    for hours in range(4):
+        look_at(chain, settings, NOW + hours * HOUR)
+    [(title, detail)] = chain.ask("select title, detail from ops.incidents")
+    assert "2 new" in title
+    assert "mood, x" in detail
+    assert outbox(chain) == [("slack", "opened")]
+
+
+def test_a_rerun_that_fails_again_tells_nothing_new(chain: Chain):
+    settings = settings_of(chain, SLACK_WEBHOOK_URL="https://hooks.example/s")
+    for number in range(3):
+        fail_a_run(chain, f"run-{number}", at=NOW + number * timedelta(minutes=1))
+        look_at(chain, settings, NOW + HOUR)
+    assert outbox(chain) == [("slack", "opened")]
+    assert "the disk is full" in chain.one("select message ->> 'detail' from ops.alerts")
+
+
+def test_a_warehouse_that_was_never_loaded_and_a_daemon_just_started_are_no_incident(chain: Chain):
+    look_at(chain, settings_of(chain), since=NOW - timedelta(minutes=4))
+    assert chain.ask("select title from ops.incidents") == []
+
+
+def test_a_channel_that_is_switched_on_later_learns_of_what_is_open_then(chain: Chain):
+    fail_a_run(chain)
+    look_at(chain, settings_of(chain))
+    assert outbox(chain) == []
+    look_at(chain, settings_of(chain, SLACK_WEBHOOK_URL="https://hooks.example/s"))
+    assert outbox(chain) == [("slack", "opened")]
+
+
+def test_the_daily_mail_is_written_once_after_the_day_with_its_numbers(chain: Chain):
+    yesterday = NOW - timedelta(days=1)
+    fail_a_run(chain, "run-1", "ok", at=yesterday)
+    chain.ask(
+        "insert into ops.run_stages (run_id, stage, dataset, status, detail, ended_at)"
+        " values ('run-1', 'raw', 'binance_klines', 'ok', '{\"inserted\": 1234}', %s)",
+        (yesterday,),
+    )
+    settings = settings_of(chain, SMTP_URL="smtp://localhost:9", ALERT_EMAIL_TO="me@example.org")
+    look_at(chain, settings, NOW)
+    assert outbox(chain) == []
+    for hours in (4, 5, 20):
+        look_at(chain, settings, NOW.replace(hour=0) + hours * HOUR + 3 * HOUR)
+    assert outbox(chain) == [("email", "digest")]
+    message = Message(**chain.one("select message from ops.alerts"))
+    mail = channels.compose(settings.alerting, [message])
+    for part in ("plain", "html"):
+        text = mail.get_body((part,)).get_content()
+        assert "1,234 new" in text
+        assert "all well" in text
+
+
+# -- delivery --------------------------------------------------------------------------------------------------------
+
+
+def slack_settings(chain: Chain, url: str) -> Settings:
+    return settings_of(chain, SLACK_WEBHOOK_URL=f"{url}/services/T0/B0/secret")
+
+
+def deliver(chain: Chain, settings: Settings) -> dict[str, int]:
+    return alerts.deliver(chain.connection, settings.alerting)
+
+
+def make_due(chain: Chain) -> None:
+    chain.ask("update ops.alerts set due_at = now()")
+
+
+def state(chain: Chain) -> list[tuple[str, int, str | None]]:
+    return [
+        tuple(row)
+        for row in chain.ask(
+            """
+            select
+                case when sent_at is not null then 'sent' when refused_at is not null then 'refused' else 'waiting' end,
+                attempts, last_error
+            from ops.alerts order by alert_id
+            """
+        )
+    ]
+
+
+def test_several_incidents_travel_as_one_message_that_names_each(chain: Chain):
+    with scripted([Reply(body=b"ok")]) as slack:
+        settings = slack_settings(chain, slack.url)
+        fail_a_run(chain)
+        check(chain, "failed")
+        look_at(chain, settings)
+        assert deliver(chain, settings) == {"slack": 2}
+        assert deliver(chain, settings) == {"slack": 0}
+    [asked] = slack.asked
+    sent = json.loads(asked.body)
+    shown = json.dumps(sent["blocks"])
+    assert "2 new problems" in sent["text"]
+    assert "the disk is full" in shown
+    assert "fct_prices: unique does not hold" in shown
+
+
+@pytest.mark.parametrize("fault", ["refused connection", "500", "silence", "reset"])
+def test_a_channel_that_is_down_delays_and_loses_nothing(chain: Chain, fault: str, monkeypatch):
+    monkeypatch.setattr(channels, "TIMEOUT_S", 0.3)
+    script = {"500": Reply(500), "silence": Reply(wire="silence"), "reset": Reply(wire="reset")}
+    down = "http://127.0.0.1:9"
+    fail_a_run(chain)
+    with scripted([script.get(fault, Reply())]) as slack:
+        settings = slack_settings(chain, down if fault == "refused connection" else slack.url)
+        look_at(chain, settings)
+        assert deliver(chain, settings) == {"slack": 0}
+        before = len(slack.asked)
+        # It is left alone until it is due again, a minute later at least.
+        assert deliver(chain, settings) == {"slack": 0}
+        assert len(slack.asked) == before
+    [(fate, attempts, why)] = state(chain)
+    assert (fate, attempts) == ("waiting", 1)
+    assert "Slack" in why
+    assert "secret" not in why
+    assert chain.one("select extract(epoch from due_at - now()) from ops.alerts") > 50
+    with scripted([Reply(body=b"ok")]) as slack:
+        make_due(chain)
+        deliver(chain, slack_settings(chain, slack.url))
+        assert len(slack.asked) == 1
+    assert state(chain) == [("sent", 2, None)]
+
+
+def test_waits_grow_to_an_hour_and_never_end(chain: Chain):
+    settings = slack_settings(chain, "http://127.0.0.1:9")
+    fail_a_run(chain)
+    look_at(chain, settings)
+    waits = []
+    for _ in range(9):
+        make_due(chain)
+        deliver(chain, settings)
+        waits.append(round(float(chain.one("select extract(epoch from due_at - now()) from ops.alerts")) / 60))
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_the_rest_that_slack_asks_for_is_kept_by_all_that_waits(chain: Chain):
+    fail_a_run(chain)
+    with scripted([Reply(429, headers={"Retry-After": "1800"}), Reply(body=b"ok")]) as slack:
+        settings = slack_settings(chain, slack.url)
+        look_at(chain, settings)
+        chain.ask("update ops.alerts set message = message")
+        chain.ask(
+            "insert into ops.alerts (channel, event, dedup_key, message)"
+            " select channel, 'digest', 'other', message from ops.alerts"
+        )
+        chain.ask("update ops.alerts set due_at = now() + interval '1 minute' where dedup_key = 'other'")
+        assert deliver(chain, settings) == {"slack": 0}
+        waits = [float(s) for (s,) in chain.ask("select extract(epoch from due_at - now()) from ops.alerts")]
+        assert min(waits) > 1700
+        make_due(chain)
+        assert deliver(chain, settings) == {"slack": 2}
+        assert len(slack.asked) == 2
+
+
+def test_what_slack_refuses_is_reported_not_repeated_and_sent_when_it_is_mended(chain: Chain):
+    fail_a_run(chain)
+    with scripted([Reply(400, b"invalid_blocks"), Reply(body=b"ok")]) as slack:
+        settings = slack_settings(chain, slack.url)
+        look_at(chain, settings)
+        for _ in range(3):
+            make_due(chain)
+            deliver(chain, settings)
+        assert len(slack.asked) == 1
+        [(fate, _, why)] = state(chain)
+        assert fate == "refused"
+        assert "400 invalid_blocks" in why
+        found = health.status(settings)
+        assert (found["alerts"]["refused"], found["alerts"]["waiting"]) == (1, 0)
+        assert "400 invalid_blocks" in found["alerts"]["last_error"]
+        assert alerts.retry(chain.connection) == 1
+        deliver(chain, settings)
+    assert state(chain)[0][0] == "sent"
+
+
+def test_two_deliverers_at_once_send_each_message_once(chain: Chain):
+    fail_a_run(chain)
+    check(chain, "failed")
+
+    def slow(asked):
+        time.sleep(0.3)
+        return Reply(body=b"ok")
+
+    with scripted(slow) as slack:
+        settings = slack_settings(chain, slack.url)
+        look_at(chain, settings)
+
+        def work():
+            with warehouse.closing(warehouse.connect(chain.postgres, "ingest")) as connection:
+                alerts.deliver(connection, settings.alerting)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    sent = [block["text"]["text"] for asked in slack.asked for block in json.loads(asked.body)["blocks"][1:]]
+    assert len(sent) == len(set(sent)) == 2
+    assert [row[:2] for row in state(chain)] == [("sent", 1), ("sent", 1)]
+
+
+def test_the_end_of_an_incident_never_overtakes_its_beginning(chain: Chain):
+    settings = slack_settings(chain, "http://127.0.0.1:9")
+    fail_a_run(chain)
+    look_at(chain, settings)
+    fail_a_run(chain, "run-2", "ok", at=NOW + timedelta(minutes=1))
+    look_at(chain, settings, NOW + HOUR)
+    with scripted([Reply(body=b"ok")]) as slack:
+        deliver(chain, slack_settings(chain, slack.url))
+    assert ["RECOVERED" in asked.body.decode() for asked in slack.asked] == [False, True]
+
+
+def test_a_process_killed_between_sending_and_marking_leaves_the_message_to_be_sent_again(chain: Chain):
+    fail_a_run(chain)
+    victim: list[subprocess.Popen] = []
+
+    def kill_the_first(asked):
+        if len(slack.asked) == 1:
+            victim[0].send_signal(signal.SIGKILL)
+            victim[0].wait()
+        return Reply(body=b"ok")
+
+    with scripted(kill_the_first) as slack:
+        settings = slack_settings(chain, slack.url)
+        look_at(chain, settings)
+        owner = chain.postgres
+        env = {
+            **os.environ, "PYTHONPATH": str(ROOT), "SLACK_WEBHOOK_URL": f"{slack.url}/services/x",
+            "PGHOST": owner.host, "PGPORT": str(owner.port), "PGUSER": owner.user, "PGPASSWORD": owner.password,
+            "PGDATABASE": owner.database,
+        }  # fmt: skip
+        code = (
+            "import time; from ingestion import warehouse; from ingestion.settings import load_settings\n"
+            "from orchestration import alerts\n"
+            "s = load_settings(); c = warehouse.connect(s.postgres, 'ingest'); time.sleep(0.2)\n"
+            "alerts.deliver(c, s.alerting)"
+        )
+        victim.append(subprocess.Popen([sys.executable, "-c", code], env=env))
+        assert victim[0].wait(60) == -signal.SIGKILL
+        assert state(chain)[0][0] == "waiting"
+        assert deliver(chain, settings) == {"slack": 1}
+    assert len(slack.asked) == 2
+    assert slack.asked[0].body == slack.asked[1].body
+
+
+# -- how it looks ----------------------------------------------------------------------------------------------------
+
+TEXT = st.text(max_size=4000) | st.text("&<>*_`", max_size=4000)
+MESSAGES = st.lists(
+    st.builds(
+        Message, st.just("incident 1 opened 0"), st.sampled_from(["opened", "reopened", "recovered"]),
+        st.sampled_from(["warn", "error"]), TEXT, TEXT, st.just({}),
+        st.just({"Dagster": "http://127.0.0.1:3000"}),
+    ),
+    min_size=1, max_size=60,
+)  # fmt: skip
+
+
+@given(MESSAGES)
+def test_whatever_is_told_keeps_within_slacks_limits_and_is_escaped(messages: list[Message]):
+    payload = channels.slack_payload(messages)
+    blocks = payload["blocks"]
+    assert len(blocks) <= 50
+    assert len(blocks[0]["text"]["text"]) <= 150
+    sections = [block["text"]["text"] for block in blocks if block["type"] == "section"]
+    assert all(0 < len(text) <= 3000 for text in sections)
+    assert sum(map(len, sections)) <= 13_000
+    for text in [*sections, payload["text"]]:
+        rest = text.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "")
+        assert not set("&<>") & set(rest)
+
+
+@given(TEXT.filter(lambda text: not any(0xD800 <= ord(c) <= 0xDFFF for c in text)), TEXT)
+def test_any_text_makes_a_mail_with_its_own_headers_alone(title: str, detail: str):
+    alerting = Alerting(email_to=("me@example.org",), email_from="tickmart@example.org")
+    mail = channels.compose(alerting, [Message("k", "opened", "error", f"{title}\r\nBcc: you@example.org", detail)])
+    assert set(mail.keys()) == {
+        "Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type",
+    }  # fmt: skip
+    assert mail.get_body(("html",)).get_content().count("<h3>") == 1
+
+
+# -- e-mail ----------------------------------------------------------------------------------------------------------
+
+MESSAGE = Message("incident 7 opened 0", "opened", "error", "it <broke>", "mend & go on", links={"Dagster": "http://d"})
+
+
+def mail_to(port: int, *, tls: bool = False, login: bool = True) -> Alerting:
+    user, password = ("me", "canary-password") if login else (None, None)
+    return Alerting(
+        smtp=Smtp("127.0.0.1", port, tls, user, password), email_to=("you@example.org",), email_from="a@b.c"
+    )
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory) -> Path:
+    return certificate(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def tls(authority: Path, monkeypatch) -> ssl.SSLContext:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority)
+    return context
+
+
+@pytest.mark.parametrize("from_the_start", [False, True])
+def test_a_mail_is_plain_and_html_and_its_password_travels_encrypted(tls, from_the_start: bool):
+    with mailbox(tls=tls, from_the_start=from_the_start) as server:
+        channels.send("email", mail_to(server.port, tls=from_the_start), [MESSAGE])
+    [mail] = server.mails
+    assert mail["Subject"] == "tickmart: FAILED: it <broke>"
+    assert mail["Message-ID"] == "<incident.7.opened.0@tickmart.invalid>"
+    assert "mend & go on" in mail.get_body(("plain",)).get_content()
+    assert "it &lt;broke&gt;" in mail.get_body(("html",)).get_content()
+    assert [encrypted for encrypted, line in server.told if line.startswith("AUTH")] == [True]
+
+
+def test_a_password_is_not_sent_over_an_open_line(monkeypatch):
+    monkeypatch.setattr(channels, "LOOPBACK", ())
+    with mailbox() as server, pytest.raises(channels.Refused, match="STARTTLS"):
+        channels.send("email", mail_to(server.port), [MESSAGE])
+    assert not [line for _, line in server.told if line.startswith("AUTH")]
+
+
+def test_a_certificate_that_is_not_trusted_stops_the_mail(authority: Path, monkeypatch):
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority)
+    with mailbox(tls=context) as server, pytest.raises(channels.Unavailable, match="TLS"):
+        channels.send("email", mail_to(server.port), [MESSAGE])
+
+
+@pytest.mark.parametrize(
+    ("manner", "kind", "words"),
+    [
+        ("silent", channels.Unavailable, "timed out"),
+        ("busy", channels.Unavailable, "421"),
+        ("no login", channels.Refused, "535"),
+        ("nobody here", channels.Refused, "550"),
+    ],
+)
+def test_a_mail_server_that_hangs_or_refuses_is_reported_as_what_it_does(manner, kind, words, monkeypatch):
+    monkeypatch.setattr(channels, "TIMEOUT_S", 0.3)
+    with mailbox(manner) as server, pytest.raises(kind, match=words) as problem:
+        channels.send("email", mail_to(server.port), [MESSAGE])
+    assert "canary-password" not in str(problem.value)
+
+
+def test_a_mail_server_that_is_down_does_not_keep_slack_from_being_told(chain: Chain):
+    fail_a_run(chain)
+    with scripted([Reply(body=b"ok")]) as slack:
+        settings = settings_of(
+            chain, SLACK_WEBHOOK_URL=f"{slack.url}/s/x", SMTP_URL="smtp://127.0.0.1:9", ALERT_EMAIL_TO="me@example.org"
+        )
+        look_at(chain, settings)
+        assert deliver(chain, settings) == {"slack": 1, "email": 0}
+
+
+# -- who calls -------------------------------------------------------------------------------------------------------
+
+
+def test_alert_test_sends_one_through_each_channel():
+    with scripted([Reply(body=b"ok")]) as slack, mailbox() as server, scripted([Reply()]) as monitor:
+        env = {
+            "SLACK_WEBHOOK_URL": f"{slack.url}/services/x", "SMTP_URL": f"smtp://127.0.0.1:{server.port}",
+            "ALERT_EMAIL_TO": "me@example.org", "HEARTBEAT_URL": f"{monitor.url}/ping",
+        }  # fmt: skip
+        done = CliRunner().invoke(main, ["alert", "test"], env=env)
+    assert done.exit_code == 0, done.output
+    assert (len(slack.asked), len(server.mails), len(monitor.asked)) == (1, 1, 1)
+    assert "TEST: this channel works" in slack.asked[0].body.decode()
+
+
+def test_alert_test_names_the_channel_that_does_not_work_and_no_secret():
+    with scripted([Reply(404, b"no_service")]) as slack, scripted([Reply(500)]) as monitor:
+        env = {"SLACK_WEBHOOK_URL": f"{slack.url}/services/canary", "HEARTBEAT_URL": f"{monitor.url}/canary"}
+        done = CliRunner().invoke(main, ["alert", "test"], env=env)
+    assert done.exit_code == 1
+    assert "slack: NOT sent: Slack answered 404 no_service" in done.output
+    assert "heartbeat: NOT answered: HEARTBEAT_URL answered 500" in done.output
+    assert "canary" not in done.output
+
+
+def test_alert_test_without_a_channel_says_which_settings_make_one():
+    done = CliRunner().invoke(main, ["alert", "test"], env={"SLACK_WEBHOOK_URL": "", "SMTP_URL": ""})
+    assert done.exit_code == 2
+    assert "SLACK_WEBHOOK_URL" in done.output
+
+
+def test_the_sensor_tells_of_incidents_and_is_the_daemons_sign_of_life(chain: Chain, monkeypatch, tmp_path):
+    monkeypatch.setenv("TICKMART_HOME", str(tmp_path))
+    owner = chain.postgres
+    for name, value in {
+        "PGHOST": owner.host, "PGPORT": str(owner.port), "PGUSER": owner.user, "PGPASSWORD": owner.password,
+        "PGDATABASE": owner.database,
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    from orchestration.sensors import build_alert_sensor
+
+    fail_a_run(chain, at=datetime.now(UTC))
+    with scripted([Reply(body=b"ok")]) as slack:
+        monkeypatch.setenv("SLACK_WEBHOOK_URL", f"{slack.url}/services/x")
+        with dg.instance_for_test() as instance:
+            tick = build_alert_sensor().evaluate_tick(dg.build_sensor_context(instance=instance))
+    assert "sent" in tick.skip_message
+    assert len(slack.asked) == 1
+    assert chain.one("select now() - beat_at < interval '1 minute' from ops.heartbeats where name = 'daemon'")
+
+
+def test_a_ping_that_is_not_answered_is_written_down_and_the_last_good_one_kept(chain: Chain):
+    with scripted([Reply(), Reply(503)]) as monitor:
+        settings = settings_of(chain, HEARTBEAT_URL=f"{monitor.url}/ping/canary")
+        assert alerts.ping_dead_man(settings) is None
+        problem = alerts.ping_dead_man(settings)
+    assert problem == "HEARTBEAT_URL answered 503"
+    [(beat_at, error)] = chain.ask("select beat_at, last_error from ops.heartbeats where name = 'dead_man'")
+    assert beat_at is not None
+    assert error == problem
+
+
+def test_the_dashboard_is_given_no_secret_that_it_has_no_need_of(monkeypatch):
+    from orchestration.up import dashboard_env
+
+    monkeypatch.setenv("TICKMART_PG_DASHBOARD_RO_USER", "dashboard_ro")
+    monkeypatch.setenv("TICKMART_PG_DASHBOARD_RO_PASSWORD", "its-own")
+    names = ("SLACK_WEBHOOK_URL", "SMTP_URL", "HEARTBEAT_URL", "COINGECKO_API_KEY", "MINIO_SECRET_KEY",
+             "TICKMART_PG_INGEST_PASSWORD", "DAGSTER_PG_URL", "PGPASSWORD")  # fmt: skip
+    env = dashboard_env(dict.fromkeys(names, "canary"))
+    assert "canary" not in env.values()

@@ -1,0 +1,172 @@
+"""`tickmart status`: one word per dataset, an exit code that follows it, and an answer even without a database."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from chain import Chain
+
+from orchestration import health
+
+ROOT = Path(__file__).resolve().parents[2]
+TICKMART = Path(sys.executable).with_name("tickmart")
+SETTINGS = ("BINANCE_", "COINGECKO_", "FEAR_GREED_", "TICKMART_", "PG", "MINIO_", "DAGSTER_", "DBT_")
+
+
+class Asked:
+    """What the command answered: exit code, its JSON, and the file it left."""
+
+    def __init__(self, home: Path, **env: str) -> None:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
+        done = subprocess.run(
+            [TICKMART, "status", "--json"],
+            env={**kept, "TICKMART_HOME": str(home), **env}, capture_output=True, text=True, cwd=ROOT, timeout=60,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr
+        self.code, self.told, self.complaint = done.returncode, json.loads(done.stdout), done.stderr
+        assert json.loads((home / "status.json").read_text()) == self.told
+        self.health = {d["dataset"]: d["health"] for d in self.told["datasets"]}
+
+
+@pytest.fixture
+def fresh(chain: Chain) -> Iterator[Chain]:
+    """A warehouse whose every dataset is fresh, loaded and checked."""
+    chain.ask(
+        """
+        insert into raw.universe (crypto_id, binance_symbol, name, category, batch_id)
+        values ('bitcoin', 'BTCUSDT', 'Bitcoin', 'money', 'b');
+        insert into raw.binance_klines
+        select
+            'BTCUSDT', '1h', date_trunc('hour', now()) - interval '1 hour', 1, 1, 1, 1, 1, now(),
+            1, 1, 1, 1, now(), 'b';
+        insert into raw.coingecko_markets (crypto_id, snapshot_at, symbol, name, payload, batch_id)
+        values ('bitcoin', now(), 'btc', 'Bitcoin', '{}', 'b');
+        insert into raw.fear_greed (date, value, classification, batch_id)
+        values ((now() at time zone 'UTC')::date, 5, 'Fear', 'b');
+        insert into ops.run_stages (run_id, stage, dataset, status)
+        select 'run-1', 'raw', d, 'ok' from unnest(array['binance_klines', 'coingecko_markets', 'fear_greed']) as d;
+        create or replace view marts.fct_dataset_health as
+        select d as dataset, 'Healthy' as checks_health
+        from unnest(array['binance_klines', 'coingecko_markets', 'fear_greed']) as d;
+        grant select on marts.fct_dataset_health to quality_ro
+        """
+    )
+    yield chain
+    chain.ask("drop view marts.fct_dataset_health")
+
+
+def ask(chain: Chain, home: Path) -> Asked:
+    owner = chain.postgres
+    return Asked(
+        home, PGHOST=owner.host, PGPORT=str(owner.port), PGUSER=owner.user, PGPASSWORD=owner.password,
+        PGDATABASE=owner.database,
+    )  # fmt: skip
+
+
+def test_a_sound_warehouse_is_healthy_and_exits_0(fresh: Chain, tmp_path):
+    found = ask(fresh, tmp_path / "home")
+    assert found.health == dict.fromkeys(["binance_klines", "coingecko_markets", "fear_greed"], "healthy")
+    assert (found.code, found.told["status"]) == (0, "healthy")
+    assert found.told["datasets"][0]["last_run"]["run_id"] == "run-1"
+
+
+@pytest.mark.parametrize(
+    ("what", "statement", "dataset", "word"),
+    [
+        ("a failed load", "update ops.run_stages set status = 'failed' where dataset = '{}'", "fear_greed", "degraded"),
+        (
+            "a partial load", "update ops.run_stages set status = 'partial' where dataset = '{}'", "fear_greed",
+            "warning",
+        ),
+        (
+            "late data", "update raw.coingecko_markets set snapshot_at = now() - interval '3 hours'",
+            "coingecko_markets", "warning",
+        ),
+        (
+            "very late data", "update raw.coingecko_markets set snapshot_at = now() - interval '9 hours'",
+            "coingecko_markets", "degraded",
+        ),
+        ("no data", "delete from raw.fear_greed", "fear_greed", "unknown"),
+        (
+            "a gap", "insert into ops.gaps values ('A', '1h', now(), now(), 1, 'missing_locally')", "binance_klines",
+            "warning",
+        ),
+        (
+            "a failed check", "create or replace view marts.fct_dataset_health as select '{}' as dataset,"
+            " 'Degraded' as checks_health", "binance_klines", "degraded",
+        ),
+    ],
+)  # fmt: skip
+def test_a_datasets_word_is_the_worst_of_load_freshness_and_checks(
+    fresh: Chain, what: str, statement: str, dataset: str, word: str
+):
+    from ingestion.settings import load_settings
+
+    if "create or replace view" in statement:
+        fresh.ask("drop view marts.fct_dataset_health")
+    fresh.ask(statement.format(dataset))
+    fresh.ask("grant select on marts.fct_dataset_health to quality_ro")
+    owner = fresh.postgres
+    found = health.status(
+        load_settings(
+            {
+                "PGHOST": owner.host, "PGPORT": str(owner.port), "PGUSER": owner.user, "PGPASSWORD": owner.password,
+                "PGDATABASE": owner.database,
+            }
+        )
+    )  # fmt: skip
+    assert {d["dataset"]: d["health"] for d in found["datasets"]}[dataset] == word
+
+
+@pytest.mark.parametrize(("word", "code"), [("healthy", 0), ("unknown", 3), ("warning", 3), ("degraded", 1)])
+def test_the_exit_code_follows_the_worst_word(word: str, code: int):
+    assert health.EXIT[health.worst(["healthy", word])] == code
+
+
+def test_an_alert_that_reaches_nobody_is_itself_a_warning(fresh: Chain, tmp_path):
+    fresh.ask(
+        """
+        insert into ops.alerts (channel, event, dedup_key, message, created_at, last_error)
+        values ('slack', 'digest', 'k', '{}', now() - interval '1 hour', 'Slack answered 500')
+        """
+    )
+    found = ask(fresh, tmp_path / "home")
+    assert (found.code, found.told["status"]) == (3, "warning")
+    assert found.told["alerts"]["waiting"] == 1
+    assert found.told["alerts"]["last_error"] == "slack: Slack answered 500"
+
+
+def test_without_a_database_the_last_status_is_told_as_old_as_it_is_and_exits_1(fresh: Chain, tmp_path):
+    home = tmp_path / "home"
+    ask(fresh, home)
+    status = json.loads((home / "status.json").read_text())
+    long_ago = (datetime.now(UTC) - timedelta(days=3)).isoformat()
+    for row in status["datasets"]:
+        row["newest"] = long_ago
+    (home / "status.json").write_text(json.dumps(status))
+    found = Asked(home, PGHOST="127.0.0.1", PGPORT="9", PGUSER="me", PGPASSWORD="canary-password")
+    assert (found.code, found.told["status"]) == (1, "degraded")
+    assert set(found.health.values()) == {"degraded", "warning"}
+    assert found.told["generated_at"] == status["generated_at"]
+    assert "127.0.0.1:9" in found.told["database_error"]
+    assert found.complaint.count("\n") == 1
+    assert "canary" not in json.dumps(found.told) + found.complaint
+
+
+def test_without_a_database_and_without_a_past_every_dataset_is_unknown(tmp_path):
+    found = Asked(tmp_path / "home", PGHOST="127.0.0.1", PGPORT="9", PGUSER="me", PGPASSWORD="x")
+    assert found.code == 1
+    assert set(found.health.values()) == {"unknown"}
+
+
+def test_the_dashboard_reads_what_status_left(tmp_path, monkeypatch):
+    from dashboard.health import read_status
+
+    Asked(tmp_path, PGHOST="127.0.0.1", PGPORT="9", PGUSER="me", PGPASSWORD="x")
+    monkeypatch.setenv("TICKMART_HOME", str(tmp_path))
+    assert [row["health"] for row in read_status()["datasets"]] == ["Unknown"] * 3
