@@ -35,7 +35,7 @@ from ingestion.warehouse import WarehouseError
 from orchestration import alerts, channels, health, retention
 from orchestration import doctor as checkup
 from orchestration.launch import quiet, refresh_window, run_job, session
-from orchestration.stack import StackError
+from orchestration.stack import StackError, stack
 from orchestration.summary import print_incidents, print_rejected, print_status, print_summary
 from orchestration.up import demo_settings, keep_up
 
@@ -308,6 +308,23 @@ def prune(days: int | None, dry_run: bool) -> None:
         for what, count, keep_days in retention.prune(settings, days=days, dry_run=dry_run):
             word = "would be removed" if dry_run else "removed"
             console.print(f"{what} older than {keep_days} days: {count:,} {word}", highlight=False)
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(0, 65_535), default=9464, show_default=True, help="0 picks a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@clear_errors
+def metrics(port: int, host: str) -> None:
+    """Serve the Prometheus endpoint, which reads the books at each scrape; a database that is down is a number, too."""
+    from orchestration import metrics as endpoint
+
+    wanted = load_settings()
+    with stack(wanted.home, postgres=wanted.postgres is None, s3=False) as env:
+        os.environ.update(env)
+        server, thread = endpoint.serve(load_settings(), host, port)
+        click.echo(f"Metrics http://{host}:{server.server_port}/metrics")
+        sys.stdout.flush()
+        thread.join()
 
 
 @main.command()

@@ -1,0 +1,199 @@
+"""The Prometheus endpoint over HTTP: what it tells, what it tells without a database, and who relies on its names."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from chain import Chain
+from prometheus_client.parser import text_string_to_metric_families
+from tcp_proxy import TcpProxy, Toxics
+
+from ingestion.settings import Postgres, load_settings
+from orchestration import metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+ENDED = datetime(2026, 3, 1, 10, 1, tzinfo=UTC)
+MONITORING = ROOT / "docker" / "monitoring"
+
+
+@contextmanager
+def endpoint(postgres: Postgres) -> Iterator[str]:
+    settings = load_settings(
+        {
+            "PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGUSER": postgres.user,
+            "PGPASSWORD": postgres.password, "PGDATABASE": postgres.database,
+        }
+    )  # fmt: skip
+    server, thread = metrics.serve(settings, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/metrics"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def scrape(url: str) -> dict[str, float]:
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+        return {
+            f"{s.name}{{{','.join(s.labels.values())}}}" if s.labels else s.name: s.value
+            for family in families
+            for s in family.samples
+        }
+
+
+def test_the_endpoint_tells_what_stands_in_the_books(chain: Chain):
+    chain.ask(
+        """
+        insert into ops.runs (run_id, job, started_at, ended_at, status) values
+            ('1', 'market_refresh', '2026-03-01 10:00Z', '2026-03-01 10:01Z', 'ok'),
+            ('2', 'market_refresh', '2026-03-01 11:00Z', '2026-03-01 11:02Z', 'failed');
+        insert into ops.run_stages (run_id, stage, dataset, status, detail) values
+            ('1', 'raw', 'binance_klines', 'ok', '{"inserted": 40, "updated": 2}'),
+            ('2', 'raw', 'binance_klines', 'ok', '{"inserted": 5}');
+        insert into ops.source_requests
+            (source, endpoint, host, requested_at, http_status, latency_ms, bytes, attempt, weight)
+        select 'Binance', '/x', 'h', now(), status, 1, 1, 1, 1 from unnest(array[200, 200, 429, null]) as s (status);
+        insert into ops.api_budget (host, minute, used, weight_limit, banned_until) values
+            ('Binance h', date_trunc('minute', now() + interval '1 minute', 'UTC'), 70, 6000, now() + interval '1 day'),
+            ('CoinGecko g', date_trunc('minute', now(), 'UTC') - interval '1 hour', 9, 10, null);
+        insert into ops.gaps values ('A', '1h', now(), now(), 1, 'missing_locally'),
+            ('B', '1h', now(), now(), 1, 'exchange_halt');
+        insert into ops.check_results (run_id, asset, check_name, source, severity, status, checked_at) values
+            ('1', 'a', 'c', 'dbt', 'error', 'failed', now() - interval '1 hour'),
+            ('2', 'a', 'c', 'dbt', 'error', 'passed', now()),
+            ('2', 'b', 'c', 'dbt', 'warn', 'failed', now()), ('2', 'c', 'c', 'dbt', 'error', 'error', now());
+        insert into ops.alerts (channel, event, dedup_key, message, created_at, sent_at, refused_at) values
+            ('slack', 'digest', '1', '{}', now() - interval '10 minutes', null, null),
+            ('slack', 'digest', '2', '{}', now(), now(), null), ('email', 'digest', '3', '{}', now(), null, now());
+        insert into ops.heartbeats values ('daemon', now() - interval '90 seconds');
+        insert into raw.fear_greed (date, value, classification, batch_id) values
+            ((now() at time zone 'UTC')::date - 1, 5, 'Fear', 'b')
+        """
+    )  # fmt: skip
+    with endpoint(chain.postgres) as url:
+        found = scrape(url)
+    expected = {
+        "tickmart_up": 1,
+        "tickmart_metrics_missing": 0,
+        "tickmart_run_last_success_timestamp_seconds{market_refresh}": ENDED.timestamp(),
+        "tickmart_run_failed{market_refresh}": 1,
+        "tickmart_run_seconds{market_refresh}": 120,
+        "tickmart_rows_loaded_24h{inserted,binance_klines}": 45,
+        "tickmart_rows_loaded_24h{updated,binance_klines}": 2,
+        "tickmart_requests_24h{Binance,200}": 2,
+        "tickmart_requests_24h{Binance,none}": 1,
+        "tickmart_requests_429_24h{Binance}": 1,
+        "tickmart_api_weight_used{Binance h}": 70,
+        "tickmart_api_weight_used{CoinGecko g}": 0,
+        "tickmart_api_banned{Binance h}": 1,
+        "tickmart_api_banned{CoinGecko g}": 0,
+        "tickmart_gaps_open": 1,
+        "tickmart_checks_failed{error}": 1,
+        "tickmart_checks_failed{warn}": 1,
+        "tickmart_outbox_depth{slack}": 1,
+        "tickmart_outbox_depth{email}": 0,
+        "tickmart_alerts_refused{email}": 1,
+        "tickmart_dataset_sla_seconds{binance_klines}": 7200,
+    }  # fmt: skip
+    assert {name: found.get(name) for name in expected} == expected
+    assert found["tickmart_outbox_oldest_seconds{slack}"] == pytest.approx(600, abs=60)
+    assert found["tickmart_sign_of_life_age_seconds{daemon}"] == pytest.approx(90, abs=60)
+    assert found["tickmart_dataset_age_seconds{fear_greed}"] > 86_400
+    assert "tickmart_dataset_age_seconds{binance_klines}" not in found
+
+
+def test_a_database_that_is_away_is_a_number_and_no_hang(chain: Chain, monkeypatch):
+    monkeypatch.setattr(metrics, "DEADLINE_S", 0.5)
+    with endpoint(replace(chain.postgres, port=9)) as url:
+        assert scrape(url) == {"tickmart_up": 0}
+    with (
+        socket.create_server(("127.0.0.1", 0)) as deaf,
+        endpoint(replace(chain.postgres, port=deaf.getsockname()[1])) as url,
+    ):
+        assert [scrape(url), scrape(url)] == [{"tickmart_up": 0}] * 2
+
+
+def test_a_database_that_falls_silent_is_told_and_one_that_comes_back_is_read_again(chain: Chain, monkeypatch):
+    monkeypatch.setattr(metrics, "DEADLINE_S", 1.0)
+    proxy = TcpProxy(chain.postgres.host, chain.postgres.port)
+    try:
+        with endpoint(replace(chain.postgres, port=proxy.port)) as url:
+            assert scrape(url)["tickmart_up"] == 1
+            proxy.toxics = Toxics(silence_after_sent=900)
+            assert scrape(url) == {"tickmart_up": 0}
+    finally:
+        proxy.close()
+    with endpoint(chain.postgres) as url:
+        assert scrape(url)["tickmart_up"] == 1
+
+
+def test_a_table_that_is_not_there_is_counted_as_missing_and_hides_no_other(chain: Chain):
+    chain.ask("alter table ops.gaps rename to gaps_away")
+    try:
+        with endpoint(chain.postgres) as url:
+            found = scrape(url)
+    finally:
+        chain.ask("alter table ops.gaps_away rename to gaps")
+    assert (found["tickmart_up"], found["tickmart_metrics_missing"]) == (1, 1)
+    assert "tickmart_gaps_open" not in found
+    assert "tickmart_outbox_depth{slack}" in found
+
+
+def test_the_command_serves_without_a_database_until_it_is_ended(tmp_path):
+    env = {**os.environ, "TICKMART_HOME": str(tmp_path), "PGHOST": "127.0.0.1", "PGPORT": "9", "PGPASSWORD": "canary"}
+    command = [Path(sys.executable).with_name("tickmart"), "metrics", "--port", "0"]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    try:
+        url = process.stdout.readline().split()[1]
+        assert scrape(url) == {"tickmart_up": 0}
+    finally:
+        process.terminate()
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "canary" not in said
+
+
+def exposed() -> set[str]:
+    names = {name for name, *_ in metrics.QUERIES}
+    return names | {
+        "tickmart_up", "tickmart_metrics_missing", "tickmart_dataset_age_seconds", "tickmart_dataset_sla_seconds",
+    }  # fmt: skip
+
+
+def test_every_name_in_rules_and_dashboard_is_one_that_the_endpoint_tells():
+    rules = yaml.safe_load((MONITORING / "rules.yml").read_text())["groups"][0]["rules"]
+    dashboard = json.loads((MONITORING / "grafana" / "dashboards" / "tickmart.json").read_text())
+    expressions = [r["expr"] for r in rules] + [t["expr"] for p in dashboard["panels"] for t in p["targets"]]
+    used = set(re.findall(r"tickmart_\w+", " ".join(expressions)))
+    assert used - exposed() == set()
+    assert exposed() - used == {"tickmart_metrics_missing", "tickmart_dataset_last_load_timestamp_seconds"}
+
+
+def test_every_rule_says_how_bad_it_is_and_what_it_means():
+    rules = yaml.safe_load((MONITORING / "rules.yml").read_text())["groups"][0]["rules"]
+    assert len({r["alert"] for r in rules}) == len(rules)
+    assert all(r["labels"]["severity"] in ("warning", "critical") and r["annotations"]["summary"] for r in rules)
+
+
+def test_prometheus_scrapes_the_port_that_the_command_serves_and_grafana_asks_prometheus():
+    config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+    from orchestration.cli import metrics as command
+
+    [port] = [p.default for p in command.params if p.name == "port"]
+    assert config["scrape_configs"][0]["static_configs"][0]["targets"] == [f"metrics:{port}"]
+    sources = yaml.safe_load((MONITORING / "grafana/provisioning/datasources/prometheus.yml").read_text())
+    dashboard = json.loads((MONITORING / "grafana" / "dashboards" / "tickmart.json").read_text())
+    assert {p["datasource"]["uid"] for p in dashboard["panels"]} == {sources["datasources"][0]["uid"]}
