@@ -290,7 +290,7 @@ def gainers() -> pd.DataFrame:
 
 @cached(60)
 def trending() -> pd.DataFrame:
-    """The five coins that rose over 1 h, 24 h and 7 d and were traded most for their size."""
+    """The five coins that rose most over 7 days beyond their usual, on more trading than usual."""
     return fetch_frame(
         """
         select crypto_id, symbol, name, price_usd, change_7d_pct, turnover

@@ -251,7 +251,7 @@ with st.grid(3, min_column_width=250):
         queries.trending(),
         "change_7d_pct",
         shell.definition("v_trending"),
-        "No coin rose over 1 h, 24 h and 7 d.",
+        "No coin rose beyond its usual week on more than its usual trading.",
     )
 
 busiest, trends = queries.busiest(), queries.core_trends()

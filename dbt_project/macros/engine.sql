@@ -21,6 +21,15 @@
     (({{ date }})::timestamp at time zone 'UTC')
 {%- endmacro %}
 
+{#- The instant at which the hour of an instant began; some zones are half an hour off UTC, so not the session's hour. -#}
+{% macro utc_hour(instant) -%}
+    {{ return(adapter.dispatch('utc_hour')(instant)) }}
+{%- endmacro %}
+
+{% macro postgres__utc_hour(instant) -%}
+    date_trunc('hour', {{ instant }}, 'UTC')
+{%- endmacro %}
+
 {#- A span of whole hours. Never written in days: a day of a session in New York can have 23 or 25 hours. -#}
 {% macro hours(count) -%}
     {{ return(adapter.dispatch('hours')(count)) }}

@@ -54,6 +54,11 @@ BAD = {
         "ohlc_is_consistent",
         "close=None",
     ),
+    "takers who bought more than was traded": (
+        "update raw.binance_klines set taker_buy_base_volume = 'NaN' where open_time = '2024-01-03 20:00+00'",
+        "ohlc_is_consistent",
+        "taker_buy_volume=NaN",
+    ),
     "a row that no loader wrote": (
         "update raw.binance_klines set batch_id = null where open_time = '2024-01-03 20:00+00'",
         "came_through_the_loader",
@@ -77,7 +82,8 @@ BAD = {
     ),
 }
 MEND = (
-    "update raw.binance_klines set close = low, high = greatest(high, open, low), volume = 1, batch_id = 'test',"
+    "update raw.binance_klines set close = low, high = greatest(high, open, low), volume = 1,"
+    " taker_buy_base_volume = 1, batch_id = 'test',"
     " loaded_at = '2024-01-05' where open_time >= '2024-01-03 20:00+00';"
     " delete from raw.universe where binance_symbol = 'XBTUSDT';"
     " create table good as select distinct on (symbol, interval, open_time) * from raw.binance_klines;"
@@ -107,13 +113,21 @@ def test_a_bad_row_stops_the_build_before_the_marts_change(built: Warehouse, cas
         built.execute(MEND)
 
 
-def test_an_unsound_market_sweep_stops_only_what_is_made_of_sweeps(built: Warehouse) -> None:
+@pytest.mark.parametrize("arguments", [(), ("--full-refresh",)], ids=["refresh", "full refresh"])
+def test_an_unsound_market_sweep_stops_only_what_is_made_of_sweeps_and_takes_nothing_away(
+    built: Warehouse, arguments: tuple[str, ...]
+) -> None:
+    relations = "select relname from pg_class where relnamespace = 'marts'::regnamespace and relkind in ('r', 'v')"
+    before = set(built.query(relations))
     columns = ("crypto_id", "snapshot_at", "symbol", "market_cap", "current_price", "payload", "batch_id")
     built.copy("raw.coingecko_markets", columns, [("bitcoin", "2024-01-04 00:05+00", "btc", "NaN", 1, "{}", "test")])
-    result = built.dbt("build", "--exclude-resource-type", "unit_test")
+    result = built.dbt("build", "--exclude-resource-type", "unit_test", *arguments)
     assert result.statuses["fct_market_snapshots"] == "skipped"
+    assert result.statuses["v_price_divergence"] == "skipped"
     assert result.statuses["fct_prices"] == "success"
     assert "market_cap_usd=NaN" in result.log
+    assert set(built.query(relations)) == before
+    built.query("select * from marts.v_price_divergence")
     built.execute("truncate raw.coingecko_markets")
 
 

@@ -31,9 +31,17 @@ bars as (
         prices.close::double precision as close
     from core
     cross join clock
-    inner join {{ ref('fct_prices') }} as prices
-        on core.crypto_id = prices.crypto_id
-        and prices.opened_at > clock.newest_bar_at - {{ hours(168) }}
+    -- one range of the key for each asset: as a plain join it read every bar of the table
+    cross join lateral (
+        select
+            opened_at,
+            close
+        from {{ ref('fct_prices') }} as hourly
+        where
+            hourly.crypto_id = core.crypto_id
+            and hourly.opened_at > clock.newest_bar_at - {{ hours(168) }}
+        offset 0
+    ) as prices
 
 ),
 

@@ -10,5 +10,6 @@ select
     started_at,
     ended_at,
     status,
+    summary ->> 'error' as error,
     summary
 from source
