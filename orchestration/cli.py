@@ -32,10 +32,10 @@ from ingestion.lake import Lake, LakeError
 from ingestion.settings import Settings, SettingsError, load_settings
 from ingestion.universe import UniverseError
 from ingestion.warehouse import WarehouseError
-from orchestration import alerts, channels, health, retention
+from orchestration import alerts, channels, health, programs, retention
 from orchestration import doctor as checkup
 from orchestration.launch import quiet, refresh_window, run_job, session
-from orchestration.stack import StackError, stack
+from orchestration.stack import StackError, free_port, port_owner_message, stack
 from orchestration.summary import print_incidents, print_rejected, print_status, print_summary
 from orchestration.up import demo_settings, keep_up
 
@@ -362,11 +362,22 @@ def simulate(arguments: Sequence[str]) -> None:
 def dbt(arguments: Sequence[str]) -> None:
     """Run dbt with the environment set: tickmart dbt build --select fct_prices."""
     with session(s3=False) as settings:
-        from orchestration.models import DBT, PROJECT_DIR
+        sys.exit(programs.dbt(settings.home / "dbt" / "cli", arguments))
 
-        target = settings.home / "dbt" / "cli"
-        env = {**os.environ, "DBT_TARGET_PATH": str(target), "DBT_PROJECT_DIR": str(PROJECT_DIR)}
-        sys.exit(_child([DBT, *arguments], env))
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port on 127.0.0.1; default: 8580, or a free one.")
+@click.option("--build-only", is_flag=True, help="Write the page and serve nothing.")
+@clear_errors
+def docs(port: int | None, build_only: bool) -> None:
+    """Build the warehouse's documentation, lineage included, as one page that needs no network, and serve it."""
+    if port and free_port(port) != port:
+        raise StackError(port_owner_message(port, "--port"))
+    with session(s3=False) as settings:
+        page = programs.write_docs(settings.home)
+    click.echo(f"Page    {page}")
+    if not build_only:
+        programs.serve(page, port or free_port(8580))
 
 
 @main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
@@ -379,23 +390,7 @@ def psql(arguments: Sequence[str]) -> None:
         owner = settings.postgres
         program = shutil.which("psql") or str(health.bundled_psql())
         env = {**os.environ, "PGUSER": owner.user, "PGPASSWORD": owner.password, "PGTZ": "UTC"}
-        sys.exit(_child([program, *arguments], env))
-
-
-def _child(argv: Sequence[str], env: dict[str, str]) -> int:
-    """Run a program on this terminal and return its exit code; Ctrl-C is meant for it."""
-    import subprocess
-
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with subprocess.Popen(argv, env=env, restore_signals=True, preexec_fn=_default_interrupt) as process:
-            return process.wait()
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-def _default_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+        sys.exit(programs.child([program, *arguments], env))
 
 
 def _refresh(settings: Settings, command: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ RUN_BY = {
     "psql": "tests/e2e/test_chain.py",
     "doctor": "tests/e2e/test_chain.py",
     "dbt": "tests/e2e/test_up.py",
+    "docs": "tests/e2e/test_up.py",
     "up": "tests/e2e/test_up.py",
     "demo": "tests/e2e/test_up.py",
     "simulate": "tests/simulator/test_simulated_services.py",

@@ -139,3 +139,43 @@ def test_dbt_runs_with_the_environment_set(home):
     )
     assert done.returncode == 0, done.stderr
     assert "tickmart.marts.fct_prices" in done.stdout
+
+
+def test_docs_serve_one_page_with_the_lineage_and_ctrl_c_ends_it(home):
+    env = {**environment(home), "TICKMART_HOME": str(home / "demo")}
+    process = subprocess.Popen([TICKMART, "docs"], env=env, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        lines = [process.stdout.readline() for _ in range(3)]
+        told = dict(line.split(maxsplit=1) for line in lines[:2])
+        with urllib.request.urlopen(told["Served"].strip(), timeout=10) as answer:
+            page = answer.read().decode()
+        taken = subprocess.run(
+            [TICKMART, "docs", "--port", told["Served"].strip().rpartition(":")[2]],
+            env=env, capture_output=True, text=True, cwd=ROOT,
+        )  # fmt: skip
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(60)
+    assert code == 0
+    assert told["Served"].startswith("http://127.0.0.1:")
+    assert page == Path(told["Page"].strip()).read_text()
+    assert '"exposure.tickmart.data_quality"' in page
+    assert '"source.tickmart.raw.binance_klines"' in page
+    assert "compiled_code" in page
+    assert '"send_anonymous_usage_stats": false' in page
+    assert taken.returncode == 1
+    assert re.fullmatch(r"tickmart: port \d+ on 127.0.0.1 is in use by .*--port to a free port\n", taken.stderr)
+    assert gone(home, 15), processes_of(home)
+
+
+def test_docs_can_be_built_alone(home):
+    built = subprocess.run(
+        [TICKMART, "docs", "--build-only"],
+        env={**environment(home), "TICKMART_HOME": str(home / "demo")},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert built.returncode == 0, built.stderr
+    assert built.stdout == f"Page    {home / 'demo' / 'docs' / 'index.html'}\n"

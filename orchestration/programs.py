@@ -1,0 +1,63 @@
+"""Programs that the ``tickmart`` command hands the terminal to: dbt, psql, and the page of the warehouse's docs.
+
+Belongs here: running them and waiting for their end. Does not: what they are asked (``cli``), dbt as a part of a run
+(``models``).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import click
+
+from orchestration.stack import StackError
+
+
+def child(argv: Sequence[str], env: dict[str, str]) -> int:
+    """Run a program on this terminal and return its exit code; Ctrl-C is meant for it."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with subprocess.Popen(argv, env=env, restore_signals=True, preexec_fn=_default_interrupt) as process:
+            return process.wait()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _default_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def dbt(target: Path, arguments: Sequence[str]) -> int:
+    """Run dbt on our project with its artifacts in ``target``, and return its exit code."""
+    from orchestration.models import DBT, PROJECT_DIR
+
+    return child([DBT, *arguments], {**os.environ, "DBT_TARGET_PATH": str(target), "DBT_PROJECT_DIR": str(PROJECT_DIR)})
+
+
+def write_docs(home: Path) -> Path:
+    """Have dbt write its documentation as one page with everything in it, and return the page's path."""
+    target, page = home / "dbt" / "cli", home / "docs" / "index.html"
+    if code := dbt(target, ["docs", "generate", "--static", "--quiet"]):
+        raise StackError(f"dbt docs generate ended with exit code {code}; what it printed above says why")
+    page.parent.mkdir(exist_ok=True)
+    shutil.copyfile(target / "static_index.html", page)
+    return page
+
+
+def serve(page: Path, port: int) -> None:
+    """Serve a page on loopback until Ctrl-C."""
+    handler = partial(SimpleHTTPRequestHandler, directory=page.parent)
+    with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+        click.echo(f"Served  http://127.0.0.1:{server.server_port}\nCtrl-C ends it.")
+        sys.stdout.flush()
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
