@@ -21,6 +21,7 @@ import numpy as np
 import psycopg2
 import psycopg2.extensions
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 from psycopg2 import sql
 from psycopg2.extras import execute_values
@@ -249,8 +250,10 @@ def load(
         _lock_table(cursor, dataset)
         cursor.execute("select clock_timestamp()")
         loaded_at = cursor.fetchone()[0]  # type: ignore[index]
-        if _overlaps(cursor, dataset, distinct):
-            changes = _upsert(cursor, dataset, distinct, len(objects), loaded_at, batch_id, restating)
+        held = _held(dataset, distinct)
+        cursor.execute(f"select exists ({held[0]})", held[1])
+        if len(distinct) and cursor.fetchone()[0]:  # type: ignore[index]
+            changes = _upsert(cursor, dataset, distinct, held, len(objects), loaded_at, batch_id, restating)
         else:
             _copy(cursor, f"raw.{dataset.name}", dataset, _for_copy(distinct, dataset, loaded_at))
             counts = np.bincount(np.asarray(distinct["object_no"]), minlength=len(objects))
@@ -277,29 +280,45 @@ def _lock_table(cursor: Any, dataset: Dataset) -> None:
     )
 
 
-def _overlaps(cursor: Any, dataset: Dataset, batch: pa.Table) -> bool:
-    """Tell whether raw may hold any of the batch's keys: one index probe per series, not one per row."""
-    if len(batch) == 0:
-        return False
-    if dataset is not KLINES:
-        cursor.execute(sql.SQL("select exists (select 1 from raw.{})").format(sql.Identifier(dataset.name)))
-        return bool(cursor.fetchone()[0])
-    series = batch.group_by(["symbol", "interval"]).aggregate([("open_time", "min"), ("open_time", "max")])
-    cursor.execute(
-        """
-        select exists (
-            select 1
-            from unnest(%s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[]) as s (symbol, interval, low, high)
-            where exists (
-                select 1
-                from raw.binance_klines as k
-                where k.symbol = s.symbol and k.interval = s.interval and k.open_time between s.low and s.high
-            )
-        )
-        """,
-        tuple(series[n].to_pylist() for n in ("symbol", "interval", "open_time_min", "open_time_max")),
-    )
-    return bool(cursor.fetchone()[0])
+_Spans = tuple[list[str], list[str], list[datetime], list[datetime]]
+
+
+def _spans(batch: pa.Table) -> _Spans:
+    """Return the stretches of each series that a batch of bars, sorted by key, speaks of: symbol, interval, from, to.
+
+    What raw is asked for by these costs what the batch holds; a join with all of raw costs what the history holds (0.56
+    seconds for 100,000 bars beside 1.3 million, 0.13 by stretches).
+    """
+    opened = np.asarray(batch["open_time"].combine_chunks().cast(pa.int64()))
+    begins = np.ones(len(batch), dtype=bool)
+    begins[1:] = np.diff(opened) > _APART_US
+    for name in ("symbol", "interval"):
+        column = batch[name].combine_chunks()
+        begins[1:] |= np.asarray(pc.not_equal(column[1:], column[:-1]))
+    first = np.flatnonzero(begins)
+    last = np.append(first[1:], len(batch)) - 1
+    named = [batch[name].take(first).to_pylist() for name in ("symbol", "interval", "open_time")]
+    return named[0], named[1], named[2], batch["open_time"].take(last).to_pylist()
+
+
+# Days further apart than this are asked for by themselves.
+_APART_US = 3 * 86_400_000_000
+_HELD_BARS = """
+    select k.*
+    from unnest(%s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[]) as s (symbol, interval, low, high)
+    cross join lateral (
+        select *
+        from raw.binance_klines as b
+        where b.symbol = s.symbol and b.interval = s.interval and b.open_time between s.low and s.high
+    ) as k
+"""
+
+
+def _held(dataset: Dataset, batch: pa.Table) -> tuple[str, tuple[Any, ...]]:
+    """Return the query for the rows of raw that may have the batch's keys, and its parameters."""
+    if dataset is KLINES:
+        return _HELD_BARS, _spans(batch)
+    return f"select * from raw.{dataset.name}", ()  # noqa: S608  a name of ours
 
 
 def _for_copy(batch: pa.Table, dataset: Dataset, loaded_at: datetime) -> pa.Table:
@@ -322,15 +341,23 @@ def _copy(cursor: Any, target: str, dataset: Dataset, table: pa.Table) -> None:
 
 
 def _upsert(
-    cursor: Any, dataset: Dataset, batch: pa.Table, objects: int, loaded_at: datetime, batch_id: str, restating: bool
+    cursor: Any,
+    dataset: Dataset,
+    batch: pa.Table,
+    held: tuple[str, tuple[Any, ...]],
+    objects: int,
+    loaded_at: datetime,
+    batch_id: str,
+    restating: bool,
 ) -> list[tuple[int, int]]:
     """Insert what is new and update what differs; return (inserted, updated) for each object.
 
-    Rows that raw already holds are met once, in the join that finds the others.
+    Rows that raw already holds (of the query ``held``) are met once, in the join that finds the others.
     """
     names = [c.name for c in dataset.columns]
     parts = {
         "raw": sql.Identifier(dataset.name),
+        "held": sql.SQL(held[0]),
         "columns": sql.SQL(", ").join(map(sql.Identifier, [*names, "batch_id", "loaded_at"])),
         "key": sql.SQL(", ").join(map(sql.Identifier, dataset.key)),
         "key_of_batch": sql.SQL(", ").join(sql.Identifier("b", n) for n in dataset.key),
@@ -351,24 +378,26 @@ def _upsert(
         "restating": sql.Literal(restating),
     }
 
-    def run(statement: str) -> None:
-        cursor.execute(sql.SQL(statement).format(**parts))
+    def run(statement: str, values: tuple[Any, ...] = ()) -> None:
+        cursor.execute(sql.SQL(statement).format(**parts), values)
 
     run("create temp table batch on commit drop as select {columns}, 0::bigint as object_no from raw.{raw} limit 0")
     ready = _for_copy(batch, dataset, loaded_at).append_column("object_no", batch["object_no"])
     _copy(cursor, "batch", dataset, ready)
-    run("analyze batch ({key})")
     run(
         """
         create temp table news on commit drop as
+        with held as ({held})
         select b.*, {first_key} is null as is_new
         from batch as b
-        left join raw.{raw} as r on {same_key}
+        left join held as r on {same_key}
         where {first_key} is null or {differs}
-        """
+        """,
+        held[1],
     )
     if cursor.rowcount == 0:
         return [(0, 0)] * objects
+    run("analyze news ({key}, is_new)")
     run(
         """
         insert into ops.restatements (dataset, record_key, old_record, new_record, batch_id, restated_at)
