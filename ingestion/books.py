@@ -232,6 +232,55 @@ def loaded_days(connection: Connection, dataset: Dataset, batch_id: str) -> dict
     return found
 
 
+def loaded_objects(connection: Connection, dataset: Dataset, batch_id: str) -> list[str]:
+    """Return the keys of the objects that a run has loaded, in order."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select object_key from ops.load_ledger where dataset = %s and batch_id = %s order by object_key",
+            (dataset.name, batch_id),
+        )
+        found = [row[0] for row in cursor.fetchall()]
+    connection.commit()
+    return found
+
+
+def newest_objects(connection: Connection, dataset: Dataset, days: int) -> list[str]:
+    """Return the keys of the loaded objects of the newest days of the data, in order."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            with dated as (
+                select object_key, substring(object_key from 'date=([0-9-]{10})')::date as date
+                from ops.load_ledger where dataset = %s
+            )
+            select object_key from dated where date > (select max(date) - %s from dated) order by object_key
+            """,
+            (dataset.name, days),
+        )
+        found = [row[0] for row in cursor.fetchall()]
+    connection.commit()
+    return found
+
+
+def refusals(connection: Connection, run_id: str, asset: str) -> list[str]:
+    """Return what a run's blocking checks of an asset last said when they did not pass, one line each."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select check_name || ' (' || coalesce(observed, status) || ')' from (
+                select distinct on (check_name) check_name, status, observed
+                from ops.check_results where run_id = %s and asset = %s and blocking
+                order by check_name, check_id desc
+            ) as latest
+            where status <> 'passed' order by check_name
+            """,
+            (run_id, asset),
+        )
+        found = [row[0] for row in cursor.fetchall()]
+    connection.commit()
+    return found
+
+
 def record_stage(
     connection: Connection,
     run_id: str,

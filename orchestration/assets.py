@@ -35,6 +35,8 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 # end_offset=1: today's partition exists while today lasts, and is written again each hour.
 DAYS = dg.DailyPartitionsDefinition(start_date=BINANCE_OPENED.isoformat(), timezone="UTC", end_offset=1)
+# Run tags: the first and the last day of a run's range.
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 ONE_RUN = dg.BackfillPolicy.single_run()
 OWNERS = ["team:market-data"]
 # A batch of objects that is loaded in one transaction: some 100,000 rows, 30 MB; the next is read meanwhile.
@@ -268,19 +270,27 @@ def _raw(
     started = time.monotonic()
     with stores.connection("ingest") as connection:
         books.begin_run(connection, context.run_id, context.job_name)
-        if config.rebuild:
+        refused = books.refusals(connection, context.run_id, f"bronze/{dataset.name}")
+        if config.rebuild and not refused:
             warehouse.empty(connection, dataset)
             # No version is the present one's: dbt then builds the marts anew.
             books.set_version(connection, "dbt_project", "to be rebuilt")
-        loaded, damaged = load_pending(
-            stores.lake(), connection, dataset, context.run_id, restating=not config.rebuild
-        )  # fmt: skip
+        loaded, damaged = warehouse.Loaded(), list[str]()
+        if not refused:
+            loaded, damaged = load_pending(
+                stores.lake(), connection, dataset, context.run_id, restating=not config.rebuild
+            )  # fmt: skip
         seconds = time.monotonic() - started
-        detail = {
+        detail: dict[str, Any] = {
             "inserted": loaded.inserted, "updated": loaded.updated, "unchanged": loaded.unchanged, "damaged": damaged,
         }  # fmt: skip
+        if refused:
+            # The step goes on: models of the other datasets are built, and the verdict turns the run red.
+            detail["error"] = f"bronze/{dataset.name} is not loaded, its checks refuse it: {'; '.join(refused[:5])}"
+            context.log.error(detail["error"])
         books.record_stage(
-            connection, context.run_id, "raw", dataset.name, status="partial" if damaged else "ok",
+            connection, context.run_id, "raw", dataset.name,
+            status="failed" if refused else "partial" if damaged else "ok",
             rows=loaded.rows, files=loaded.objects, seconds=seconds, detail=detail,
         )  # fmt: skip
         with connection.cursor() as cursor:

@@ -17,14 +17,13 @@ from ingestion.datasets import FEAR_GREED, KLINES, MARKETS
 from ingestion.settings import load_settings
 from ingestion.symbols import tracked_now
 from orchestration import alerts, health
-from orchestration.assets import ASSETS, DAYS, ONE_RUN, OWNERS
+from orchestration.assets import ASSETS, DAYS, ONE_RUN, OWNERS, RANGE_END, RANGE_START
 from orchestration.models import DBT, book_specs, build_models, project
 from orchestration.quality.checks import CHECK_JOB, CHECKS
 from orchestration.resources import Stores
 from orchestration.sensors import build_alert_sensor, build_failure_sensor
 
 SCHEDULE_TAG = "dagster/schedule_name"
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 JOB = "market_refresh"
 MARKETS_JOB = "markets_refresh"
 REBUILD_JOB = "rebuild"

@@ -24,8 +24,8 @@ from ingestion.settings import Settings
 from ingestion.warehouse import WarehouseError
 
 HOUR = 3600
-# The newest moment that each dataset's data speaks of. Bars: one index probe per series instead of a scan.
-_NEWEST = {
+# The newest moment that each dataset's data speaks of: one index probe per series instead of a scan.
+NEWEST = {
     "binance_klines": """
         select max(newest.open_time) + interval '1 hour'
         from (select distinct binance_symbol as symbol from raw.universe) as tracked
@@ -35,7 +35,15 @@ _NEWEST = {
             order by open_time desc limit 1
         ) as newest
     """,
-    "coingecko_markets": "select max(snapshot_at) from raw.coingecko_markets",
+    "coingecko_markets": """
+        select max(newest.snapshot_at)
+        from (select distinct crypto_id from raw.universe) as tracked
+        cross join lateral (
+            select snapshot_at from raw.coingecko_markets as m
+            where m.crypto_id = tracked.crypto_id
+            order by snapshot_at desc limit 1
+        ) as newest
+    """,
     # A day's value is published at its start and replaced a day later.
     "fear_greed": "select max(date)::timestamp at time zone 'UTC' from raw.fear_greed",
 }
@@ -58,10 +66,10 @@ def sla_seconds(settings: Settings) -> dict[str, int]:
 
 def newest_data(cursor: Any) -> dict[str, datetime | None]:
     """Return for each dataset the newest moment that its data speaks of, None when it was never loaded."""
-    columns = ", ".join(f"({query}) as {name}" for name, query in _NEWEST.items())
+    columns = ", ".join(f"({query}) as {name}" for name, query in NEWEST.items())
     cursor.execute(f"select {columns}")
     row = cursor.fetchone()
-    return dict(zip(_NEWEST, row.values() if isinstance(row, dict) else row, strict=True))
+    return dict(zip(NEWEST, row.values() if isinstance(row, dict) else row, strict=True))
 
 
 def links() -> dict[str, str]:

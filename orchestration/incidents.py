@@ -16,6 +16,7 @@ from psycopg2.extras import RealDictCursor
 from ingestion.settings import Settings
 from ingestion.warehouse import Connection
 from orchestration import health
+from orchestration.quality import suites
 from orchestration.summary import problems, span
 
 # What comes back within this time after its recovery is flapping: told of once more, and then silent until it has held.
@@ -28,7 +29,7 @@ REJECTED_SHARE = 0.05
 # These are judged whole at every look: one that is not found wrong is right.
 JUDGED_WHOLE = ("stale_dataset", "gap_stays", "budget_exhausted")
 # Told of by an incident of its own kind.
-OTHERWISE_TOLD = ("holes_are_explained",)
+OTHERWISE_TOLD = ("holes_are_explained", suites.NO_HOLE, suites.FRESH)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,13 @@ from typing import Any
 
 import dagster as dg
 import orjson
+import psycopg2
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
+from psycopg2.extras import RealDictCursor
 
 from ingestion import books, warehouse
 from orchestration.assets import ONE_RUN, OWNERS
+from orchestration.quality.validate import SAMPLE_ROWS
 from orchestration.resources import Stores
 
 # The dbt of this environment, whatever stands on PATH (another package also installs a program of that name).
@@ -90,13 +93,22 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
             invocation = dbt.cli(
                 ["build", "--exclude-resource-type", "unit_test", *anew], context=context, raise_on_error=False
             )
-            yield from invocation.stream().fetch_row_counts()
+            checks: list[dg.AssetCheckResult] = []
+            for event in invocation.stream().fetch_row_counts():
+                # A test's verdict is told whole, with what its results say: they are written in the end.
+                if isinstance(event, dg.AssetCheckResult):
+                    checks.append(event)
+                else:
+                    yield event
             results = invocation.get_artifact("run_results.json")
             manifest = invocation.get_artifact("manifest.json")
+            with stores.connection("quality_ro") as reader:
+                tests = test_rows(results, manifest, reader)
+            yield from (told(check, tests) for check in checks)
             # A part of the models, or their tests alone, leaves the others as they were.
             if invocation.is_successful() and context.selected_asset_keys == dbt_build.keys:
                 books.set_version(connection, "dbt_project", version)
-            book(connection, context.run_id, results, manifest, time.monotonic() - started)
+            book(connection, context.run_id, results, tests, time.monotonic() - started)
         if not invocation.is_successful():
             raise dg.Failure(description=failure_line(results, manifest), allow_retries=False)
 
@@ -107,7 +119,7 @@ def book(
     connection: warehouse.Connection,
     run_id: str,
     results: Mapping[str, Any],
-    manifest: Mapping[str, Any],
+    tests: Mapping[str, dict[str, Any]],
     seconds: float,
 ) -> None:
     """Write dbt's results into the books: one stage line, one check result per test."""
@@ -126,7 +138,49 @@ def book(
         seconds=seconds,
         detail={"failed": dict.fromkeys(broken, "did not build"), "skipped": skipped},
     )
-    books.record_checks(connection, run_id, [row for r in results["results"] if (row := test_row(r, manifest))])
+    books.record_checks(connection, run_id, list(tests.values()))
+
+
+def test_rows(
+    results: Mapping[str, Any], manifest: Mapping[str, Any], reader: warehouse.Connection
+) -> dict[str, dict[str, Any]]:
+    """Return dbt's tests by their ids as rows of ``ops.check_results``, the failed ones with rows that break them."""
+    rows: dict[str, dict[str, Any]] = {}
+    for result in results["results"]:
+        row = test_row(result, manifest)
+        if row is None:
+            continue
+        if row["status"] == "failed" and result.get("compiled_code"):
+            row["sample"] = failing_rows(reader, result["compiled_code"])
+        rows[result["unique_id"]] = row
+    return rows
+
+
+def failing_rows(reader: warehouse.Connection, compiled: str) -> list[Any]:
+    """Return a few of the rows that a test's query finds, as the reader of quality sees them."""
+    with reader.cursor(cursor_factory=RealDictCursor) as cursor:
+        try:
+            cursor.execute("set local statement_timeout = '20s'")
+            cursor.execute(f"select * from ({compiled}) as failing limit {SAMPLE_ROWS}")  # noqa: S608 - dbt compiled it
+            return [{name: str(value) for name, value in row.items()} for row in cursor.fetchall()]
+        except psycopg2.Error as error:
+            return [f"the rows could not be read again: {' '.join(str(error).split())[:200]}"]
+        finally:
+            reader.rollback()
+
+
+def told(check: dg.AssetCheckResult, tests: Mapping[str, dict[str, Any]]) -> dg.AssetCheckResult:
+    """Return a dbt test's asset check with severity, observed, expected and sample rows, as every check has them."""
+    row = tests.get(str(check.metadata["unique_id"].value)) if "unique_id" in check.metadata else None
+    if row is None:
+        return check
+    shown = {name: row[name] for name in ("severity", "status", "observed", "expected")}
+    if row.get("sample"):
+        shown["sample"] = dg.MetadataValue.json(row["sample"])
+    return dg.AssetCheckResult(
+        passed=check.passed, asset_key=check.asset_key, check_name=check.check_name, severity=check.severity,
+        description=check.description, metadata={**check.metadata, **shown},
+    )  # fmt: skip
 
 
 def test_row(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any] | None:

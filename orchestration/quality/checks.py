@@ -1,207 +1,248 @@
-"""Suites as Dagster asset checks: bronze before the load, blocking; the hourly mart after dbt.
+"""Suites as Dagster asset checks: bronze before the load, raw after it, layers and marts after dbt.
 
-Belongs here: which rows a check judges, and turning verdicts into asset-check results and rows of the books.
-The bronze checks judge exactly what the load would take next (objects whose present version does not stand in raw):
-a refused object stays refused until it is mended, and a refresh without news costs nothing.
+Belongs here: which rows a run's checks judge, and turning verdicts into asset-check results, rows of the books and Data
+Docs. The bronze checks judge exactly what the load would take next (objects whose present version does not stand in
+raw): a refused object stays refused until it is mended, and a refresh without news costs nothing.
+
+Two checks stand before each load. ``expectations`` tells what broke, as grave as it is. ``load_gate`` is the one that
+blocks: Dagster waits for it, and a run in which it is closed loads nothing of that dataset. It never fails its step,
+because Dagster would then skip everything behind it, the models of all other datasets included.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from ingestion import books
-from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, Dataset, align_decimals
-from ingestion.lake import DamagedObject, Lake, ObjectInfo
-from orchestration.assets import DAYS, pending
-from orchestration.quality import suites
-from orchestration.quality.validate import Verdict, validate_frame, validate_query
+from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, Dataset
+from ingestion.lake import ObjectInfo
+from orchestration import health
+from orchestration.assets import DAYS, RANGE_END, RANGE_START, pending
+from orchestration.quality import docs, evidence, suites
+from orchestration.quality.suites import Suite
+from orchestration.quality.validate import Judged, Verdict, could_not_run, judge_frame, judge_query
 from orchestration.resources import Stores
 
-# The job that runs the checks alone: it judges what stands, not what a run has brought.
+# The job that runs the checks alone: it judges the newest month of what stands, not what a run has brought.
 CHECK_JOB = "quality_checks"
 RECENT_DAYS = 31
-# Rows judged in one frame: bounds memory whatever the range, and GX costs as much per frame as per row.
-ROWS_PER_FRAME = 200_000
-READERS = 8
+GATE = "load_gate"
+_ORDER = {"passed": 0, "failed": 1, "error": 2}
 
 
-def frames(lake: Lake, objects: list[ObjectInfo]) -> Iterator[pd.DataFrame]:
-    """Yield the objects' rows as frames of numbers that GX can compare, with the columns that its suites derive."""
-
-    def read(info: ObjectInfo) -> pa.Table | None:
-        try:
-            held = lake.read(info.key)
-        except DamagedObject:
-            return None  # the load names it; there are no rows to judge
-        if held is None:
-            return None
-        return held[0].append_column("object_key", pa.repeat(info.key, len(held[0])))
-
-    with ThreadPoolExecutor(READERS, thread_name_prefix="lake") as pool:
-        tables: list[pa.Table] = []
-        for at in range(0, len(objects), 64):
-            tables += [t for t in pool.map(read, objects[at : at + 64]) if t is not None]
-            if sum(map(len, tables)) >= ROWS_PER_FRAME:
-                yield _judged(tables)
-                tables = []
-        if tables:
-            yield _judged(tables)
-
-
-def _judged(tables: list[pa.Table]) -> pd.DataFrame:
-    table = pa.concat_tables(align_decimals(tables), promote_options="default")
-    for at, field in enumerate(table.schema):
-        if pa.types.is_decimal(field.type):
-            table = table.set_column(at, field.name, pc.cast(table[field.name], pa.float64()))
-    if "open_time" in table.schema.names:
-        day = pc.extract_regex(table["object_key"], r"date=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})")
-        named = pc.cast(pc.struct_field(day, "day"), pa.date32())
-        table = table.append_column("on_its_day", pc.equal(pc.cast(table["open_time"], pa.date32()), named))
-        traded = pc.or_(pc.equal(table["volume"], 0.0), pc.greater(table["trade_count"], 0))
-        table = table.append_column("volume_has_trades", traded)
-    kept = [n for n in table.schema.names if n not in ("extra", "source_url", "batch_id", "image")]
-    judged: pd.DataFrame = table.select(kept).to_pandas()
-    return judged
-
-
-def worst(verdicts: list[Verdict]) -> list[Verdict]:
-    """Join the verdicts that one expectation got over several frames: the worst stands, failed rows add up."""
-    order = {"passed": 0, "failed": 1, "error": 2}
-    joined: dict[str, Verdict] = {}
-    for verdict in verdicts:
-        known = joined.get(verdict.name)
-        if known is None:
-            joined[verdict.name] = verdict
+def joined(parts: Sequence[Judged]) -> Judged:
+    """Join what one suite said of several frames: the worst verdict stands, failed rows add up."""
+    if not parts:
+        return Judged([])
+    verdicts: dict[str, Verdict] = {}
+    for verdict in (v for part in parts for v in part.verdicts):
+        known = verdicts.setdefault(verdict.name, verdict)
+        if known is verdict:
             continue
-        worse = verdict if order[verdict.status] > order[known.status] else known
+        worse = verdict if _ORDER[verdict.status] > _ORDER[known.status] else known
         total = None if worse.failed_rows is None else (verdict.failed_rows or 0) + (known.failed_rows or 0)
-        joined[verdict.name] = replace(worse, failed_rows=total)
-    return sorted(joined.values(), key=lambda v: v.name)
+        verdicts[verdict.name] = replace(worse, failed_rows=total)
+    # Data Docs show one frame: the first that broke something, or the last.
+    shown = next((p for p in parts if any(v.status != "passed" for v in p.verdicts)), parts[-1])
+    return Judged(
+        sorted(verdicts.values(), key=lambda v: v.name), sum(p.rows for p in parts), shown.result,
+        sum(p.seconds for p in parts),
+    )  # fmt: skip
 
 
 def as_check(
-    context: dg.AssetCheckExecutionContext, stores: Stores, asset: str, verdicts: list[Verdict], *, blocking: bool
-) -> dg.AssetCheckResult:
-    """Book the verdicts and return them as one asset-check result: error before warning, samples as metadata."""
+    context: dg.AssetCheckExecutionContext, stores: Stores, suite: Suite, judge: Callable[[], Judged]
+) -> tuple[dg.AssetCheckResult, Judged]:
+    """Judge, book the verdicts, publish them, and return them as one asset-check result.
+
+    Whatever ``judge`` raises is a verdict too: the check could not run.
+    """
+    try:
+        judged = judge()
+    except Exception as error:
+        context.log.exception("The check could not run.")
+        judged = could_not_run(error)
+    run_id = context.run.run_id
     with stores.connection("ingest") as connection:
-        books.record_checks(connection, context.run.run_id, [v.as_row(asset, blocking=blocking) for v in verdicts])
-    broken = [v for v in verdicts if v.status != "passed"]
+        rows = [v.as_row(suite.asset_path, blocking=suite.blocking) for v in judged.verdicts]
+        books.record_checks(connection, run_id, rows)
+    home = stores.settings.home
+    page = docs.publish(home, run_id, suite, judged, datetime.now(UTC))
+    broken = [v for v in judged.verdicts if v.status != "passed"]
     severe = any(v.severity == "error" for v in broken)
-    return dg.AssetCheckResult(
+    metadata: dict[str, Any] = {
+        "rows": judged.rows,
+        "seconds": round(judged.seconds, 2),
+        "expectations": table(judged.verdicts),
+        "broken": [
+            {"check": v.name, "severity": v.severity, "status": v.status, "observed": v.observed,
+             "expected": v.expected, "sample": str(v.sample)}
+            for v in broken
+        ],
+    }  # fmt: skip
+    if page:
+        metadata["data_docs"] = dg.MetadataValue.url(docs.address(home, page))
+    held = f"{len(judged.verdicts)} expectations hold" if judged.verdicts else "nothing new to judge"
+    result = dg.AssetCheckResult(
+        asset_key=list(suite.asset),
+        check_name=suite.check,
         passed=not broken,
         severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
-        description="; ".join(f"{v.name}: {v.observed}" for v in broken)[:500] or f"{len(verdicts)} expectations hold",
-        metadata={
-            "expectations": len(verdicts),
-            "broken": [
-                {
-                    "guards": v.name,
-                    "severity": v.severity,
-                    "status": v.status,
-                    "observed": v.observed,
-                    "sample": str(v.sample),
-                }
-                for v in broken
-            ],
-        },
+        description="; ".join(f"{v.name}: {v.observed}" for v in broken)[:500] or held,
+        metadata=metadata,
+    )
+    return result, judged
+
+
+def table(verdicts: Sequence[Verdict]) -> dg.TableMetadataValue:
+    """Return verdicts as Dagster shows a table."""
+    columns = ("check", "severity", "status", "observed", "expected")
+    return dg.MetadataValue.table(
+        [dg.TableRecord({"check": v.name, **{c: getattr(v, c) for c in columns[1:]}}) for v in verdicts],
+        dg.TableSchema([dg.TableColumn(c, "string") for c in columns]),
     )
 
 
-def _bronze_check(
-    context: dg.AssetCheckExecutionContext, stores: Stores, dataset: Dataset, make_suite: Callable[[], Any]
-) -> dg.AssetCheckResult:
-    lake = stores.lake()
-    if context.run.job_name == CHECK_JOB:
-        first = (datetime.now(UTC).date() - timedelta(days=RECENT_DAYS)).isoformat()
-        objects = [o for o in lake.list(f"{dataset.prefix}/") if o.key.rpartition("date=")[2] >= first]
-    else:
-        with stores.connection("ingest") as connection:
-            objects = pending(lake, connection, dataset)
-    verdicts = [v for frame in frames(lake, objects) for v in validate_frame(make_suite, frame)]
-    return as_check(context, stores, f"bronze/{dataset.name}", worst(verdicts), blocking=True)
+# -- bronze ------------------------------------------------------------------------------------------------------------
 
 
-@dg.asset_check(
-    asset=["bronze", KLINES.name], name="expectations", blocking=True, partitions_def=DAYS,
-    description="Great Expectations over the bars that are about to be loaded; nothing is loaded when one is broken.",
-)  # fmt: skip
-def klines_expectations(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
-    """Judge the pending bars."""
-    symbols = sorted({a.binance_symbol for a in stores.universe() if a.binance_symbol})
-    return _bronze_check(context, stores, KLINES, lambda: suites.bronze_klines(symbols))
+def bronze_check(suite: Suite, dataset: Dataset, tracked: Callable[[Stores], Sequence[str]]) -> Any:
+    """Return the two checks before a dataset's load."""
+    partitions = DAYS if dataset is KLINES else None
+    key = ["bronze", dataset.name]
+
+    @dg.multi_asset_check(
+        name=f"bronze__{dataset.name}__checks",
+        specs=[
+            dg.AssetCheckSpec(suite.check, asset=key, description=suite.describes, partitions_def=partitions),
+            dg.AssetCheckSpec(
+                GATE, asset=key, blocking=True, partitions_def=partitions,
+                description="Open, or closed: then this run loads nothing of this dataset, and all of the others.",
+            ),
+        ],
+    )  # fmt: skip
+    def judge_bronze(context: dg.AssetCheckExecutionContext, stores: Stores) -> Iterator[dg.AssetCheckResult]:
+        objects: list[ObjectInfo] = []
+
+        def judge() -> Judged:
+            lake = stores.lake()
+            if context.run.job_name == CHECK_JOB:
+                objects.extend(_newest(lake.list(f"{dataset.prefix}/")))
+            else:
+                with stores.connection("ingest") as connection:
+                    objects.extend(pending(lake, connection, dataset))
+            frames = evidence.frames(lake, objects, tracked(stores))
+            return joined([judge_frame(suite, frame) for frame in frames])
+
+        result, judged = as_check(context, stores, suite, judge)
+        yield result
+        refused = [v.name for v in judged.verdicts if v.status != "passed" and v.severity == "error"]
+        yield dg.AssetCheckResult(
+            asset_key=key, check_name=GATE, passed=not refused, severity=dg.AssetCheckSeverity.WARN,
+            description=f"closed: {'; '.join(refused)}"[:500] if refused else "open",
+            metadata={"objects": len(objects)},
+        )  # fmt: skip
+
+    return judge_bronze
 
 
-@dg.asset_check(
-    asset=["bronze", MARKETS.name], name="expectations", blocking=True,
-    description="Great Expectations over the snapshots that are about to be loaded.",
-)  # fmt: skip
-def markets_expectations(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
-    """Judge the pending snapshots."""
-    coins = sorted({a.crypto_id for a in stores.universe()})
-    return _bronze_check(context, stores, MARKETS, lambda: suites.bronze_markets(coins))
+def _newest(objects: Sequence[ObjectInfo]) -> list[ObjectInfo]:
+    """Return the objects of the newest days, as many as a check alone judges."""
+    days = [date.fromisoformat(o.key.rpartition("date=")[2][:10]) for o in objects]
+    return [o for o, day in zip(objects, days, strict=True) if day > max(days) - timedelta(days=RECENT_DAYS)]
 
 
-@dg.asset_check(
-    asset=["bronze", FEAR_GREED.name], name="expectations", blocking=True,
-    description="Great Expectations over the sentiment history that is about to be loaded.",
-)  # fmt: skip
-def fear_greed_expectations(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
-    """Judge the pending history."""
-    return _bronze_check(context, stores, FEAR_GREED, suites.bronze_fear_greed)
+# -- raw, layers and marts ---------------------------------------------------------------------------------------------
 
 
-@dg.asset_check(
-    # Not blocking: it marks what is public already, and blocking here would split the dbt build in two.
-    asset=["marts", "fct_prices"], name="expectations",
-    description="Great Expectations over the hours that were rebuilt lately, judged inside Postgres.",
-)  # fmt: skip
-def prices_expectations(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
-    """Judge the hours from the first day whose bars this run has written; all of them when the checks run alone."""
-    alone = context.run.job_name == CHECK_JOB
-    start = datetime(1970, 1, 1, tzinfo=UTC) if alone else touched_since(stores, context.run.run_id)
-    verdicts = [] if start is None else validate_query(suites.fct_prices, prices_query(start))
-    return as_check(context, stores, "marts/fct_prices", verdicts, blocking=False)
+def loaded_keys(stores: Stores, context: dg.AssetCheckExecutionContext, dataset: Dataset) -> list[str]:
+    """Return the keys of the objects that the run has loaded; the newest days' when the checks run alone."""
+    with stores.connection("quality_ro") as connection:
+        if context.run.job_name == CHECK_JOB:
+            return books.newest_objects(connection, dataset, RECENT_DAYS)
+        return books.loaded_objects(connection, dataset, context.run.run_id)
 
 
-def touched_since(stores: Stores, run_id: str) -> datetime | None:
-    """Return the first open time among the bars that the run's load wrote, or None when it wrote none."""
-    with stores.connection("quality_ro") as connection, connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select min(substring(object_key from 'date=([0-9-]{10})')::date)
-            from ops.load_ledger
-            where dataset = %s and inserted + updated > 0
-                and loaded_at >= (select started_at from ops.runs where run_id = %s)
-            """,
-            (KLINES.name, run_id),
-        )
-        day = cursor.fetchone()[0]  # type: ignore[index]
-    return datetime(day.year, day.month, day.day, tzinfo=UTC) if day else None
+def loaded_spans(stores: Stores, context: dg.AssetCheckExecutionContext) -> list[evidence.Span]:
+    """Return the spans of days whose hourly bars the run has loaded."""
+    keys = [k for k in loaded_keys(stores, context, KLINES) if "/interval=1h/" in k]
+    return evidence.spans_of([date.fromisoformat(k.rpartition("date=")[2][:10]) for k in keys])
 
 
-def prices_query(start: datetime) -> str:
-    """Return the query of the range that is judged, with the columns that the suite derives."""
-    # The bound is a datetime made here, so there is nothing to inject.
-    return f"""
-        select
-            crypto_id,
-            opened_at,
-            close::float8 as close,
-            return_1h_pct,
-            volatility_30d,
-            coalesce(
-                vwap_1h::float8 between low::float8 * (1 - 1e-6) and high::float8 * (1 + 1e-6), true
-            ) as vwap_in_bar
-        from marts.fct_prices
-        where opened_at >= '{start.isoformat()}'
-    """  # noqa: S608
+def asked_spans(stores: Stores, context: dg.AssetCheckExecutionContext) -> list[evidence.Span]:
+    """Return the loaded spans and the range that the run was to bring: nothing came of a day that is all missing."""
+    spans = loaded_spans(stores, context)
+    tags = context.run.tags
+    if context.run.job_name == CHECK_JOB or RANGE_START not in tags:
+        return spans
+    first, last = date.fromisoformat(tags[RANGE_START]), date.fromisoformat(tags[RANGE_END])
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    return evidence.spans_of([*days, *(s + timedelta(days=n) for s, e in spans for n in range((e - s).days))])
 
 
-CHECKS = [klines_expectations, markets_expectations, fear_greed_expectations, prices_expectations]
+def query_check(suite: Suite, query: Callable[[Stores, dg.AssetCheckExecutionContext], str | None]) -> Any:
+    """Return the check of a suite over a query; no query means that there is nothing new to judge."""
+
+    @dg.asset_check(asset=list(suite.asset), name=suite.check, description=suite.describes)
+    def judge_rows(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
+        def judge() -> Judged:
+            rows = query(stores, context)
+            return judge_query(suite, rows) if rows else Judged([])
+
+        return as_check(context, stores, suite, judge)[0]
+
+    return judge_rows
+
+
+def _completeness(stores: Stores, context: dg.AssetCheckExecutionContext) -> str | None:
+    spans = asked_spans(stores, context)
+    return evidence.klines_completeness(spans) if spans else None
+
+
+def _klines_layers(stores: Stores, context: dg.AssetCheckExecutionContext) -> str | None:
+    spans = loaded_spans(stores, context)
+    return evidence.klines_reconciliation(spans) if spans else None
+
+
+def _market_layers(stores: Stores, context: dg.AssetCheckExecutionContext) -> str | None:
+    keys = loaded_keys(stores, context, MARKETS)
+    return evidence.markets_reconciliation(keys) if keys else None
+
+
+def _sentiment_layers(stores: Stores, context: dg.AssetCheckExecutionContext) -> str | None:
+    keys = loaded_keys(stores, context, FEAR_GREED)
+    return evidence.fear_greed_reconciliation(max(keys)) if keys else None
+
+
+def _prices(stores: Stores, context: dg.AssetCheckExecutionContext) -> str | None:
+    spans = loaded_spans(stores, context)
+    return evidence.fct_prices(spans) if spans else None
+
+
+def _freshness_check(suite: Suite) -> Any:
+    dataset = suite.asset[1]
+    return query_check(
+        suite, lambda stores, _: evidence.freshness(dataset, health.sla_seconds(stores.settings)[dataset] / 3600)
+    )
+
+
+BRONZE_CHECKS = [
+    bronze_check(
+        suites.BRONZE_KLINES, KLINES, lambda stores: [a.binance_symbol for a in stores.universe() if a.binance_symbol]
+    ),
+    bronze_check(suites.BRONZE_MARKETS, MARKETS, lambda stores: [a.crypto_id for a in stores.universe()]),
+    bronze_check(suites.BRONZE_FEAR_GREED, FEAR_GREED, lambda _: ()),
+]
+CHECKS = [
+    *BRONZE_CHECKS,
+    query_check(suites.KLINES_COMPLETENESS, _completeness),
+    *map(_freshness_check, suites.FRESHNESS),
+    query_check(suites.KLINES_RECONCILIATION, _klines_layers),
+    query_check(suites.MARKETS_RECONCILIATION, _market_layers),
+    query_check(suites.FEAR_GREED_RECONCILIATION, _sentiment_layers),
+    query_check(suites.FCT_PRICES, _prices),
+    query_check(suites.DIVERGENCE, lambda *_: evidence.DIVERGENCE),
+]

@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
+from orchestration.quality.checks import CHECKS
+from orchestration.quality.suites import SUITES
+
 
 @pytest.fixture(scope="module")
 def definitions(tmp_path_factory):
@@ -72,13 +75,15 @@ def test_bars_are_partitioned_by_utc_day_and_run_as_one_range(graph):
     )
 
 
-def test_bronze_expectations_block_the_load_and_mart_expectations_block_nothing(graph):
-    blocking = {
-        (k.asset_key.to_user_string(), k.name): graph.get_check_spec(k).blocking for k in graph.asset_check_keys
-    }
-    for name in ("binance_klines", "coingecko_markets", "fear_greed"):
-        assert blocking[f"bronze/{name}", "expectations"]
-    assert not blocking["marts/fct_prices", "expectations"]
+def test_a_gate_stands_before_each_load_and_no_suite_blocks_by_itself(graph):
+    ours = [key for check in CHECKS for key in check.check_keys]
+    blocking = {(k.asset_key.to_user_string(), k.name) for k in ours if graph.get_check_spec(k).blocking}
+    datasets = ("binance_klines", "coingecko_markets", "fear_greed")
+    assert blocking == {(f"bronze/{name}", "load_gate") for name in datasets}
+
+
+def test_every_suite_is_an_asset_check(graph):
+    assert {dg.AssetCheckKey(dg.AssetKey(list(s.asset)), s.check) for s in SUITES} <= set(graph.asset_check_keys)
 
 
 def test_every_dbt_test_is_an_asset_check(graph):

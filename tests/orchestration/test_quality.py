@@ -1,0 +1,515 @@
+"""Quality over a warehouse as `tickmart run` leaves it: suites that can fail, checks in the books and in Data Docs.
+
+One warehouse for the module: a test that corrupts it puts back what it took.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from chain import bucket_of, fresh_database
+
+from ingestion import books, warehouse
+from ingestion.datasets import FEAR_GREED, KLINES, MARKETS
+from ingestion.lake import Lake
+from ingestion.settings import ObjectStore, Postgres
+from ingestion.simulator.server import simulator
+from orchestration.quality import docs, evidence, suites
+from orchestration.quality.suites import Suite
+from orchestration.quality.validate import Judged, judge_query, without_secrets
+
+ROOT = Path(__file__).resolve().parents[2]
+TICKMART = Path(sys.executable).with_name("tickmart")
+UNIVERSE = """crypto_id,binance_symbol,name,category
+bitcoin,BTCUSDT,Bitcoin,store of value
+ethereum,ETHUSDT,Ethereum,smart contracts
+solana,SOLUSDT,Solana,smart contracts
+"""
+CANARY = "canary-7f3a9c"
+
+
+@dataclass
+class Loaded:
+    """A warehouse with thirty days of three assets, and the run that brought them."""
+
+    env: dict[str, str]
+    home: Path
+    postgres: Postgres
+    store: ObjectStore
+    summary: dict[str, Any]
+
+    def tickmart(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        done = subprocess.run(
+            [TICKMART, *arguments, "--json"], env=self.env, capture_output=True, text=True, timeout=280, cwd=ROOT
+        )
+        assert "Traceback" not in done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    def execute(self, *statements: str) -> None:
+        with (
+            warehouse.closing(warehouse.connect(self.postgres)) as connection,
+            connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("set time zone 'UTC'")
+            for statement in statements:
+                cursor.execute(statement)
+
+    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+        with warehouse.closing(warehouse.connect(self.postgres)) as connection, connection.cursor() as cursor:
+            cursor.execute("set time zone 'UTC'")
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+    @contextmanager
+    def corrupted(self, *statements: str) -> Iterator[None]:
+        """Run statements; put back the tables and views that they name."""
+        names = sorted(set(re.findall(r"\b(?:raw|ops|marts|staging)\.\w+", " ".join(statements))))
+        views = [n for n in names if n.startswith("staging.")]
+        tables = [n for n in names if n not in views]
+        definitions = {n: self.ask(f"select pg_get_viewdef('{n}'::regclass)")[0][0] for n in views}
+        self.execute(*(f"create table public.{n.replace('.', '_')} as table {n}" for n in tables))
+        try:
+            self.execute(*statements)
+            yield
+        finally:
+            self.execute(
+                *(f"create or replace view {n} as {text}" for n, text in definitions.items()),
+                *(f"delete from {n}" for n in tables),
+                *(f"insert into {n} {overriding(n)} table public.{n.replace('.', '_')}" for n in tables),
+                *(f"drop table public.{n.replace('.', '_')}" for n in tables),
+            )
+
+
+def overriding(table: str) -> str:
+    return "overriding system value" if table in ("ops.check_results",) else ""
+
+
+@pytest.fixture(scope="module")
+def loaded(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
+    folder = tmp_path_factory.mktemp("quality")
+    (folder / "universe.csv").write_text(UNIVERSE)
+    store = bucket_of(stack_env)
+    with fresh_database(stack_env) as owner, simulator(seed=5) as sim, pytest.MonkeyPatch.context() as patch:
+        settings = ("BINANCE_", "COINGECKO_", "FEAR_GREED_", "TICKMART_", "PG", "MINIO_", "DAGSTER_", "DBT_")
+        env = {k: v for k, v in os.environ.items() if not k.startswith(settings)} | {
+            **sim.urls(),
+            "TICKMART_HOME": str(folder / "home"),
+            "TICKMART_UNIVERSE": str(folder / "universe.csv"),
+            "TICKMART_COINGECKO_CALLS_PER_MINUTE": "600",
+            "COINGECKO_API_KEY": CANARY,
+            "PGHOST": owner.host, "PGPORT": str(owner.port), "PGUSER": owner.user, "PGPASSWORD": owner.password,
+            "PGDATABASE": owner.database,
+            "MINIO_ENDPOINT": store.endpoint, "MINIO_BUCKET": store.bucket,
+            "MINIO_ACCESS_KEY": store.access_key, "MINIO_SECRET_KEY": store.secret_key,
+        }  # fmt: skip
+        made = Loaded(env, folder / "home", owner, store, {})
+        code, made.summary = made.tickmart("run")
+        assert code == 0, made.summary
+        for name, value in env.items():
+            if name.startswith(settings):
+                patch.setenv(name, value)
+        patch.setenv("TICKMART_PG_QUALITY_RO_ROLE", "quality_ro")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def yesterday(loaded: Loaded) -> date:
+    """The newest day that is over."""
+    return loaded.ask("select max(open_time)::date from raw.binance_klines")[0][0] - timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def queries(loaded: Loaded, yesterday: date) -> dict[Suite, str]:
+    """Each suite's query over the newest day that is over, and over what the run brought of the rest."""
+    with warehouse.closing(warehouse.connect(loaded.postgres, "quality_ro")) as connection:
+        snapshots = books.newest_objects(connection, MARKETS, 31)
+        history = books.newest_objects(connection, FEAR_GREED, 31)
+    span = [(yesterday, yesterday + timedelta(days=2))]
+    return {
+        suites.KLINES_COMPLETENESS: evidence.klines_completeness(span),
+        **{s: evidence.freshness(s.asset[1], 26 if s.asset[1] == "fear_greed" else 2) for s in suites.FRESHNESS},
+        suites.KLINES_RECONCILIATION: evidence.klines_reconciliation(span),
+        suites.MARKETS_RECONCILIATION: evidence.markets_reconciliation(snapshots),
+        suites.FEAR_GREED_RECONCILIATION: evidence.fear_greed_reconciliation(max(history)),
+        suites.FCT_PRICES: evidence.fct_prices(span),
+        suites.DIVERGENCE: evidence.DIVERGENCE,
+    }
+
+
+BAR = "symbol = 'ETHUSDT' and open_time = '{day} 05:00+00'"
+HOUR = "crypto_id = 'ethereum' and opened_at = '{day} 05:00+00'"
+NEWEST = "crypto_id = 'ethereum' and opened_at = (select max(opened_at) from marts.fct_prices)"
+BAR_COLUMNS = "symbol, interval, open_time, open, high, low, close, volume, close_time, quote_volume, trade_count, "
+BAR_COLUMNS += "taker_buy_base_volume, taker_buy_quote_volume, loaded_at, batch_id"
+_NEXT_BAR = BAR_COLUMNS.replace("open_time", "open_time + interval '{later}'", 1)
+DAYS_OBJECT = "object_key = 'binance/klines/interval=1h/date={day}/bars.parquet'"
+WEEKS_BEFORE = "object_key like 'binance/klines/interval=1h/%' and object_key < 'binance/klines/interval=1h/date={day}'"
+
+
+def _without(view: str, condition: str) -> str:
+    """A statement that makes a view leave rows out, as a wrong model would."""
+    kept = f"create or replace view {view} as select * from (%s) as v where not ({condition})"
+    text = f"rtrim(pg_get_viewdef('{view}'::regclass), ';')"
+    return f"do $$ begin execute format('{kept}', {text}); end $$"
+
+
+def _insert_bar(later: str) -> str:
+    return (
+        f"insert into raw.binance_klines ({BAR_COLUMNS}) select {_NEXT_BAR.format(later=later)} "
+        f"from raw.binance_klines where {BAR}"
+    )
+
+
+CORRUPTIONS: dict[tuple[str, str], list[str]] = {
+    ("klines_completeness", "every tracked symbol was asked for and answered"): [
+        "delete from ops.coverage where symbol = 'ETHUSDT' and date = '{day}'"
+    ],
+    ("klines_completeness", "no bar is missing"): [f"delete from raw.binance_klines where {BAR}"],
+    ("klines_completeness", "no more bars than hours"): [_insert_bar("30 minutes")],
+    **{
+        (f"{dataset}_freshness", check): statements
+        for dataset, checks in {
+            "binance_klines": {
+                "there is data at all": ["delete from raw.binance_klines"],
+                "the newest data is as young as promised": [
+                    "delete from raw.binance_klines where open_time > current_timestamp - interval '5 hours'"
+                ],
+                "no data is from the future": [_insert_bar("4 days")],
+            },
+            "coingecko_markets": {
+                "there is data at all": ["delete from raw.coingecko_markets"],
+                "the newest data is as young as promised": [
+                    "update raw.coingecko_markets set snapshot_at = snapshot_at - interval '3 hours'"
+                ],
+                "no data is from the future": [
+                    "update raw.coingecko_markets set snapshot_at = snapshot_at + interval '3 hours'"
+                ],
+            },
+            "fear_greed": {
+                "there is data at all": ["delete from raw.fear_greed"],
+                "the newest data is as young as promised": ["delete from raw.fear_greed where date > current_date - 4"],
+                "no data is from the future": [
+                    "insert into raw.fear_greed (date, value, classification, batch_id) "
+                    "values (current_date + 3, 50, 'Neutral', 'test')"
+                ],
+            },
+        }.items()
+        for check, statements in checks.items()
+    },
+    ("klines_reconciliation", "raw has the rows of bronze"): [
+        f"update ops.load_ledger set rows = rows + 1 where {DAYS_OBJECT}"
+    ],
+    ("klines_reconciliation", "staging has the rows of raw"): [
+        # A bar of a symbol that is no longer tracked, in bronze and raw, which the view leaves out.
+        f"insert into raw.binance_klines ({BAR_COLUMNS}) "
+        f"select {BAR_COLUMNS.replace('symbol', chr(39) + 'OLDUSDT' + chr(39), 1)} from raw.binance_klines where {BAR}",
+        f"update ops.load_ledger set rows = rows + 1 where {DAYS_OBJECT}",
+        _without("staging.stg_binance__ohlcv", "binance_symbol = ''OLDUSDT''"),
+    ],
+    ("klines_reconciliation", "fct_prices has the tracked rows of staging"): [
+        f"delete from marts.fct_prices where {HOUR}"
+    ],
+    ("klines_reconciliation", "not fewer rows than that weekday brings"): [
+        f"update ops.load_ledger set rows = rows * 2 where {WEEKS_BEFORE}"
+    ],
+    ("klines_reconciliation", "not more rows than that weekday brings"): [
+        f"update ops.load_ledger set rows = rows / 2 where {WEEKS_BEFORE}"
+    ],
+    ("markets_reconciliation", "raw has the rows of bronze"): [
+        "update ops.load_ledger set rows = rows + 1 where dataset = 'coingecko_markets'"
+    ],
+    ("markets_reconciliation", "staging has the rows of raw"): [
+        _without("staging.stg_coingecko__markets", "crypto_id = ''ethereum''"),
+        "delete from marts.fct_market_snapshots where crypto_id = 'ethereum'",
+    ],
+    ("markets_reconciliation", "fct_market_snapshots has the rows of staging"): [
+        "delete from marts.fct_market_snapshots where crypto_id = 'ethereum'"
+    ],
+    **{
+        ("markets_reconciliation", check): [
+            "insert into ops.load_ledger select replace(object_key, 'date=20', 'date=19'), dataset, sha256, etag, "
+            f"{rows}, 0, 0, 0, batch_id, loaded_at from ops.load_ledger where dataset = 'coingecko_markets'",
+            *(
+                f"insert into ops.load_ledger select replace(object_key, 'date=19', 'date=1{n}'), dataset, sha256, "
+                "etag, rows, 0, 0, 0, batch_id, loaded_at from ops.load_ledger "
+                "where object_key like 'coingecko/markets/date=19%'"
+                for n in range(5, 9)
+            ),
+        ]
+        for check, rows in {
+            "not fewer coins than snapshots bring": "rows * 2",
+            "not more coins than snapshots bring": "rows / 2",
+        }.items()
+    },
+    ("fear_greed_reconciliation", "raw has the days of bronze"): [
+        "update ops.load_ledger set rows = rows + 1 where dataset = 'fear_greed'"
+    ],
+    ("fear_greed_reconciliation", "staging has the rows of raw"): [
+        _without("staging.stg_alternative_me__fear_greed", "date = ''{day}''"),
+        "delete from marts.fct_sentiment_daily where date = '{day}'",
+    ],
+    ("fear_greed_reconciliation", "fct_sentiment_daily has the rows of staging"): [
+        "delete from marts.fct_sentiment_daily where date = '{day}'"
+    ],
+    ("fear_greed_reconciliation", "at most three days of the last month are missing"): [
+        f"delete from {table} where date between date '{{day}}' - 9 and date '{{day}}' - 6"
+        for table in ("raw.fear_greed", "marts.fct_sentiment_daily")
+    ]
+    + ["update ops.load_ledger set rows = rows - 4 where dataset = 'fear_greed'"],
+    ("fear_greed_reconciliation", "no step beyond 50 in the last month"): [
+        "update raw.fear_greed set value = case when date = '{day}' then 2 else 98 end where date >= '{day}'"
+    ],
+    ("fct_prices", "the range holds bars"): ["delete from marts.fct_prices"],
+    ("fct_prices", "the bar's VWAP lies between low and high (to the last place of the exchange's rounding)"): [
+        f"update marts.fct_prices set vwap_1h = high * 1.01 where {HOUR}"
+    ],
+    ("fct_prices", "takers bought no more than was traded"): [
+        f"update marts.fct_prices set taker_buy_volume = volume + 1 where {HOUR}"
+    ],
+    ("fct_prices", "no metric is NaN or infinite"): [f"update marts.fct_prices set volatility_7d = 'NaN' where {HOUR}"],
+    ("fct_prices", "moving averages lie within a factor of 100 of the price"): [
+        f"update marts.fct_prices set ma_7d = 101 * close where {HOUR}"
+    ],
+    ("fct_prices", "volatility is a fraction a year, not a percentage"): [
+        f"update marts.fct_prices set volatility_30d = 51 where {NEWEST}"
+    ],
+    ("fct_prices", "an hour's return is within what markets have shown"): [
+        f"update marts.fct_prices set return_1h_pct = 501 where {HOUR}"
+    ],
+    ("fct_prices", "no jump beyond 60 of the asset's own sigmas"): [
+        f"update marts.fct_prices set volatility_30d = 0.5 where {HOUR.replace('05:00', '04:00')}",
+        f"update marts.fct_prices set log_return_1h = 0.6 where {HOUR}",
+    ],
+    ("divergence", "there are coins to compare"): [
+        "delete from marts.fct_prices where opened_at > current_timestamp - interval '6 hours'"
+    ],
+    ("divergence", "the median coin differs by less than 3 %"): [
+        "update marts.fct_market_snapshots set price_usd = price_usd * 1.1"
+    ],
+    ("divergence", "no coin differs by more than 20 %"): [
+        "update marts.fct_market_snapshots set price_usd = price_usd * 1.5 where crypto_id = 'ethereum'"
+    ],
+}
+
+
+def broken(found: Judged) -> dict[str, str]:
+    return {v.name: v.status for v in found.verdicts if v.status != "passed"}
+
+
+def test_every_suite_of_the_warehouse_holds_over_a_fresh_run(queries):
+    assert {suite.name: broken(judge_query(suite, query)) for suite, query in queries.items()} == {
+        suite.name: {} for suite in queries
+    }
+
+
+def test_every_expectation_has_a_corruption(queries):
+    assert set(CORRUPTIONS) == {(suite.name, rule.check) for suite in queries for rule in suite.rules}
+
+
+@pytest.mark.parametrize(("name", "check"), CORRUPTIONS)
+def test_one_corruption_breaks_exactly_its_expectation(loaded, queries, yesterday, name, check):
+    suite = next(s for s in queries if s.name == name)
+    statements = [s.replace("{day}", yesterday.isoformat()) for s in CORRUPTIONS[name, check]]
+    with loaded.corrupted(*statements):
+        found = judge_query(suite, queries[suite])
+    assert broken(found) == {check: "failed"}, [v for v in found.verdicts if v.status != "passed"]
+    [verdict] = [v for v in found.verdicts if v.name == check]
+    assert verdict.severity == next(r.severity for r in suite.rules if r.check == check)
+    if verdict.failed_rows:
+        assert set(suite.shown) <= set(verdict.sample[0]), "the failing row is shown"
+
+
+def test_a_known_halt_is_no_missing_bar(loaded, queries, yesterday):
+    at = f"{yesterday} 05:00+00"
+    with loaded.corrupted(
+        f"delete from raw.binance_klines where open_time = '{at}'",
+        "insert into ops.gaps (symbol, interval, gap_start, gap_end, bars, kind) "
+        f"select binance_symbol, '1h', '{at}', timestamptz '{at}' + interval '1 hour', 1, 'exchange_halt' "
+        "from raw.universe",
+    ):
+        assert broken(judge_query(suites.KLINES_COMPLETENESS, queries[suites.KLINES_COMPLETENESS])) == {}
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("select * from raw.no_such_table", "no_such_table"),
+        ("select crypto_id, opened_at from marts.fct_prices", "vwap_in_bar"),
+        ("select crypto_id, opened_at, 1 / (close - close) as vwap_in_bar from marts.fct_prices", "division by zero"),
+    ],
+    ids=["missing table", "missing column", "query that raises"],
+)
+def test_what_cannot_be_judged_is_an_error_and_never_a_pass(loaded, query, told):
+    found = judge_query(suites.FCT_PRICES, query)
+    assert any(v.status == "error" and told in v.observed for v in found.verdicts), found.verdicts
+    rows = [v.as_row("marts/fct_prices", blocking=False) for v in found.verdicts]
+    assert all(row["status"] != "passed" for row in rows if row["check_name"] != "the range holds bars")
+
+
+def test_a_judgement_leaves_no_connection_behind(loaded, queries):
+    judge_query(suites.DIVERGENCE, evidence.DIVERGENCE)
+    assert loaded.ask(
+        "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    ) == [(0,)]
+
+
+@pytest.mark.parametrize("name", ["klines_completeness", "klines_reconciliation", "fct_prices"])
+def test_a_query_reads_no_bar_outside_of_its_span(loaded, queries, name):
+    query = next(q for s, q in queries.items() if s.name == name)
+    with warehouse.closing(warehouse.connect(loaded.postgres)) as connection, connection.cursor() as cursor:
+        # A month of three assets is small enough for a sequential scan to be right; years of fifty are not.
+        cursor.execute("set time zone 'UTC'; set enable_seqscan = off")
+        cursor.execute(f"explain (analyze, format json) {query}")
+        plan = cursor.fetchone()[0][0]["Plan"]
+    read = {table: rows for table, rows in rows_read(plan) if table.startswith(("binance_klines", "fct_prices"))}
+    assert read
+    # Three assets, two days, an hour before each day; the walk over the symbols reads one row per symbol.
+    assert max(read.values()) <= 3 * (2 * 24 + 2) + 4, read
+
+
+def rows_read(node: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Each scan's table and the rows that it read, those it threw away included."""
+    if "Relation Name" in node:
+        removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+        yield node["Relation Name"], round((node["Actual Rows"] + removed) * node["Actual Loops"])
+    for child in node.get("Plans", []):
+        yield from rows_read(child)
+
+
+# -- books, Dagster and Data Docs --------------------------------------------------------------------------------------
+
+
+def test_every_verdict_of_every_suite_lands_in_the_books_in_one_shape(loaded):
+    rows = loaded.ask(
+        "select distinct asset, check_name, severity, blocking from ops.check_results "
+        "where source = 'great_expectations'"
+    )
+    wanted = {
+        (s.asset_path, r.check, r.severity, s.blocking and r.severity == "error")
+        for s in suites.SUITES
+        for r in s.rules
+    }
+    assert set(rows) == wanted
+    assert loaded.ask("select count(*) from ops.check_results where observed is null or expected is null") == [(0,)]
+
+
+def test_a_run_has_a_page_per_suite_and_an_index_that_leads_there(loaded):
+    folder = loaded.home / "data_docs"
+    pages = {path.stem for path in (folder / loaded.summary["run_id"]).glob("*.html")}
+    assert pages == {suite.name for suite in suites.SUITES}
+    index = (folder / "index.html").read_text()
+    links = re.findall(r'href="([^"]+)"', index)
+    assert len(links) >= len(pages)
+    assert all((folder / link).is_file() for link in links)
+
+
+def test_data_docs_ask_no_other_host_and_hold_no_secret(loaded):
+    secrets = [loaded.postgres.password, loaded.store.secret_key, CANARY]
+    for page in (loaded.home / "data_docs").rglob("*"):
+        if page.is_file():
+            text = page.read_text()
+            assert not [s for s in secrets if s in text], page
+            assert "postgresql" not in text.lower()
+            assert not re.findall(r"(?:src|href)=[\"']https?://", text), page
+            assert "<script" not in text
+
+
+def test_a_failing_row_is_shown_in_data_docs_and_html_in_it_is_text(loaded, queries, tmp_path, yesterday):
+    with loaded.corrupted(
+        "update marts.fct_market_snapshots set price_usd = 2 * price_usd where crypto_id = 'ethereum'"
+    ):
+        rows = f"select * from ({evidence.DIVERGENCE}) as d union all select '<b>x</b>', 1, 1, 99, 0"
+        found = judge_query(suites.DIVERGENCE, rows)
+    page = docs.publish(tmp_path, "run-1", suites.DIVERGENCE, found, datetime.now(UTC))
+    text = page.read_text()
+    assert "ethereum" in text
+    assert "no coin differs by more than 20 %" in text
+    assert "<b>x</b>" not in text
+    assert "warned" in (tmp_path / "data_docs" / "index.html").read_text()
+
+
+def test_data_docs_keep_the_newest_runs(loaded, tmp_path):
+    found = judge_query(suites.DIVERGENCE, evidence.DIVERGENCE)
+    for n in range(docs.KEEP_RUNS + 3):
+        page = docs.publish(tmp_path, f"run-{n:02}", suites.DIVERGENCE, found, datetime.now(UTC))
+        os.utime(page.with_name("results.json"), (n, n))
+    docs.index(tmp_path)
+    kept = sorted(path.name for path in (tmp_path / "data_docs").iterdir() if path.is_dir())
+    assert kept == [f"run-{n:02}" for n in range(3, docs.KEEP_RUNS + 3)]
+
+
+def test_an_error_that_names_a_login_is_shown_without_it(monkeypatch):
+    monkeypatch.setenv("TICKMART_PG_QUALITY_RO_PASSWORD", CANARY)
+    told = without_secrets(f"could not reach postgresql+psycopg2://someone:{CANARY}@host:1/db?x, password={CANARY}")
+    assert CANARY not in told
+    assert "someone" not in told
+
+
+def test_a_database_that_refuses_the_login_is_an_error_without_the_password(loaded, monkeypatch):
+    monkeypatch.setenv("TICKMART_PG_QUALITY_RO_USER", "nobody_here")
+    monkeypatch.setenv("TICKMART_PG_QUALITY_RO_PASSWORD", CANARY)
+    [verdict] = judge_query(suites.DIVERGENCE, evidence.DIVERGENCE).verdicts
+    assert verdict.status == "error"
+    assert CANARY not in str(verdict)
+
+
+def test_great_expectations_is_not_imported_before_a_suite_runs():
+    imports = "import orchestration.cli, orchestration.definitions, sys; print('great_expectations' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", imports], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_dagster_shows_of_each_check_severity_observed_and_expected(loaded):
+    rows = loaded.ask(
+        "select asset_key, evaluation_event from dagster.asset_check_executions "
+        "where execution_status = 'SUCCEEDED' and evaluation_event is not null"
+    )
+    told = {}
+    for asset, event in rows:
+        evaluation = json.loads(event)["dagster_event"]["event_specific_data"]
+        told[asset, evaluation["check_name"]] = evaluation["metadata"]
+    dbt = [m for m in told.values() if "unique_id" in m]
+    assert len(dbt) > 30
+    assert all({"severity", "status", "observed", "expected"} <= set(m) for m in dbt)
+    mine = [told[json.dumps(list(s.asset)), s.check] for s in suites.SUITES]
+    assert all({"rows", "seconds", "expectations", "broken", "data_docs"} <= set(m) for m in mine)
+
+
+def test_a_refused_object_keeps_its_own_dataset_out_and_no_other(loaded):
+    lake = Lake(loaded.store)
+    # A day that no refresh asks for again, so that nothing heals it.
+    key = sorted(o.key for o in lake.list(f"{KLINES.prefix}/interval=1h/"))[-10]
+    table, _ = lake.read(key)
+    at = table.schema.get_field_index("taker_buy_base_volume")
+    bought = [table["volume"][0].as_py() + 1, *table["taker_buy_base_volume"].to_pylist()[1:]]
+    lake.write(key, table.set_column(at, table.schema.field(at), [pa.array(bought, table.schema.field(at).type)]))
+    snapshots = loaded.ask("select count(*) from raw.coingecko_markets")[0][0]
+    bars = loaded.ask(
+        "select count(*), md5(string_agg(k::text, '' order by symbol, open_time)) from raw.binance_klines k"
+    )
+    code, summary = loaded.tickmart("run")
+    assert code == 1
+    stages = {(s["stage"], s["dataset"]): s for s in summary["stages"]}
+    assert stages["raw", "binance_klines"]["status"] == "failed"
+    assert "takers bought no more than was traded (1 of " in stages["raw", "binance_klines"]["detail"]["error"]
+    assert (
+        loaded.ask("select count(*), md5(string_agg(k::text, '' order by symbol, open_time)) from raw.binance_klines k")
+        == bars
+    )
+    assert stages["raw", "coingecko_markets"]["status"] == "ok"
+    assert stages["dbt", "models"]["status"] == "ok"
+    assert loaded.ask("select count(*) from raw.coingecko_markets")[0][0] > snapshots
+    assert loaded.ask("select max(snapshot_at) from marts.fct_market_snapshots") == loaded.ask(
+        "select max(snapshot_at) from raw.coingecko_markets"
+    )
