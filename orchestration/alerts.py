@@ -22,7 +22,7 @@ from psycopg2.extras import Json, RealDictCursor, execute_values
 from ingestion import warehouse
 from ingestion.settings import Alerting, Settings
 from ingestion.warehouse import LOCK_SPACE, Connection
-from orchestration import channels, health
+from orchestration import channels, health, logs
 from orchestration.channels import Message, Refused, Unavailable
 from orchestration.digest import write_digest
 from orchestration.incidents import FLAPS_WITHIN, Finding, Incident, decide, look
@@ -196,13 +196,23 @@ def _deliver_bundle(connection: Connection, alerting: Alerting, channel: str) ->
         try:
             channels.send(channel, alerting, [Message(**row[2]) for row in rows])
         except Refused as error:
+            logs.unit("alerts refused", channel=channel, messages=len(rows), status="failed", problem=str(error))
             _mark(cursor, ids, "refused_at = clock_timestamp(), last_error = %s", str(error))
             return len(rows)
         except Unavailable as error:
             wait = min(error.wait_s or FIRST_WAIT_S * 2 ** min(attempts - 1, 10), LONGEST_WAIT_S)
+            logs.unit(
+                "alerts delayed",
+                channel=channel,
+                messages=len(rows),
+                seconds=wait,
+                status="partial",
+                problem=str(error),
+            )
             _mark(cursor, ids, "last_error = %s", str(error))
         else:
             _mark(cursor, ids, "sent_at = clock_timestamp(), last_error = null")
+            logs.unit("alerts sent", channel=channel, messages=len(rows), status="ok")
             return len(rows)
     _rest(connection, channel, wait)
     return 0

@@ -27,6 +27,7 @@ from ingestion.datasets import BINANCE_OPENED, FEAR_GREED, KLINES, MARKETS, Data
 from ingestion.http import HttpClient, SourceError
 from ingestion.lake import DamagedObject, Lake, ObjectInfo
 from ingestion.pgcopy import ahead
+from orchestration import logs
 from orchestration.resources import Stores
 
 # BackfillPolicy and partitioned checks are marked beta in 1.13; their behaviour is pinned by tests instead.
@@ -72,6 +73,14 @@ def source_check(asset: str) -> dg.AssetCheckSpec:
     )
 
 
+def days(context: dg.AssetExecutionContext) -> str | None:
+    """Return the run's range of days as it is logged, or None when it has none."""
+    if not context.has_partition_key_range:
+        return None
+    found = context.partition_key_range
+    return found.start if found.start == found.end else f"{found.start}...{found.end}"
+
+
 def _bronze(
     context: dg.AssetExecutionContext, stores: Stores, source: str, dataset: Dataset,
     ingest: Callable[[bronze.Context, HttpClient, Any], bronze.Report],
@@ -113,6 +122,11 @@ def _bronze(
             "failed_rows": len(problems),
         }
         books.record_checks(connection, context.run_id, [verdict])
+    logs.unit(
+        "fetched", run=context.run_id, asset=f"bronze/{dataset.name}", partition=days(context), source=source,
+        batch=ingestion.batch_id, rows=report.rows, files=report.files, rejected=report.rejected, seconds=seconds,
+        status=status, problems=problems[:5] or None,
+    )  # fmt: skip
     for problem in problems:
         context.log.warning(problem)
     return dg.MaterializeResult(
@@ -293,6 +307,10 @@ def _raw(
             status="failed" if refused else "partial" if damaged else "ok",
             rows=loaded.rows, files=loaded.objects, seconds=seconds, detail=detail,
         )  # fmt: skip
+        logs.unit(
+            "loaded", run=context.run_id, asset=f"raw/{dataset.name}", partition=days(context), batch=context.run_id,
+            rows=loaded.rows, files=loaded.objects, seconds=seconds, status="partial" if damaged else "ok", **detail,
+        )  # fmt: skip
         with connection.cursor() as cursor:
             cursor.execute(f"select count(*) from raw.{dataset.name}")  # noqa: S608
             count = cursor.fetchone()[0]  # type: ignore[index]
@@ -415,6 +433,10 @@ def raw_universe(context: dg.AssetExecutionContext, stores: Stores) -> dg.Materi
         books.record_stage(
             connection, context.run_id, "raw", "universe", status="ok", rows=loaded.rows, files=1,
             seconds=time.monotonic() - started, detail=detail,
+        )  # fmt: skip
+        logs.unit(
+            "loaded", run=context.run_id, asset="raw/universe", batch=context.run_id, rows=loaded.rows,
+            seconds=time.monotonic() - started, status="ok", **detail,
         )  # fmt: skip
     return dg.MaterializeResult(metadata={"dagster/row_count": loaded.rows})
 

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -32,7 +32,7 @@ from ingestion.lake import Lake, LakeError
 from ingestion.settings import Settings, SettingsError, load_settings
 from ingestion.universe import UniverseError
 from ingestion.warehouse import WarehouseError
-from orchestration import alerts, channels, health, programs, retention
+from orchestration import alerts, channels, health, logs, programs, retention
 from orchestration import doctor as checkup
 from orchestration.launch import quiet, refresh_window, run_job, session
 from orchestration.stack import StackError, free_port, port_owner_message, stack
@@ -41,6 +41,7 @@ from orchestration.up import demo_settings, keep_up
 
 EXIT = {"ok": 0, "failed": 1, "partial": 3}
 WRONG_INPUT = 2
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -421,7 +422,7 @@ def _run(
         console.print(
             f"tickmart {command}: {start} to {end} (UTC, half-open); log: {log}", highlight=False, soft_wrap=True
         )
-        with _progress(console, bar) as progress:
+        with _progress(console, bar) as progress, logs.shown(partial(console.print, **PLAIN)):
             task = progress.add_task("binance", total=None, rows="0 rows", weight="")
 
             def show(state: Any, weight: int) -> None:

@@ -16,12 +16,13 @@ from ingestion import books
 from ingestion.datasets import FEAR_GREED, KLINES, MARKETS
 from ingestion.settings import load_settings
 from ingestion.symbols import tracked_now
-from orchestration import alerts, health
+from orchestration import alerts, health, logs
 from orchestration.assets import ASSETS, DAYS, ONE_RUN, OWNERS, RANGE_END, RANGE_START
+from orchestration.launch import PID_TAG
 from orchestration.models import DBT, book_specs, build_models, project
 from orchestration.quality.checks import CHECK_JOB, CHECKS
 from orchestration.resources import Stores
-from orchestration.sensors import build_alert_sensor, build_failure_sensor
+from orchestration.sensors import build_alert_sensor, build_failure_sensor, build_housekeeping_schedule, housekeeping
 
 SCHEDULE_TAG = "dagster/schedule_name"
 JOB = "market_refresh"
@@ -55,6 +56,9 @@ def build_verdict(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
             summary = books.summarise_run(connection, context.run_id)
             books.end_run(connection, context.run_id, summary["status"], summary)
         health.write_status(stores.settings)
+        if PID_TAG not in context.run.tags:  # a command logs the end of its run itself
+            checks = {word: summary["checks"][word] for word in ("passed", "warned", "failed")}
+            logs.unit("run ended", run=context.run_id, job=context.job_name, status=summary["status"], **checks)
         errors = [s["detail"]["error"] for s in summary["stages"] if s["detail"].get("error")]
         scheduled = SCHEDULE_TAG in context.run.tags
         if scheduled and summary["status"] != "failed" and (problem := alerts.ping_dead_man(stores.settings)):
@@ -153,14 +157,14 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     verdict = build_verdict([*models.keys, dg.AssetKey(["raw", "universe"])])
     made = {key for asset in ASSETS if isinstance(asset, dg.AssetsDefinition) for key in asset.keys}
     jobs = build_jobs(models)
-    schedules = [build_schedule(jobs[JOB])]
+    schedules = [build_schedule(jobs[JOB]), build_housekeeping_schedule(_schedules_status())]
     every_minutes = load_settings().markets_every_minutes
     if every_minutes < 60:
         schedules.append(build_markets_schedule(jobs[MARKETS_JOB], every_minutes))
     return dg.Definitions(
         assets=[*ASSETS, *book_specs(dbt_project, made), models, verdict],  # type: ignore[list-item]
         asset_checks=CHECKS,
-        jobs=list(jobs.values()),
+        jobs=[*jobs.values(), housekeeping],
         schedules=schedules,
         sensors=[build_failure_sensor(), build_alert_sensor()],
         resources={

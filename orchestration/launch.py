@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,9 +26,10 @@ from ingestion.http import Deadline, HttpClient, SourceError
 from ingestion.settings import ROLES, Role, Settings, load_settings
 from ingestion.symbols import tracked_now
 from ingestion.universe import read_universe
-from orchestration import alerts
+from orchestration import alerts, logs
 from orchestration.stack import prepare_home, stack
 
+# A run of a tickmart command carries its process id.
 PID_TAG = "tickmart/pid"
 
 
@@ -164,6 +166,7 @@ def run_job(
     # backfill's CPU).
     gc.freeze()
     run_id = str(uuid4())
+    began = time.monotonic()
     job = defs.resolve_job_def(job_name)
     previous = signal.signal(signal.SIGTERM, _interrupt)
     with (
@@ -199,8 +202,13 @@ def run_job(
             summary["error"] = problem
             summary["window"] = {"start": start.isoformat(), "end": end.isoformat()}
             books.end_run(connection, run_id, summary["status"], summary)
-            if problem := alerts.tick_aside(settings):
-                print(problem, file=sys.stderr)
+            logs.unit(
+                "run ended", run=run_id, job=job_name, partition=f"{start}/{end}", status=summary["status"],
+                seconds=time.monotonic() - began, problem=problem,
+                **{word: summary["checks"][word] for word in ("passed", "warned", "failed")},
+            )  # fmt: skip
+            if unsent := alerts.tick_aside(settings):
+                logs.unit("alerts", run=run_id, status="failed", problem=unsent)
     return summary
 
 

@@ -18,6 +18,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtC
 from psycopg2.extras import RealDictCursor
 
 from ingestion import books, warehouse
+from orchestration import logs
 from orchestration.assets import ONE_RUN, OWNERS
 from orchestration.quality.validate import SAMPLE_ROWS
 from orchestration.resources import Stores
@@ -139,6 +140,10 @@ def book(
         detail={"failed": dict.fromkeys(broken, "did not build"), "skipped": skipped},
     )
     books.record_checks(connection, run_id, list(tests.values()))
+    logs.unit(
+        "built", run=run_id, asset="marts", rows=max(rows, 0), models=len(models), seconds=seconds,
+        status="failed" if broken or skipped else "ok", failed=broken or None, skipped=skipped or None,
+    )  # fmt: skip
 
 
 def test_rows(

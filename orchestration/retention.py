@@ -1,12 +1,15 @@
 """What is thrown away when it is old: records of what happened, never data.
 
-Belongs here: how long each kind is kept, and removing it. Does not: bronze, raw and the marts, which are kept whole.
+Belongs here: how long each kind is kept and how many of it at most, and removing it; all of it, whoever wrote it.
+Does not: bronze, raw and the marts, which are kept whole; what a program bounds itself (the work log by size, Dagster's
+ticks by its daemon, as ``dagster.yaml`` says).
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,39 +17,63 @@ from ingestion import warehouse
 from ingestion.lake import Lake
 from ingestion.settings import Settings
 
-# Days. Requests are many and soon dull; a rejected record is worth a quarter, because it may be replayed.
-KEEP_DAYS = {
-    "rejected records": 90,
-    "source requests": 30,
-    "check results": 180,
-    "run summaries": 365,
-    "Dagster runs": 30,
-    "log files": 30,
-    "dbt targets": 7,
+
+@dataclass(frozen=True)
+class Keep:
+    """How long a kind is kept, and the most of it that is kept, the newest."""
+
+    days: int
+    most: int | None = None
+
+
+# Requests are many and soon dull; a rejected record is worth a quarter, because it may be replayed. A number bounds
+# what a schedule every five minutes would make of 30 days.
+KEEP = {
+    "rejected records": Keep(90),
+    "source requests": Keep(30),
+    "check results": Keep(180),
+    "run summaries": Keep(365),
+    "alerts": Keep(180),
+    "Dagster runs": Keep(30, 1000),
+    "log files": Keep(30, 300),
+    "dbt targets": Keep(7, 50),
+    "Data Docs": Keep(30, 300),
 }
 _TABLES = {
     "rejected records": ["ops.rejected_records where rejected_at < %s"],
     "source requests": ["ops.source_requests where requested_at < %s"],
     "check results": ["ops.check_results where checked_at < %s"],
     "run summaries": ["ops.run_stages where ended_at < %s", "ops.runs where ended_at < %s"],
+    # What is open or waits is kept however old it is; an incident takes its messages along.
+    "alerts": [
+        "ops.alerts where created_at < %s and incident_id is null and coalesce(sent_at, refused_at) is not null",
+        "ops.incidents as i where recovered_at < %s and not exists (select 1 from ops.alerts as a"
+        " where a.incident_id = i.incident_id and a.sent_at is null and a.refused_at is null)",
+    ],
+}
+# Written as long as anything runs, and bounded by size.
+_LIVE = ("keeper.log", "postgres.log", "s3.log", "tickmart.jsonl", "tickmart.lock")
+# Folders of HOME in which each file or folder is one run's; the manifest lies beside the runs' targets.
+_FOLDERS: dict[str, tuple[str, Callable[[Path], bool]]] = {
+    "log files": ("logs", lambda path: path.is_file() and path.name not in _LIVE),
+    "dbt targets": ("dbt", lambda path: path.is_dir()),
+    "Data Docs": ("data_docs/uncommitted/validations", lambda path: path.is_dir()),
 }
 
 
 def prune(settings: Settings, *, days: int | None = None, dry_run: bool = False) -> Iterator[tuple[str, int, int]]:
-    """Remove what is older than its days (or ``days``); yield each kind, how many of it there were, and the days."""
+    """Remove what is older than its days (or ``days``), or too many; yield each kind, how many went, and the days."""
     now = datetime.now(UTC)
-    for what, usual in KEEP_DAYS.items():
-        kept = days or usual
+    for what, keep in KEEP.items():
+        kept = days or keep.days
         before = now - timedelta(days=kept)
         if what in _TABLES:
             count = _rows(settings, _TABLES[what], before, dry_run)
         elif what == "Dagster runs":
-            count = _dagster_runs(before, dry_run)
-        elif what == "log files":
-            count = _old(settings.home / "logs", before, dry_run, lambda path: path.is_file())
+            count = _dagster_runs(settings, before, keep.most, dry_run)
         else:
-            # The manifest lies in the folder itself; each run has a folder of its own beside it.
-            count = _old(settings.home / "dbt", before, dry_run, lambda path: path.is_dir())
+            folder, wanted = _FOLDERS[what]
+            count = _old(settings.home / folder, before, keep.most, dry_run, wanted)
         if what == "rejected records":
             count += _rejected_objects(settings, before, dry_run)
         yield what, count, kept
@@ -78,21 +105,39 @@ def _rejected_objects(settings: Settings, before: datetime, dry_run: bool) -> in
     return len(old)
 
 
-def _dagster_runs(before: datetime, dry_run: bool) -> int:
-    from dagster import DagsterInstance, RunsFilter
+def _dagster_runs(settings: Settings, before: datetime, most: int | None, dry_run: bool) -> int:
+    """Remove ended runs with their events and captured output, and output whose run has gone."""
+    from dagster import DagsterInstance
 
     with DagsterInstance.get() as instance:
-        old = [r for r in instance.get_run_records(RunsFilter(created_before=before)) if r.dagster_run.is_finished]
-        for record in [] if dry_run else old:
-            instance.delete_run(record.dagster_run.run_id)
+        # Otherwise each deletion opens connections of its own.
+        instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=4)
+        records = instance.get_run_records()  # the newest first
+        old = [
+            record.dagster_run.run_id
+            for rank, record in enumerate(records)
+            if record.dagster_run.is_finished and (record.create_timestamp < before or rank >= (most or len(records)))
+        ]
+        for run_id in [] if dry_run else old:
+            instance.delete_run(run_id)
+    kept = {record.dagster_run.run_id for record in records} - set(old)
+    # Dagster leaves a run's captured output where it is when the run is deleted.
+    _old(settings.home / "dagster" / "storage", before, None, dry_run, lambda path: path.name not in kept)
+    for run_id in [] if dry_run else old:
+        shutil.rmtree(settings.home / "dagster" / "storage" / run_id, ignore_errors=True)
     return len(old)
 
 
-def _old(folder: Path, before: datetime, dry_run: bool, wanted: Callable[[Path], bool]) -> int:
-    """Remove what lies directly in a folder and was last changed before a moment."""
+def _old(folder: Path, before: datetime, most: int | None, dry_run: bool, wanted: Callable[[Path], bool]) -> int:
+    """Remove what lies directly in a folder and was last changed before a moment, or is not among the newest."""
     if not folder.is_dir():
         return 0
-    old = [p for p in folder.iterdir() if wanted(p) and p.stat().st_mtime < before.timestamp()]
+    found = sorted((p for p in folder.iterdir() if wanted(p)), key=lambda p: p.stat().st_mtime, reverse=True)
+    old = [
+        path
+        for rank, path in enumerate(found)
+        if path.stat().st_mtime < before.timestamp() or rank >= (most or len(found))
+    ]
     for path in [] if dry_run else old:
         if path.is_dir():
             shutil.rmtree(path)

@@ -1,12 +1,15 @@
-"""What the daemon does between runs: closing runs that could not close themselves, and alerts.
+"""What the daemon does between runs: closing runs that could not close themselves, alerts, and clearing up.
 
-Belongs here: the sensors. Does not: schedules and jobs (``definitions``), what an alert is (``incidents``, ``alerts``).
+Belongs here: the sensors, and the daily job that is about no data. Does not: the jobs of the asset graph and their
+schedules (``definitions``), what an alert is (``incidents``, ``alerts``), what is old (``retention``).
 """
+
+import time
 
 import dagster as dg
 
 from ingestion import books, warehouse
-from orchestration import alerts
+from orchestration import alerts, logs, retention
 from orchestration.resources import Stores
 
 
@@ -21,6 +24,7 @@ def build_failure_sensor() -> dg.SensorDefinition:
             books.begin_run(connection, context.dagster_run.run_id, context.dagster_run.job_name)
             summary = books.summarise_run(connection, context.dagster_run.run_id)
             books.end_run(connection, context.dagster_run.run_id, "failed", {**summary, "status": "failed"})
+        logs.unit("run ended", run=context.dagster_run.run_id, job=context.dagster_run.job_name, status="failed")
 
     return close_failed_runs
 
@@ -34,3 +38,29 @@ def build_alert_sensor() -> dg.SensorDefinition:
         return dg.SkipReason(f"sent: {sent}" if any(sent.values()) else "nothing to send")
 
     return alert_sensor
+
+
+@dg.op(description="Removes old runs, logs, build folders, alerts and other records of work; never data.")
+def prune(context: dg.OpExecutionContext) -> None:
+    """Clear up as `tickmart prune` does, and write the run into the books."""
+    stores = Stores()
+    began = time.monotonic()
+    with stores.connection("ingest") as connection:
+        books.begin_run(connection, context.run_id, context.job_name)
+        removed = {what: count for what, count, _ in retention.prune(stores.settings) if count}
+        books.end_run(connection, context.run_id, "ok", {"removed": removed})
+    logs.unit("pruned", run=context.run_id, seconds=time.monotonic() - began, status="ok", removed=removed)
+
+
+@dg.job(executor_def=dg.in_process_executor, description="Keeps everything that grows bounded, once a day.")
+def housekeeping() -> None:
+    """Clear up."""
+    prune()
+
+
+def build_housekeeping_schedule(status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
+    """Return the daily schedule of clearing up, between two hourly runs."""
+    return dg.ScheduleDefinition(
+        job=housekeeping, cron_schedule="40 3 * * *", execution_timezone="UTC", name="daily_housekeeping",
+        default_status=status,
+    )  # fmt: skip

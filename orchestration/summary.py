@@ -107,7 +107,7 @@ def print_status(found: dict[str, Any], console: Console) -> None:
         console.print(f"  {symbol}: {why}", highlight=False, soft_wrap=True)
     last = found["last_run"]
     console.print(
-        f"last run: {last['status']} at {_minute(last['ended_at'])}"
+        f"last run: {last['job']} {last['status']} at {_minute(last['ended_at'])}"
         if last
         else "no run yet: `tickmart run` makes one",
         highlight=False,

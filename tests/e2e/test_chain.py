@@ -11,10 +11,13 @@ import signal
 import subprocess
 import sys
 import time
+from mailbox import Mailbox, mailbox
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
+from scripted import Reply, ScriptedServer, scripted
 
 from ingestion.simulator.server import simulator
 
@@ -26,14 +29,21 @@ bitcoin,BTCUSDT,Bitcoin,store of value
 ethereum,ETHUSDT,Ethereum,smart contracts
 solana,SOLUSDT,Solana,smart contracts
 """
+# Alerts are told to a Slack that refuses and quotes, by a mail server that refuses the login.
+CANARIES = {
+    "COINGECKO_API_KEY": "CG-canary-key", "SLACK_WEBHOOK_URL": "{slack}/services/T0/B0/canary-webhook",
+    "SMTP_URL": "smtp://me%40example.org:canary-mail@127.0.0.1:{smtp}", "ALERT_EMAIL_TO": "you@example.org",
+    "HEARTBEAT_URL": "{slack}/ping/canary-heartbeat",
+}  # fmt: skip
 SETTINGS = ("BINANCE_", "COINGECKO_", "FEAR_GREED_", "TICKMART_", "PG", "MINIO_", "DAGSTER_", "DBT_")
 
 
 class Home:
     """A tickmart home of its own, and the command run in it."""
 
-    def __init__(self, path: Path, urls: dict[str, str]) -> None:
+    def __init__(self, path: Path, urls: dict[str, str], slack: ScriptedServer, mail: Mailbox) -> None:
         self.path = path
+        self.said: list[str] = []
         self.universe = path.parent / "universe.csv"
         self.universe.write_text(UNIVERSE)
         kept = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
@@ -41,15 +51,18 @@ class Home:
         self.env = {
             **kept,
             **urls,
+            **{name: text.format(slack=slack.url, smtp=mail.port) for name, text in CANARIES.items()},
             "TICKMART_HOME": str(path),
             "TICKMART_UNIVERSE": str(self.universe),
             "TICKMART_COINGECKO_CALLS_PER_MINUTE": "600",
         }
 
     def tickmart(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done = subprocess.run(
             [TICKMART, *arguments], env={**self.env, **env}, capture_output=True, text=True, timeout=280, cwd=ROOT
         )
+        self.said += [done.stdout, done.stderr]
+        return done
 
     def run(self, *arguments: str, **env: str) -> tuple[int, dict]:
         done = self.tickmart(*arguments, "--json", **env)
@@ -68,9 +81,14 @@ def market():
         yield sim
 
 
+def quoting(asked):
+    return Reply(400, f"invalid: {asked.raw}".encode())
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, market):
-    return Home(tmp_path_factory.mktemp("chain") / "home", market.urls())
+    with scripted(quoting) as slack, mailbox("no login") as mail:
+        yield Home(tmp_path_factory.mktemp("chain") / "home", market.urls(), slack, mail)
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +128,6 @@ def test_the_day_is_only_summed_when_it_is_over(home, first_run):
 
 
 def test_bronze_is_a_folder_of_parquet_that_any_tool_reads(home, first_run):
-    import pyarrow.parquet as pq
-
     [day] = (home.path / "lake/bronze/binance/klines/interval=1h/date=2026-03-10").glob("*.parquet")
     table = pq.read_table(day, partitioning=None)
     assert table.num_rows == 3 * 24
@@ -279,3 +295,62 @@ def test_doctor_finds_nothing_wrong_and_names_a_symbol_that_is_not_listed(home, 
         home.universe.write_text(UNIVERSE)
     assert done.returncode == 1
     assert "PROBLEM universe NOPEUSDT" in done.stdout
+
+
+def test_a_failed_run_is_told_of_once_and_what_cannot_be_told_shows_in_status(home, market, first_run):
+    market.faults.set([{"kind": "status", "status": 401, "body": "bad key CG-canary-key", "match": "/coingecko"}])
+    try:
+        for _ in range(2):
+            assert home.tickmart("run").returncode == 1
+    finally:
+        market.faults.clear()
+    done = home.tickmart("alert", "list")
+    [failed] = [line for line in done.stdout.splitlines() if "run_failed: market_refresh" in line and "OPEN" in line]
+    assert done.returncode == 0
+    told = [line.strip() for line in done.stdout.split(failed)[1].splitlines()[1:3]]
+    assert [line.split(":")[0] for line in told] == ["email opened", "slack opened"] or [
+        line.split(":")[0] for line in told
+    ] == ["slack opened", "email opened"]
+    assert all("refused" in line for line in told)
+    status = home.tickmart("status")
+    assert "alert(s) refused" in status.stdout
+    assert "535" in status.stdout or "400" in status.stdout
+
+
+def test_every_unit_of_work_is_a_line_of_the_work_log(home, first_run):
+    run_id = first_run[1]["run_id"]
+    lines = [json.loads(line) for line in (home.path / "logs/tickmart.jsonl").read_text().splitlines()]
+    mine = [line for line in lines if line.get("run") == run_id]
+    done = {(line["event"], line.get("asset")) for line in mine}
+    names = ("binance_klines", "coingecko_markets", "fear_greed")
+    assert done >= {*(("fetched", f"bronze/{n}") for n in names), *(("loaded", f"raw/{n}") for n in names)}
+    assert done >= {("built", "marts"), ("run ended", None)}
+    bars = next(line for line in mine if line.get("asset") == "bronze/binance_klines")
+    assert (bars["source"], bars["rows"], bars["batch"]) == ("Binance", 3 * (30 * 24 + 12), run_id)
+    assert bars["partition"] == "2026-02-13...2026-03-15"
+
+
+def test_no_secret_is_in_any_output_file_object_or_table_after_good_and_failed_runs(home, first_run):
+    secrets = {"CG-canary-key", "canary-webhook", "canary-mail", "canary-heartbeat"}
+    kept = json.loads((home.path / "credentials.json").read_text())
+    secrets |= {*kept["postgres"].values(), kept["s3"]["secret_key"]}
+    assert len(secrets) == 11
+    dump = home.path.parent / "dump.sql"
+    dump.write_text(
+        "select format('select t::text from %I.%I as t', schemaname, tablename) from pg_tables"
+        " where schemaname not in ('pg_catalog', 'information_schema') \\gexec\n"
+    )
+    tables = home.tickmart("psql", "-At", "-f", str(dump)).stdout
+    assert "market_refresh" in tables
+    found = [("a table", secret) for secret in secrets if secret in tables]
+    found += [("an output", secret) for secret in secrets for text in home.said if secret in text]
+    files = [path for path in home.path.rglob("*") if path.is_file()]
+    assert {"status.json", "tickmart.jsonl", "manifest.json"} <= {path.name for path in files}
+    for path in files:
+        content = path.read_bytes()
+        if path.suffix == ".parquet":
+            content = str(pq.read_table(path, partitioning=None).to_pylist()).encode()
+        found += [(str(path.relative_to(home.path)), secret) for secret in secrets if secret.encode() in content]
+    # The one place that holds them on purpose, for its owner alone.
+    assert {name for name, _ in found} == {"credentials.json"}
+    assert (home.path / "credentials.json").stat().st_mode & 0o077 == 0

@@ -33,6 +33,12 @@ NOW = datetime.now(UTC).replace(hour=3, minute=30, second=0, microsecond=0)
 HOUR = timedelta(hours=1)
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setenv("TICKMART_HOME", str(tmp_path))
+    return tmp_path
+
+
 def settings_of(chain: Chain, **env: str) -> Settings:
     owner = chain.postgres
     return load_settings(
@@ -595,8 +601,7 @@ def test_alert_test_without_a_channel_says_which_settings_make_one():
     assert "SLACK_WEBHOOK_URL" in done.output
 
 
-def test_the_sensor_tells_of_incidents_and_is_the_daemons_sign_of_life(chain: Chain, monkeypatch, tmp_path):
-    monkeypatch.setenv("TICKMART_HOME", str(tmp_path))
+def test_the_sensor_tells_of_incidents_and_is_the_daemons_sign_of_life(chain: Chain, monkeypatch):
     owner = chain.postgres
     for name, value in {
         "PGHOST": owner.host, "PGPORT": str(owner.port), "PGUSER": owner.user, "PGPASSWORD": owner.password,

@@ -1,0 +1,164 @@
+"""The work log: one line per unit of work, as JSON in HOME/logs/tickmart.jsonl and readable on the console.
+
+Belongs here: the shape of a line, what must not stand in it, and the file that many processes share. Does not: the
+programs' own output (HOME/logs/*.log), Dagster's event log, the books in ``ops``.
+
+The standard library's RotatingFileHandler is for one process: after another has rotated, it goes on writing into the
+renamed file. Here runs, sensors and the command line write at once, so the file is watched as WatchedFileHandler does
+(a writer that finds another file under the name opens that), renamed under a lock, and each line is one append.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import logging.handlers
+import os
+import sys
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from ingestion.settings import secrets
+
+FILE = "tickmart.jsonl"
+LIMIT_BYTES, KEPT = 10_000_000, 5
+# One append is whole as long as it is one write.
+LONGEST_VALUE = 1_000
+_LOGGER = logging.getLogger("tickmart.work")
+
+
+def unit(event: str, **fields: Any) -> None:
+    """Log one unit of work (run, asset, partition, source, batch, rows, seconds, ...); None is left out."""
+    level = {"failed": "error", "partial": "warning"}.get(str(fields.get("status")), "info")
+    getattr(_bound(), level)(event, **{name: value for name, value in fields.items() if value is not None})
+
+
+def _bound() -> Any:
+    """Return the logger, opening the file of the present home first."""
+    path = Path(os.environ.get("TICKMART_HOME", ".tickmart")).absolute() / "logs" / FILE
+    if not any(isinstance(h, SharedFile) and h.baseFilename == str(path) for h in _LOGGER.handlers):
+        for handler in _LOGGER.handlers:
+            handler.close()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = SharedFile(path)
+        file.setFormatter(_formatter(structlog.processors.JSONRenderer(default=str)))
+        console = Console()
+        console.setFormatter(_formatter(_readable))
+        _LOGGER.handlers[:] = [file, console]
+        _LOGGER.setLevel(logging.INFO)
+        _LOGGER.propagate = False
+    return structlog.wrap_logger(
+        _LOGGER,
+        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.stdlib.add_log_level,
+            without_secrets,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+    )
+
+
+def _formatter(renderer: Any) -> logging.Formatter:
+    remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    return structlog.stdlib.ProcessorFormatter(processors=[remove, renderer])
+
+
+def without_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Take every secret of the environment out of a line, whatever brought it there, and cut long values."""
+    known = secrets()
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(key): clean(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [clean(item) for item in value]
+        if isinstance(value, str):
+            for secret in known:
+                value = value.replace(secret, "***")
+            return value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}..."
+        return value
+
+    return {name: clean(value) for name, value in event.items()}
+
+
+def _readable(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+    """Write a line for people: time, what, its fields."""
+    at = str(event.pop("timestamp"))[11:19]
+    level = event.pop("level")
+    head = f"{at} {event.pop('event')}" if level == "info" else f"{at} {level.upper()} {event.pop('event')}"
+    # The run stands in the line above or in the file's name.
+    shown = {name: value for name, value in event.items() if name not in ("run", "batch")}
+    return " ".join([head, *(f"{name}={_short(value)}" for name, value in shown.items())])
+
+
+def _short(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+class Console(logging.StreamHandler[Any]):
+    """Writes to stderr as it is at that moment: a command sends it elsewhere while it works."""
+
+    @property
+    def stream(self) -> Any:
+        """The present stderr."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: Any) -> None:
+        """Stay with the present stderr."""
+
+
+class SharedFile(logging.handlers.WatchedFileHandler):
+    """Appends lines to a file that other processes append to and rotate, too."""
+
+    def __init__(self, path: Path, limit_bytes: int = LIMIT_BYTES, kept: int = KEPT) -> None:
+        self._limit_bytes, self._kept = limit_bytes, kept
+        super().__init__(path, mode="a", encoding="utf-8")
+        path.chmod(0o600)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line, behind a rotation if the file has reached its limit."""
+        try:
+            if self._full():
+                self._rotate()
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def _full(self) -> bool:
+        path = Path(self.baseFilename)
+        return path.exists() and path.stat().st_size >= self._limit_bytes
+
+    def _rotate(self) -> None:
+        path = Path(self.baseFilename)
+        with path.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self._full():
+                return  # another process has done it meanwhile
+            for number in range(self._kept, 0, -1):
+                older = path.with_name(f"{path.name}.{number - 1}") if number > 1 else path
+                if older.exists():
+                    older.replace(path.with_name(f"{path.name}.{number}"))
+
+
+@contextmanager
+def shown(write: Callable[[str], Any]) -> Iterator[None]:
+    """Give each line of this process to ``write`` as well, in its readable form."""
+
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            write(self.format(record))
+
+    _bound()
+    handler = Shown()
+    handler.setFormatter(_formatter(_readable))
+    _LOGGER.addHandler(handler)
+    try:
+        yield
+    finally:
+        _LOGGER.removeHandler(handler)

@@ -1,0 +1,136 @@
+"""Everything that grows is bounded, and runs whose process has gone are closed: 300 synthetic runs on real storage."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import dagster as dg
+import pytest
+from chain import Chain
+from dagster import DagsterRunStatus
+
+from ingestion.settings import load_settings
+from orchestration import retention
+from orchestration.launch import PID_TAG, close_orphans, dagster_url
+
+RUNS = 300
+KEPT_IN = ("runs", "run_tags", "event_logs")
+
+
+@pytest.fixture
+def home(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home whose Dagster keeps its runs in the chain's database, as a session sets it up."""
+    store, owner = chain.lake.store, chain.postgres
+    env = {
+        "TICKMART_HOME": tmp_path, "DAGSTER_HOME": tmp_path / "dagster", "PGHOST": owner.host, "PGPORT": owner.port,
+        "PGDATABASE": owner.database, "PGUSER": owner.user, "PGPASSWORD": owner.password,
+        "MINIO_ENDPOINT": store.endpoint, "MINIO_ACCESS_KEY": store.access_key, "MINIO_SECRET_KEY": store.secret_key,
+        "MINIO_BUCKET": store.bucket, "TICKMART_PG_DAGSTER_USER": owner.user,
+        "TICKMART_PG_DAGSTER_PASSWORD": owner.password, "TICKMART_PG_DAGSTER_ROLE": "dagster",
+    }  # fmt: skip
+    for name, value in env.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("DAGSTER_PG_URL", dagster_url(os.environ))
+    (tmp_path / "dagster").mkdir()
+    shutil.copyfile(Path(retention.__file__).with_name("dagster.yaml"), tmp_path / "dagster" / "dagster.yaml")
+    tables = chain.ask("select tablename from pg_tables where schemaname = 'dagster' and tablename in %s", (KEPT_IN,))
+    chain.ask(";".join(f"delete from dagster.{name}" for (name,) in tables) or "select 1")
+    return tmp_path
+
+
+@pytest.fixture
+def instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.get() as made:
+        made.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=4)
+        yield made
+
+
+def add_run(instance: dg.DagsterInstance, home: Path, status: DagsterRunStatus, **tags: str) -> str:
+    """A run as Dagster leaves it: its row, its events, its captured output; and its log and dbt target."""
+    run = instance.add_run(dg.DagsterRun(job_name="market_refresh", run_id=str(uuid4()), status=status, tags=tags))
+    instance.report_engine_event("something happened", run)
+    for folder in (home / "dagster" / "storage" / run.run_id / "compute_logs", home / "dbt" / run.run_id):
+        folder.mkdir(parents=True)
+        (folder / "out").write_text("x" * 1000)
+    (home / "logs").mkdir(exist_ok=True)
+    (home / "logs" / f"run-{run.run_id}.log").write_text("x" * 1000)
+    return run.run_id
+
+
+def files(home: Path) -> int:
+    return sum(1 for path in home.rglob("*") if path.is_file() and path.name != "dagster.yaml")
+
+
+def test_three_hundred_runs_leave_no_more_than_their_bound_and_never_one_in_progress(
+    chain: Chain, home: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    few = {name: retention.Keep(keep.days, 40 if keep.most else None) for name, keep in retention.KEEP.items()}
+    monkeypatch.setattr(retention, "KEEP", few)
+    # The first is the oldest, and goes on: however many come after it, it stays.
+    alive = add_run(instance, home, DagsterRunStatus.STARTED)
+    runs = [add_run(instance, home, DagsterRunStatus.SUCCESS) for _ in range(RUNS - 1)]
+    removed = {what: count for what, count, _ in retention.prune(load_settings()) if count}
+    left = {record.dagster_run.run_id for record in instance.get_run_records()}
+    assert removed == {"Dagster runs": RUNS - 1 - 40, "log files": RUNS - 40, "dbt targets": RUNS - 40}
+    assert left == {alive, *runs[-40:]}
+    # Their events, captured output, logs and build folders went with them.
+    assert set(chain.ask("select distinct run_id from dagster.event_logs")) == {(run,) for run in left}
+    assert {path.name for path in (home / "dagster" / "storage").iterdir()} == left
+    assert files(home) == 41 + 40 + 40
+
+
+def test_a_run_older_than_its_days_goes_with_its_output_and_a_dry_run_only_counts(
+    chain: Chain, home: Path, instance: dg.DagsterInstance
+):
+    old, new = (add_run(instance, home, DagsterRunStatus.FAILURE) for _ in range(2))
+    chain.ask(
+        "update dagster.runs set create_timestamp = now() - interval '31 days' where run_id = %s", (old,)
+    )  # fmt: skip
+    for _ in range(2):
+        assert ("Dagster runs", 1, 30) in list(retention.prune(load_settings(), dry_run=True))
+    assert ("Dagster runs", 1, 30) in list(retention.prune(load_settings()))
+    assert [record.dagster_run.run_id for record in instance.get_run_records()] == [new]
+    assert [path.name for path in (home / "dagster" / "storage").iterdir()] == [new]
+
+
+def test_alerts_that_wait_and_incidents_that_are_open_are_kept_however_old(chain: Chain, home: Path):
+    long_ago = datetime.now(UTC) - timedelta(days=400)
+    for name, recovered, sent in (("over", long_ago, long_ago), ("open", None, long_ago), ("waiting", long_ago, None)):
+        chain.ask(
+            """
+            with made as (
+                insert into ops.incidents (fingerprint, kind, severity, title, detail, opened_at, recovered_at)
+                values (%s, 'run_failed', 'warn', '', '', %s, %s) returning incident_id
+            )
+            insert into ops.alerts (incident_id, channel, event, dedup_key, message, created_at, sent_at)
+            select incident_id, 'slack', 'opened', %s, '{}', %s, %s from made
+            """,
+            (name, long_ago, recovered, name, long_ago, sent),
+        )
+    assert ("alerts", 1, 180) in list(retention.prune(load_settings()))
+    assert {row[0] for row in chain.ask("select fingerprint from ops.incidents")} == {"open", "waiting"}
+    assert {row[0] for row in chain.ask("select dedup_key from ops.alerts")} == {"open", "waiting"}
+
+
+def test_a_run_whose_process_has_gone_is_closed_and_one_that_lives_is_not(
+    chain: Chain, home: Path, instance: dg.DagsterInstance
+):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    orphan = add_run(instance, home, DagsterRunStatus.STARTED, **{PID_TAG: str(ended.pid)})
+    alive = add_run(instance, home, DagsterRunStatus.STARTED, **{PID_TAG: str(os.getpid())})
+    daemons = add_run(instance, home, DagsterRunStatus.STARTING)
+    chain.ask("insert into ops.runs (run_id, job, started_at, status) values (%s, 'j', now(), 'running')", (orphan,))
+    # The daemon may be alive: its runs are closed only by whoever starts the only daemon there is.
+    assert close_orphans(instance, chain.connection) == [orphan]
+    assert set(close_orphans(instance, chain.connection, all_runs=True)) == {daemons}
+    stati = {r.run_id: r.status for r in instance.get_runs()}
+    assert stati == {
+        orphan: DagsterRunStatus.FAILURE, alive: DagsterRunStatus.STARTED, daemons: DagsterRunStatus.FAILURE,
+    }  # fmt: skip
+    assert chain.one("select status from ops.runs") == "failed"
