@@ -37,7 +37,7 @@ KEEP = {
     "Dagster runs": Keep(30, 1000),
     "log files": Keep(30, 300),
     "dbt targets": Keep(7, 50),
-    "Data Docs": Keep(30, 300),
+    "Data Docs": Keep(30),
 }
 _TABLES = {
     "rejected records": ["ops.rejected_records where rejected_at < %s"],
@@ -57,7 +57,7 @@ _LIVE = ("keeper.log", "postgres.log", "s3.log", "tickmart.jsonl", "tickmart.loc
 _FOLDERS: dict[str, tuple[str, Callable[[Path], bool]]] = {
     "log files": ("logs", lambda path: path.is_file() and path.name not in _LIVE),
     "dbt targets": ("dbt", lambda path: path.is_dir()),
-    "Data Docs": ("data_docs/uncommitted/validations", lambda path: path.is_dir()),
+    "Data Docs": ("data_docs", lambda path: path.is_dir()),
 }
 
 
