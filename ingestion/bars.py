@@ -160,21 +160,34 @@ def _book_unlisted(
 def _ask_again(
     context: Context, rest: HttpClient, assets: Sequence[Asset], interval: str, now: datetime, report: Report
 ) -> None:
-    """Ask REST about the holes that nothing explains; whatever it answers, it is not asked a third time."""
+    """Ask REST about the holes that nothing explains, once, and about days whose object was found damaged."""
     holes = gaps.to_ask_again(context.connection, interval)
-    asked = [a for a in assets if a.binance_symbol in holes and a.binance_symbol not in report.failed]
+    lost = books.open_days(context.connection, KLINES, interval, now.date() - ONE_DAY)
+    todo: dict[str, set[date]] = {}
+    asked = []
+    for asset in assets:
+        symbol = asset.binance_symbol
+        days = {d for d in holes.get(symbol, set()) | lost.get(symbol, set()) if asset.trades_in(d, d + ONE_DAY)}
+        if days and symbol not in report.failed:
+            asked.append(asset)
+            todo.setdefault(symbol, set()).update(days)
     if not asked:
         return
-    days = set().union(*(holes[a.binance_symbol] for a in asked))
+    days = set().union(*todo.values())
     first, last = min(days), max(days) + ONE_DAY
     every = {first + timedelta(days=n) for n in range((last - first).days)}
     again = bronze.ingest_klines(
-        context, rest, asked, first, last, interval=interval, skip={s: every - d for s, d in holes.items()}, now=now
+        context, rest, asked, first, last, interval=interval, skip={s: every - d for s, d in todo.items()}, now=now
     )
-    gaps.mark_asked_again(context.connection, interval, sorted({a.binance_symbol for a in asked} - again.failed.keys()))
+    gaps.mark_asked_again(context.connection, interval, sorted((todo.keys() & holes.keys()) - again.failed.keys()))
     report.written += again.written
     report.rejected += again.rejected
-    report.notes.append(f"{sum(map(len, holes.values())):,} symbol-days with unexplained holes were asked for again")
+    report.refusal = report.refusal or again.refusal
+    report.repeated += again.repeated
+    report.notes += again.notes
+    for found, why in ((holes, "with unexplained holes"), (lost, "whose answer was lost")):
+        if count := sum(len(days & found.get(symbol, set())) for symbol, days in todo.items()):
+            report.notes.append(f"{count:,} symbol-days {why} were asked for again")
 
 
 def _judge(context: Context, report: Report, found: Survey) -> None:

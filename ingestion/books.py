@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from psycopg2.extras import Json, RealDictCursor, execute_values
 
-from ingestion.datasets import KLINES, Dataset, Rejected, read_json
+from ingestion.datasets import FEAR_GREED, KLINES, Dataset, Rejected, read_json
 from ingestion.http import Attempt
 from ingestion.warehouse import Connection
 
@@ -83,12 +83,50 @@ def record_new_fields(connection: Connection, dataset: Dataset, fields: dict[str
 
 
 def forget_coverage(connection: Connection, dataset: Dataset, interval: str, day: date) -> None:
-    """Have every symbol's day asked for again."""
+    """Have the day asked for again for every symbol that was asked for."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
-            "delete from ops.coverage where dataset = %s and interval = %s and date = %s",
+            """
+            update ops.coverage set is_final = false
+            where dataset = %s and interval = %s and date = %s and source <> 'not_listed'
+            """,
             (dataset.name, interval, day),
         )
+
+
+def open_days(connection: Connection, dataset: Dataset, interval: str, before: date) -> dict[str, set[date]]:
+    """Return for each symbol the days before one that have been asked for but are not final: their answer is lost."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select symbol, array_agg(date) from ops.coverage
+            where dataset = %s and interval = %s and not is_final and date < %s
+            group by symbol
+            """,
+            (dataset.name, interval, before),
+        )
+        found = {symbol: set(days) for symbol, days in cursor.fetchall()}
+    connection.commit()
+    return found
+
+
+def restated_days(connection: Connection, batch_id: str) -> list[tuple[str, Any, Any]]:
+    """Return day, old and new record of the sentiment index that a load found changed, but for its newest day."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select record_key ->> 'date', old_record, new_record from ops.restatements
+            where
+                dataset = %s
+                and batch_id = %s
+                and (record_key ->> 'date')::date < (select max(date) from raw.fear_greed)
+            order by 1 desc
+            """,
+            (FEAR_GREED.name, batch_id),
+        )
+        found = cursor.fetchall()
+    connection.commit()
+    return found
 
 
 def covered_days(connection: Connection, dataset: Dataset, interval: str, since: datetime) -> dict[str, set[date]]:

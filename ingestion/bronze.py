@@ -62,12 +62,19 @@ FETCHERS = 6
 
 @dataclass
 class Report:
-    """What one ingestion did. ``failed`` names what failed alone (a symbol, a coin) and why; ``error`` the whole."""
+    """What one ingestion did. ``failed`` names what failed alone (a symbol, a coin) and why; ``error`` the whole.
+
+    ``refusal`` is why the first of the ``rejected`` records was refused; ``repeated`` counts records that an answer
+    held more than once; ``shortfall`` says what a list lacks that should be whole.
+    """
 
     dataset: str
     rows: int = 0
     written: list[Written] = field(default_factory=list)
     rejected: int = 0
+    refusal: str | None = None
+    repeated: int = 0
+    shortfall: str | None = None
     failed: dict[str, str] = field(default_factory=dict)
     error: str | None = None
     requests: int = 0
@@ -236,14 +243,16 @@ def _write_chunk(context: Context, report: Report, fetches: _Fetches, interval: 
         table = pa.concat_tables(align_decimals(pages)).append_column("batch_id", _constant(context, pages))
         table, refused = _accept(table, rules(KLINES, now))
         rejected += refused
-        table = last_wins(_closed(table, now), KLINES.key)
+        closed = _closed(table, now)
+        table = last_wins(closed, KLINES.key)
+        report.repeated += len(closed) - len(table)
         report.rows += len(table)
         days = pc.cast(table["open_time"], pa.date32())
         with warehouse.locked(context.connection, f"bronze {KLINES.name}"):
             _write_days(context, report, table, days, interval)
         counts = _counts(table, days)
         _note_new_fields(context, report, KLINES, _unknown_elements(table))
-    report.rejected += _quarantine(context, KLINES, rejected)
+    _quarantine(context, report, KLINES, rejected)
     _book_coverage(context, asked, counts, interval, now)
     if fatal is not None:
         raise fatal
@@ -309,12 +318,9 @@ def _write_days(context: Context, report: Report, table: pa.Table, days: pa.Arra
     report.written += written
     for (day, _), done in zip(parts, written, strict=True):
         if done.outcome == "repaired":
-            # What else the damaged object held is not known: every symbol of the day is asked for again next time.
+            # What else the damaged object held is not known: symbols that are not asked for now are by the next run.
             books.forget_coverage(context.connection, KLINES, interval, day)
-            report.notes.append(
-                f"{done.key} was damaged and holds only what was fetched now; "
-                f"`tickmart backfill --start {day} --end {day + ONE_DAY}` brings back the rest"
-            )
+            report.notes.append(f"{done.key} was damaged; it is written anew")
 
 
 def _closed(table: pa.Table, now: datetime) -> pa.Table:
@@ -361,20 +367,35 @@ def ingest_markets(context: Context, client: HttpClient, assets: Sequence[Asset]
     report = Report(MARKETS.name)
     ids = sorted({a.crypto_id for a in assets})
     page = coingecko.sweep(client, ids, snapshot_at)
+    report.repeated = page.repeated
+    if page.missing_from_top:
+        report.shortfall = (
+            f"{page.missing_from_top} of the {coingecko.TOP} largest coins are in no page of CoinGecko's list"
+        )
     table = page.rows.append_column("batch_id", _constant(context, [page.rows]))
     # A coin may have been updated a moment after the sweep began, and by a clock of its own.
     too_new = outside("last_updated", _midnight(COINGECKO_OPENED), snapshot_at + ONE_DAY)
     table, refused = _accept(table, [*MARKET_RULES, too_new])
-    report.rejected = _quarantine(context, MARKETS, [*page.rejected, *refused])
+    _quarantine(context, report, MARKETS, [*page.rejected, *refused])
     report.rows = len(table)
     spoilt = {_coin_id(r.record) for r in (*page.rejected, *refused)}
     kept = set(table["crypto_id"].to_pylist())
-    for coin in ids:
+    today = snapshot_at.date()
+    # An id whose rows of the universe have all ended may go quiet.
+    current = {a.crypto_id: a for a in assets if a.valid_to is None or a.valid_to > today}
+    quiet = coingecko.without_news(table)
+    for coin in sorted(current):
         if coin not in kept:
             report.failed[coin] = (
                 f"CoinGecko's record of {coin} breaks its contract; ops.rejected_records tells how"
                 if coin in spoilt
                 else f"CoinGecko does not know the id {coin}; correct or remove its row in the universe file"
+            )
+        elif coin in quiet:
+            row = f"{coin},{current[coin].binance_symbol}"
+            report.failed[coin] = (
+                f"CoinGecko answers {coin} {quiet[coin]}: the id is stale, retired or renamed; in the universe file, "
+                f"put its present id into the row {row}, or end that row with a valid_to"
             )
     _note_new_fields(context, report, MARKETS, coingecko.unknown_fields(table["payload"].to_pylist()))
     if len(table):
@@ -388,10 +409,11 @@ def ingest_fear_greed(context: Context, client: HttpClient, fetched_on: date) ->
     page = fear_greed.history(client)
     table = page.rows.append_column("batch_id", _constant(context, [page.rows]))
     table, refused = _accept(table, rules(FEAR_GREED, _midnight(fetched_on)))
-    report.rejected = _quarantine(context, FEAR_GREED, [*page.rejected, *refused])
+    _quarantine(context, report, FEAR_GREED, [*page.rejected, *refused])
     report.rows = len(table)
     # Newest first is how the index is sent; of a day that comes twice the first is the newer statement.
     table = last_wins(table.take(pa.array(range(len(table) - 1, -1, -1), pa.int64())), FEAR_GREED.key).combine_chunks()
+    report.repeated = report.rows - len(table)
     held = context.lake.list(f"{FEAR_GREED.prefix}/")
     try:
         last = context.lake.read(held[-1].key) if held else None
@@ -409,10 +431,12 @@ def ingest_fear_greed(context: Context, client: HttpClient, fetched_on: date) ->
 # -- shared ------------------------------------------------------------------------------------------------------------
 
 
-def _quarantine(context: Context, dataset: Dataset, rejected: Sequence[Rejected]) -> int:
-    """Keep refused records under ``_rejected/`` and in ``ops.rejected_records``; return how many came."""
+def _quarantine(context: Context, report: Report, dataset: Dataset, rejected: Sequence[Rejected]) -> None:
+    """Keep refused records under ``_rejected/`` and in ``ops.rejected_records``, and count them."""
     if not rejected:
-        return 0
+        return
+    report.rejected += len(rejected)
+    report.refusal = report.refusal or rejected[0].reason
     rows = sorted({(r.record, r.reason) for r in rejected})
     digest = hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
     today = datetime.now(UTC)
@@ -427,7 +451,6 @@ def _quarantine(context: Context, dataset: Dataset, rejected: Sequence[Rejected]
     )
     context.lake.write(key, table)
     books.record_rejected(context.connection, dataset, key, [Rejected(*row) for row in rows], context.batch_id)
-    return len(rejected)
 
 
 def _note_new_fields(context: Context, report: Report, dataset: Dataset, fields: dict[str, str]) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ingestion.datasets import DECIMAL, MARKETS, UTC_US, Page, Rejected, decimals, exact, read_json
 from ingestion.http import Answer, HttpClient
@@ -22,40 +24,88 @@ PER_PAGE = 250
 TOP = 250
 # Ids travel in the URL, which proxies cut at about 8 kB; the longest ids have some 50 characters.
 IDS_PER_REQUEST = 120
+# Tracked coins are updated every minute or so; the record of a retired id stands still for good.
+QUIET_FOR = timedelta(days=1)
 # Fields that have a meaning but no column: the payload keeps them.
 ONLY_IN_PAYLOAD = ("roi", "market_cap_rank_with_rehypothecated")
 
 
-def sweep(client: HttpClient, ids: Sequence[str], snapshot_at: datetime) -> Page:
+@dataclass(frozen=True)
+class Sweep(Page):
+    """One pass over the market list: how many coins it showed twice (``repeated``), how many of the top not at all."""
+
+    repeated: int = 0
+    missing_from_top: int = 0
+
+
+def sweep(client: HttpClient, ids: Sequence[str], snapshot_at: datetime) -> Sweep:
     """Return one snapshot of the universe and the top 250; a coin that CoinGecko does not know is just not in it.
 
     The table has MARKETS' bronze columns (without ``batch_id``), one row per coin: of a coin that came twice the row
-    updated last is kept.
+    updated last is kept. Top pages that were full and still brought too few coins, because some changed places between
+    two requests, are asked for once more.
     """
-    base: dict[str, str | int] = {"vs_currency": "usd", "per_page": PER_PAGE, "price_change_percentage": "1h,24h,7d"}
-    requests: list[dict[str, str | int]] = [
-        {**base, "order": "market_cap_desc", "page": page + 1} for page in range(-(-TOP // PER_PAGE))
-    ]
-    for at in range(0, len(ids), IDS_PER_REQUEST):
-        requests.append({**base, "ids": ",".join(ids[at : at + IDS_PER_REQUEST]), "page": 1})
     rows: dict[str, dict[str, Any]] = {}
     rejected: list[Rejected] = []
-    for params in requests:
 
-        def parse(answer: Answer, of_ids: bool = "ids" in params) -> tuple[list[dict[str, Any]], list[Rejected]]:
+    def ask(**which: str | int) -> tuple[list[str], int]:
+        """Take one page over; return its coins, and how many of its records cannot be read."""
+
+        def parse(answer: Answer) -> tuple[list[dict[str, Any]], list[Rejected]]:
             good, refused = parse_markets(answer.body, answer.url, snapshot_at, datetime.now(UTC))
-            if not good and not refused and not of_ids:
+            if not good and not refused and "ids" not in which:
                 raise ValueError("its list of coins is empty")
             return good, refused
 
+        params = {"vs_currency": "usd", "per_page": PER_PAGE, "price_change_percentage": "1h,24h,7d", **which}
         answer = client.get("/coins/markets", params, parse=parse)
         assert answer is not None
         for row in answer[0]:
             known = rows.get(row["crypto_id"])
             if known is None or (row["last_updated"] or snapshot_at) >= (known["last_updated"] or snapshot_at):
                 rows[row["crypto_id"]] = row
-        rejected += answer[1]
-    return Page(_table(list(rows.values())), tuple(rejected))
+        rejected.extend(answer[1])
+        return [row["crypto_id"] for row in answer[0]], len(answer[1])
+
+    top: set[str] = set()
+    repeated = missing = 0
+    for _ in range(2):
+        came, refused, full = list[str](), 0, True
+        for page in range(-(-TOP // PER_PAGE)):
+            coins, unread = ask(order="market_cap_desc", page=page + 1)
+            came += coins
+            refused += unread
+            full = len(coins) + unread >= PER_PAGE
+            if not full:  # the list ends here
+                break
+        top |= set(came)
+        repeated += len(came) - len(set(came))
+        missing = max(0, TOP - len(top) - refused)
+        if not missing or not full:
+            break
+    for at in range(0, len(ids), IDS_PER_REQUEST):
+        coins, _ = ask(ids=",".join(ids[at : at + IDS_PER_REQUEST]), page=1)
+        repeated += len(coins) - len(set(coins))
+    return Sweep(_table(list(rows.values())), tuple(rejected), repeated, missing)
+
+
+def without_news(table: pa.Table) -> dict[str, str]:
+    """Return the coins that are answered without a price, or with one that has not moved for a day, and since when.
+
+    CoinGecko does not refuse a retired id. Age is counted from the newest update of the same sweep: this machine's
+    clock does not matter.
+    """
+    newest = pc.max(table["last_updated"]).as_py()
+    found: dict[str, str] = {}
+    for coin, price, updated in zip(*(table[n].to_pylist() for n in _NEWS), strict=True):
+        if not price:
+            found[coin] = "without a price" + (f" since {updated:%Y-%m-%d}" if updated else "")
+        elif updated is not None and updated < newest - QUIET_FOR:
+            found[coin] = f"with a price that stands still since {updated:%Y-%m-%d %H:%M} UTC"
+    return found
+
+
+_NEWS = ("crypto_id", "current_price", "last_updated")
 
 
 def parse_markets(
@@ -77,6 +127,12 @@ def parse_markets(
             reason = f"{problem.args[0]} is missing" if isinstance(problem, KeyError) else str(problem)
             rejected.append(Rejected(text, reason))
     return good, rejected
+
+
+def read_coins(body: bytes, url: str, snapshot_at: datetime, fetched_at: datetime) -> Page:
+    """Read one page into a table of MARKETS' bronze columns (without ``batch_id``)."""
+    good, rejected = parse_markets(body, url, snapshot_at, fetched_at)
+    return Page(_table(good), tuple(rejected))
 
 
 def unknown_fields(payloads: Iterable[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ a source is asked (``binance``, ``coingecko``, ``fear_greed``), stored (``lake``
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -164,6 +165,12 @@ UNIVERSE_DDL = """create table if not exists raw.universe (
 def klines_key(interval: str, day: date) -> str:
     """Return the key of the object that holds one UTC day of bars of every symbol."""
     return f"{KLINES.prefix}/interval={interval}/date={day.isoformat()}/bars.parquet"
+
+
+def klines_day(key: str) -> tuple[str, date] | None:
+    """Return the interval and the UTC day of the object under a key of ``klines_key``; None for another key."""
+    named = re.fullmatch(rf"{KLINES.prefix}/interval=(\w+)/date=(\d{{4}}-\d\d-\d\d)/bars\.parquet", key)
+    return (named[1], date.fromisoformat(named[2])) if named else None
 
 
 def markets_key(snapshot_at: datetime) -> str:

@@ -74,8 +74,10 @@ class Lake:
     def __init__(self, store: ObjectStore, *, attempts: int = 5, timeout: urllib3.Timeout = TIMEOUT) -> None:
         self.store = store
         retries = urllib3.Retry(
-            total=attempts, backoff_factor=0.2, backoff_jitter=0.2, status_forcelist=(500, 502, 503, 504)
-        )
+            total=attempts, backoff_factor=0.2, backoff_jitter=0.2, status_forcelist=(500, 502, 503, 504),
+            # The last answer tells why (SlowDown): the client reads its XML.
+            raise_on_status=False,
+        )  # fmt: skip
         pool = _XmlErrors(
             maxsize=16,
             timeout=timeout,
@@ -144,7 +146,7 @@ class Lake:
         try:
             return retrying(self._whole_body, key)
         except S3Error as error:
-            if error.code in ("NoSuchKey", "NoSuchBucket"):
+            if error.code == "NoSuchKey":
                 return None
             self._fail(f"{key} cannot be read", error)
         except _STORE_ERRORS as error:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg2.extras import RealDictCursor
 
-from ingestion import bronze, fear_greed, warehouse
+from ingestion import bronze, coingecko, fear_greed, warehouse
 from ingestion.bronze import Context
 from ingestion.datasets import (
     DATASETS,
@@ -54,17 +54,17 @@ def listed(connection: Connection, limit: int) -> list[dict[str, Any]]:
 def replay(context: Context) -> dict[str, tuple[int, int]]:
     """Judge the records that were not replayed yet; merge those that pass into bronze.
 
-    Returns for each dataset how many passed and how many were judged. A record that cannot be read as a row, such as a
-    coin without an id, fails again.
+    Returns for each dataset how many passed and how many were judged. A coin takes its place in the snapshot of the
+    sweep that refused it.
     """
     done: dict[str, tuple[int, int]] = {}
     for dataset in DATASETS:
         kept = _kept(context.connection, dataset)
         passed: list[int] = []
         tables: list[pa.Table] = []
-        for number, record, rejected_at in kept:
+        for number, record, text, rejected_at, snapshot_at in kept:
             try:
-                row = _row(dataset, record, rejected_at)
+                row = _row(dataset, record, text, rejected_at, snapshot_at)
             except (ValueError, TypeError, KeyError, OverflowError, pa.ArrowException):
                 continue
             if len(row) == 1 and judge(row, bronze.rules(dataset, datetime.now(UTC))) == [None]:
@@ -81,12 +81,26 @@ def replay(context: Context) -> dict[str, tuple[int, int]]:
     return done
 
 
-def _kept(connection: Connection, dataset: Dataset) -> list[tuple[int, Any, datetime]]:
+def _kept(connection: Connection, dataset: Dataset) -> list[tuple[int, Any, str, datetime, datetime]]:
+    """Return number, record, its exact text, and when it was refused, itself and as part of which market snapshot.
+
+    A sweep of which nothing could be kept is a snapshot of the second in which its first record was refused.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            select rejected_id, record, rejected_at from ops.rejected_records
-            where dataset = %s and replayed_at is null order by rejected_id
+            select
+                rejected_id,
+                record,
+                record::text,
+                rejected_at,
+                coalesce(
+                    (select max(m.snapshot_at) from raw.coingecko_markets as m where m.batch_id = r.batch_id),
+                    date_trunc('second', min(rejected_at) over (partition by batch_id))
+                )
+            from ops.rejected_records as r
+            where dataset = %s and replayed_at is null
+            order by rejected_id
             """,
             (dataset.name,),
         )
@@ -103,7 +117,7 @@ def _mark(connection: Connection, numbers: Iterable[int]) -> None:
         )
 
 
-def _row(dataset: Dataset, record: Any, rejected_at: datetime) -> pa.Table:
+def _row(dataset: Dataset, record: Any, text: str, rejected_at: datetime, snapshot_at: datetime) -> pa.Table:
     """Turn a kept record into a table of one row: it is a whole row, or what the source sent."""
     if not isinstance(record, dict):
         raise ValueError("not an object")
@@ -115,8 +129,8 @@ def _row(dataset: Dataset, record: Any, rejected_at: datetime) -> pa.Table:
         return read_bars([record["bar"]], record["symbol"], record["interval"], "replayed", rejected_at).rows
     if dataset is FEAR_GREED:
         return fear_greed.parse_history(orjson.dumps({"data": [record]}), "replayed", rejected_at).rows
-    # A coin as it was sent does not say of which snapshot it was part.
-    raise ValueError("no row")
+    # From the text: a number of many digits is no float.
+    return coingecko.read_coins(f"[{text}]".encode(), "replayed", snapshot_at, rejected_at).rows
 
 
 def _cell(value: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:

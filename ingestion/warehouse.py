@@ -224,6 +224,19 @@ def ledger_etags(connection: Connection, dataset: Dataset) -> dict[str, str]:
     return found
 
 
+def booked(connection: Connection, dataset: Dataset, batch_id: str) -> Loaded:
+    """Return what the loads of a batch have changed by the ledger, those of steps that were cut off included."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select count(*), sum(rows), sum(inserted), sum(updated), sum(unchanged)
+            from ops.load_ledger where dataset = %s and batch_id = %s
+            """,
+            (dataset.name, batch_id),
+        )
+        return Loaded(*(int(n or 0) for n in cursor.fetchone() or ()))
+
+
 def load(
     connection: Connection,
     dataset: Dataset,

@@ -433,7 +433,7 @@ def _run(
                 )  # fmt: skip
 
             assets.PROGRESS = show
-            summary = run_job(settings, job, start, end, config)
+            summary = run_job(job, start, end, config)
     summary.update(command=command, seconds=round(time.monotonic() - began, 2), log=str(log))
     health.write_status(settings)
     return summary

@@ -149,9 +149,7 @@ def refresh_window(settings: Settings, first_load_days: int) -> tuple[date, date
         return books.refresh_start(connection, symbols, today, first_load_days), today + timedelta(days=1)
 
 
-def run_job(
-    settings: Settings, job_name: str, start: date, end: date, config: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
+def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Run a job over the UTC days [start, end) in this process and return its summary from the books.
 
     ``config`` is that of its steps by name. The run is a run like any other in Dagster's list. Raises nothing for a
@@ -160,8 +158,9 @@ def run_job(
     import dagster as dg
 
     from orchestration.definitions import defs, range_tags
+    from orchestration.resources import Stores
 
-    assert settings.postgres is not None
+    stores = Stores()
     # What has been imported stays: the collector need not go through it for every page that is parsed (a tenth of a
     # backfill's CPU).
     gc.freeze()
@@ -169,14 +168,12 @@ def run_job(
     began = time.monotonic()
     job = defs.resolve_job_def(job_name)
     previous = signal.signal(signal.SIGTERM, _interrupt)
-    with (
-        dg.DagsterInstance.get() as instance,
-        warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection,
-    ):
+    with dg.DagsterInstance.get() as instance:
         # Otherwise each of a range's thousands of events opens a connection of its own, 12 ms each.
         instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=4)
-        close_orphans(instance, connection)
-        books.begin_run(connection, run_id, job_name)
+        with warehouse.closing(stores.connect("ingest")) as connection:
+            close_orphans(instance, connection)
+            books.begin_run(connection, run_id, job_name)
         problem: str | None = None
         try:
             result = job.execute_in_process(
@@ -189,25 +186,27 @@ def run_job(
                 tags={**range_tags(start, end), PID_TAG: str(os.getpid())},
                 raise_on_error=False,
             )
-            problem = _first_failure(result)
+            problem = first_failure(result)
         except BaseException as error:
             problem = f"{type(error).__name__}: {error}"
             traceback.print_exc()
             raise
         finally:
             signal.signal(signal.SIGTERM, previous)
-            summary = books.summarise_run(connection, run_id)
-            if problem and summary["status"] != "failed":
-                summary["status"] = "failed"
-            summary["error"] = problem
-            summary["window"] = {"start": start.isoformat(), "end": end.isoformat()}
-            books.end_run(connection, run_id, summary["status"], summary)
+            # Not the connection of the beginning: the server may have restarted since.
+            with warehouse.closing(stores.connect("ingest")) as connection:
+                summary = books.summarise_run(connection, run_id)
+                if problem and summary["status"] != "failed":
+                    summary["status"] = "failed"
+                summary["error"] = problem
+                summary["window"] = {"start": start.isoformat(), "end": end.isoformat()}
+                books.end_run(connection, run_id, summary["status"], summary)
             logs.unit(
                 "run ended", run=run_id, job=job_name, partition=f"{start}/{end}", status=summary["status"],
                 seconds=time.monotonic() - began, problem=problem,
                 **{word: summary["checks"][word] for word in ("passed", "warned", "failed")},
             )  # fmt: skip
-            if unsent := alerts.tick_aside(settings):
+            if unsent := alerts.tick_aside(stores.settings):
                 logs.unit("alerts", run=run_id, status="failed", problem=unsent)
     return summary
 
@@ -217,7 +216,7 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _first_failure(result: Any) -> str | None:
+def first_failure(result: Any) -> str | None:
     """Return the reason of the first failed step in one line, if any failed."""
     for event in result.all_events:
         if event.is_step_failure:

@@ -79,6 +79,7 @@ def _changed(stage: dict[str, Any]) -> str:
         parts = [f"{stage['files']:,} written"] if stage["files"] else []
         parts += [f"{detail['unchanged_files']:,} unchanged"] if detail.get("unchanged_files") else []
         parts += [f"{detail['rejected']:,} rejected"] if detail.get("rejected") else []
+        parts += [f"{detail['repeated']:,} came twice"] if detail.get("repeated") else []
         return ", ".join(parts) or "nothing"
     return ""
 

@@ -29,11 +29,17 @@ class TcpProxy:
         self._target = (host, port)
         self.toxics = Toxics()
         self.connections = self.spoilt = 0
+        self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
         self.port = self._server.sockets[0].getsockname()[1]
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
+
+    def sever(self) -> None:
+        """Tear down every connection, and each new one until `toxics` say otherwise."""
+        self.toxics = Toxics(reset_on_connect=True)
+        self._loop.call_soon_threadsafe(lambda: [_reset(writer) for writer in self._open])
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -52,12 +58,14 @@ class TcpProxy:
         up_reader, up_writer = await asyncio.open_connection(*self._target)
         sent = self._pump(reader, up_writer, toxics.latency_s, toxics.cut_after_sent, toxics.silence_after_sent)
         received = self._pump(up_reader, writer, toxics.latency_s, toxics.cut_after_received, None)
+        self._open |= {writer, up_writer}
         ways = [asyncio.ensure_future(sent), asyncio.ensure_future(received)]
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         for way in ways:
             way.cancel()
         for end in (writer, up_writer):
             _reset(end)
+            self._open.discard(end)
 
     async def _pump(
         self,

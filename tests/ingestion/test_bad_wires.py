@@ -1,8 +1,12 @@
 """A spoilt wire to the store or the database: what was acknowledged is there once, or a clear word is said."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import psycopg2
 import pyarrow as pa
@@ -80,6 +84,101 @@ def test_a_get_through_a_passing_fault_is_whole(
     assert held is not None
     assert held[0].equals(bars())
     assert [o.key for o in far_lake.list("")] == [KEY]
+
+
+class SlowStore(ThreadingHTTPServer):
+    """Stands before the real store, and says SlowDown to the first `refusals` requests."""
+
+    daemon_threads = True
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint, self.refusals, self.refused = endpoint, 0, 0
+        super().__init__(("127.0.0.1", 0), _SlowDown)
+
+
+class _SlowDown(BaseHTTPRequestHandler):
+    server: SlowStore
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.server.refused < self.server.refusals:
+            self.server.refused += 1
+            return self._send(
+                503, b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+            )
+        far = HTTPConnection(self.server.endpoint)
+        far.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            far.putheader(name, value)
+        far.endheaders(body)
+        answer = far.getresponse()
+        self._send(answer.status, answer.read(), dict(answer.headers))
+        far.close()
+        return None
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        kept = {k: v for k, v in (headers or {"Content-Type": "application/xml"}).items() if k.lower() not in _OWN}
+        length = str(len(body)) if self.command != "HEAD" else (headers or {}).get("Content-Length", "0")
+        for name, value in {**kept, "Content-Length": length}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = _answer
+
+
+_OWN = {"content-length", "transfer-encoding", "connection", "date", "server"}
+
+
+@pytest.fixture
+def slow_store(lake: Lake) -> Iterator[SlowStore]:
+    server = SlowStore(lake.store.endpoint)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_store_that_says_slow_down_is_asked_again_and_then_named(lake: Lake, slow_store: SlowStore) -> None:
+    store = replace(lake.store, endpoint=f"127.0.0.1:{slow_store.server_address[1]}")
+    slow = Lake(store, attempts=3)
+    for act in (
+        lambda: slow.write(KEY, bars(5)), lambda: slow.read(KEY), lambda: slow.list("binance/"),
+        lambda: slow.merge(KLINES, KEY, bars(24)), slow.ensure_bucket,
+    ):  # fmt: skip
+        slow_store.refusals, slow_store.refused = 2, 0
+        act()
+        assert slow_store.refused == 2
+    held = lake.read(KEY)
+    assert held is not None
+    assert held[0].equals(bars(24))
+    slow_store.refusals, slow_store.refused = 10**6, 0
+    with pytest.raises(LakeError, match="SlowDown") as caught:
+        slow.write(KEY, bars(7))
+    assert slow_store.refused == 4
+    assert "\n" not in str(caught.value)
+    assert store.endpoint in str(caught.value)
+    assert store.secret_key not in str(caught.value)
+    held = lake.read(KEY)
+    assert held is not None
+    assert held[0].equals(bars(24))
+
+
+def test_a_bucket_that_is_gone_is_named_in_one_line_and_made_by_the_next_start(lake: Lake) -> None:
+    gone = Lake(replace(lake.store, bucket=f"{lake.store.bucket}-gone"))
+    for act in (lambda: gone.list("binance/"), lambda: gone.read(KEY), lambda: gone.merge(KLINES, KEY, bars())):
+        with pytest.raises(LakeError, match=f"{gone.store.bucket} answered NoSuchBucket") as caught:
+            act()
+        assert "\n" not in str(caught.value)
+        assert "MINIO_BUCKET" in str(caught.value)
+    gone.ensure_bucket()
+    assert gone.merge(KLINES, KEY, bars()).outcome == "created"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Holes in series: each is explained, or asked about once more, or stays and is named; symbols begin and end."""
 
 import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from bars_run import Market, asset
 from chain import Chain
 
 from ingestion import gaps
-from ingestion.datasets import KLINES
+from ingestion.datasets import KLINES, klines_key
 from ingestion.http import HttpClient
 from ingestion.simulator.server import Simulator
 from ingestion.simulator.server import simulator as running_simulator
@@ -81,6 +82,28 @@ def test_a_hole_that_stays_is_asked_about_once_and_then_named(market: Market) ->
         asked.append(market.asked("/klines"))
     assert asked == [3, 2, 2]
     assert gaps.unexplained(market.chain.connection) == [("ETHUSDT", "1h", "2024-05-02 05:00", 3)]
+
+
+def test_a_day_whose_object_was_damaged_is_asked_for_again_once_by_the_next_run(market: Market) -> None:
+    market.bring("2024-05-01", "2024-05-04")
+    lake, key = market.chain.lake, klines_key("1h", date(2024, 5, 2))
+    whole = lake.read(key)
+    lake._client.put_object(lake.store.bucket, key, io.BytesIO(b"PAR1 damaged"), 12)
+    loaded, [told] = market.chain.load_with_damage(KLINES)
+    assert loaded.objects == 0
+    assert told.startswith(f"{key}: ")
+    assert "next run" in told
+    report = market.bring("2024-06-01", "2024-06-02")
+    # Two symbols of the run's own day, and the lost day of both.
+    assert market.asked("/klines") == 4
+    assert [(w.key, w.outcome) for w in report.written if w.outcome == "repaired"] == [(key, "repaired")]
+    assert any("2 symbol-days whose answer was lost" in note for note in report.notes)
+    mended = lake.read(key)
+    assert whole is not None
+    assert mended is not None
+    assert mended[0].select(KLINES.schema.names[:12]).equals(whole[0].select(KLINES.schema.names[:12]))
+    market.bring("2024-06-01", "2024-06-02")
+    assert market.asked("/klines") == 2
 
 
 def test_days_that_were_never_asked_for_are_no_holes(market: Market) -> None:

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from scripted import Asked, Reply, scripted
 from source_rows import coin
 
-from ingestion import bronze
+from ingestion import bronze, coingecko
 from ingestion.coingecko import parse_markets
 from ingestion.datasets import MARKETS
 from ingestion.http import HttpClient, SourceError
@@ -50,7 +51,7 @@ def test_every_field_but_identity_may_be_null_or_absent(chain: Chain, client_of:
     full = coin("bitcoin")
     empty = {k: (full[k] if k in ("id", "symbol", "name") else None) for k in full} | {"id": "empty"}
     bare = {"id": "bare", "symbol": "b", "name": "Bare"}
-    report = ingest(chain, client_of, [full, empty, bare], ("bitcoin", "empty", "bare"))
+    report = ingest(chain, client_of, [full, empty, bare])
     assert (report.rows, report.rejected, report.failed) == (3, 0, {})
     assert loaded(chain, "crypto_id, current_price, market_cap_rank, ath_date is null") == [
         ("bare", None, None, True), ("bitcoin", Decimal(32797), 1, False), ("empty", None, None, True),
@@ -144,6 +145,82 @@ def test_of_a_coin_on_two_pages_the_row_updated_last_is_kept(chain: Chain, clien
 def test_a_universe_that_the_top_list_does_not_hold_is_covered_by_its_ids(chain: Chain, client_of: Client) -> None:
     report = ingest(chain, client_of, [coin("bitcoin")], ("bitcoin", "tiny"), by_ids=[coin("tiny")])
     assert (report.rows, report.failed) == (2, {})
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"current_price": None, "market_cap": None, "total_volume": None}, "without a price since 2025-11-18"),
+        ({"current_price": 0, "market_cap": 0, "total_volume": 0}, "without a price since 2025-11-18"),
+        ({"current_price": None, "last_updated": None}, "without a price:"),
+        ({"current_price": 0.2237}, "with a price that stands still since 2025-11-18 06:40 UTC"),
+    ],
+    ids=["null", "zero", "null and never", "standing still"],
+)
+def test_an_id_that_is_answered_without_news_is_stale_and_its_row_named(
+    chain: Chain, client_of: Client, fields: dict[str, Any], words: str
+) -> None:
+    """CoinGecko answered matic-network with 200 long after Polygon had become POL (shapeshift/web#11579)."""
+    retired = {
+        **coin("matic-network", symbol="matic", name="Polygon", market_cap_rank=None),
+        "last_updated": "2025-11-18T06:40:12.001Z", **fields,
+    }  # fmt: skip
+    universe = [asset("bitcoin"), Asset("matic-network", "MATICUSDT", "Polygon", "scaling")]
+
+    def ingest_universe() -> bronze.Report:
+        with scripted([Reply(body=[coin("bitcoin"), retired])]) as server:
+            client = client_of(server.url, source="CoinGecko", setting="COINGECKO_BASE_URL")
+            return bronze.ingest_markets(chain.context(), client, universe, SNAPSHOT)
+
+    report = ingest_universe()
+    assert list(report.failed) == ["matic-network"]
+    for word in (words, "stale", "matic-network,MATICUSDT", "valid_to"):
+        assert word in report.failed["matic-network"]
+    assert report.rows == 2
+    # A row that has ended may go quiet.
+    universe[1] = replace(universe[1], valid_to=date(2025, 9, 10))
+    assert ingest_universe().failed == {}
+
+
+def ranking(moves: Callable[[int], bool]) -> Callable[[Asked], Reply]:
+    """Nine coins in pages of three; if `moves` says so, the fourth overtakes the third once the first page is read."""
+    asked = [0]
+
+    def answer(request: Asked) -> Reply:
+        if "ids" in request.query:
+            return Reply(body=[coin("c1")])
+        page, asked[0] = int(request.query["page"]), asked[0] + 1
+        order = ["c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9"]
+        if page > 1 and moves((asked[0] - 1) // 3):
+            order[2:4] = ["c4", "c3"]
+        return Reply(body=[coin(c) for c in order[3 * page - 3 : 3 * page]])
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("moves", "held", "requests", "shortfall"),
+    [
+        (lambda sweep: False, 9, 4, None),
+        (lambda sweep: sweep == 0, 9, 7, None),
+        (lambda sweep: True, 8, 7, "1 of the 9 largest coins"),
+    ],
+    ids=["standing", "moving once", "moving always"],
+)
+def test_a_coin_that_slips_between_two_pages_is_asked_for_once_more_and_then_missed(
+    monkeypatch: pytest.MonkeyPatch, chain: Chain, client_of: Client,
+    moves: Callable[[int], bool], held: int, requests: int, shortfall: str | None,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(coingecko, "PER_PAGE", 3)
+    monkeypatch.setattr(coingecko, "TOP", 9)
+    with scripted(ranking(moves)) as server:
+        client = client_of(server.url, source="CoinGecko", setting="COINGECKO_BASE_URL")
+        report = bronze.ingest_markets(chain.context(), client, [asset("c1")], SNAPSHOT)
+        assert len(server.asked) == requests
+    assert report.rows == held
+    assert (report.repeated > 0) == (requests == 7)
+    assert (report.shortfall or "").startswith(shortfall or "")
+    assert (report.shortfall is None) == (shortfall is None)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b'{"status": {"error_code": 429}}', b"[{]", b'[{"id": "bitc', b"["])

@@ -1,0 +1,199 @@
+"""What the steps of a run write into the books, by the assets themselves: checks, counts, and steps begun anew."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import dagster as dg
+import psycopg2
+import pytest
+from chain import Chain
+from rich.console import Console
+from scripted import Asked, Reply, scripted
+from source_rows import coin, index_of, sentiment
+
+from ingestion import books, warehouse
+from orchestration.assets import bronze_fear_greed, bronze_markets, raw_fear_greed
+from orchestration.launch import first_failure
+from orchestration.resources import Patience, Stores, is_lost
+from orchestration.summary import print_summary
+
+TODAY = datetime.now(UTC).date()
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Materialise assets against a scripted source; return the run's summary from the books."""
+    store, owner = chain.lake.store, chain.postgres
+    universe = {"TICKMART_COINGECKO_CALLS_PER_MINUTE": 600, "TICKMART_POSTGRES_PATIENCE_SECONDS": 20}
+    for name, value in {
+        "PGHOST": owner.host, "PGPORT": owner.port, "PGDATABASE": owner.database, "PGUSER": owner.user,
+        "PGPASSWORD": owner.password, "MINIO_ENDPOINT": store.endpoint, "MINIO_ACCESS_KEY": store.access_key,
+        "MINIO_SECRET_KEY": store.secret_key, "MINIO_BUCKET": store.bucket, **universe,
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, str(value))
+
+    def materialize(script: Any, *assets: dg.AssetsDefinition) -> dict[str, Any]:
+        with scripted(script) as server:
+            for name in ("FEAR_GREED_BASE_URL", "COINGECKO_BASE_URL"):
+                monkeypatch.setenv(name, server.url)
+            done = dg.materialize(list(assets), resources={"stores": Stores()}, raise_on_error=False)
+        return {**books.summarise_run(chain.connection, done.run_id), "error": first_failure(done)}
+
+    return materialize
+
+
+def days(values: dict[int, Any]) -> list[Reply]:
+    """The index's answer: values by how many days ago, the newest first."""
+    body = index_of(sentiment(str(v), TODAY - timedelta(days=ago)) for ago, v in sorted(values.items()))
+    return [Reply(body=body)]
+
+
+def failures(summary: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {f["check_name"]: (f["severity"], f["observed"]) for f in summary["checks"]["failures"]}
+
+
+def test_a_few_refused_records_are_a_warning(run: Run) -> None:
+    summary = run(days({ago: 40 if ago else "N/A" for ago in range(100)}), bronze_fear_greed)
+    assert summary["status"] == "ok"
+    severity, told = failures(summary)["records_kept"]
+    assert severity == "warn"
+    assert told.startswith("1 of 100 records (1.0%) were refused, the first because value is 'N/A'")
+    # Less than ten of a few are no sign of a changed source either.
+    assert run(days({0: 41, 1: "x", 2: 40}), bronze_fear_greed)["status"] == "ok"
+
+
+def test_many_refused_records_fail_the_run_naming_share_and_reason_and_the_rest_is_kept(run: Run, chain: Chain) -> None:
+    summary = run(days({ago: 40 if ago >= 10 else "N/A" for ago in range(100)}), bronze_fear_greed, raw_fear_greed)
+    assert summary["status"] == "failed"
+    severity, told = failures(summary)["records_kept"]
+    assert severity == "error"
+    assert "10 of 100 records (10.0%)" in told
+    assert "value is 'N/A'" in told
+    assert "tickmart rejected list" in told
+    assert chain.one("select count(*) from raw.fear_greed") == 90
+
+
+def test_records_that_come_twice_are_counted_and_shown(run: Run) -> None:
+    rows = [sentiment("44", TODAY), sentiment("40", TODAY), sentiment("42", TODAY - timedelta(days=1))]
+    summary = run([Reply(body=index_of(rows))], bronze_fear_greed)
+    [stage] = summary["stages"]
+    assert stage["detail"]["repeated"] == 1
+    shown = StringIO()
+    print_summary({**summary, "seconds": 1.0, "log": ""}, Console(file=shown, width=200))
+    assert "1 came twice" in shown.getvalue()
+
+
+def test_a_past_sentiment_value_that_changed_is_told_with_day_old_and_new(run: Run) -> None:
+    first = run(days({0: 40, 1: 42, 2: 50}), bronze_fear_greed, raw_fear_greed)
+    # The newest day may change until it is over; nobody is told of that.
+    second = run(days({0: 41, 1: 42, 2: 50}), bronze_fear_greed, raw_fear_greed)
+    assert [s["checks"]["failures"] for s in (first, second)] == [[], []]
+    third = run(days({0: 41, 1: 43, 2: 50}), bronze_fear_greed, raw_fear_greed)
+    severity, told = failures(third)["past_values_stand"]
+    assert (severity, third["status"]) == ("warn", "ok")
+    assert told == f"{TODAY - timedelta(days=1)}: 42 (Fear) is now 43 (Fear)"
+
+
+def test_a_top_list_that_is_not_whole_is_a_warning(run: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    universe = tmp_path / "universe.csv"
+    universe.write_text("crypto_id,binance_symbol,name,category\nbitcoin,BTCUSDT,Bitcoin,x\n")
+    monkeypatch.setenv("TICKMART_UNIVERSE", str(universe))
+    whole = [coin(f"coin-{n}") for n in range(249)]
+    told = []
+    for top in (whole, [*whole, coin("one-more")]):
+        summary = run(lambda asked, top=top: Reply(body=[coin()] if "ids" in asked.query else top), bronze_markets)
+        told.append(failures(summary).get("top_list_complete"))
+    assert told == [("warn", "1 of the 250 largest coins are in no page of CoinGecko's list"), None]
+
+
+# -- a connection that is lost -----------------------------------------------------------------------------------------
+
+
+def cut_connections(chain: Chain) -> int:
+    """End the sessions of every step; return how many there were."""
+    return chain.one(
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity "
+        "where datname = current_database() and application_name = 'tickmart ingest' and pid <> %s",
+        (chain.connection.info.backend_pid,),
+    )
+
+
+def test_a_step_that_loses_its_connections_begins_anew_and_counts_once(run: Run, chain: Chain) -> None:
+    body, cut = days({0: 40, 1: 42})[0], []
+
+    def answer(_: Asked) -> Reply:
+        # The step's own connection and that of its request budget.
+        cut.append(cut_connections(chain) if len(cut) < 2 else 0)
+        return body
+
+    summary = run(answer, bronze_fear_greed, raw_fear_greed)
+    assert summary["error"] is None
+    assert cut == [2, 2, 0]
+    assert summary["status"] == "ok"
+    assert chain.one("select count(*) from raw.fear_greed") == 2
+    assert [s["detail"].get("inserted") for s in summary["stages"]] == [None, 2]
+    assert chain.one("select count(*) from ops.source_requests") == 3
+
+
+def test_a_connection_that_is_lost_each_time_ends_the_step_after_a_few_attempts(chain: Chain, run: Run) -> None:
+    asked: list[int] = []
+
+    def answer(_: Asked) -> Reply:
+        asked.append(cut_connections(chain))
+        return days({0: 40})[0]
+
+    error = run(answer, bronze_fear_greed)["error"]
+    assert len(asked) == 4
+    assert error.startswith("bronze__fear_greed: psycopg2.")
+    assert "\n" not in error
+    assert "terminating connection" in error or "closed the connection" in error
+    assert chain.one("select count(*) from ops.run_stages") == 0
+
+
+def test_a_server_that_does_not_come_back_is_waited_for_once_and_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"PGHOST": "127.0.0.1", "PGPORT": "1", "TICKMART_POSTGRES_PATIENCE_SECONDS": "0.5"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("orchestration.resources.SERVER", Patience())
+    texts = []
+    for _ in range(2):
+        with pytest.raises(warehouse.WarehouseError, match=r"127\.0\.0\.1:1/.*waited for 0\.5 s") as caught:
+            Stores().connect("ingest")
+        texts.append(str(caught.value))
+    assert "\n" not in texts[0]
+    assert "run again" in texts[0]
+
+
+def test_a_server_that_starts_is_waited_for_and_a_wrong_password_is_not() -> None:
+    patience, calls = Patience(), 0
+
+    def starting() -> str:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise psycopg2.OperationalError("FATAL:  the database system is starting up")
+        return "connected"
+
+    def refused() -> str:
+        nonlocal calls
+        calls += 1
+        raise psycopg2.OperationalError('FATAL:  password authentication failed for user "ingest"')
+
+    assert (patience.outlast(starting, 20), calls) == ("connected", 3)
+    with pytest.raises(psycopg2.OperationalError):
+        patience.outlast(refused, 20)
+    assert calls == 4
+
+
+@pytest.mark.parametrize(
+    ("statement", "lost"),
+    [("select pg_terminate_backend(pg_backend_pid())", True), ("select 1/0", False), ("select nothing", False)],
+)
+def test_only_a_lost_connection_is_worth_another_attempt(chain: Chain, statement: str, lost: bool) -> None:
+    with pytest.raises(psycopg2.Error) as caught:
+        chain.ask(statement)
+    assert is_lost(caught.value) is lost
