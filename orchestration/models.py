@@ -91,9 +91,12 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
             # Tables that an older version of the project built may lack a column: a new version builds all anew, once.
             version = dbt_project_digest(PROJECT_DIR)
             anew = [] if books.version(connection, "dbt_project") == version else ["--full-refresh"]
+            # Left to itself it would write megabytes a run beside the code, where nothing clears up.
+            target = stores.settings.home / "dbt" / context.run_id
             invocation = dbt.cli(
-                ["build", "--exclude-resource-type", "unit_test", *anew], context=context, raise_on_error=False
-            )
+                ["build", "--exclude-resource-type", "unit_test", *anew],
+                context=context, raise_on_error=False, target_path=target,
+            )  # fmt: skip
             checks: list[dg.AssetCheckResult] = []
             for event in invocation.stream().fetch_row_counts():
                 # A test's verdict is told whole, with what its results say: they are written in the end.

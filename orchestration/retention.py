@@ -36,7 +36,7 @@ KEEP = {
     "alerts": Keep(180),
     "Dagster runs": Keep(30, 1000),
     "log files": Keep(30, 300),
-    "dbt targets": Keep(7, 50),
+    "dbt targets": Keep(7, 20),
     "Data Docs": Keep(30),
 }
 _TABLES = {
