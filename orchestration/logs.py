@@ -92,7 +92,7 @@ def _readable(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
     level = event.pop("level")
     head = f"{at} {event.pop('event')}" if level == "info" else f"{at} {level.upper()} {event.pop('event')}"
     # The run stands in the line above or in the file's name.
-    shown = {name: value for name, value in event.items() if name not in ("run", "batch")}
+    shown = {name: value for name, value in event.items() if name not in ("run", "batch") and value != []}
     return " ".join([head, *(f"{name}={_short(value)}" for name, value in shown.items())])
 
 

@@ -176,6 +176,31 @@ def test_runs_and_requests_show_without_a_build(warehouse: Warehouse) -> None:
     ]
 
 
+def test_incidents_show_without_a_build_and_whether_anybody_was_told(warehouse: Warehouse) -> None:
+    warehouse.execute(
+        """
+        insert into ops.incidents (fingerprint, kind, severity, title, detail, opened_at, recovered_at) values
+            ('a', 'stale_dataset', 'warn', 'late', '', now() - interval '200 days', null),
+            ('b', 'run_failed', 'error', 'failed', '', now() - interval '2 hours', now()),
+            ('c', 'run_failed', 'error', 'long ago', '', now() - interval '91 days', now() - interval '91 days');
+        insert into ops.alerts (incident_id, channel, event, dedup_key, message, sent_at, refused_at, last_error)
+        select incident_id, channel, 'opened', title, '{}', sent_at, refused_at, last_error
+        from ops.incidents
+        cross join (
+            values ('slack', now(), null::timestamptz, null), ('email', null, null, 'timed out')
+        ) as a (channel, sent_at, refused_at, last_error)
+        where (title = 'late') = (last_error is not null)
+        """
+    )
+    found = (
+        "select title, is_open, sent_alerts, waiting_alerts, refused_alerts, alert_error"
+        " from marts.fct_incidents order by title"
+    )
+    assert warehouse.query(found) == [("failed", False, 1, 0, 0, None), ("late", True, 0, 1, 0, "timed out")]
+    warehouse.execute("update ops.alerts set refused_at = now() where last_error is not null")
+    assert warehouse.query(found)[1] == ("late", True, 0, 0, 1, "timed out")
+
+
 def test_the_dashboard_role_reads_every_mart_and_nothing_else_also_after_a_rebuild(warehouse: Warehouse) -> None:
     warehouse.build("--full-refresh")
     names = [name for (name,) in warehouse.query(RELATIONS)]
