@@ -7,7 +7,7 @@
 # .venv/bin/tickmart after `make setup`.
 
 SHELL = /bin/sh
-MARKERS = not slow and not s3_strict and not browser and not engine
+MARKERS = not slow and not kills and not s3_strict and not browser and not engine
 PYTHON ?=
 ARGS ?=
 export PYTHON
@@ -18,7 +18,7 @@ checksum = $(shell { cat $(1) pyproject.toml; pwd -P; } | cksum | tr ' ' '-')
 RUNTIME = .venv/.runtime-$(call checksum,requirements.lock)
 DEVELOPMENT = .venv/.development-$(call checksum,requirements-dev.lock)
 
-.PHONY: help setup setup-dev run up demo test test-slow test-s3 test-browser lint bench docs
+.PHONY: help setup setup-dev run up demo test test-slow test-kills test-s3 test-browser lint bench docs
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -40,7 +40,10 @@ test: setup-dev ## the ordinary tests
 	@.venv/bin/python -m pytest -m "$(MARKERS)" $(ARGS)
 
 test-slow: setup-dev ## the tests that take longer than about 20 seconds
-	@.venv/bin/python -m pytest -m "slow and not engine and not s3_strict and not browser" $(ARGS)
+	@.venv/bin/python -m pytest -m "slow and not kills and not engine and not s3_strict and not browser" $(ARGS)
+
+test-kills: setup-dev ## two hundred kills at random moments (make test-slow makes forty)
+	@.venv/bin/python -m pytest -m kills $(ARGS)
 
 test-browser: setup-dev ## every page in headless Chromium (Debian: apt install chromium)
 	@.venv/bin/python -m pytest -m browser $(ARGS)

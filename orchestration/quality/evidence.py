@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, PROVENANCE, align_decimals
+from ingestion.datasets import FEAR_GREED, INTERVAL_MS, KLINES, MARKETS, PROVENANCE, align_decimals
 from ingestion.lake import DamagedObject, Lake, ObjectInfo
 from orchestration.health import NEWEST
 
@@ -109,8 +109,12 @@ def _of_bars(table: pa.Table, tracked: Sequence[str]) -> dict[str, pa.ChunkedArr
         return pc.if_else(upright, held, None)
 
     volume, trades = table["volume"], table["trade_count"]
+    at_ms = pc.divide(table["open_time"].cast(pa.int64()), 1000)
+    lengths = pa.array(list(INTERVAL_MS.values()))
+    step_ms = lengths.take(pc.index_in(table["interval"], value_set=pa.array(list(INTERVAL_MS))).combine_chunks())
     return {
         "on_its_day": pc.equal(pc.cast(table["open_time"], pa.date32()), named),
+        "on_its_grid": pc.equal(pc.multiply(pc.divide(at_ms, step_ms), step_ms), at_ms),
         "is_tracked": pc.if_else(pc.is_valid(symbol), pc.is_in(symbol, value_set=known), None),
         "is_upright": upright,
         "open_in_bar": inside(table["open"]),

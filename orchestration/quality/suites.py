@@ -144,6 +144,8 @@ BRONZE_KLINES = Suite(
         _one_each(("symbol", "interval", "open_time"), "one bar per symbol, interval and open time",
                   "a bar that stands in two objects, so that the order of loading decides"),
         _true("on_its_day", "every bar opens on the day of its object", "validity", _DAMAGED),
+        _true("on_its_grid", "every bar opens on the grid of its interval", "validity",
+              "bars after a halt as in February 2018: no hourly return leads to or from them", "warn"),
         _true("is_tracked", "only tracked symbols", "validity", "a symbol that nobody asked for", "warn"),
         *(_there(c) for c in ("symbol", "interval", "open_time", "close_time", *PRICES, "volume", "quote_volume",
                               "trade_count")),

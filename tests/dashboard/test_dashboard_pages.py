@@ -337,3 +337,19 @@ def test_dictionary_finds_a_metric_by_words_of_its_definition(visit, marts):
     app = visit(marts, "dictionary", search="relative strength wilder")
     found = app.dataframe[0].value
     assert "rsi_14" in set(found["column_name"])
+
+
+@pytest.mark.parametrize(("symbol", "name"), [("币安人生USDT", "币安人生"), ("1000SATSUSDT", "1000*SATS* <b>_x_</b>")])
+def test_a_symbol_in_any_script_is_shown_as_it_is(visit, server, symbol, name):
+    odd = f"odd_{abs(hash(symbol))}"
+    server.copy_database(odd, "tickmart")
+    server.execute(
+        odd,
+        f"update marts.dim_crypto set binance_symbol = '{symbol}', name = '{name}', "
+        "symbol = regexp_replace(binance_symbol, 'USDT$', '') where crypto_id = 'solana'",
+    )
+    for page in ("overview", "price"):
+        app = visit(server.reader(odd), page, coin="solana")
+        assert not app.exception
+        assert not app.error
+    assert symbol in words(app)

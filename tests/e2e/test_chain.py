@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from mailbox import Mailbox, mailbox
+from mailbox import mailbox
 from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from scripted import Reply, ScriptedServer, scripted
+from scripted import Reply, scripted
 
 from ingestion.simulator.server import simulator
 
@@ -41,7 +41,7 @@ SETTINGS = ("BINANCE_", "COINGECKO_", "FEAR_GREED_", "TICKMART_", "PG", "MINIO_"
 class Home:
     """A tickmart home of its own, and the command run in it."""
 
-    def __init__(self, path: Path, urls: dict[str, str], slack: ScriptedServer, mail: Mailbox) -> None:
+    def __init__(self, path: Path, urls: dict[str, str]) -> None:
         self.path = path
         self.said: list[str] = []
         self.universe = path.parent / "universe.csv"
@@ -51,7 +51,6 @@ class Home:
         self.env = {
             **kept,
             **urls,
-            **{name: text.format(slack=slack.url, smtp=mail.port) for name, text in CANARIES.items()},
             "TICKMART_HOME": str(path),
             "TICKMART_UNIVERSE": str(self.universe),
             "TICKMART_COINGECKO_CALLS_PER_MINUTE": "600",
@@ -88,7 +87,9 @@ def quoting(asked):
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, market):
     with scripted(quoting) as slack, mailbox("no login") as mail:
-        yield Home(tmp_path_factory.mktemp("chain") / "home", market.urls(), slack, mail)
+        made = Home(tmp_path_factory.mktemp("chain") / "home", market.urls())
+        made.env |= {name: text.format(slack=slack.url, smtp=mail.port) for name, text in CANARIES.items()}
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,4 @@
-"""SIGKILL and SIGTERM at random moments of fetch, write and load: nothing half is visible, and a rerun completes.
-
-TICKMART_KILLS sets how many kills the long test makes (40 unless told; 200 for a release).
-"""
+"""SIGKILL and SIGTERM at random moments of fetch, write and load: nothing half is visible, and a rerun completes."""
 
 import multiprocessing
 import os
@@ -26,7 +23,6 @@ from orchestration.assets import load_pending
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
 START, DAYS = date(2026, 9, 1), 60
-KILLS = int(os.environ.get("TICKMART_KILLS", "40"))
 # A server process that has imported everything and is forked for each run: a run starts in milliseconds.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["orchestration.assets"])
@@ -111,10 +107,14 @@ def test_a_run_killed_a_few_times_leaves_nothing_half_and_then_completes(chain: 
     complete(chain, simulator)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_run_killed_many_times_leaves_nothing_half_and_then_completes(chain: Chain, simulator: Simulator) -> None:
-    progress = kill_at_random(chain, simulator, KILLS, seed=2)
+@pytest.mark.parametrize(
+    ("kills", "seed"), [pytest.param(40, 2, marks=pytest.mark.slow), pytest.param(200, 3, marks=pytest.mark.kills)]
+)
+@pytest.mark.timeout(1800)
+def test_a_run_killed_many_times_leaves_nothing_half_and_then_completes(
+    chain: Chain, simulator: Simulator, kills: int, seed: int
+) -> None:
+    progress = kill_at_random(chain, simulator, kills, seed)
     # The kills came at different stages: before anything was loaded, and after.
     assert min(progress) == 0
     assert max(progress) > 0

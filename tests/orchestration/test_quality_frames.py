@@ -80,6 +80,9 @@ KLINES_BROKEN: dict[str, Corruption] = {
     "every bar opens on the day of its object": lambda rows: rows[5].update(
         {name: rows[5][name] + timedelta(days=1) for name in ("open_time", "close_time")}
     ),
+    "every bar opens on the grid of its interval": lambda rows: rows[5].update(
+        open_time=rows[5]["open_time"] + timedelta(minutes=28, milliseconds=14_789)
+    ),
     "only tracked symbols": _set(symbol="XUSDT"),
     **{
         f"{name} is there": _set(**{name: None})
