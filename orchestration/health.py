@@ -74,7 +74,8 @@ def newest_data(cursor: Any) -> dict[str, datetime | None]:
 
 def links() -> dict[str, str]:
     """Return where more is to be seen, as far as it is up."""
-    return {"Dagster": url} if (url := os.environ.get("TICKMART_DAGSTER_URL")) else {}
+    served = {"Dagster": "TICKMART_DAGSTER_URL", "Data Docs": "TICKMART_DATA_DOCS_URL"}
+    return {name: os.environ[variable] for name, variable in served.items() if os.environ.get(variable)}
 
 
 def status(settings: Settings) -> dict[str, Any]:

@@ -5,10 +5,14 @@ Belongs here: wording and layout. Does not: what is in them (``ingestion.books``
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from orchestration.quality import docs
 
 MARK = {"ok": "ok", "partial": "partial", "failed": "FAILED"}
 
@@ -43,6 +47,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(
             f"  {word} {check['asset']} {check['check_name']}: {check['observed']}", highlight=False, soft_wrap=True
         )
+    if shown and (home := os.environ.get("TICKMART_HOME")):
+        console.print(f"  row by row: {docs.address(Path(home))}", highlight=False, soft_wrap=True)
     for line in problems(summary):
         console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
     console.print(

@@ -21,6 +21,7 @@ import orjson
 from ingestion.settings import Settings, SettingsError, load_settings
 from orchestration import alerts, health
 from orchestration.launch import close_orphans
+from orchestration.quality import docs
 from orchestration.stack import Children, StackError, free_port, port_owner_message
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,9 +47,14 @@ def _port(variable: str, preferred: int) -> int:
 
 def keep_up(settings: Settings, first_run: Callable[[], None]) -> None:
     """Run once, start Dagster and the dashboard, print their addresses, and stay until Ctrl-C or a process ends."""
-    ports = {"dagster": _port("TICKMART_DAGSTER_PORT", 3000), "dashboard": _port("TICKMART_DASHBOARD_PORT", 8501)}
+    ports = {
+        "dagster": _port("TICKMART_DAGSTER_PORT", 3000),
+        "dashboard": _port("TICKMART_DASHBOARD_PORT", 8501),
+        "data-docs": _port("TICKMART_DATA_DOCS_PORT", 8502),
+    }
     code_port = free_port(0)
     os.environ["TICKMART_DAGSTER_URL"] = f"http://127.0.0.1:{ports['dagster']}"
+    os.environ["TICKMART_DATA_DOCS_URL"] = f"http://127.0.0.1:{ports['data-docs']}"
     _close_earlier_runs()
     first_run()
     logs = settings.home / "logs"
@@ -64,6 +70,19 @@ def keep_up(settings: Settings, first_run: Callable[[], None]) -> None:
         code = [python, "-m", "dagster", "api", "grpc", "-m", "orchestration.definitions"]
         children.spawn("dagster-code", [*code, "-h", "127.0.0.1", "-p", str(code_port)], env, logs / "dagster-code.log")
         children.spawn("dashboard", _dashboard(ports["dashboard"]), dashboard_env(env), logs / "dashboard.log")
+        pages = settings.home / docs.FOLDER
+        pages.mkdir(exist_ok=True)
+        static = [
+            python,
+            "-m",
+            "http.server",
+            str(ports["data-docs"]),
+            "--bind",
+            "127.0.0.1",
+            "--directory",
+            str(pages),
+        ]
+        children.spawn("data-docs", static, {"PATH": os.environ["PATH"]}, logs / "data-docs.log")
         _until_listening(children, code_port, "dagster-code", logs)
         web = [python, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(ports["dagster"]), "-w", str(workspace)]
         children.spawn("dagster-webserver", web, env, logs / "dagster-webserver.log")
@@ -73,6 +92,7 @@ def keep_up(settings: Settings, first_run: Callable[[], None]) -> None:
         _until_ready(children, f"http://127.0.0.1:{ports['dagster']}/server_info", "dagster-webserver", logs)
         click.echo(f"Dashboard   http://127.0.0.1:{ports['dashboard']}")
         click.echo(f"Dagster     http://127.0.0.1:{ports['dagster']}")
+        click.echo(f"Checks      http://127.0.0.1:{ports['data-docs']}")
         click.echo(f"Postgres    {os.environ['PGHOST']}:{os.environ['PGPORT']}, database {os.environ['PGDATABASE']}")
         click.echo(f"Lake        {os.environ['MINIO_ENDPOINT']}, bucket {os.environ.get('MINIO_BUCKET', 'bronze')}")
         click.echo("Refreshed five minutes past each hour. Ctrl-C stops everything.")

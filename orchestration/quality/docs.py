@@ -19,7 +19,8 @@ import orjson
 from orchestration.quality.suites import Suite
 from orchestration.quality.validate import Judged, without_secrets
 
-KEEP_RUNS = 20
+# A run's pages are some 200 KB; every five minutes fifty runs are four hours, every hour two days.
+KEEP_RUNS = 50
 FOLDER = "data_docs"
 STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }

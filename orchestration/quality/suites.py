@@ -68,6 +68,7 @@ class Suite:
         suite = ExpectationSuite(name=self.name)
         for rule in self.rules:
             expectation = rule.make(gxe)
+            expectation.description = rule.check
             expectation.meta = {"check": rule.check, "guards": rule.guards, "severity": rule.severity}
             expectation.severity = "critical" if rule.severity == "error" else "warning"
             suite.add_expectation(expectation)

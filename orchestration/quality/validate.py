@@ -169,7 +169,9 @@ def _verdict(result: Any, rows: int) -> Verdict:
     if problem:
         return Verdict(name, severity, "error", problem, expected, None, None)
     found = result.result
-    if "unexpected_count" in found:
+    if config.type == "expect_table_row_count_to_be_between":
+        observed = f"{rows:,} rows"
+    elif "unexpected_count" in found:
         observed = f"{found['unexpected_count']:,} of {rows:,} rows break it"
     else:
         observed = str(found.get("observed_value"))[:300]

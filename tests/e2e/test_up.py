@@ -81,6 +81,9 @@ def test_demo_serves_dagster_and_the_dashboard_and_ctrl_c_ends_every_process(hom
     try:
         with urllib.request.urlopen(f"{told['Dashboard']}/_stcore/health", timeout=10) as answer:
             assert answer.read() == b"ok"
+        with urllib.request.urlopen(told["Checks"], timeout=10) as answer:
+            assert b"bronze_klines" in answer.read()
+        assert json.loads((home / "demo" / "status.json").read_text())["links"]["Data Docs"] == told["Checks"]
         runs = ask(told["Dagster"], "{ runsOrError { ... on Runs { results { jobName status } } } }")
         assert {"jobName": "market_refresh", "status": "SUCCESS"} in runs["runsOrError"]["results"]
         location = '{repositoryName: "__repository__", repositoryLocationName: "tickmart"}'
