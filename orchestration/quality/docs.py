@@ -74,14 +74,14 @@ def publish(home: Path, run_id: str, suite: Suite, judged: Judged, at: datetime)
     return page
 
 
-def index(home: Path, keep: int = KEEP_RUNS) -> Path:
+def index(home: Path) -> Path:
     """Throw away all but the newest runs, and write the page that lists them."""
     folder = home / FOLDER
     runs = sorted(folder.glob("*/results.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in runs[keep:]:
+    for old in runs[KEEP_RUNS:]:
         shutil.rmtree(old.parent, ignore_errors=True)
     lines = []
-    for path in runs[:keep]:
+    for path in runs[:KEEP_RUNS]:
         for name, found in sorted(orjson.loads(path.read_bytes()).items()):
             told = ", ".join(found["broken"]) or "all hold"
             cells = (
@@ -96,7 +96,7 @@ def index(home: Path, keep: int = KEEP_RUNS) -> Path:
     _write(
         page,
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Data Docs</title><style>{STYLE}</style>'
-        f"</head><body><h1>Data Docs</h1><p>The newest {keep} runs, newest first; docs/quality.md tells how to read "
+        f"</head><body><h1>Data Docs</h1><p>The newest {KEEP_RUNS} runs, newest first; docs/quality.md tells how to read "
         f"them.</p><table><tr>{head}</tr>{''.join(lines)}</table></body></html>",
     )
     return page

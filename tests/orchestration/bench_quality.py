@@ -2,8 +2,8 @@
 
     python tests/orchestration/bench_quality.py [--symbols 50] [--years 3] [--refresh]
 
-Prints the table of docs/quality.md (wall seconds; not with --refresh) and, for each suite, wall and CPU seconds, this process's and
-Postgres'. Not collected by pytest; TICKMART_HOME must be a folder of its own.
+Prints, for each suite, wall and CPU seconds, this process's and Postgres', and without --refresh the table of
+docs/quality.md (wall seconds). Not collected by pytest; TICKMART_HOME must be a folder of its own.
 """
 
 import argparse

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -408,6 +409,9 @@ def test_a_run_has_a_page_per_suite_and_an_index_that_leads_there(loaded):
     folder = loaded.home / "data_docs"
     pages = {path.stem for path in (folder / loaded.summary["run_id"]).glob("*.html")}
     assert pages == {suite.name for suite in suites.SUITES}
+    for suite in suites.SUITES:
+        text = unescape((folder / loaded.summary["run_id"] / f"{suite.name}.html").read_text())
+        assert [rule.check for rule in suite.rules if rule.check not in text] == []
     index = (folder / "index.html").read_text()
     links = re.findall(r'href="([^"]+)"', index)
     assert len(links) >= len(pages)
@@ -439,14 +443,16 @@ def test_a_failing_row_is_shown_in_data_docs_and_html_in_it_is_text(loaded, quer
     assert "warned" in (tmp_path / "data_docs" / "index.html").read_text()
 
 
-def test_data_docs_keep_the_newest_runs(loaded, tmp_path):
+def test_data_docs_keep_the_newest_runs(loaded, tmp_path, monkeypatch):
+    monkeypatch.setattr(docs, "KEEP_RUNS", 3)
     found = judge_query(suites.DIVERGENCE, evidence.DIVERGENCE)
-    for n in range(docs.KEEP_RUNS + 3):
-        page = docs.publish(tmp_path, f"run-{n:02}", suites.DIVERGENCE, found, datetime.now(UTC))
+    for n in range(6):
+        page = docs.publish(tmp_path, f"run-{n}", suites.DIVERGENCE, found, datetime.now(UTC))
         os.utime(page.with_name("results.json"), (n, n))
     docs.index(tmp_path)
-    kept = sorted(path.name for path in (tmp_path / "data_docs").iterdir() if path.is_dir())
-    assert kept == [f"run-{n:02}" for n in range(3, docs.KEEP_RUNS + 3)]
+    folder = tmp_path / "data_docs"
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["run-3", "run-4", "run-5"]
+    assert "run-2" not in (folder / "index.html").read_text()
 
 
 def test_an_error_that_names_a_login_is_shown_without_it(monkeypatch):
