@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,7 +15,8 @@ from scripted import Asked, Reply, scripted
 from source_rows import coin, index_of, sentiment
 
 from ingestion import books, warehouse
-from orchestration.assets import bronze_fear_greed, bronze_markets, raw_fear_greed
+from ingestion.simulator.server import simulator
+from orchestration.assets import bronze_fear_greed, bronze_klines, bronze_markets, raw_fear_greed
 from orchestration.launch import first_failure
 from orchestration.resources import Patience, Stores, is_lost
 from orchestration.summary import print_summary
@@ -35,11 +37,11 @@ def run(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> Run:
     }.items():  # fmt: skip
         monkeypatch.setenv(name, str(value))
 
-    def materialize(script: Any, *assets: dg.AssetsDefinition) -> dict[str, Any]:
+    def materialize(script: Any, *assets: dg.AssetsDefinition, **options: Any) -> dict[str, Any]:
         with scripted(script) as server:
             for name in ("FEAR_GREED_BASE_URL", "COINGECKO_BASE_URL"):
                 monkeypatch.setenv(name, server.url)
-            done = dg.materialize(list(assets), resources={"stores": Stores()}, raise_on_error=False)
+            done = dg.materialize(list(assets), resources={"stores": Stores()}, raise_on_error=False, **options)
         return {**books.summarise_run(chain.connection, done.run_id), "error": first_failure(done)}
 
     return materialize
@@ -197,3 +199,32 @@ def test_only_a_lost_connection_is_worth_another_attempt(chain: Chain, statement
     with pytest.raises(psycopg2.Error) as caught:
         chain.ask(statement)
     assert is_lost(caught.value) is lost
+
+
+# -- a symbol's end ----------------------------------------------------------------------------------------------------
+
+
+def test_a_symbol_that_disappears_is_marked_fails_no_run_and_no_bars_are_asked_of_it(
+    run: Run, chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header, kept = (
+        "crypto_id,binance_symbol,name,category",
+        ["bitcoin,BTCUSDT,Bitcoin,x", "ethereum,ETHUSDT,Ethereum,x"],
+    )
+    whole, rest = tmp_path / "whole.csv", tmp_path / "rest.csv"
+    whole.write_text("\n".join([header, *kept, "old,OLDUSDT,Old,x"]))
+    rest.write_text("\n".join([header, *kept]))
+    monkeypatch.setenv("TICKMART_UNIVERSE", str(whole))
+    days_of_the_run = {f"dagster/asset_partition_range_{end}": "2026-11-19" for end in ("start", "end")}
+    found, asked = [], []
+    for listed in (whole, rest, rest):
+        with simulator(seed=3, now="2026-11-19T16:37:12Z", universe=listed) as market:
+            monkeypatch.setenv("BINANCE_BASE_URL", market.binance_url)
+            found.append(run([Reply()], bronze_klines, tags=days_of_the_run))
+            asked.append(sum(n for (path, _), n in market.requests.items() if path.endswith("/klines")))
+    # Three listings are probed and three series fetched; then the two that are left.
+    assert asked == [6, 2, 2]
+    assert [(s["error"], s["status"]) for s in found] == [(None, "ok")] * 3
+    notes = [s["stages"][0]["detail"]["notes"] for s in found]
+    assert [any("OLDUSDT is no longer listed" in note for note in told) for told in notes] == [False, True, True]
+    assert chain.one("select status from ops.symbol_status where symbol = 'OLDUSDT'") == "DELISTED"
