@@ -1,4 +1,4 @@
--- The hourly windows of fct_prices as one writes them first, on double precision: what `bench_warehouse` measures against.
+-- The hourly windows of fct_prices as one writes them first, on double precision: what `make bench` measures against.
 select
     crypto_id, opened_at, open, high, low, close, volume, quote_volume, trade_count, taker_buy_volume,
     q / nullif(v, 0) as vwap_1h,
