@@ -96,8 +96,8 @@ def index(home: Path) -> Path:
     _write(
         page,
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Data Docs</title><style>{STYLE}</style>'
-        f"</head><body><h1>Data Docs</h1><p>The newest {KEEP_RUNS} runs, newest first; docs/quality.md tells how to read "
-        f"them.</p><table><tr>{head}</tr>{''.join(lines)}</table></body></html>",
+        f"</head><body><h1>Data Docs</h1><p>The newest {KEEP_RUNS} runs, newest first; docs/quality.md tells how to "
+        f"read them.</p><table><tr>{head}</tr>{''.join(lines)}</table></body></html>",
     )
     return page
 

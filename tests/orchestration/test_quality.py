@@ -16,18 +16,22 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pyarrow as pa
 import pytest
 from chain import bucket_of, fresh_database
 
 from ingestion import books, warehouse
-from ingestion.datasets import FEAR_GREED, KLINES, MARKETS
+from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, Dataset
 from ingestion.lake import Lake
 from ingestion.settings import ObjectStore, Postgres
 from ingestion.simulator.server import simulator
+from orchestration.assets import raw_fear_greed
 from orchestration.quality import docs, evidence, suites
+from orchestration.quality.checks import BRONZE_CHECKS
 from orchestration.quality.suites import Suite
 from orchestration.quality.validate import Judged, judge_query, without_secrets
+from orchestration.resources import Stores
 
 ROOT = Path(__file__).resolve().parents[2]
 TICKMART = Path(sys.executable).with_name("tickmart")
@@ -492,6 +496,49 @@ def test_dagster_shows_of_each_check_severity_observed_and_expected(loaded):
     assert all({"rows", "seconds", "expectations", "broken", "data_docs"} <= set(m) for m in mine)
 
 
+def judged_and_loaded(dataset: Dataset, raw: list[Any]) -> dg.ExecuteInProcessResult:
+    """Run the checks before a dataset's load, and what of `raw` they stand before, as Dagster orders them."""
+    [check] = [c for c in BRONZE_CHECKS if dg.AssetKey(["bronze", dataset.name]) in {k.asset_key for k in c.check_keys}]
+    selection = dg.AssetSelection.checks(*check.check_keys) | dg.AssetSelection.assets(*raw)
+    made = dg.Definitions(
+        [dg.AssetSpec(["bronze", dataset.name]), *raw], asset_checks=[check], resources={"stores": Stores()},
+        jobs=[dg.define_asset_job("judging", selection, executor_def=dg.in_process_executor)],
+    )  # fmt: skip
+    with dg.instance_for_test() as instance:
+        return made.resolve_job_def("judging").execute_in_process(instance=instance)
+
+
+def test_a_closed_gate_keeps_the_load_out_and_an_open_one_lets_it_in(loaded):
+    lake = Lake(loaded.store)
+    key = max(o.key for o in lake.list(f"{FEAR_GREED.prefix}/"))
+    table, _ = lake.read(key)
+    at = table.schema.get_field_index("value")
+    wrong = pa.array([*table["value"].to_pylist()[:-1], 101], pa.int64())
+    lake.write(key, table.set_column(at, table.schema.field(at), [wrong]))
+    stage = "select status, rows from ops.run_stages where stage = 'raw' and run_id = '{}'"
+    refused = judged_and_loaded(FEAR_GREED, [raw_fear_greed])
+    assert refused.success, "what stands behind the load goes on"
+    assert loaded.ask(stage.format(refused.run_id)) == [("failed", 0)]
+    assert loaded.ask("select count(*) from raw.fear_greed where value > 100") == [(0,)]
+    lake.write(key, table)
+    mended = judged_and_loaded(FEAR_GREED, [raw_fear_greed])
+    assert loaded.ask(stage.format(mended.run_id))[0][0] == "ok"
+
+
+def test_a_check_that_raises_is_an_error_and_closes_the_gate(loaded, monkeypatch):
+    monkeypatch.setenv("TICKMART_UNIVERSE", "/no/such/universe.csv")
+    result = judged_and_loaded(MARKETS, [])
+    told = {e.check_name: (e.passed, e.severity) for e in result.get_asset_check_evaluations()}
+    # The gate is a warning to Dagster: a failed blocking check would skip the other datasets' models.
+    assert told == {
+        "expectations": (False, dg.AssetCheckSeverity.ERROR), "load_gate": (False, dg.AssetCheckSeverity.WARN),
+    }  # fmt: skip
+    with warehouse.closing(warehouse.connect(loaded.postgres, "ingest")) as connection:
+        [reason] = books.refusals(connection, result.run_id, "bronze/coingecko_markets")
+    assert "/no/such/universe.csv" in reason
+
+
+@pytest.mark.slow
 def test_a_refused_object_keeps_its_own_dataset_out_and_no_other(loaded):
     lake = Lake(loaded.store)
     # A day that no refresh asks for again, so that nothing heals it.
