@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import smtplib
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -228,10 +229,12 @@ def _send_mail(alerting: Alerting, messages: Sequence[Message]) -> None:
 def _smtp(server: Smtp) -> smtplib.SMTP:
     """Return a session that is encrypted and logged in; a password is never sent over an open line."""
     context = ssl.create_default_context()
+    # smtplib would ask DNS for this machine's whole name, which can take longer than the mail.
+    name = socket.gethostname()
     if server.tls:
-        client: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, timeout=TIMEOUT_S, context=context)
+        client: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, name, timeout=TIMEOUT_S, context=context)
     else:
-        client = smtplib.SMTP(server.host, server.port, timeout=TIMEOUT_S)
+        client = smtplib.SMTP(server.host, server.port, name, timeout=TIMEOUT_S)
     try:
         client.ehlo()
         if not server.tls and client.has_extn("starttls"):

@@ -17,6 +17,7 @@ from ingestion.http import Deadline, HttpClient, SourceError
 from ingestion.lake import Lake, LakeError
 from ingestion.settings import Settings
 from ingestion.universe import read_universe
+from orchestration import channels
 
 # What breaks when it drifts: the package, the versions that work (below the bound), and why.
 BOUNDS = (
@@ -47,6 +48,8 @@ def findings(settings: Settings) -> Iterator[Finding]:
     key = "with a key" if settings.coingecko_api_key else "keyless"
     yield _reach("CoinGecko", (settings.coingecko_url,), "COINGECKO_BASE_URL", "/ping", key)
     yield _reach("Fear & Greed", (settings.fear_greed_url,), "FEAR_GREED_BASE_URL", "/fng/", "no key needed")
+    on = channels.configured(settings.alerting) + ["heartbeat"] * (settings.alerting.heartbeat_url is not None)
+    yield True, "alerts", f"{', '.join(on)}: `tickmart alert test` tries them" if on else "no channel is set"
 
 
 def _versions() -> Iterator[Finding]:
