@@ -13,6 +13,8 @@ import dagster as dg
 import pytest
 from chain import Chain
 from dagster import DagsterRunStatus
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import TickStatus
 
 from ingestion.settings import load_settings
 from orchestration import retention
@@ -134,3 +136,12 @@ def test_a_run_whose_process_has_gone_is_closed_and_one_that_lives_is_not(
         orphan: DagsterRunStatus.FAILURE, alive: DagsterRunStatus.STARTED, daemons: DagsterRunStatus.FAILURE,
     }  # fmt: skip
     assert chain.one("select status from ops.runs") == "failed"
+
+
+def test_every_tick_of_a_schedule_or_sensor_has_an_age_at_which_the_daemon_purges_it(instance: dg.DagsterInstance):
+    for kind in (InstigatorType.SCHEDULE, InstigatorType.SENSOR):
+        kept_days = instance.get_tick_retention_settings(kind)
+        # -1 would mean for ever, which is Dagster's own choice for most of them.
+        assert all(0 < days <= 30 for days in kept_days.values()), (kind, kept_days)
+    # A sensor that ticks each minute mostly skips.
+    assert instance.get_tick_retention_settings(InstigatorType.SENSOR)[TickStatus.SKIPPED] == 1
