@@ -15,7 +15,6 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -25,10 +24,9 @@ import pyarrow as pa
 from ingestion import bars, books, bronze, gaps, warehouse
 from ingestion.datasets import BINANCE_OPENED, FEAR_GREED, KLINES, MARKETS, Dataset, klines_day
 from ingestion.http import HttpClient, SourceError
-from ingestion.lake import DamagedObject, Lake, ObjectInfo
-from ingestion.pgcopy import ahead
+from ingestion.lake import DamagedObject, Lake, ObjectInfo, read_ahead
 from orchestration import logs
-from orchestration.resources import Stores
+from orchestration.resources import Stores, release_memory
 
 # BackfillPolicy and partitioned checks are marked beta in 1.13; their behaviour is pinned by tests instead.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
@@ -40,9 +38,8 @@ DAYS = dg.DailyPartitionsDefinition(start_date=BINANCE_OPENED.isoformat(), timez
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 ONE_RUN = dg.BackfillPolicy.single_run()
 OWNERS = ["team:market-data"]
-# A batch of objects that is loaded in one transaction: some 100,000 rows, 30 MB; the next is read meanwhile.
-LOAD_ROWS = 100_000
-READERS = 8
+# A batch of objects that is loaded in one transaction: some 60,000 rows, 15 MB; the next is read meanwhile.
+LOAD_ROWS = 60_000
 # Single records are spoilt now and then; a twentieth of a run's (ten at least) means that the source or a rule changed.
 REFUSED_SHARE, REFUSED_LEAST = 0.05, 10
 
@@ -168,6 +165,7 @@ def _bronze(
     )  # fmt: skip
     for verdict in told:
         context.log.warning(verdict["observed"])
+    release_memory()
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.rows,
@@ -277,7 +275,7 @@ def pending(lake: Lake, connection: warehouse.Connection, dataset: Dataset) -> l
 def load_pending(
     lake: Lake, connection: warehouse.Connection, dataset: Dataset, batch_id: str, *, restating: bool = True
 ) -> tuple[warehouse.Loaded, list[str]]:
-    """Load every pending object, some 100,000 rows to a transaction; return what changed, and what was damaged.
+    """Load every pending object, some 60,000 rows to a transaction; return what changed, and what was damaged.
 
     The day of a damaged object of bars is asked for again by the next run of its interval.
     """
@@ -294,9 +292,8 @@ def load_pending(
 
     def batches() -> Iterator[list[warehouse.BronzeObject]]:
         held: list[warehouse.BronzeObject] = []
-        todo = pending(lake, connection, dataset)
-        for at in range(0, len(todo), 16):
-            held += filter(None, pool.map(fetch, todo[at : at + 16]))
+        for item in read_ahead(fetch, pending(lake, connection, dataset)):
+            held.append(item)
             if sum(len(item.table) for item in held) >= LOAD_ROWS:
                 yield held
                 held = []
@@ -304,12 +301,8 @@ def load_pending(
             yield held
 
     # Locked from the listing on: of two loaders at once the slower would put an older version over a newer one.
-    with (
-        warehouse.locked(connection, f"raw {dataset.name}"),
-        ThreadPoolExecutor(READERS, thread_name_prefix="lake") as pool,
-    ):
-        # One batch is read while the one before it is loaded.
-        for held in ahead(batches()):
+    with warehouse.locked(connection, f"raw {dataset.name}"):
+        for held in batches():
             total += warehouse.load(connection, dataset, held, batch_id, restating=restating)
     for interval, day in filter(None, map(klines_day, damaged)):
         books.forget_coverage(connection, KLINES, interval, day)
@@ -358,6 +351,7 @@ def _raw(
         with connection.cursor() as cursor:
             cursor.execute(f"select count(*) from raw.{dataset.name}")  # noqa: S608
             count = cursor.fetchone()[0]  # type: ignore[index]
+    release_memory()
     return dg.MaterializeResult(
         asset_key=["raw", dataset.name],
         metadata={

@@ -4,7 +4,10 @@ Belongs here: how each is made. Does not: what is done with them. Everything is 
 environment of that moment, so that nothing is opened when definitions are loaded.
 """
 
+import ctypes
+import gc
 import select
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +17,7 @@ from typing import Any, TypeVar
 import dagster as dg
 import psycopg2
 import psycopg2.extensions
+import pyarrow as pa
 import sqlalchemy.engine
 import sqlalchemy.event
 import sqlalchemy.exc
@@ -213,3 +217,11 @@ def _connect_patiently(dialect: Any, _: Any, arguments: list[Any], keywords: dic
     if dialect.driver != "psycopg2":
         return None
     return SERVER.outlast(lambda: psycopg2.connect(*arguments, **keywords), load_settings().postgres_patience_s)
+
+
+def release_memory() -> None:
+    """Give back to the system what a stage has freed, so that the next one's peak does not stand on top of it."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    if sys.platform == "linux":  # glibc keeps what many threads have freed; macOS gives it back by itself
+        ctypes.CDLL(None).malloc_trim(0)

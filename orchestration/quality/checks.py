@@ -24,7 +24,7 @@ from orchestration.assets import DAYS, RANGE_END, RANGE_START, pending
 from orchestration.quality import docs, evidence, suites
 from orchestration.quality.suites import Suite
 from orchestration.quality.validate import Judged, Verdict, could_not_run, judge_frame, judge_query
-from orchestration.resources import Stores
+from orchestration.resources import Stores, release_memory
 
 # The job that runs the checks alone: it judges the newest month of what stands, not what a run has brought.
 CHECK_JOB = "quality_checks"
@@ -134,8 +134,12 @@ def bronze_check(suite: Suite, dataset: Dataset, tracked: Callable[[Stores], Seq
             else:
                 with stores.connection("ingest") as connection:
                     objects.extend(pending(lake, connection, dataset))
-            frames = evidence.frames(lake, objects, tracked(stores))
-            return joined([judge_frame(suite, frame) for frame in frames])
+            judged = []
+            for frame in evidence.frames(lake, objects, tracked(stores)):
+                judged.append(judge_frame(suite, frame))
+                del frame
+                release_memory()  # Great Expectations keeps a frame in cycles until they are collected
+            return joined(judged)
 
         result, judged = as_check(context, stores, suite, judge)
         yield result

@@ -8,7 +8,6 @@ large table by the key, asset by asset, and reads nothing outside of the spans.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.datasets import FEAR_GREED, INTERVAL_MS, KLINES, MARKETS, PROVENANCE, align_decimals
-from ingestion.lake import DamagedObject, Lake, ObjectInfo
+from ingestion.lake import DamagedObject, Lake, ObjectInfo, read_ahead
 from orchestration.health import NEWEST
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 # Rows judged in one frame: bounds memory whatever the range, and GX costs as much per frame as per row.
 ROWS_PER_FRAME = 200_000
-READERS = 8
 ONE_DAY = timedelta(days=1)
 # Weeks of the same weekday that say how many rows a day brings, and how many of them must be known.
 WEEKS, WEEKS_AT_LEAST = 8, 4
@@ -61,15 +59,14 @@ def frames(lake: Lake, objects: Sequence[ObjectInfo], tracked: Sequence[str] = (
             return None
         return held[0].append_column("object_key", pa.repeat(info.key, len(held[0])))
 
-    with ThreadPoolExecutor(READERS, thread_name_prefix="lake") as pool:
-        tables: list[pa.Table] = []
-        for at in range(0, len(objects), 64):
-            tables += [t for t in pool.map(read, objects[at : at + 64]) if t is not None]
-            if sum(map(len, tables)) >= ROWS_PER_FRAME:
-                yield judged_frame(tables, tracked)
-                tables = []
-        if tables:
+    tables: list[pa.Table] = []
+    for table in read_ahead(read, objects):
+        tables.append(table)
+        if sum(map(len, tables)) >= ROWS_PER_FRAME:
             yield judged_frame(tables, tracked)
+            tables = []
+    if tables:
+        yield judged_frame(tables, tracked)
 
 
 def judged_frame(tables: Sequence[pa.Table], tracked: Sequence[str]) -> pd.DataFrame:
