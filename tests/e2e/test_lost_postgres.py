@@ -16,7 +16,7 @@ from test_chain import NOW, ROOT, TICKMART, Home
 
 from ingestion.simulator.server import Simulator, simulator
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 DAYS = 420
 BACKFILL = ("backfill", "--start", "2025-01-19", "--end", "2026-03-15", "--source", "rest")
 
@@ -88,7 +88,7 @@ def test_a_run_goes_on_after_postgres_was_killed_while_it_fetched_loaded_and_bui
         server.when(moment, run)
         killed.append(server.pid())
         os.kill(killed[-1], blow)
-    out, err = run.communicate(timeout=240)
+    out, err = run.communicate(timeout=500)
     summary = json.loads(out)
     assert (run.returncode, summary["status"]) == (0, "ok"), err
     assert len(set(killed)) == 3
