@@ -34,7 +34,8 @@ _LOGGER = logging.getLogger("tickmart.work")
 def unit(event: str, **fields: Any) -> None:
     """Log one unit of work (run, asset, partition, source, batch, rows, seconds, ...); None is left out."""
     level = {"failed": "error", "partial": "warning"}.get(str(fields.get("status")), "info")
-    getattr(_bound(), level)(event, **{name: value for name, value in fields.items() if value is not None})
+    told = {name: round(value, 3) if isinstance(value, float) else value for name, value in fields.items()}
+    getattr(_bound(), level)(event, **{name: value for name, value in told.items() if value is not None})
 
 
 def _bound() -> Any:

@@ -4,13 +4,17 @@ import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 import pytest
 from quality_page import row
+from scripted import Reply, scripted
 
 from orchestration.quality.checks import CHECKS
 from orchestration.quality.suites import SUITES
+
+SCHEDULED = {"dagster/schedule_name": "hourly_refresh"}
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +132,32 @@ def test_the_page_of_quality_lists_every_rule_as_it_is():
     wanted = [row(suite, rule, None).rpartition("|")[0].rpartition("|")[0] for suite in SUITES for rule in suite.rules]
     assert [before for before, _, _ in listed] == wanted
     assert all(re.fullmatch(r" (-|\d+\.\d) ", seconds) for _, _, seconds in listed)
+
+
+@pytest.mark.parametrize(
+    ("tags", "stage", "pings"),
+    [(SCHEDULED, "ok", 1), (SCHEDULED, "failed", 0), ({}, "ok", 0)],
+    ids=["scheduled", "scheduled and failed", "by hand"],
+)  # fmt: skip
+def test_the_dead_man_is_pinged_by_a_scheduled_run_that_did_not_fail(
+    definitions, chain, monkeypatch, tmp_path, tags, stage, pings
+):
+    from orchestration.definitions import build_verdict
+    from orchestration.resources import Stores
+
+    owner = chain.postgres
+    with scripted([Reply()]) as monitor:
+        for name, value in {
+            "PGHOST": owner.host, "PGPORT": owner.port, "PGUSER": owner.user, "PGPASSWORD": owner.password,
+            "PGDATABASE": owner.database, "TICKMART_HOME": tmp_path, "HEARTBEAT_URL": f"{monitor.url}/ping/me",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, str(value))
+        run_id = str(uuid4())
+        chain.ask(
+            "insert into ops.run_stages (run_id, stage, dataset, status) values (%s, 'raw', 'x', %s)", (run_id, stage)
+        )
+        made = dg.Definitions(
+            assets=[build_verdict([])], jobs=[dg.define_asset_job("alone")], resources={"stores": Stores()}
+        )
+        assert made.resolve_job_def("alone").execute_in_process(run_id=run_id, tags=tags).success
+    assert [asked.path for asked in monitor.asked] == ["/ping/me"] * pings

@@ -30,7 +30,7 @@ def test_a_unit_of_work_is_one_json_line_in_the_file_and_one_readable_line_on_th
     assert first.pop("timestamp").endswith("Z")
     assert first == {
         "event": "fetched", "level": "info", "run": "r1", "asset": "bronze/x", "source": "Binance", "rows": 5,
-        "seconds": 1.2345, "status": "ok",
+        "seconds": 1.234, "status": "ok",
     }  # fmt: skip
     assert (second["level"], second["failed"]) == ("error", ["fct_prices"])
     console = capfd.readouterr().err.splitlines()
