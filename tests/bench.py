@@ -409,7 +409,7 @@ def dbt_seconds(settings: Settings, *arguments: str) -> float:
     target = settings.home / "dbt" / "bench"
     env = {**os.environ, "DBT_TARGET_PATH": str(target), "DBT_PROJECT_DIR": str(PROJECT_DIR)}
     began = time.perf_counter()
-    subprocess.run([DBT, *arguments, "--quiet"], env=env, check=True, stdout=sys.stderr)
+    subprocess.run([DBT, *arguments, "--log-level", "none"], env=env, check=True, stdout=sys.stderr)
     return time.perf_counter() - began
 
 
