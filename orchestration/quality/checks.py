@@ -226,6 +226,14 @@ def _prices(stores: Stores, context: dg.AssetCheckExecutionContext) -> str | Non
     return evidence.fct_prices(spans) if spans else None
 
 
+def _divergence(stores: Stores, context: dg.AssetCheckExecutionContext) -> str | None:
+    """Nothing to compare (sources that speak of other hours) is not judged: freshness tells which of them is late."""
+    with stores.connection("quality_ro") as connection, connection.cursor() as cursor:
+        cursor.execute("select exists (select 1 from marts.v_price_divergence)")
+        found = cursor.fetchone()
+    return evidence.DIVERGENCE if found and found[0] else None
+
+
 def _freshness_check(suite: Suite) -> Any:
     dataset = suite.asset[1]
     return query_check(
@@ -248,5 +256,5 @@ CHECKS = [
     query_check(suites.MARKETS_RECONCILIATION, _market_layers),
     query_check(suites.FEAR_GREED_RECONCILIATION, _sentiment_layers),
     query_check(suites.FCT_PRICES, _prices),
-    query_check(suites.DIVERGENCE, lambda *_: evidence.DIVERGENCE),
+    query_check(suites.DIVERGENCE, _divergence),
 ]

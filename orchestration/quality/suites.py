@@ -322,8 +322,6 @@ DIVERGENCE = Suite(
     "Binance's newest close against CoinGecko's price (single coins beyond 5 % are a dbt test of v_price_divergence).",
     ("crypto_id", "close", "price_usd"),
     (
-        Rule("there are coins to compare", "completeness", "sources that no longer speak of the same hours", "warn",
-             lambda gxe: gxe.ExpectTableRowCountToBeBetween(min_value=1)),
         _between("median_divergence_pct", -MEDIAN_DIVERGENCE_PCT, MEDIAN_DIVERGENCE_PCT,
                  "the median coin differs by less than 3 %", "reconciliation",
                  "hours that are shifted against each other", "warn"),

@@ -161,10 +161,8 @@ def test_status_is_one_json_object(home, first_run):
     assert done.returncode == 1
     found = {d["dataset"]: d for d in json.loads(done.stdout)["datasets"]}
     assert set(found) == {"binance_klines", "coingecko_markets", "fear_greed"}
-    # Its checks compare it with the bars, and so with another day; load and freshness are its own.
-    assert {found["coingecko_markets"]["parts"][part] for part in ("load", "freshness")} == {"healthy"}
-    parts = found["binance_klines"]["parts"]
-    assert (parts["load"], parts["freshness"]) == ("healthy", "degraded")
+    assert found["coingecko_markets"]["health"] == "healthy"
+    assert found["binance_klines"]["parts"] == {"load": "healthy", "checks": "warning", "freshness": "degraded"}
     assert found["binance_klines"]["rows"] == 3 * (30 * 24 + 12)
 
 

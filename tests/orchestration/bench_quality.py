@@ -17,9 +17,7 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "dbt"))
 sys.path.insert(0, str(Path(__file__).parent))
-from bench_warehouse import FILL
 from quality_page import row
 
 from ingestion import warehouse
@@ -34,6 +32,34 @@ from orchestration.quality.suites import Suite
 from orchestration.quality.validate import Judged, judge_frame, judge_query
 
 LAST_DAY = date(2024, 12, 31)
+# Random walks up to the last hour but one of the last day.
+FILL = """
+insert into raw.universe (crypto_id, binance_symbol, name, category, batch_id, loaded_at)
+select
+    case i when 1 then 'bitcoin' else 'asset-' || i end, 'A' || i || 'USDT', 'Asset ' || i, 'bench', 'bench',
+    '2020-01-01'
+from generate_series(1, %(symbols)s) as i;
+select setseed(0.5);
+insert into raw.binance_klines
+select
+    'A' || i || 'USDT', '1h', opened_at, close, close * 1.01, close * 0.99, close, volume,
+    opened_at + interval '59 minutes 59.999 seconds', round(close * volume, 8), 1000, volume / 2,
+    round(close * volume / 2, 8),
+    '2025-01-01 00:01+00', 'bench'
+from generate_series(1, %(symbols)s) as i
+cross join lateral (
+    select
+        opened_at,
+        round((exp(sum(random() - 0.5) over (order by opened_at) * 0.01) * 100 / i)::numeric, 8) as close,
+        round((random() * 1000)::numeric, 3) as volume
+    from generate_series(
+        '2025-01-01 00:00+00'::timestamptz - interval '1 hour' * %(hours)s, '2024-12-31 22:00+00', '1 hour'
+    ) as opened_at
+    where i > 0
+) as bars
+order by i, opened_at;
+vacuum analyze raw.binance_klines;
+"""
 # A snapshot of each hour, and the history of the index, beside the bars.
 BESIDE = """
 insert into raw.coingecko_markets (crypto_id, snapshot_at, symbol, name, current_price, market_cap, total_volume,

@@ -296,9 +296,6 @@ CORRUPTIONS: dict[tuple[str, str], list[str]] = {
         f"update marts.fct_prices set volatility_30d = 0.5 where {HOUR.replace('05:00', '04:00')}",
         f"update marts.fct_prices set log_return_1h = 0.6 where {HOUR}",
     ],
-    ("divergence", "there are coins to compare"): [
-        "delete from marts.fct_prices where opened_at > current_timestamp - interval '6 hours'"
-    ],
     ("divergence", "the median coin differs by less than 3 %"): [
         "update marts.fct_market_snapshots set price_usd = price_usd * 1.1"
     ],
