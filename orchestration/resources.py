@@ -6,6 +6,7 @@ environment of that moment, so that nothing is opened when definitions are loade
 
 import ctypes
 import gc
+import platform
 import select
 import sys
 import threading
@@ -219,9 +220,18 @@ def _connect_patiently(dialect: Any, _: Any, arguments: list[Any], keywords: dic
     return SERVER.outlast(lambda: psycopg2.connect(*arguments, **keywords), load_settings().postgres_patience_s)
 
 
+# glibc keeps what threads have freed in arenas of their own, ever larger blocks among it: with two arenas and blocks
+# from 1 MB on by mmap, a month of minutes takes 150 MB less. Elsewhere (macOS, musl) the system's own ways stand.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" else None
+if _LIBC is not None:
+    _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+    _LIBC.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+    _LIBC.mallopt(_M_ARENA_MAX, 2)
+
+
 def release_memory() -> None:
     """Give back to the system what a stage has freed, so that the next one's peak does not stand on top of it."""
     gc.collect()
     pa.default_memory_pool().release_unused()
-    if sys.platform == "linux":  # glibc keeps what many threads have freed; macOS gives it back by itself
-        ctypes.CDLL(None).malloc_trim(0)
+    if _LIBC is not None:
+        _LIBC.malloc_trim(0)

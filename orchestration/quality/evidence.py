@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Rows judged in one frame: bounds memory whatever the range, and GX costs as much per frame as per row.
-ROWS_PER_FRAME = 200_000
+ROWS_PER_FRAME = 100_000
 ONE_DAY = timedelta(days=1)
 # Weeks of the same weekday that say how many rows a day brings, and how many of them must be known.
 WEEKS, WEEKS_AT_LEAST = 8, 4
