@@ -191,4 +191,4 @@ def _count(number: int | None) -> str:
 
 
 def _minute(moment: Any) -> str:
-    return str(moment)[:16] if moment else "-"
+    return str(moment)[:16].replace("T", " ") if moment else "-"
