@@ -32,7 +32,7 @@ TABLES = (
 def load(warehouse: Warehouse, bars: slice, loaded_at: datetime) -> None:
     """One load of bars, a sweep, and the index."""
     warehouse.copy("raw.binance_klines", KLINE_COLUMNS, [bar.row(loaded_at) for bar in BARS[bars]])
-    sweep = [("bitcoin", loaded_at.isoformat(), "btc", "Bitcoin", 1, 5, "{}", loaded_at.isoformat())]
+    sweep = [("bitcoin", loaded_at.isoformat(), "btc", "Bitcoin", 1, 5, "{}", loaded_at.isoformat(), "test")]
     columns = (
         "crypto_id",
         "snapshot_at",
@@ -42,6 +42,7 @@ def load(warehouse: Warehouse, bars: slice, loaded_at: datetime) -> None:
         "market_cap",
         "payload",
         "loaded_at",
+        "batch_id",
     )
     warehouse.copy("raw.coingecko_markets", columns, sweep)
     columns = ("date", "value", "classification", "loaded_at", "batch_id")
