@@ -5,7 +5,7 @@ that depends on the data alone (that is a mart's column), SQL, figures.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Literal
 
@@ -278,6 +278,32 @@ def expected_band(counts: pd.DataFrame) -> pd.DataFrame:
     median = counts["bars"].groupby(weekday).transform("median")
     deviation = (counts["bars"] - median).abs().groupby(weekday).transform("median")
     return counts.assign(low=(median - 3 * deviation).clip(lower=0), high=median + 3 * deviation)
+
+
+def source_health(requests: pd.DataFrame, now: datetime) -> pd.DataFrame:
+    """Return, per API, what the last 24 h brought, and the hourly medians of the last 7 days as lists.
+
+    `errors_pct` is the share of attempts that were refused, throttled, failed or not answered; latencies are of the
+    hours: the median of their medians, and the worst of their 95th percentiles. Missing where nothing was asked.
+    """
+    parts = ["errors_4xx", "errors_429", "errors_5xx", "unanswered"]
+    rows = []
+    for source, hours in requests.groupby("source"):
+        day = hours[hours["hour_started_at"] > now - timedelta(hours=24)]
+        asked = int(day["requests"].sum())
+        rows.append(
+            {
+                "source": source,
+                "requests": asked,
+                **{name: int(day[name].sum()) for name in [*parts, "retries", "bytes"]},
+                "errors_pct": float(day[parts].to_numpy().sum() / asked * 100) if asked else np.nan,
+                "latency_p50_ms": day["latency_p50_ms"].median(),
+                "latency_p95_ms": day["latency_p95_ms"].max(),
+                "latency_by_hour": hours["latency_p50_ms"].dropna().round(1).tolist(),
+                "last_asked_at": hours["hour_started_at"].max(),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def quality_sentence(datasets: pd.DataFrame, titles: dict[str, str], checks: pd.DataFrame) -> str:

@@ -874,37 +874,88 @@ def beta_bars(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) -> g
 # -- data quality ----------------------------------------------------------------------------------------------------
 
 
-def run_squares(runs: pd.DataFrame, colours: Palette) -> go.Figure:
-    """One square per run, oldest left: passed, warned or failed, told by colour and by mark.
+RUN_STATES = {
+    "ok": ("ok", ""),
+    "partial": ("partial ▲", "▲"),
+    "failed": ("failed ✕", "✕"),
+    "running": ("running …", "…"),
+}
 
-    Expects last_checked_at, passed, warned, failed, run_id.
+
+def run_squares(runs: pd.DataFrame, colours: Palette) -> go.Figure:
+    """One square per run, oldest left, a row per job, its end told by colour and by mark; below, how long each took.
+
+    Expects job, started_at, seconds, status, fetched_rows, changed_rows, run_id.
     """
-    figure = _figure(colours, 110, barmode="overlay")
-    failed, warned = runs["failed"] > 0, (runs["failed"] == 0) & (runs["warned"] > 0)
-    states = (
-        ("all held", ~failed & ~warned, faded(colours.up, 0.75), ""),
-        ("warned", warned, colours.lines[0], "▲"),
-        ("failed", failed, colours.down, "✕"),
+    jobs = sorted(runs["job"].unique())
+    strip = 26 * max(len(jobs), 1)
+    height = strip + 150
+    figure = _figure(colours, height, barmode="overlay", bargap=0.2)
+    shades = {
+        "ok": faded(colours.up, 0.75),
+        "partial": colours.lines[0],
+        "failed": colours.down,
+        "running": faded(colours.muted, 0.5),
+    }
+    told = pd.DataFrame(
+        {
+            "at": runs["started_at"].map(formats.instant),
+            "took": [formats.MISSING if formats.is_missing(s) else f"{s:,.0f} s" for s in runs["seconds"]],
+            "fetched": runs["fetched_rows"].map(formats.count),
+            "changed": runs["changed_rows"].map(formats.count),
+            "run_id": runs["run_id"],
+        }
     )
-    positions = pd.Series(range(len(runs)), index=runs.index)
-    told = runs.assign(at=runs["last_checked_at"].map(formats.instant))[["at", "passed", "warned", "failed", "run_id"]]
-    for name, mask, colour, mark in states:
-        figure.add_bar(
-            x=positions[mask],
-            y=[1] * int(mask.sum()),
-            width=0.85,
-            name=f"{name} {mark}".strip(),
-            marker={"color": colour, "line_width": 0},
-            text=mark,
-            textposition="inside",
-            insidetextanchor="middle",
-            textfont={"color": colours.surface},
+    places = pd.Series(range(len(runs)), index=runs.index)
+    hover = "%{customdata[0]}, took %{customdata[1]}<br>%{customdata[2]} rows fetched, %{customdata[3]} changed"
+    hover += "<br>run %{customdata[4]}<extra></extra>"
+    for status, (name, mark) in RUN_STATES.items():
+        mask = runs["status"] == status
+        if not mask.any():
+            continue
+        figure.add_scatter(
+            x=places[mask],
+            y=runs.loc[mask, "job"],
+            name=name,
+            mode="markers+text",
+            marker={"symbol": "square", "size": 17, "color": shades[status]},
+            text=[mark] * int(mask.sum()),
+            textfont={"color": colours.surface, "size": 11},
             customdata=told[mask],
-            hovertemplate="%{customdata[0]}<br>%{customdata[1]} held, %{customdata[2]} warned, %{customdata[3]} failed"
-            "<br>run %{customdata[4]}<extra></extra>",
+            hovertemplate=hover,
         )
+        figure.add_bar(
+            x=places[mask],
+            y=runs.loc[mask, "seconds"],
+            yaxis="y2",
+            showlegend=False,
+            marker={"color": shades[status], "line_width": 0},
+            customdata=told[mask],
+            hovertemplate=hover,
+        )
+    drawn = height - 36  # below the legend
+    figure.update_layout(margin={"t": 36})
     figure.update_xaxes(visible=False, range=[-0.7, max(len(runs), 30) - 0.3], fixedrange=True)
-    figure.update_yaxes(visible=False, range=[0, 1], fixedrange=True)
+    figure.update_yaxes(
+        domain=[1 - strip / drawn, 1],
+        type="category",
+        categoryorder="array",
+        categoryarray=jobs[::-1],
+        range=[-0.5, max(len(jobs), 1) - 0.5],
+        showgrid=False,
+        fixedrange=True,
+    )
+    figure.update_layout(
+        yaxis2={
+            "domain": [0, 1 - strip / drawn - 0.08],
+            "rangemode": "tozero",
+            "ticksuffix": " s",
+            "nticks": 4,
+            "gridcolor": colours.grid,
+            "fixedrange": True,
+            "automargin": True,
+        }
+    )
     return figure
 
 

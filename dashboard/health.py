@@ -38,6 +38,20 @@ def worst(words: Iterable[str]) -> str:
     return max(found, key=ORDER.index, default="Unknown")
 
 
+def links(status: dict[str, Any] | None) -> dict[str, str]:
+    """Return the addresses of the tools behind the pages: those that run beside them, else as the status file says."""
+    served = {"Dagster": "TICKMART_DAGSTER_URL", "Data Docs": "TICKMART_DATA_DOCS_URL"}
+    told = (status or {}).get("links")
+    here = {name: os.environ[variable] for name, variable in served.items() if os.environ.get(variable)}
+    return (told if isinstance(told, dict) else {}) | here
+
+
+def dbt_docs() -> Path | None:
+    """Return the page of dbt's documentation that `tickmart docs` built; None when it has not."""
+    page = Path(os.environ.get("TICKMART_HOME", ".tickmart")) / "docs" / "index.html"
+    return page if page.is_file() else None
+
+
 def read_status() -> dict[str, Any] | None:
     """Return the status that the last refresh left in TICKMART_HOME, instants as datetimes; None when there is none.
 

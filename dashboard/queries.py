@@ -125,25 +125,48 @@ def checks() -> pd.DataFrame:
 
 
 @cached(30)
-def checked_runs() -> pd.DataFrame:
-    """The newest 30 runs that checked anything, oldest first: when, and how many checks passed, warned and failed."""
+def runs() -> pd.DataFrame:
+    """The newest 40 runs, oldest first: what ran, when and how long, how it ended, rows fetched and changed."""
     return fetch_frame(
         """
         select *
         from (
-            select
-                run_id,
-                min(checked_at) as first_checked_at,
-                max(checked_at) as last_checked_at,
-                count(*) filter (where status = 'passed') as passed,
-                count(*) filter (where status <> 'passed' and severity = 'warn') as warned,
-                count(*) filter (where status <> 'passed' and severity = 'error') as failed
-            from marts.fct_check_results
-            group by run_id
-            order by max(checked_at) desc
-            limit 30
+            select run_id, job, started_at, ended_at, seconds, status, fetched_rows, changed_rows, error
+            from marts.fct_runs
+            order by started_at desc
+            limit 40
         ) as newest
-        order by last_checked_at
+        order by started_at
+        """
+    )
+
+
+@cached(30)
+def incidents() -> pd.DataFrame:
+    """What is wrong and what was within 7 days, open ones first, the newest first; at most 50."""
+    return fetch_frame(
+        """
+        select
+            incident_id, kind, severity, title, detail, run_id, incident_opened_at, recovered_at, is_open,
+            reopened_count, sent_alerts, waiting_alerts, refused_alerts, alert_error
+        from marts.fct_incidents
+        where is_open or recovered_at > now() - interval '7 days'
+        order by is_open desc, (severity = 'error') desc, incident_opened_at desc
+        limit 50
+        """
+    )
+
+
+@cached(60)
+def source_requests() -> pd.DataFrame:
+    """How each API answered in each hour of the last 7 days, oldest first."""
+    return fetch_frame(
+        """
+        select
+            source, hour_started_at, requests, errors_4xx, errors_429, errors_5xx, unanswered, retries, bytes,
+            latency_p50_ms, latency_p95_ms
+        from marts.fct_source_requests
+        order by source, hour_started_at
         """
     )
 

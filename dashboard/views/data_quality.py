@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import analysis, charts, formats, health, queries, shell
 from dashboard.database import MartsError
 
+UTC_MINUTE = "YYYY-MM-DD HH:mm z"
 TOLERANCE_PCT = 5.0  # beyond it the mart's own check warns
 
 
@@ -49,11 +50,36 @@ def from_status_file(error: MartsError) -> None:
 
 
 def links() -> None:
-    """Ways to the tools behind this page, as the last refresh wrote them down: Dagster, Data Docs, dbt docs."""
-    status = health.read_status() or {}
-    with st.container(horizontal=True):
-        for name, address in (status.get("links") or {}).items():
+    """Ways to the tools behind this page: Dagster and Data Docs where served, dbt's docs once built."""
+    found = health.links(health.read_status())
+    page = health.dbt_docs()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for name, address in found.items():
             st.link_button(name, address, icon=":material/open_in_new:", type="tertiary")
+        if page:
+            st.download_button(
+                "dbt docs",
+                page.read_bytes,
+                "tickmart_dbt_docs.html",
+                "text/html",
+                icon=":material/account_tree:",
+                type="tertiary",
+                on_click="ignore",
+                help="The warehouse's documentation and lineage as one page, as `tickmart docs` built it last.",
+            )
+    untold = [
+        text
+        for missing, text in (
+            (
+                "Dagster" not in found,
+                "Dagster (runs and lineage) and Data Docs (checks row by row) are served by `tickmart up`",
+            ),
+            (page is None, "dbt's documentation by `tickmart docs`"),
+        )
+        if missing
+    ]
+    if untold:
+        st.caption("; ".join(untold) + ".")
 
 
 def _status_row(row: dict[str, Any]) -> dict[str, str]:
@@ -138,8 +164,136 @@ def check_list(checks: pd.DataFrame) -> None:
             hide_index=True,
             height=min(400, 70 + 35 * len(held)),
             alt="Checks that hold",
-            column_config={"checked_at": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm z", timezone="UTC")},
+            column_config={"checked_at": st.column_config.DatetimeColumn(format=UTC_MINUTE, timezone="UTC")},
         )
+
+
+def incident_list(incidents: pd.DataFrame) -> None:
+    """What is wrong now, open and in words; then what was within 7 days."""
+    for row in incidents[incidents["is_open"]].itertuples():
+        mark = ":red[✕]" if row.severity == "error" else ":orange[▲]"
+        age = formats.span(shell.now() - row.incident_opened_at)
+        with st.expander(f"{mark} **{shell.text(row.title)}** · open for {age}", expanded=row.severity == "error"):
+            st.markdown(shell.text(row.detail or formats.MISSING))
+            told = f"{row.sent_alerts} messages sent, {row.waiting_alerts} waiting, {row.refused_alerts} refused"
+            st.caption(
+                f"{row.kind} · since {formats.instant(row.incident_opened_at)} · {told}"
+                + (f" ({row.alert_error})" if row.alert_error else "")
+                + (f" · run `{row.run_id}`" if row.run_id else "")
+            )
+    over = incidents[~incidents["is_open"]]
+    if not over.empty:
+        with st.expander(f"{len(over)} over within the last 7 days"):
+            st.dataframe(
+                over[["kind", "title", "incident_opened_at", "recovered_at", "reopened_count", "sent_alerts"]],
+                hide_index=True,
+                alt="Incidents of the last 7 days that are over",
+                column_config={
+                    "kind": st.column_config.TextColumn("Kind"),
+                    "title": st.column_config.TextColumn("What was wrong", width="large"),
+                    "incident_opened_at": st.column_config.DatetimeColumn("Seen", format=UTC_MINUTE, timezone="UTC"),
+                    "recovered_at": st.column_config.DatetimeColumn("Over", format=UTC_MINUTE, timezone="UTC"),
+                    "reopened_count": st.column_config.NumberColumn("Came back"),
+                    "sent_alerts": st.column_config.NumberColumn("Messages"),
+                },
+            )
+
+
+def run_list(runs: pd.DataFrame) -> None:
+    """The runs as squares with their durations, and as a table whose run leads to Dagster where that is up."""
+    ended = runs.dropna(subset=["seconds"])
+    broken = int((runs["status"] == "failed").sum())
+    usual = "" if ended.empty else f" They took {ended['seconds'].median():,.0f} s at the median."
+    shell.chart(
+        charts.run_squares(runs, shell.colours()),
+        "runs",
+        alt=f"The newest {len(runs)} runs, {broken} of them failed; seconds that each took, newest: "
+        + (formats.MISSING if ended.empty else f"{ended['seconds'].iloc[-1]:,.0f}"),
+        how=f"One square per run, newest right, below how long it took; {broken} of {len(runs)} failed.{usual}",
+        source="tickmart's own books, 31 days",
+    )
+    dagster = health.links(health.read_status()).get("Dagster")
+    table = runs.iloc[::-1].assign(
+        status=lambda rows: rows["status"].map(lambda status: charts.RUN_STATES.get(status, (status, ""))[0]),
+        seconds=lambda rows: rows["seconds"].round(1),
+    )
+    if dagster:
+        table["run_id"] = dagster.rstrip("/") + "/runs/" + table["run_id"]
+    with st.expander("Runs as a table", expanded=broken > 0 and len(runs) <= 3):
+        st.dataframe(
+            table[["started_at", "job", "status", "seconds", "fetched_rows", "changed_rows", "error", "run_id"]],
+            hide_index=True,
+            alt="The newest runs, newest first",
+            column_config={
+                "started_at": st.column_config.DatetimeColumn("Began", format=UTC_MINUTE, timezone="UTC"),
+                "job": st.column_config.TextColumn("Job", help=shell.definition("fct_runs", "job")),
+                "status": st.column_config.TextColumn("End", help=shell.definition("fct_runs", "status")),
+                "seconds": st.column_config.NumberColumn("Seconds", help=shell.definition("fct_runs", "seconds")),
+                "fetched_rows": st.column_config.NumberColumn(
+                    "Fetched", format="localized", help=shell.definition("fct_runs", "fetched_rows")
+                ),
+                "changed_rows": st.column_config.NumberColumn(
+                    "Changed", format="localized", help=shell.definition("fct_runs", "changed_rows")
+                ),
+                "error": st.column_config.TextColumn("Why", help=shell.definition("fct_runs", "error")),
+                "run_id": st.column_config.LinkColumn("Run", display_text=r"/runs/(.{8})")
+                if dagster
+                else st.column_config.TextColumn("Run", help=shell.definition("fct_runs", "run_id")),
+            },
+        )
+
+
+def api_table(requests: pd.DataFrame) -> None:
+    """How each API answered: errors and latency of the last 24 h, the hours of the week as a line."""
+    found = analysis.source_health(requests, shell.now())
+    described = {
+        "Requests": "requests",
+        "Refused": "errors_4xx",
+        "Throttled": "errors_429",
+        "Server errors": "errors_5xx",
+        "Unanswered": "unanswered",
+        "Retries": "retries",
+    }
+    config: dict[str, Any] = {
+        name: st.column_config.NumberColumn(
+            format="localized", help=shell.definition("fct_source_requests", column) + " Last 24 h."
+        )
+        for name, column in described.items()
+    }
+    config["Errors"] = st.column_config.TextColumn(
+        help="Attempts that were refused, throttled, answered with a server error or not at all, in percent of all."
+    )
+    config["Median"] = st.column_config.TextColumn(
+        help="Median over the hours of: " + shell.definition("fct_source_requests", "latency_p50_ms")
+    )
+    config["Worst p95"] = st.column_config.TextColumn(
+        help="Worst hour's: " + shell.definition("fct_source_requests", "latency_p95_ms")
+    )
+    config["Median by hour"] = st.column_config.LineChartColumn(
+        y_min=0, help="Median latency of each hour of the last 7 days in which the source was asked, in ms."
+    )
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "Source": found["source"],
+                "Errors": [formats.percent(value, 1) for value in found["errors_pct"]],
+                "Median": [_milliseconds(value) for value in found["latency_p50_ms"]],
+                "Worst p95": [_milliseconds(value) for value in found["latency_p95_ms"]],
+                "Median by hour": found["latency_by_hour"],
+                **{name: found[column] for name, column in described.items()},
+                "Received": [f"{formats.amount(value)}B" for value in found["bytes"]],
+                "Last asked": found["last_asked_at"].map(formats.instant),
+            }
+        ),
+        hide_index=True,
+        column_config=config,
+        alt="Requests, errors and latency of each source over the last 24 hours: "
+        + ", ".join(f"{row.source} {row.requests} requests" for row in found.itertuples()),
+    )
+
+
+def _milliseconds(value: float) -> str:
+    return formats.MISSING if formats.is_missing(value) else f"{value:,.0f} ms"
 
 
 try:
@@ -190,20 +344,25 @@ shell.heading(
 freshness_table(datasets)
 st.caption("Health is the worst of load, freshness and checks: ● Healthy, ○ Unknown, ▲ Warning, ✕ Degraded.")
 
+incidents = queries.incidents()
+shell.heading("What is wrong, and was anybody told?", ["fct_incidents.kind", "fct_incidents.sent_alerts"])
+if incidents.empty or not incidents["is_open"].any():
+    st.success("No incident is open.", icon=":material/check_circle:")
+incident_list(incidents)
+
+runs = queries.runs()
+shell.heading("How did the runs go?", ["fct_runs.status", "fct_runs.seconds", "fct_runs.job"])
+if runs.empty:
+    st.info("No run within the last 31 days; `tickmart run` refreshes once.", title="Nothing ran")
+else:
+    run_list(runs)
+
 shell.heading("What do the checks say?", ["fct_check_results.status", "fct_check_results.severity"])
 if checks.empty:
     st.info(
         "No check has run in the last 7 days; `tickmart check` runs them alone.", title="Nothing has been checked yet"
     )
 else:
-    runs = queries.checked_runs()
-    shell.chart(
-        charts.run_squares(runs, shell.colours()),
-        "runs",
-        alt=f"The newest {len(runs)} runs with checks; failed: {int((runs['failed'] > 0).sum())}",
-        how="One square per run that checked anything, newest right; hover for time and counts.",
-        source="tickmart's own books",
-    )
     check_list(checks)
 
 counts, missing = queries.bars_per_day(), queries.missing_bars()
@@ -237,6 +396,14 @@ with st.grid(2, min_column_width=340, gap="medium"):
                 "a check warns. The close can be an hour older, so a moving market shows here too.",
                 source=f"{shell.BINANCE}; {shell.COINGECKO}",
             )
+requests = queries.source_requests()
+shell.heading("Do the sources answer?", ["fct_source_requests.requests", "fct_source_requests.latency_p95_ms"])
+if requests.empty:
+    st.info("No source was asked within the last 7 days.", title="No requests")
+else:
+    api_table(requests)
+    st.caption("Last 24 h; every attempt counts, also one that repeats another. Source: tickmart's own books.")
+
 shell.heading("Where are hours missing?", ["fct_daily_summary.bar_count"])
 if missing.empty:
     st.success("No hour is missing in the newest 60 finished days.", icon=":material/check_circle:")

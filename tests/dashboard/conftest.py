@@ -151,7 +151,25 @@ def load_simulated_raw(cursor) -> None:
                 ('raw/binance_klines', 'hours_without_trades'),
                 ('raw/coingecko_markets', 'ranks_are_unique'),
                 ('raw/fear_greed', 'value_is_0_to_100')
-        ) as checks (asset, check_name)
+        ) as checks (asset, check_name);
+        insert into ops.runs (run_id, job, started_at, ended_at, status)
+        select
+            'run-' || run, 'market_refresh', now() - run * interval '1 hour',
+            now() - run * interval '1 hour' + (20 + run) * interval '1 second',
+            case when run = 2 then 'failed' else 'ok' end
+        from generate_series(0, 5) as run;
+        insert into ops.source_requests
+            (source, endpoint, host, requested_at, http_status, latency_ms, bytes, attempt, weight)
+        select 'binance', '/api/v3/klines', 'host', now() - n * interval '10 minutes',
+            case when n % 10 = 0 then 429 else 200 end, 40 + n, 1000, 1, 2
+        from generate_series(1, 100) as n;
+        insert into ops.incidents (fingerprint, kind, severity, title, detail, opened_at, recovered_at)
+        values
+            (
+                'a', 'gap_stays', 'warn', 'Three hours of BTCUSDT stay missing', 'Backfill them.',
+                now() - interval '5 hours', null
+            ),
+            ('b', 'run_failed', 'error', 'A run failed', 'It works again.', now() - interval '1 day', now())
         """
     )
 

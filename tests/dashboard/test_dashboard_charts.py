@@ -212,18 +212,56 @@ def test_text_and_marks_keep_their_contrast(colours):
         assert contrast(colours.text, cell) >= 4.3
 
 
-def test_run_strip_puts_every_run_once_and_a_failure_before_a_warning():
+def test_every_run_is_one_square_and_one_bar_of_its_seconds_in_the_state_it_ended_in():
     runs = pd.DataFrame(
         {
-            "run_id": ["a", "b", "c"],
-            "last_checked_at": pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03"], utc=True),
-            "passed": [3, 2, 1],
-            "warned": [0, 1, 1],
-            "failed": [0, 0, 1],
+            "run_id": ["a", "b", "c", "d"],
+            "job": ["market_refresh", "rebuild", "market_refresh", "market_refresh"],
+            "started_at": pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"], utc=True),
+            "seconds": [30.0, 100.0, 12.0, np.nan],
+            "status": ["ok", "failed", "ok", "running"],
+            "fetched_rows": [1, 2, 3, 0],
+            "changed_rows": [1, 0, 3, 0],
         }
     )
     figure = charts.run_squares(runs, LIGHT)
-    assert [list(trace.x) for trace in figure.data] == [[0], [1], [2]]
+    squares = {trace.name: trace for trace in figure.data if trace.type == "scatter"}
+    seconds = [dict(zip(trace.x, trace.y, strict=True)) for trace in figure.data if trace.type == "bar"]
+    assert {name: list(trace.x) for name, trace in squares.items()} == {
+        "ok": [0, 2],
+        "failed ✕": [1],
+        "running …": [3],
+    }
+    assert list(squares["failed ✕"].y) == ["rebuild"]
+    assert seconds[:2] == [{0: 30.0, 2: 12.0}, {1: 100.0}]
+
+
+def test_source_health_counts_every_bad_answer_of_the_last_day_alone():
+    now = pd.Timestamp("2026-01-02 12:30", tz="UTC")
+    hours = pd.DataFrame(
+        {
+            "source": ["a", "a", "a", "b"],
+            "hour_started_at": pd.to_datetime(
+                ["2026-01-01 10:00", "2026-01-02 10:00", "2026-01-02 11:00", "2025-12-30 00:00"], utc=True
+            ),
+            "requests": [100, 10, 10, 5],
+            "errors_4xx": [50, 1, 0, 0],
+            "errors_429": [0, 1, 0, 0],
+            "errors_5xx": [0, 0, 1, 0],
+            "unanswered": [0, 0, 1, 0],
+            "retries": [50, 2, 1, 0],
+            "bytes": [1, 2, 3, 4],
+            "latency_p50_ms": [900.0, 10.0, 30.0, 7.0],
+            "latency_p95_ms": [900.0, 40.0, 60.0, 7.0],
+        }
+    )
+    found = analysis.source_health(hours, now.to_pydatetime()).set_index("source")
+    assert found.loc["a", ["requests", "retries", "bytes"]].tolist() == [20, 3, 5]
+    assert found.loc["a", "errors_pct"] == 20.0
+    assert found.loc["a", ["latency_p50_ms", "latency_p95_ms"]].tolist() == [20.0, 60.0]
+    assert found.loc["a", "latency_by_hour"] == [900.0, 10.0, 30.0]
+    assert found.loc["b", "requests"] == 0
+    assert np.isnan(found.loc["b", "errors_pct"])
 
 
 # -- the numbers behind the figures ----------------------------------------------------------------------------------

@@ -333,6 +333,38 @@ def test_data_quality_opens_with_the_failed_check_and_its_evidence(visit, marts)
     assert figure(app, "Missing hours")["data"][0]["type"] == "heatmap"
 
 
+def test_data_quality_shows_runs_requests_and_incidents_as_the_marts_have_them(visit, marts, server):
+    runs = dict(server.query("tickmart", "select status, count(*) from marts.fct_runs group by status"))
+    (requests, throttled), *_ = server.query(
+        "tickmart",
+        "select sum(requests)::int, sum(errors_429)::int from marts.fct_source_requests "
+        "where hour_started_at > now() - interval '24 hours'",
+    )
+    app = visit(marts, "data_quality")
+    squares = {t["name"]: t for t in figure(app, "The newest")["data"] if t["type"] == "scatter"}
+    assert {name: len(trace["y"]) for name, trace in squares.items()} == {"ok": runs["ok"], "failed ✕": runs["failed"]}
+    assert runs == {"ok": 5, "failed": 1}
+    table = next(frame.value for frame in app.dataframe if "Throttled" in frame.value)
+    assert table[["Requests", "Throttled"]].iloc[0].tolist() == [requests, throttled]
+    said = everything(app)
+    assert "Three hours of BTCUSDT stay missing** · open for 5 h" in said
+    assert "1 over within the last 7 days" in said
+
+
+@pytest.mark.parametrize("state", ["marts", "no_database"])
+def test_data_quality_leads_to_dagster_data_docs_and_dbt_docs(visit, request, monkeypatch, tmp_path, state):
+    links = {"Dagster": "http://127.0.0.1:3000", "Data Docs": "http://127.0.0.1:8502"}
+    status = {"generated_at": datetime.now(UTC).isoformat(), "datasets": [], "links": links}
+    (tmp_path / "status.json").write_text(json.dumps(status))
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.html").write_text("dbt")
+    monkeypatch.setenv("TICKMART_DAGSTER_URL", "http://127.0.0.1:3001")
+    app = visit(request.getfixturevalue(state), "data_quality")
+    leads = {button.proto.label: button.proto.url for button in app.get("link_button")}
+    assert leads == links | {"Dagster": "http://127.0.0.1:3001"}  # what runs now before what ran then
+    assert "dbt docs" in {button.proto.label for button in app.get("download_button")}
+
+
 def test_dictionary_finds_a_metric_by_words_of_its_definition(visit, marts):
     app = visit(marts, "dictionary", search="relative strength wilder")
     found = app.dataframe[0].value
