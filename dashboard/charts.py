@@ -913,14 +913,17 @@ def run_squares(runs: pd.DataFrame, colours: Palette) -> go.Figure:
         mask = runs["status"] == status
         if not mask.any():
             continue
-        figure.add_scatter(
+        figure.add_bar(
             x=places[mask],
-            y=runs.loc[mask, "job"],
+            y=[0.8] * int(mask.sum()),
+            base=[jobs.index(job) + 0.1 for job in runs.loc[mask, "job"]],
             name=name,
-            mode="markers+text",
-            marker={"symbol": "square", "size": 17, "color": shades[status]},
-            text=[mark] * int(mask.sum()),
-            textfont={"color": colours.surface, "size": 11},
+            marker={"color": shades[status], "line_width": 0},
+            text=mark,
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            textfont={"color": colours.surface},
             customdata=told[mask],
             hovertemplate=hover,
         )
@@ -938,10 +941,9 @@ def run_squares(runs: pd.DataFrame, colours: Palette) -> go.Figure:
     figure.update_xaxes(visible=False, range=[-0.7, max(len(runs), 30) - 0.3], fixedrange=True)
     figure.update_yaxes(
         domain=[1 - strip / drawn, 1],
-        type="category",
-        categoryorder="array",
-        categoryarray=jobs[::-1],
-        range=[-0.5, max(len(jobs), 1) - 0.5],
+        tickvals=[row + 0.5 for row in range(len(jobs))],
+        ticktext=[job.replace("_", " ") for job in jobs],
+        range=[max(len(jobs), 1), 0],
         showgrid=False,
         fixedrange=True,
     )

@@ -225,14 +225,15 @@ def test_every_run_is_one_square_and_one_bar_of_its_seconds_in_the_state_it_ende
         }
     )
     figure = charts.run_squares(runs, LIGHT)
-    squares = {trace.name: trace for trace in figure.data if trace.type == "scatter"}
-    seconds = [dict(zip(trace.x, trace.y, strict=True)) for trace in figure.data if trace.type == "bar"]
+    squares = {trace.name: trace for trace in figure.data if trace.yaxis != "y2"}
+    seconds = [dict(zip(trace.x, trace.y, strict=True)) for trace in figure.data if trace.yaxis == "y2"]
     assert {name: list(trace.x) for name, trace in squares.items()} == {
         "ok": [0, 2],
         "failed ✕": [1],
         "running …": [3],
     }
-    assert list(squares["failed ✕"].y) == ["rebuild"]
+    rows = [figure.layout.yaxis.ticktext[int(trace.base[0])] for trace in (squares["ok"], squares["failed ✕"])]
+    assert rows == ["market refresh", "rebuild"]
     assert seconds[:2] == [{0: 30.0, 2: 12.0}, {1: 100.0}]
 
 
