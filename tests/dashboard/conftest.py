@@ -179,6 +179,7 @@ class Server:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
+        self.manifest = Path()
 
     def connect(self, name: str):
         given = self.environment
@@ -250,6 +251,7 @@ def server() -> Iterator[Server]:
         )
         assert built.returncode == 0, built.stdout[-4000:]
         running.execute("tickmart", "analyze")
+        running.manifest = target / "manifest.json"
         yield running
         database.POOL.close()
 
@@ -257,6 +259,12 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def marts(server: Server) -> dict[str, str]:
     return server.reader("tickmart")
+
+
+@pytest.fixture(scope="session")
+def manifest(server: Server) -> Path:
+    """What dbt wrote about the models that it built."""
+    return server.manifest
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from dashboard import formats, shell
+from dashboard import formats, queries, shell
+from dashboard.manifest import parts as manifest_of
 
 PAGES = ["overview", "price", "sentiment", "compare", "data_quality", "dictionary"]
 DATA_PAGES = ["overview", "price", "sentiment", "compare"]
@@ -369,6 +370,37 @@ def test_dictionary_finds_a_metric_by_words_of_its_definition(visit, marts):
     app = visit(marts, "dictionary", search="relative strength wilder")
     found = app.dataframe[0].value
     assert "rsi_14" in set(found["column_name"])
+
+
+def test_dictionary_shows_formula_unit_tests_and_freshness_from_dbt(visit, marts, manifest, tmp_path):
+    (tmp_path / "dbt").mkdir()
+    (tmp_path / "dbt" / "manifest.json").write_bytes(manifest.read_bytes())
+    app = visit(marts, "dictionary", search="volatility_30d fct_daily_summary")
+    row = app.dataframe[0].value.set_index("column_name").loc["volatility_30d"]
+    assert row["formula"].startswith("stddev_samp(log_return) * sqrt(365)")
+    assert row["unit"] == "fraction a year"
+    assert row["freshness"].startswith("Binance prices: ")
+    app = visit(marts, "dictionary", search="sharpe_90d fct_daily_summary")
+    assert "sharpe and beta over ninety returns" in app.dataframe[0].value.iloc[0]["tests"]
+    assert not app.exception
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"nodes": {"a": 3}}'])
+def test_dictionary_survives_a_broken_manifest(visit, marts, tmp_path, content):
+    (tmp_path / "dbt").mkdir()
+    (tmp_path / "dbt" / "manifest.json").write_text(content)
+    app = visit(marts, "dictionary", search="rsi_14")
+    assert not app.exception
+    assert app.dataframe[0].value.iloc[0]["formula"]
+
+
+def test_whatever_has_decimals_has_a_formula_and_a_unit(use, marts):
+    use(marts)
+    known = queries.definitions().dropna(subset=["column_name"])
+    decimals = known[known["data_type"].isin(["numeric", "double precision"])]
+    assert len(decimals) > 100
+    found = [(row, manifest_of(row.definition, row.data_type)) for row in decimals.itertuples()]
+    assert [f"{row.relation}.{row.column_name}" for row, (_, formula, unit) in found if not (formula and unit)] == []
 
 
 @pytest.mark.parametrize(("symbol", "name"), [("币安人生USDT", "币安人生"), ("1000SATSUSDT", "1000*SATS* <b>_x_</b>")])
