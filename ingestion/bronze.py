@@ -55,8 +55,9 @@ from ingestion.universe import Asset
 ONE_DAY = timedelta(days=1)
 # What differs between two fetches of one record; a refused record is kept once.
 _NOT_THE_RECORD = ["source_url", "fetched_at", "batch_id"]
-# Rows fetched before they are written: what bounds memory, whatever the range (an hour of 50 symbols is 50 rows).
-CHUNK_ROWS = 120_000
+# Rows fetched before they are written: what bounds memory, whatever the range (an hour of 50 symbols is 50 rows). With
+# twice as many the peak is 80 MB higher and no row faster.
+CHUNK_ROWS = 60_000
 FETCHERS = 6
 
 
