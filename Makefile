@@ -18,7 +18,7 @@ checksum = $(shell { cat $(1) pyproject.toml; pwd -P; } | cksum | tr ' ' '-')
 RUNTIME = .venv/.runtime-$(call checksum,requirements.lock)
 DEVELOPMENT = .venv/.development-$(call checksum,requirements-dev.lock)
 
-.PHONY: help setup setup-dev run up demo test test-slow test-kills test-s3 test-browser lint bench docs
+.PHONY: help setup setup-dev run up demo secrets test test-slow test-kills test-s3 test-browser test-engine lint bench docs
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ up: setup ## the whole stack: Postgres, Dagster, dashboard; Ctrl-C stops it
 demo: setup ## the same offline, on simulated markets, without keys
 	@.venv/bin/tickmart demo $(ARGS)
 
+secrets: ## .env with random passwords for docker compose; what stands there is never changed
+	@docker/make_secrets.sh .env
+
 test: setup-dev ## the ordinary tests
 	@.venv/bin/python -m pytest -m "$(MARKERS)" $(ARGS)
 
@@ -47,6 +50,9 @@ test-kills: setup-dev ## two hundred kills at random moments (make test-slow mak
 
 test-browser: setup-dev ## every page in headless Chromium (Debian: apt install chromium)
 	@.venv/bin/python -m pytest -m browser $(ARGS)
+
+test-engine: setup-dev ## the composed stack on a Docker engine: up, load, kill, down and up again
+	@.venv/bin/python -m pytest -m engine $(ARGS)
 
 test-s3: setup-dev ## the lake against a second, stricter S3 server (OpenStack Swift, Linux)
 	@.venv/bin/python -m pytest -m "s3_strict" $(ARGS)

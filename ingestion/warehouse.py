@@ -137,6 +137,14 @@ def _create_roles(cursor: Any, passwords: dict[Role, str]) -> None:
             cursor.execute(sql.SQL("alter role {} connection limit 30").format(name))
 
 
+def set_passwords(postgres: Postgres, passwords: dict[Role, str]) -> None:
+    """Give the roles' logins these passwords, whatever they were: a new .env holds from the next start on."""
+    with closing(connect(postgres)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s, 0)", (LOCK_SPACE,))
+        for role, password in passwords.items():
+            cursor.execute(sql.SQL("alter role {} login password %s").format(sql.Identifier(role)), (password,))
+
+
 def _create_schemas(cursor: Any, database: str) -> None:
     db = sql.Identifier(database)
     cursor.execute(sql.SQL("revoke temp on database {} from public").format(db))

@@ -32,10 +32,10 @@ from ingestion.lake import Lake, LakeError
 from ingestion.settings import Settings, SettingsError, load_settings
 from ingestion.universe import UniverseError
 from ingestion.warehouse import WarehouseError
-from orchestration import alerts, channels, health, logs, programs, retention
+from orchestration import alerts, channels, health, logs, programs, retention, services
 from orchestration import doctor as checkup
 from orchestration.launch import quiet, refresh_window, run_job, session
-from orchestration.stack import StackError, free_port, port_owner_message, stack
+from orchestration.stack import StackError, free_port, port_owner_message, prepare_home, stack
 from orchestration.summary import print_incidents, print_rejected, print_status, print_summary
 from orchestration.up import demo_settings, keep_up
 
@@ -309,6 +309,32 @@ def prune(days: int | None, dry_run: bool) -> None:
         for what, count, keep_days in retention.prune(settings, days=days, dry_run=dry_run):
             word = "would be removed" if dry_run else "removed"
             console.print(f"{what} older than {keep_days} days: {count:,} {word}", highlight=False)
+
+
+@main.command()
+@clear_errors
+def init() -> None:
+    """Set up servers that others run: roles with logins, schemas, bucket, Dagster's tables; then the first load."""
+    settings = load_settings()
+    prepare_home(settings.home)
+
+    def first_load() -> dict[str, Any]:
+        with session() as ready:
+            summary = _refresh(ready, "init")
+        _show(summary)
+        return summary
+
+    click.echo(f"tickmart: {services.initialise(settings, first_load)}")
+
+
+@main.command()
+@click.argument("process", type=click.Choice(list(services.PROCESSES)))
+@click.option("--port", type=click.IntRange(1, 65_535), help="Where it listens, on every address.")
+@click.option("--read-only", is_flag=True, help="A webserver that shows everything and starts nothing.")
+@clear_errors
+def serve(process: str, port: int | None, read_only: bool) -> None:
+    """Become one of Dagster's processes, as the services of docker-compose.yml do."""
+    services.become(process, port, read_only=read_only)
 
 
 @main.command()

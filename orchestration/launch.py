@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -27,10 +27,11 @@ from ingestion.settings import ROLES, Role, Settings, load_settings
 from ingestion.symbols import tracked_now
 from ingestion.universe import read_universe
 from orchestration import alerts, logs
-from orchestration.stack import prepare_home, stack
+from orchestration.stack import prepare_home, stack, write_private
 
-# A run of a tickmart command carries its process id.
+# A run of a tickmart command carries its process id, and the host whose process ids these are: a container is one.
 PID_TAG = "tickmart/pid"
+HOST_TAG = "tickmart/host"
 
 
 @contextmanager
@@ -49,13 +50,18 @@ def session(*, postgres: bool = True, s3: bool = True) -> Iterator[Settings]:
         os.environ.update(env)
         settings = load_settings()
         if postgres and settings.postgres is not None:
-            passwords: dict[Role, str] | None = None
-            if wanted.postgres is None:
-                passwords = {role: env[f"TICKMART_PG_{role.upper()}_PASSWORD"] for role in ROLES}
-            warehouse.bootstrap(settings.postgres, passwords)
+            warehouse.bootstrap(settings.postgres, logins(os.environ))
             _export_roles(settings)
-        _export_tools(settings)
+        export_tools(settings)
         yield settings
+
+
+def logins(environ: Mapping[str, str]) -> dict[Role, str] | None:
+    """Return the passwords of the roles' own logins, or None where the owner takes the roles on."""
+    names: dict[Role, str] = {role: f"TICKMART_PG_{role.upper()}" for role in ROLES}
+    if any(environ.get(f"{name}_USER") != role for role, name in names.items()):
+        return None
+    return {role: environ[f"{name}_PASSWORD"] for role, name in names.items()}
 
 
 def _export_roles(settings: Settings) -> None:
@@ -84,11 +90,14 @@ def dagster_url(environ: Mapping[str, str]) -> str:
     return f"postgresql+psycopg2://{user}:{password}@{where}?options={quote(options)}"
 
 
-def _export_tools(settings: Settings) -> None:
+def export_tools(settings: Settings) -> None:
     """Put Dagster's and dbt's files under the home, and switch every tool's telemetry off."""
     dagster_home = settings.home / "dagster"
     dagster_home.mkdir(exist_ok=True)
-    shutil.copyfile(Path(__file__).with_name("dagster.yaml"), dagster_home / "dagster.yaml")
+    instance = dagster_home / "dagster.yaml"
+    text = Path(__file__).with_name("dagster.yaml").read_text()
+    if not instance.exists() or instance.read_text() != text:
+        write_private(instance, text)  # whole at any moment: services that share a home start together
     os.environ.update(
         DAGSTER_HOME=str(dagster_home),
         # A range of three years is 1,096 materialisations per asset: one by one 34 s, in batches well under one.
@@ -183,7 +192,7 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
                     "ops": {step: {"config": dict(values)} for step, values in config.items()},
                     "loggers": {"console": {"config": {"log_level": "INFO"}}},
                 },
-                tags={**range_tags(start, end), PID_TAG: str(os.getpid())},
+                tags={**range_tags(start, end), PID_TAG: str(os.getpid()), HOST_TAG: socket.gethostname()},
                 raise_on_error=False,
             )
             problem = first_failure(result)
@@ -240,6 +249,8 @@ def close_orphans(instance: Any, connection: warehouse.Connection, *, all_runs: 
     in_progress = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.CANCELING]
     closed = []
     for run in instance.get_runs(RunsFilter(statuses=in_progress)):
+        if run.tags.get(HOST_TAG, socket.gethostname()) != socket.gethostname():
+            continue  # its process id means nothing here; run monitoring ends it if it has died
         pid = run.tags.get(PID_TAG)
         if (pid is not None and not _alive(int(pid))) or (pid is None and all_runs):
             instance.report_run_failed(run, "Its process ended without closing it (killed, or the machine went down).")

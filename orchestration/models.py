@@ -29,15 +29,22 @@ PROJECT_DIR = Path(__file__).resolve().parent.parent / "dbt_project"
 
 
 def project() -> DbtProject:
-    """Return the dbt project with its manifest, parsed again only when a file of the project has changed."""
+    """Return the dbt project with its manifest: that of the image, or one parsed when a file of the project changed."""
     home = Path(os.environ.get("TICKMART_HOME", ".tickmart")).absolute()
-    target = home / "dbt"
+    digest = dbt_project_digest(PROJECT_DIR)
+    for target in (PROJECT_DIR / "target", home / "dbt"):
+        stamp = target / "project.sha256"
+        if (target / "manifest.json").exists() and stamp.exists() and stamp.read_text() == digest:
+            return DbtProject(PROJECT_DIR, target_path=target, profiles_dir=PROJECT_DIR)
+    return parse(home / "dbt")
+
+
+def parse(target: Path) -> DbtProject:
+    """Write the project's manifest into a folder, with a stamp that says of which files it was made."""
     found = DbtProject(PROJECT_DIR, target_path=target, profiles_dir=PROJECT_DIR)
-    stamp, digest = target / "project.sha256", dbt_project_digest(PROJECT_DIR)
-    if not (found.manifest_path.exists() and stamp.exists() and stamp.read_text() == digest):
-        target.mkdir(parents=True, exist_ok=True)
-        DbtCliResource(project_dir=found, dbt_executable=DBT).cli(["parse", "--quiet"], target_path=target).wait()
-        stamp.write_text(digest)
+    target.mkdir(parents=True, exist_ok=True)
+    DbtCliResource(project_dir=found, dbt_executable=DBT).cli(["parse", "--quiet"], target_path=target).wait()
+    (target / "project.sha256").write_text(dbt_project_digest(PROJECT_DIR))
     return found
 
 

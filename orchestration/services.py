@@ -1,0 +1,104 @@
+"""The stack as services: what the one-shot initialiser does, and how Dagster's processes are started.
+
+Belongs here: setting servers up that others run (``docker-compose.yml``), and becoming one of the long-running
+processes. Does not: the embedded servers and their children (``stack``, ``up``), what stands in a database
+(``ingestion.warehouse``).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ingestion import warehouse
+from ingestion.lake import Lake
+from ingestion.settings import ROLES, Settings, SettingsError, load_settings
+from orchestration.launch import close_orphans, dagster_url, export_tools, logins
+from orchestration.stack import StackError, prepare_home
+
+WORKSPACE = Path(__file__).resolve().parent.parent / "docker" / "workspace.yaml"
+PROCESSES: dict[str, Sequence[str]] = {
+    "code": ("dagster", "api", "grpc", "-m", "orchestration.definitions", "-h", "0.0.0.0"),  # noqa: S104 - a container
+    "webserver": ("dagster_webserver", "-h", "0.0.0.0", "-w", str(WORKSPACE)),  # noqa: S104 - a container
+    "daemon": ("dagster._daemon", "run", "-w", str(WORKSPACE)),
+}
+TOO_SIMPLE = {"postgres", "password", "changeme", "minioadmin", "admin", "secret", "tickmart", "dagster", "bronze"}
+SHORTEST_SECRET = 12
+
+
+def refuse_weak_secrets(environ: Mapping[str, str]) -> None:
+    """Raise SettingsError for a password of the stack that is empty, a known default or short; never show it."""
+    names = ["PGPASSWORD", "MINIO_SECRET_KEY", *(f"TICKMART_PG_{role.upper()}_PASSWORD" for role in ROLES)]
+    for name in names:
+        value = environ.get(name, "")
+        if value.lower() in TOO_SIMPLE or len(value) < SHORTEST_SECRET:
+            raise SettingsError(
+                f"{name} is empty, a known default or shorter than {SHORTEST_SECRET} characters (it is not shown): "
+                "run `make secrets`, which writes .env"
+            )
+
+
+def initialise(settings: Settings, first_load: Callable[[], dict[str, Any]]) -> str:
+    """Set up roles with their logins, schemas, bucket and Dagster's tables; load an empty warehouse; say what was done.
+
+    A first load that fails is told and does not keep the stack from starting: the hourly schedule repeats it.
+    """
+    if settings.postgres is None or settings.object_store is None:
+        raise StackError("`tickmart init` sets up servers that run already: set PGHOST and MINIO_ENDPOINT")
+    refuse_weak_secrets(os.environ)
+    passwords = logins(os.environ)
+    if passwords is None:
+        raise SettingsError("TICKMART_PG_<ROLE>_USER must be the role's own name for each role: see docker-compose.yml")
+    done = ["set up" if warehouse.bootstrap(settings.postgres, passwords) else "stands"]
+    warehouse.set_passwords(settings.postgres, passwords)
+    Lake(settings.object_store).ensure_bucket()
+    _export(settings)
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:  # makes Dagster's tables
+        instance.get_runs(limit=1)
+    with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection, connection.cursor() as cursor:
+        cursor.execute("select exists (select from raw.binance_klines)")
+        loaded = cursor.fetchone() == (True,)
+    if loaded:
+        return f"database {done[0]}; the warehouse holds data"
+    summary = first_load()
+    return f"database {done[0]}; first load: {summary['status']}{f' ({e})' if (e := summary.get('error')) else ''}"
+
+
+def become(name: str, port: int | None, *, read_only: bool) -> None:
+    """Replace this process by one of Dagster's, its files under the home and every telemetry off."""
+    settings = load_settings()
+    prepare_home(settings.home)
+    _export(settings)
+    if name == "code":
+        _close_what_died(settings)
+    argv = [sys.executable, "-m", *PROCESSES[name], *(["-p", str(port)] if port is not None else [])]
+    if read_only:
+        argv.append("--read-only")
+    click.echo(f"tickmart: {name} starts", err=True)
+    sys.stderr.flush()
+    os.execv(sys.executable, argv)  # noqa: S606
+
+
+def _export(settings: Settings) -> None:
+    os.environ["TICKMART_HOME"] = str(settings.home)
+    os.environ["DAGSTER_PG_URL"] = dagster_url(os.environ)
+    export_tools(settings)
+
+
+def _close_what_died(settings: Settings) -> None:
+    """Close the runs that a code server left when it died: they were its children, and have died with it."""
+    import dagster as dg
+
+    from orchestration.resources import Stores
+
+    with dg.DagsterInstance.get() as instance, Stores().connection("ingest") as connection:
+        closed = close_orphans(instance, connection, all_runs=True)
+    if closed:
+        click.echo(f"tickmart: {len(closed)} runs of an earlier code server are closed as failed", err=True)
