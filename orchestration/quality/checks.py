@@ -180,7 +180,9 @@ def asked_spans(stores: Stores, context: dg.AssetCheckExecutionContext) -> list[
     """Return the loaded spans and the range that the run was to bring: nothing came of a day that is all missing."""
     spans = loaded_spans(stores, context)
     tags = context.run.tags
-    if context.run.job_name == CHECK_JOB or RANGE_START not in tags:
+    steps: dict[str, Any] = dict(context.run.run_config).get("ops", {})  # type: ignore[assignment]
+    of_hours = all(step.get("config", {}).get("interval", "1h") == "1h" for step in steps.values())
+    if context.run.job_name == CHECK_JOB or RANGE_START not in tags or not of_hours:
         return spans
     first, last = date.fromisoformat(tags[RANGE_START]), date.fromisoformat(tags[RANGE_END])
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
