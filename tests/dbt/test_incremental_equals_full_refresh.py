@@ -1,13 +1,22 @@
 """Whatever the order in which data arrives, the marts end up as a full refresh would write them, bit for bit."""
 
+import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from dbt_warehouse import Warehouse
+from dbt_warehouse import ROOT, Warehouse
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from small_markets import KLINE_COLUMNS, UNIVERSE_COLUMNS, Bar, random_walk, universe_rows
+from small_markets import (
+    KLINE_COLUMNS,
+    RECORDED,
+    UNIVERSE_COLUMNS,
+    Bar,
+    random_walk,
+    recorded_bars,
+    universe_rows,
+)
 
 TABLES = (
     "intermediate.int_crypto_hourly",
@@ -44,6 +53,7 @@ def make_market() -> dict[str, list[Bar]]:
 
 
 MARKET = make_market()
+RECORD = ROOT.parent / "shared/replay/data"
 
 
 class Ledger:
@@ -209,4 +219,30 @@ def test_any_order_of_arrivals_leaves_what_a_full_refresh_writes(
         if then_build:
             build(warehouse)
     build(warehouse)
+    assert_full_refresh_changes_nothing(warehouse)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RECORD.exists(), reason="no recorded market data")
+def test_recorded_months_in_any_order_with_corrections_leave_what_a_full_refresh_writes(warehouse: Warehouse) -> None:
+    empty(warehouse)
+    ledger = Ledger(warehouse)
+    ledger.set_universe([(asset, symbol, None, None) for symbol, asset in RECORDED.items()])
+    window = datetime(2023, 1, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)
+    months: dict[tuple[str, int, int], list[Bar]] = {}
+    for symbol in RECORDED:
+        for bar in recorded_bars(RECORD, symbol, *window):
+            months.setdefault((symbol, bar.opened_at.year, bar.opened_at.month), []).append(bar)
+    pieces = list(months.values())
+    random.Random(5).shuffle(pieces)
+    for number, piece in enumerate(pieces):
+        ledger.load(piece)
+        if number % 20 == 19:
+            ledger.load([corrected(bar) for bar in pieces[number // 2][100:110]])
+            build(warehouse)
+    build(warehouse)
+    # the exchange stood still on 2023-03-24 at 13:00
+    assert warehouse.query(
+        "select count(*), count(return_1h_pct) from marts.fct_prices where opened_at = '2023-03-24 14:00+00'"
+    ) == [(len(RECORDED), 0)]
     assert_full_refresh_changes_nothing(warehouse)
