@@ -227,6 +227,38 @@ def lead_lag(mood: pd.Series, other: pd.Series, reach: int = 14) -> pd.DataFrame
     return pd.DataFrame(rows, columns=["lag", "correlation", "n", "band"])
 
 
+def forward_by_index(sentiment: pd.DataFrame, days: int = 30) -> pd.DataFrame:
+    """Return, for each day of the index, bitcoin's return in percent from its close to that of `days` days later.
+
+    Columns date, value, classification, forward_pct; days whose later close is not known are left out.
+    """
+    closes = sentiment.set_index("date")["btc_close"].astype(float)
+    later = closes.reindex(closes.index + pd.Timedelta(days=days)).to_numpy()
+    found = sentiment[["date", "value", "classification"]].assign(forward_pct=(later / closes.to_numpy() - 1) * 100)
+    return found.dropna(subset=["forward_pct"]).reset_index(drop=True)
+
+
+def by_tens(forward: pd.DataFrame, least: int = 10) -> pd.DataFrame:
+    """Return median, tenth and ninetieth percentile and n of the forward returns by tens of the index.
+
+    Columns middle, low, median, high, n; tens with fewer than `least` days are left out.
+    """
+    tens = (forward["value"] // 10).clip(upper=9) * 10 + 5
+    groups = forward["forward_pct"].groupby(tens)
+    table = pd.DataFrame(
+        {"low": groups.quantile(0.1), "median": groups.median(), "high": groups.quantile(0.9), "n": groups.size()}
+    )
+    return table[table["n"] >= least].rename_axis("middle").reset_index()
+
+
+def overlap_band(n: int, days: int) -> float:
+    """Return what the correlation of unrelated series stays within nineteen times of twenty.
+
+    Windows of `days` days that begin on each of n days overlap: they are worth some n / days independent cases.
+    """
+    return float(min(1.0, 1.96 / np.sqrt(max(n / days, 1.0))))
+
+
 def volume_trend(volume: pd.DataFrame) -> pd.DataFrame:
     """Return daily volume with its 7- and 30-day means, and how many deviations of the last 90 days it stands off."""
     traded = volume.set_index("date")["volume_usd"].astype(float)

@@ -768,6 +768,43 @@ def forward_returns(returns: pd.DataFrame, classes: Sequence[str], colours: Pale
     return figure
 
 
+def index_against_forward(forward: pd.DataFrame, tens: pd.DataFrame, colours: Palette) -> go.Figure:
+    """Each day by the index (x) and bitcoin's return after (y); by tens the median and the middle 80 %."""
+    figure = _figure(colours, 360)
+    figure.add_scatter(
+        x=[*tens["middle"], *tens["middle"][::-1]],
+        y=[*tens["high"], *tens["low"][::-1]],
+        fill="toself",
+        mode="none",
+        fillcolor=faded(colours.muted, 0.22),
+        name="middle 80 %",
+        hoverinfo="skip",
+    )
+    shades = zone_colours(colours)
+    figure.add_scatter(
+        x=forward["value"],
+        y=forward["forward_pct"].round(2),
+        name="a day",
+        mode="markers",
+        marker={"size": 5, "opacity": 0.45, "color": forward["classification"].map(shades).fillna(colours.muted)},
+        customdata=forward["date"].dt.strftime("%Y-%m-%d"),
+        hovertemplate="%{customdata}: index %{x}, then %{y:+.1f}%<extra></extra>",
+        showlegend=False,
+    )
+    figure.add_scatter(
+        x=tens["middle"],
+        y=tens["median"],
+        name="median",
+        mode="lines+markers",
+        line={"color": colours.text, "width": 2},
+        customdata=tens["n"],
+        hovertemplate="median %{y:+.1f}%, n = %{customdata} days<extra></extra>",
+    )
+    figure.update_yaxes(ticksuffix="%", side="right", zeroline=True, zerolinecolor=colours.muted)
+    figure.update_xaxes(title="index", range=[0, 100], dtick=10)
+    return figure
+
+
 def _least_n(returns: pd.DataFrame, classes: Sequence[str]) -> list[float]:
     return returns.groupby("classification")["n"].min().reindex(classes).tolist()
 

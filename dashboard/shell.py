@@ -19,6 +19,7 @@ UNDEFINED = "The definition is missing."
 BINANCE = "[Binance](https://www.binance.com)"
 COINGECKO = "Data provided by [CoinGecko](https://www.coingecko.com)"
 FEAR_GREED = "[Crypto Fear & Greed Index by alternative.me](https://alternative.me/crypto/fear-and-greed-index/)"
+DEFAULT_COLOURS = "blue / orange"
 COLOUR_NAMES = {"blue / orange": ("blue", "orange"), "green / red": ("green", "red"), "red / green": ("red", "green")}
 
 
@@ -37,8 +38,13 @@ def text(words: str) -> str:
 
 def colour_pair() -> str:
     """Return the visitor's pair of colours for up and down, as the address says it."""
-    chosen = st.session_state.get("colours", "blue / orange")
-    return chosen if chosen in COLOUR_NAMES else "blue / orange"
+    chosen = st.session_state.get("colours", DEFAULT_COLOURS)
+    return chosen if chosen in COLOUR_NAMES else DEFAULT_COLOURS
+
+
+def _choose_colours() -> None:
+    """Write the chosen pair into the address, from where every page reads it."""
+    st.query_params["colours"] = st.session_state["colours"]
 
 
 def colours() -> charts.Palette:
@@ -64,6 +70,14 @@ def coloured_change(value: float | None) -> str:
 
 def stamp() -> None:
     """Show how old the data is and how far to trust it, with the way to the page that says why."""
+    # Not bound to the address by Streamlit, which drops it there when the page changes while the choice stays.
+    asked = st.query_params.get("colours")
+    if asked in COLOUR_NAMES:
+        st.session_state["colours"] = asked
+    if colour_pair() != DEFAULT_COLOURS:
+        st.query_params["colours"] = colour_pair()
+    elif asked is not None:
+        del st.query_params["colours"]
     left, right = st.columns([5, 1], vertical_alignment="center")
     with (
         right,
@@ -74,7 +88,7 @@ def stamp() -> None:
             "Colours of up and down",
             list(COLOUR_NAMES),
             key="colours",
-            bind="query-params",
+            on_change=_choose_colours,
             help="Blue and orange can be told apart by everybody. Light or dark follows your system; the menu ⋮ "
             "overrides it.",
         )

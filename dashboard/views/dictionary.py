@@ -29,7 +29,7 @@ def freshness() -> dict[str, str]:
 
 def _freshness(row: object) -> str:
     age = formats.span(shell.now() - row.last_data_at if not formats.is_missing(row.last_data_at) else None)
-    return f"{health.title(row.dataset)}: {age} old, promised within {formats.span(timedelta(seconds=row.sla_seconds))}"
+    return f"{health.title(row.dataset)}: {age} old, limit {formats.span(timedelta(seconds=row.sla_seconds))}"
 
 
 def described(columns: pd.DataFrame) -> pd.DataFrame:
@@ -100,7 +100,10 @@ for relation, part in found.groupby("relation"):
             alt=f"Columns of {relation}",
             column_config={
                 name: st.column_config.TextColumn(
-                    title, width={"definition": "large", "formula": "medium", "tests": "medium"}.get(name, "small")
+                    title,
+                    width={"definition": "large", "formula": "medium", "tests": "medium", "freshness": "medium"}.get(
+                        name, "small"
+                    ),
                 )
                 for name, title in SHOWN.items()
             },

@@ -153,6 +153,31 @@ shell.chart(
     "overlap and moods last, so the true uncertainty is larger. A description of the past, not a forecast.",
     source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
 )
+AHEAD = 30
+forward = analysis.forward_by_index(history, AHEAD)
+shell.heading(
+    "Did the index tell anything of the month after?", ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"]
+)
+if len(forward) < analysis.LEAST_DAYS:
+    st.info(f"Needs {analysis.LEAST_DAYS} days with a close {AHEAD} days later; there are {len(forward)}.")
+else:
+    tens = analysis.by_tens(forward)
+    together = forward["value"].corr(forward["forward_pct"])
+    band = analysis.overlap_band(len(forward), AHEAD)
+    counts = ", ".join(f"{row.middle - 5:.0f} to {row.middle + 5:.0f}: {row.n}" for row in tens.itertuples())
+    shell.chart(
+        charts.index_against_forward(forward, tens, shell.colours()),
+        "month_after",
+        alt=f"Index and bitcoin's return over the next {AHEAD} days, {len(forward)} days; medians by tens "
+        "of the index: "
+        + ", ".join(f"{row.middle:.0f} {formats.signed(row.median)} (n={row.n})" for row in tens.itertuples()),
+        how=f"Each point is a day: the index, and bitcoin's return over the {AHEAD} days after. Line and band: median "
+        f"and middle 80 % by tens of the index (days by tens: {counts}). Correlation {formats.ratio(together)}, "
+        f"n = {len(forward):,} days; their months overlap and are worth about {len(forward) // AHEAD} separate ones, "
+        f"of which chance alone makes up to ± {formats.ratio(band)}. "
+        + ("That is inside chance." if abs(together) <= band else "That is more than chance, in this one history."),
+        source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
+    )
 with st.expander("Data and export"):
     st.dataframe(history.iloc[::-1], hide_index=True, height=300, alt="The index by day, newest first")
     st.download_button(

@@ -200,3 +200,31 @@ def test_open_page_survives_a_restart_of_the_database(server, marts, address, op
     settle(page)
     assert page.get_by_test_id("stAlert").count() == 0
     assert len(plots(page)) >= 4
+
+
+def test_chosen_colours_stay_in_the_address_on_every_page(address, open_page):
+    page = open_page(f"{address}/price?coin=solana&colours=green+%2F+red")
+    page.get_by_role("link", name="Compare").first.click()
+    page.wait_for_url("**/compare*", timeout=15_000)
+    page.wait_for_function("location.search.includes('colours=green')", timeout=15_000)
+    settle(page)
+    assert page.get_by_test_id("stAlert").count() == 0
+
+
+def test_another_pane_keeps_the_zoom(address, open_page):
+    page = open_page(f"{address}/price?coin=bitcoin&range=1Y")
+    shown = "document.querySelector('.js-plotly-plot')._fullLayout.xaxis.range.join()"
+    whole = page.evaluate(shown)
+    plot = page.locator(".js-plotly-plot .nsewdrag").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    for _ in range(4):
+        page.mouse.wheel(0, -200)
+    page.wait_for_function(f"{shown} !== '{whole}'", timeout=10_000)
+    page.wait_for_timeout(800)
+    zoomed = page.evaluate(shown)
+    page.get_by_role("button", name="RSI").first.click()
+    page.wait_for_function("document.querySelector('.js-plotly-plot')._fullLayout.yaxis3 !== undefined", timeout=15_000)
+    settle(page)
+    assert page.evaluate(shown) == zoomed

@@ -237,6 +237,27 @@ def test_every_run_is_one_square_and_one_bar_of_its_seconds_in_the_state_it_ende
     assert seconds[:2] == [{0: 30.0, 2: 12.0}, {1: 100.0}]
 
 
+def test_forward_returns_look_exactly_thirty_calendar_days_ahead_and_know_their_number():
+    dates = pd.date_range("2026-01-01", periods=100)
+    closes = pd.Series(np.arange(100.0, 200.0))
+    mood = pd.DataFrame({"date": dates, "value": [20] * 40 + [80] * 60, "classification": "Fear", "btc_close": closes})
+    whole = analysis.forward_by_index(mood)
+    assert len(whole) == 70
+    assert whole["forward_pct"].iloc[0] == pytest.approx(30.0)
+    holed = analysis.forward_by_index(mood.drop(index=30))
+    assert dates[0] not in set(holed["date"])
+    assert holed["forward_pct"].iloc[0] == pytest.approx((131 / 101 - 1) * 100)
+    tens = analysis.by_tens(whole).set_index("middle")
+    assert tens["n"].to_dict() == {25: 40, 85: 30}
+    figure = charts.index_against_forward(whole, analysis.by_tens(whole), LIGHT)
+    assert len(figure.data[1].x) == 70
+
+
+def test_overlapping_months_count_as_few_cases():
+    assert analysis.overlap_band(3000, 30) == pytest.approx(0.196)
+    assert analysis.overlap_band(20, 30) == 1.0
+
+
 def test_source_health_counts_every_bad_answer_of_the_last_day_alone():
     now = pd.Timestamp("2026-01-02 12:30", tz="UTC")
     hours = pd.DataFrame(
