@@ -1,6 +1,6 @@
-"""Takes the README's pictures from a running dashboard: python tests/dashboard/screenshots.py ADDRESS FOLDER.
+"""Takes the README's pictures from a running dashboard: python tests/dashboard/screenshots.py ADDRESS [PAGE ...].
 
-Every page, light and dark, 1400 pixels wide, and the Overview as a phone shows it; one PNG each, replacing older ones.
+Every page, or those that are named, light, 1400 pixels wide; one PNG each in docs/images, replacing the older one.
 """
 
 import shutil
@@ -17,6 +17,7 @@ PAGES = {
     "data_quality": "data_quality",
     "dictionary": "dictionary?search=volatility",
 }
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
 TALLEST = 1800
 
 
@@ -33,25 +34,23 @@ def take(page: Page, address: str, file: Path) -> None:
     print(file)
 
 
-def main(address: str, folder: Path) -> None:
-    """Take all pictures into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
+def main(address: str, names: list[str]) -> None:
+    """Take the pictures of the named pages, or of all."""
+    if unknown := set(names) - set(PAGES):
+        sys.exit(f"{', '.join(sorted(unknown))}: no such page; there are {', '.join(PAGES)}")
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         sys.exit("screenshots need chromium on the PATH (Debian: apt install chromium)")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for scheme in ("light", "dark"):
-            for name, path in PAGES.items():
-                page = browser.new_page(viewport={"width": 1400, "height": 900}, color_scheme=scheme)
-                take(page, f"{address.rstrip('/')}/{path}", folder / f"{name}-{scheme}.png")
-                page.close()
-        phone = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="light")
-        take(phone, address, folder / "overview-phone.png")
+        for name in names or PAGES:
+            page = browser.new_page(viewport={"width": 1400, "height": 900}, color_scheme="light")
+            take(page, f"{address.rstrip('/')}/{PAGES[name]}", IMAGES / f"{name}.png")
+            page.close()
         browser.close()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], sys.argv[2:])
