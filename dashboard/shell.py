@@ -3,8 +3,9 @@
 Belongs here: Streamlit calls that more than one page needs. Does not: SQL, figures, the content of a page.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from types import FunctionType
 from typing import Any
 
 import pandas as pd
@@ -163,6 +164,17 @@ def definitions_text(metrics: Sequence[str]) -> str:
 def heading(title: str, metrics: Sequence[str]) -> None:
     """Put a chart's title, a question, with the definitions of what it shows behind the question mark."""
     st.subheader(title, anchor=False, help=definitions_text(metrics))
+
+
+@st.cache_resource(
+    ttl=300, max_entries=100, show_spinner=False, hash_funcs={FunctionType: lambda builder: builder.__qualname__}
+)
+def drawn(builder: Callable[..., go.Figure], *inputs: Any, **choices: Any) -> go.Figure:
+    """Return a figure, kept by everything that it is made of: Plotly's validation is most of the cost of a rerun.
+
+    It is shared by all visitors, and nobody changes it.
+    """
+    return builder(*inputs, **choices)
 
 
 def chart(figure: go.Figure, key: str, *, alt: str, how: str, source: str, zoom: bool = False) -> None:
