@@ -254,6 +254,8 @@ def close_orphans(instance: Any, connection: warehouse.Connection, *, all_runs: 
         pid = run.tags.get(PID_TAG)
         if (pid is not None and not _alive(int(pid))) or (pid is None and all_runs):
             instance.report_run_failed(run, "Its process ended without closing it (killed, or the machine went down).")
+            # What it held of the pools is held for ever otherwise, and the next run waits for it.
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             closed.append(run.run_id)
     books.close_runs(connection, closed)
     return closed
