@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,7 +18,7 @@ from source_rows import HOUR_MS, bar, body_of, moment, ms
 
 from ingestion import bronze
 from ingestion.binance import PAGE, klines
-from ingestion.datasets import KLINES, klines_key
+from ingestion.datasets import KLINES, Page, klines_key
 from ingestion.http import HttpClient, SourceError
 from ingestion.klines import parse_klines, read_bars
 from ingestion.simulator.server import Simulator
@@ -411,26 +411,32 @@ def test_a_time_of_any_magnitude_is_a_plausible_one_or_set_aside(exponent: int, 
     ),
 )
 @example(at=0, bars=2, change="replace", by=b"7")
+@example(at=1397, bars=3, change="replace", by=b",")
 @settings(max_examples=400, deadline=None)
 def test_the_fast_reader_of_bars_reads_what_a_json_parser_reads(at: int, bars: int, change: str, by: bytes) -> None:
     body = body_of([bar(DAY, hour) for hour in range(bars)])
     at %= len(body)
     kept = at if change == "insert" else at + 1
     body = body[:at] + (b"" if change == "remove" else by) + body[kept:]
-    expected = None
-    # JSON has no numbers with a leading zero; that they are read as what they say does no harm.
-    for text in (body, re.sub(rb"(?<=[\[,])0+(?=\d)", b"", body)):
-        with suppress(ValueError):
+
+    def by_json(text: bytes) -> Page | None:
+        try:
             rows = orjson.loads(text)
-            expected = read_bars(rows, "BTCUSDT", "1h", "http://x", LATER) if isinstance(rows, list) else None
-            break
-    if expected is None:
-        with pytest.raises(ValueError):  # noqa: PT011  any that says that the body cannot be read
-            parse_klines(body, "BTCUSDT", "1h", "http://x", LATER)
-    else:
+        except ValueError:
+            return None
+        return read_bars(rows, "BTCUSDT", "1h", "http://x", LATER) if isinstance(rows, list) else None
+
+    expected = by_json(body)
+    try:
         read = parse_klines(body, "BTCUSDT", "1h", "http://x", LATER)
-        assert read.rows.equals(expected.rows)
-        assert read.rejected == expected.rejected
+    except ValueError:
+        assert expected is None
+        return
+    # JSON has no numbers with a leading zero; that the fast reader takes them for what they say does no harm.
+    expected = expected or by_json(re.sub(rb"(?<=[\[,])0+(?=\d)", b"", body))
+    assert expected is not None
+    assert read.rows.equals(expected.rows)
+    assert read.rejected == expected.rejected
 
 
 # -- what is odd but true ----------------------------------------------------------------------------------------------
