@@ -12,7 +12,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard import charts, formats, health, queries
+from dashboard import formats, health, queries
+from dashboard.charts import base
 from dashboard.database import MartsError
 
 QUALITY_PAGE = "views/data_quality.py"
@@ -48,9 +49,9 @@ def _choose_colours() -> None:
     st.query_params["colours"] = st.session_state["colours"]
 
 
-def colours() -> charts.Palette:
+def colours() -> base.Palette:
     """Return the colours of the page that is being shown."""
-    return charts.palette(st.context.theme.type or "light", colour_pair())
+    return base.palette(st.context.theme.type or "light", colour_pair())
 
 
 def delta_colour(value: float | None) -> str:
@@ -179,7 +180,7 @@ def drawn(builder: Callable[..., go.Figure], *inputs: Any, **choices: Any) -> go
 
 def chart(figure: go.Figure, key: str, *, alt: str, how: str, source: str, zoom: bool = False) -> None:
     """Show a figure with its alternative text, one line on how to read it, and its source."""
-    st.plotly_chart(figure, key=key, alt=alt, config=charts.CONFIG_ZOOM if zoom else charts.CONFIG)
+    st.plotly_chart(figure, key=key, alt=alt, config=base.CONFIG_ZOOM if zoom else base.CONFIG)
     st.caption(f"{how} Source: {source}.")
 
 

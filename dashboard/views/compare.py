@@ -2,7 +2,9 @@
 
 import streamlit as st
 
-from dashboard import analysis, charts, formats, queries, shell
+from dashboard import analysis, formats, queries, shell
+from dashboard.charts import base
+from dashboard.charts import compare as charts
 
 MOST = 5
 MATRIX = 12  # more cells than this cannot be read
@@ -132,7 +134,7 @@ if len(chosen) > 1:
         for other in chosen[1:]
     }
     shell.chart(
-        charts.correlation_lines(lines, shell.colours()),
+        base.correlation_lines(lines, shell.colours()),
         "pairs",
         alt=f"Correlation of {names[chosen[0]]} with the other chosen coins through time, over {window} days",
         how=f"Correlation over {window} days of the first chosen coin with each other one.",

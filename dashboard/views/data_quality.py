@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import analysis, charts, formats, health, queries, shell
+from dashboard import analysis, formats, health, queries, shell
+from dashboard.charts import data_quality as charts
 from dashboard.database import MartsError
 
 UTC_MINUTE = "YYYY-MM-DD HH:mm z"

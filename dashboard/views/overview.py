@@ -3,7 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import analysis, charts, formats, queries, shell
+from dashboard import analysis, formats, queries, shell
+from dashboard.charts import overview as charts
 
 CHANGES = {"1 h": "change_1h_pct", "24 h": "change_24h_pct", "7 d": "change_7d_pct"}
 

@@ -3,7 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import analysis, charts, formats, queries, shell
+from dashboard import analysis, formats, queries, shell
+from dashboard.charts import price as charts
 
 OVERLAYS_SHOWN = ["SMA 7", "SMA 30", "VWAP"]
 OVERLAY_METRICS = {

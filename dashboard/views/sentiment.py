@@ -3,7 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import analysis, charts, formats, queries, shell
+from dashboard import analysis, formats, queries, shell
+from dashboard.charts import base
+from dashboard.charts import sentiment as charts
 
 SPANS = {"1Y": 365, "3Y": 1096, "All": None}
 
@@ -112,7 +114,7 @@ with st.grid(2, min_column_width=340, gap="medium"):
         }
         newest = lines["price, 90 d"].dropna()
         shell.chart(
-            charts.correlation_lines(lines, shell.colours()),
+            base.correlation_lines(lines, shell.colours()),
             "rolling",
             alt="Rolling correlation of daily changes of the index with bitcoin's return and with its change of volume",
             how="Correlation of the index's daily change with bitcoin's return and with the change of its log "

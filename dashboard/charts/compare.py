@@ -1,0 +1,106 @@
+"""Figures of the Compare page: coins indexed to 100, risk against return, correlations, beta."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard import formats
+from dashboard.charts.base import Palette, blank, diverging, faded
+
+
+def indexed_lines(table: pd.DataFrame, names: dict[str, str], colours: Palette, log: bool) -> go.Figure:
+    """One line per column of closes indexed to 100, named at its end."""
+    figure = blank(colours, 440, hovermode="x unified", dragmode="pan", uirevision="indexed")
+    shades = (colours.up, *colours.lines)
+    dashes = ("solid", "solid", "dash", "dot", "dashdot")
+    for number, column in enumerate(table.columns):
+        figure.add_scatter(
+            x=table.index,
+            y=table[column],
+            name=names.get(column, column),
+            connectgaps=False,
+            line={"color": shades[number % len(shades)], "width": 1.8, "dash": dashes[number % len(dashes)]},
+            hovertemplate="%{y:.1f}",
+        )
+    figure.add_hline(y=100, line={"color": colours.muted, "width": 1, "dash": "dot"})
+    figure.update_yaxes(side="right", type="log" if log else "linear", tickformat=",.4~g")
+    return figure
+
+
+def risk_return(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) -> go.Figure:
+    """Each coin by its 90-day volatility (x, a year) and 90-day return (y); the chosen ones named and in colour.
+
+    Expects crypto_id, symbol, name, volatility_90d, return_90d_pct, quote_volume.
+    """
+    known = coins.dropna(subset=["volatility_90d", "return_90d_pct"])
+    figure = blank(colours, 400, showlegend=False)
+    size = np.sqrt(known["quote_volume"].clip(lower=0) / max(known["quote_volume"].max(), 1)) * 34 + 7
+    picked = known["crypto_id"].isin(chosen)
+    figure.add_scatter(
+        x=known["volatility_90d"],
+        y=known["return_90d_pct"],
+        mode="markers+text",
+        text=np.where(picked, known["symbol"].str.upper(), ""),
+        textposition="top center",
+        cliponaxis=False,
+        marker={
+            "size": size,
+            "color": np.where(picked, colours.up, faded(colours.muted, 0.45)),
+            "line": {"width": 1, "color": colours.surface},
+        },
+        customdata=np.column_stack([known["name"], known["return_90d_pct"].map(formats.change)]),
+        hovertemplate="%{customdata[0]}<br>return %{customdata[1]}<br>volatility %{x:.0%}<extra></extra>",
+    )
+    figure.add_hline(y=0, line={"color": colours.muted, "width": 1})
+    figure.update_xaxes(title="volatility, a year", tickformat=".0%")
+    figure.update_yaxes(title="return over 90 days", ticksuffix="%", side="right")
+    return figure
+
+
+def correlation_heatmap(correlations: pd.DataFrame, numbers: pd.DataFrame, colours: Palette) -> go.Figure:
+    """Square heat map of correlations from −1 to 1, the value in each cell, its n in the hover; labels as given."""
+    figure = blank(colours, 90 + 34 * len(correlations))
+    values = correlations.to_numpy(dtype=float)
+    figure.add_heatmap(
+        z=values,
+        x=list(correlations.columns),
+        y=list(correlations.index),
+        zmin=-1,
+        zmax=1,
+        zmid=0,
+        colorscale=diverging(colours, colours.cell),
+        showscale=False,
+        xgap=1,
+        ygap=1,
+        hoverongaps=False,
+        text=[[formats.ratio(cell) if np.isfinite(cell) else "" for cell in row] for row in values],
+        texttemplate="%{text}",
+        textfont={"color": colours.text},
+        customdata=numbers.to_numpy(dtype=float),
+        hovertemplate="%{y} with %{x}: %{text}<br>n = %{customdata:.0f} days<extra></extra>",
+    )
+    figure.update_xaxes(showgrid=False, type="category", side="top")
+    figure.update_yaxes(showgrid=False, type="category", autorange="reversed")
+    return figure
+
+
+def beta_bars(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) -> go.Figure:
+    """Beta to bitcoin of each coin, smallest first, the chosen ones in colour; a line at 1."""
+    known = coins.dropna(subset=["beta_btc_90d"]).sort_values("beta_btc_90d")
+    figure = blank(colours, 330, showlegend=False)
+    figure.add_bar(
+        x=known["symbol"].str.upper(),
+        y=known["beta_btc_90d"],
+        customdata=known["name"],
+        marker={
+            "color": np.where(known["crypto_id"].isin(chosen), colours.up, faded(colours.muted, 0.45)),
+            "line_width": 0,
+        },
+        hovertemplate="%{customdata}: %{y:.2f}<extra></extra>",
+    )
+    figure.add_hline(y=1, line={"color": colours.text, "width": 1, "dash": "dot"})
+    figure.update_xaxes(showgrid=False, type="category", tickangle=-60, tickfont={"size": 10})
+    figure.update_yaxes(side="right")
+    return figure

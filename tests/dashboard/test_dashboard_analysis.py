@@ -1,0 +1,181 @@
+"""The numbers behind the figures, and the sentences, from DataFrames alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from frames import SNAPSHOT, days, mood
+
+from dashboard import analysis
+
+
+@pytest.mark.parametrize(
+    ("span", "history", "bar", "at_most"),
+    [
+        ("1D", 2000, "1h", 24),
+        ("7D", 2000, "1h", 168),
+        ("1M", 2000, "4h", 180),
+        ("3M", 2000, "1d", 91),
+        ("1Y", 2000, "1d", 365),
+        ("All", 720, "1d", 720),
+        ("All", 721, "1w", 103),
+        ("All", 5000, "1w", 720),
+    ],
+)
+def test_bar_size_keeps_every_range_below_the_most_bars(span, history, bar, at_most):
+    choice = analysis.choose_bar(span, history)
+    assert choice.bar == bar
+    drawn = min(history, choice.days or history) * 86_400 / analysis.BAR_LENGTH[bar].total_seconds()
+    assert drawn <= at_most <= analysis.MOST_BARS
+
+
+def test_monthly_returns_run_from_month_end_to_month_end():
+    daily = days(59)  # January and February 2025
+    table = analysis.monthly_returns(daily)
+    closes = daily.set_index("date")["close"]
+    assert np.isnan(table.loc[2025, 1])
+    assert table.loc[2025, 2] == pytest.approx((closes["2025-02-28"] / closes["2025-01-31"] - 1) * 100)
+
+
+def test_risk_over_a_window_with_a_missing_day_is_unknown():
+    daily = days(100)
+    daily.loc[95, ["return_pct", "log_return"]] = np.nan
+    assert set(analysis.risk_over(daily, daily, 30).values()) == {None}
+    assert analysis.risk_over(daily, daily, 4)["beta_btc"] == pytest.approx(1)
+    assert set(analysis.risk_over(daily.head(20), daily, 30).values()) == {None}
+
+
+def test_risk_counts_the_fall_on_the_first_day_of_the_window():
+    daily = days(3)
+    daily["close"] = [100.0, 50.0, 60.0]
+    daily["return_pct"] = daily["close"].pct_change() * 100
+    daily["log_return"] = np.log(daily["close"] / daily["close"].shift())
+    risk = analysis.risk_over(daily, daily, 2)
+    assert risk["return_pct"] == pytest.approx(-40)
+    assert risk["max_drawdown_pct"] == pytest.approx(-50)
+
+
+def test_lead_lag_finds_a_lead_of_three_days_on_the_right_side():
+    index = pd.Series(np.random.default_rng(5).normal(size=300))
+    later = index.shift(3)
+    lags = analysis.lead_lag(index, later)
+    best = lags.loc[lags["correlation"].idxmax()]
+    assert best["lag"] == 3
+    assert best["correlation"] == pytest.approx(1)
+    assert best["n"] == 297
+    assert best["band"] == pytest.approx(1.96 / np.sqrt(297))
+
+
+def test_daily_changes_do_not_bridge_a_missing_day():
+    index = mood(10).drop(index=4)
+    volume = pd.DataFrame({"date": pd.date_range("2025-01-01", periods=10), "btc_volume_usd": np.exp(np.arange(10.0))})
+    volume = volume.drop(index=7)
+    changes = analysis.daily_changes(index, volume)
+    assert len(changes) == 10
+    assert changes["volume"].isna().tolist() == [True, *[False] * 6, True, True, False]
+
+
+def test_indexed_to_100_begins_where_all_coins_have_a_close():
+    closes = pd.DataFrame(
+        {
+            "crypto_id": ["a", "a", "a", "b", "b"],
+            "date": pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-02", "2026-01-03"]),
+            "close": [1.0, 2.0, 3.0, 50.0, 40.0],
+        }
+    )
+    table = analysis.indexed_to_100(closes)
+    assert table.index[0] == pd.Timestamp("2026-01-02")
+    assert table.loc["2026-01-03"].to_dict() == {"a": 150.0, "b": 80.0}
+    assert analysis.indexed_to_100(closes.iloc[[0, 4]]).empty
+
+
+def test_similar_coins_are_found_by_id_symbol_and_name():
+    coins = pd.DataFrame(
+        {
+            "crypto_id": ["bitcoin", "ethereum", "binancecoin"],
+            "symbol": ["btc", "eth", "bnb"],
+            "name": ["Bitcoin", "Ethereum", "BNB"],
+        }
+    )
+    assert analysis.similar_coins("etherium", coins)[0] == "ethereum"
+    assert analysis.similar_coins("BTC", coins)[0] == "bitcoin"
+    assert analysis.similar_coins("zzzzzzzzzz", coins) == ["bitcoin", "ethereum", "binancecoin"]
+
+
+def test_market_sentence_says_the_direction_the_breadth_and_the_mood():
+    market = pd.Series(
+        {
+            "total_market_cap_usd": 2.35e12,
+            "market_cap_change_24h_pct": -1.23,
+            "advancers": 28,
+            "decliners": 71,
+            "unchanged": 1,
+        }
+    )
+    index = pd.Series({"classification": "Greed", "value": 63})
+    assert analysis.market_sentence(market, index) == (
+        "The market is worth $2.35T, down 1.2% in 24 h; 71 of 100 coins fell; greed at 63."
+    )
+    market["market_cap_change_24h_pct"] = None
+    assert "change over 24 h unknown" in analysis.market_sentence(market, None)
+
+
+def test_losers_follow_the_rule_of_the_gainers():
+    top = SNAPSHOT.assign(volume_24h_usd=[3e10, 2e5, np.nan])
+    assert analysis.losers(top).empty
+    assert analysis.losers(SNAPSHOT)["crypto_id"].tolist() == ["pepe"]
+
+
+def test_expected_band_follows_the_weekday():
+    counts = pd.DataFrame({"date": pd.date_range("2026-01-05", periods=28), "bars": ([240] * 5 + [200] * 2) * 4})
+    counts.loc[27, "bars"] = 100
+    band = analysis.expected_band(counts)
+    assert band.loc[0, ["low", "high"]].tolist() == [240, 240]
+    assert band.loc[26, ["low", "high"]].tolist() == [200, 200]
+    assert band.loc[27, "low"] > 100
+
+
+def test_forward_returns_look_exactly_thirty_calendar_days_ahead_and_know_their_number():
+    dates = pd.date_range("2026-01-01", periods=100)
+    closes = pd.Series(np.arange(100.0, 200.0))
+    index = pd.DataFrame({"date": dates, "value": [20] * 40 + [80] * 60, "classification": "Fear", "btc_close": closes})
+    whole = analysis.forward_by_index(index)
+    assert len(whole) == 70
+    assert whole["forward_pct"].iloc[0] == pytest.approx(30.0)
+    holed = analysis.forward_by_index(index.drop(index=30))
+    assert dates[0] not in set(holed["date"])
+    assert holed["forward_pct"].iloc[0] == pytest.approx((131 / 101 - 1) * 100)
+    tens = analysis.by_tens(whole).set_index("middle")
+    assert tens["n"].to_dict() == {25: 40, 85: 30}
+
+
+def test_overlapping_months_count_as_few_cases():
+    assert analysis.overlap_band(3000, 30) == pytest.approx(0.196)
+    assert analysis.overlap_band(20, 30) == 1.0
+
+
+def test_source_health_counts_every_bad_answer_of_the_last_day_alone():
+    now = pd.Timestamp("2026-01-02 12:30", tz="UTC")
+    hours = pd.DataFrame(
+        {
+            "source": ["a", "a", "a", "b"],
+            "hour_started_at": pd.to_datetime(
+                ["2026-01-01 10:00", "2026-01-02 10:00", "2026-01-02 11:00", "2025-12-30 00:00"], utc=True
+            ),
+            "requests": [100, 10, 10, 5],
+            "errors_4xx": [50, 1, 0, 0],
+            "errors_429": [0, 1, 0, 0],
+            "errors_5xx": [0, 0, 1, 0],
+            "unanswered": [0, 0, 1, 0],
+            "retries": [50, 2, 1, 0],
+            "bytes": [1, 2, 3, 4],
+            "latency_p50_ms": [900.0, 10.0, 30.0, 7.0],
+            "latency_p95_ms": [900.0, 40.0, 60.0, 7.0],
+        }
+    )
+    found = analysis.source_health(hours, now.to_pydatetime()).set_index("source")
+    assert found.loc["a", ["requests", "retries", "bytes"]].tolist() == [20, 3, 5]
+    assert found.loc["a", "errors_pct"] == 20.0
+    assert found.loc["a", ["latency_p50_ms", "latency_p95_ms"]].tolist() == [20.0, 60.0]
+    assert found.loc["a", "latency_by_hour"] == [900.0, 10.0, 30.0]
+    assert found.loc["b", "requests"] == 0
+    assert np.isnan(found.loc["b", "errors_pct"])
