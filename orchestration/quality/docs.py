@@ -80,26 +80,37 @@ def index(home: Path) -> Path:
     runs = sorted(folder.glob("*/results.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in runs[KEEP_RUNS:]:
         shutil.rmtree(old.parent, ignore_errors=True)
-    lines = []
-    for path in runs[:KEEP_RUNS]:
-        for name, found in sorted(orjson.loads(path.read_bytes()).items()):
-            told = ", ".join(found["broken"]) or "all hold"
-            cells = (
-                f'<a href="{path.parent.name}/{name}.html">{escape(name)}</a>', escape(found["asset"]),
-                f'<span class="{found["status"]}">{found["status"]}</span>', escape(told),
-                f"{found['expectations']}", f"{found['rows']:,}", found["at"], escape(path.parent.name),
-            )  # fmt: skip
-            lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    heads = ("suite", "asset check", "verdict", "broken", "expectations", "rows judged", "at", "run")
-    head = "".join(f"<th>{name}</th>" for name in heads)
     page = folder / "index.html"
+    sections = "".join(_run_section(path) for path in runs[:KEEP_RUNS]) or "<p>No suite has run yet.</p>"
     _write(
         page,
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Data Docs</title><style>{STYLE}</style>'
-        f"</head><body><h1>Data Docs</h1><p>The newest {KEEP_RUNS} runs, newest first; docs/quality.md tells how to "
-        f"read them.</p><table><tr>{head}</tr>{''.join(lines)}</table></body></html>",
+        f"</head><body><h1>Data Docs</h1><p>The newest {KEEP_RUNS} runs, newest first, in each what broke first; "
+        f"docs/quality.md tells how to read them.</p>{sections}</body></html>",
     )
     return page
+
+
+def _run_section(path: Path) -> str:
+    """One run's suites as a table, what broke first, from the results beside its pages."""
+    found = orjson.loads(path.read_bytes())
+    order = {"failed": 0, "warned": 1, "passed": 2}
+    lines = []
+    for name, suite in sorted(found.items(), key=lambda item: (order[item[1]["status"]], item[0])):
+        broken = escape("; ".join(suite["broken"]) or "all hold")
+        cells = (
+            f'<a href="{path.parent.name}/{name}.html">{escape(name)}</a>', escape(suite["asset"]),
+            f'<span class="{suite["status"]}">{suite["status"]}</span>', broken,
+            f"{suite['expectations']}", f"{suite['rows']:,}",
+        )  # fmt: skip
+        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    heads = ("suite", "asset check", "verdict", "broken", "expectations", "rows judged")
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    ended = datetime.fromisoformat(max(suite["at"] for suite in found.values()))
+    return (
+        f"<h2>{ended:%Y-%m-%d %H:%M} UTC</h2><p>Run {escape(path.parent.name)}</p>"
+        f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+    )
 
 
 def address(home: Path, page: Path | None = None) -> str:
