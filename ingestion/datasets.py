@@ -1,7 +1,8 @@
-"""One declaration per dataset: columns, grain, object key, raw DDL, and what a record must satisfy to be possible.
+"""One declaration per dataset: columns, grain, object key, and what a record must satisfy to be possible.
 
 Belongs here: what lake, loader and checks must agree on, and the vectorised contract checks. Does not: how
-a source is asked (``binance``, ``coingecko``, ``fear_greed``), stored (``lake``) or loaded (``warehouse``).
+a source is asked (``binance``, ``coingecko``, ``fear_greed``), stored (``lake``) or loaded (``warehouse``), and how its
+raw table came to be as declared (``migrations``; a test compares the two).
 """
 
 from __future__ import annotations
@@ -64,24 +65,6 @@ class Dataset:
     def values(self) -> list[str]:
         """Names of the columns that make up a record's value, without key and provenance."""
         return [c.name for c in self.columns if c.name not in self.key]
-
-    def raw_ddl(self) -> str:
-        """The statements that create the dataset's raw table, and its partitions, if they are not there."""
-        lines = [f"{c.name} {c.postgres}{' not null' if c.required else ''}" for c in self.columns]
-        lines += ["loaded_at timestamptz not null default clock_timestamp()", "batch_id text not null"]
-        lines.append(f"primary key ({', '.join(self.key)})")
-        body = ",\n    ".join(lines)
-        table = f"create table if not exists raw.{self.name} (\n    {body}\n)"
-        if self.parts is None:
-            return table
-        column, values = self.parts
-        parts = " ".join(
-            f"create table if not exists raw.{self.name}_{v} partition of raw.{self.name} for values in ('{v}');"
-            for v in values
-        )
-        # A table that an earlier version made whole stays whole: everything works on it too, only slower.
-        is_divided = f"(select relkind = 'p' from pg_class where oid = 'raw.{self.name}'::regclass)"  # noqa: S608
-        return f"{table} partition by list ({column});\ndo $$ begin if {is_divided} then {parts} end if; end $$"
 
 
 def _decimal_column(name: str, *, required: bool = True) -> Column:
@@ -148,18 +131,6 @@ FEAR_GREED = Dataset(
 )
 
 DATASETS = (KLINES, MARKETS, FEAR_GREED)
-
-UNIVERSE_DDL = """create table if not exists raw.universe (
-    crypto_id text not null,
-    binance_symbol text not null,
-    name text not null,
-    category text not null,
-    valid_from date,
-    valid_to date,
-    loaded_at timestamptz not null default clock_timestamp(),
-    batch_id text not null,
-    primary key (crypto_id, binance_symbol)
-)"""
 
 
 def klines_key(interval: str, day: date) -> str:

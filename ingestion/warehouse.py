@@ -1,9 +1,9 @@
-"""Postgres as ingestion sees it: roles and schemas, the raw tables, the loader and its ledger.
+"""Postgres as ingestion sees it: connections, locks, the loader of the raw tables and its ledger.
 
-Belongs here: every statement that writes raw. Does not: the other books in ops (``books``), deciding what to fetch
-(``bronze``), staging and marts (``dbt_project``). Loads are COPY, classification and writing of what really changed,
-in one transaction with the ledger, under one advisory lock per table: a reader sees all of a load or nothing, and
-loading twice changes nothing.
+Belongs here: every statement that writes raw. Does not: making roles, schemas and tables (``schema``), the other books
+in ops (``books``), deciding what to fetch (``bronze``), staging and marts (``dbt_project``). Loads are COPY,
+classification and writing of what really changed, in one transaction with the ledger, under one advisory lock per
+table: a reader sees all of a load or nothing, and loading twice changes nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,6 @@ from ingestion import pgcopy
 from ingestion.datasets import (
     DATASETS,
     KLINES,
-    UNIVERSE_DDL,
     UTC_US,
     Dataset,
     align_decimals,
@@ -38,12 +36,11 @@ from ingestion.datasets import (
     without_repeats,
 )
 from ingestion.lake import ObjectInfo
-from ingestion.settings import ROLES, Postgres, Role
+from ingestion.settings import Postgres, Role
 from ingestion.universe import Asset
 
 Connection = psycopg2.extensions.connection
 
-OPS_DDL = Path(__file__).with_name("ops.sql")
 # Any constant will do, if everybody uses it: the second key of the advisory locks is the table's.
 LOCK_SPACE = 7_421
 
@@ -62,113 +59,6 @@ def connect(postgres: Postgres, role: Role | None = None) -> Connection:
             f"Postgres {postgres.host}:{postgres.port}/{postgres.database} as {role or postgres.user}: {reason}. "
             "Check PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE."
         ) from None
-
-
-# -- set-up ----------------------------------------------------------------------------------------------------------
-
-_SCHEMAS: dict[str, Role] = {
-    "raw": "ingest",
-    "ops": "ingest",
-    "staging": "transform",
-    "intermediate": "transform",
-    "marts": "transform",
-    "dagster": "dagster",
-}
-_READS: dict[Role, tuple[str, ...]] = {
-    "transform": ("raw", "ops"),
-    "quality_ro": ("raw", "ops", "staging", "intermediate", "marts"),
-    "dashboard_ro": ("marts",),
-}
-
-
-def bootstrap(postgres: Postgres, passwords: dict[Role, str] | None = None) -> bool:
-    """Create roles, schemas, grants and the tables of raw and ops; return whether anything had to be done.
-
-    ``passwords`` gives the roles logins of their own (the embedded server); without it they are roles without a login,
-    which the owner's sessions take on. Running it again is cheap and changes nothing.
-    """
-    ddl = "\n;\n".join([*(d.raw_ddl() for d in DATASETS), UNIVERSE_DDL, OPS_DDL.read_text(encoding="utf-8")])
-    stamp = hashlib.sha256(f"{ddl}{_SCHEMAS}{_READS}{sorted(passwords or {})}".encode()).hexdigest()
-    with closing(connect(postgres)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("select pg_advisory_xact_lock(%s, 0)", (LOCK_SPACE,))
-        cursor.execute(
-            "select obj_description(oid, 'pg_namespace') from pg_namespace where nspname = 'ops'",
-        )
-        if cursor.fetchone() == (f"tickmart {stamp}",):
-            return False
-        try:
-            _create_roles(cursor, passwords or {})
-            _create_schemas(cursor, postgres.database)
-        except psycopg2.errors.InsufficientPrivilege as error:
-            reason = str(error).splitlines()[0]
-            raise WarehouseError(
-                f"Postgres {postgres.host}:{postgres.port}: {postgres.user} may not set tickmart up ({reason}). Grant "
-                f"CREATEROLE and CREATE on database {postgres.database}, or have an administrator run this once."
-            ) from None
-        cursor.execute("set local role ingest")
-        cursor.execute(ddl)
-        cursor.execute("reset role")
-        cursor.execute("comment on schema ops is %s", (f"tickmart {stamp}",))
-    return True
-
-
-def _create_roles(cursor: Any, passwords: dict[Role, str]) -> None:
-    cursor.execute("select rolname from pg_roles where rolname = any(%s)", (list(ROLES),))
-    known = {row[0] for row in cursor.fetchall()}
-    role: Role
-    for role in ROLES:
-        name = sql.Identifier(role)
-        if role not in known:
-            cursor.execute(sql.SQL("create role {} nologin").format(name))
-        if role in passwords:
-            cursor.execute(sql.SQL("alter role {} login password %s").format(name), (passwords[role],))
-        cursor.execute("select rolsuper or pg_has_role(current_user, %s, 'member') from pg_roles "
-                       "where rolname = current_user", (role,))  # fmt: skip
-        if not cursor.fetchone()[0]:
-            cursor.execute(sql.SQL("grant {} to current_user").format(name))
-        if role not in known:
-            cursor.execute(sql.SQL("alter role {} set timezone = 'UTC'").format(name))
-    # The seat belt of the readers; their grants are the boundary, because a session can switch these off.
-    for reader, timeout in (("dashboard_ro", "5s"), ("quality_ro", "10min")):
-        if reader not in known:
-            name = sql.Identifier(reader)
-            cursor.execute(sql.SQL("alter role {} set default_transaction_read_only = on").format(name))
-            cursor.execute(sql.SQL("alter role {} set statement_timeout = {}").format(name, sql.Literal(timeout)))
-            cursor.execute(sql.SQL("alter role {} connection limit 30").format(name))
-
-
-def set_passwords(postgres: Postgres, passwords: dict[Role, str]) -> None:
-    """Give the roles' logins these passwords, whatever they were: a new .env holds from the next start on."""
-    with closing(connect(postgres)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("select pg_advisory_xact_lock(%s, 0)", (LOCK_SPACE,))
-        for role, password in passwords.items():
-            cursor.execute(sql.SQL("alter role {} login password %s").format(sql.Identifier(role)), (password,))
-
-
-def _create_schemas(cursor: Any, database: str) -> None:
-    db = sql.Identifier(database)
-    cursor.execute(sql.SQL("revoke temp on database {} from public").format(db))
-    cursor.execute(sql.SQL("grant temp on database {} to ingest, transform").format(db))
-    cursor.execute("revoke create on schema public from public")
-    for schema, owner in _SCHEMAS.items():
-        cursor.execute(
-            sql.SQL("create schema if not exists {} authorization {}").format(
-                sql.Identifier(schema), sql.Identifier(owner)
-            )
-        )
-    for reader, schemas in _READS.items():
-        for schema in schemas:
-            names = {
-                "schema": sql.Identifier(schema),
-                "reader": sql.Identifier(reader),
-                "owner": sql.Identifier(_SCHEMAS[schema]),
-            }
-            for statement in (
-                "grant usage on schema {schema} to {reader}",
-                "grant select on all tables in schema {schema} to {reader}",
-                "alter default privileges for role {owner} in schema {schema} grant select on tables to {reader}",
-            ):
-                cursor.execute(sql.SQL(statement).format(**names))
 
 
 @contextmanager

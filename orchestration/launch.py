@@ -17,17 +17,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from ingestion import binance, books, warehouse
+from ingestion import binance, books, schema, warehouse
 from ingestion.http import Deadline, HttpClient, SourceError
 from ingestion.settings import ROLES, Role, Settings, load_settings
 from ingestion.symbols import tracked_now
 from ingestion.universe import read_universe
 from orchestration import alerts, logs
-from orchestration.stack import prepare_home, stack, write_private
+from orchestration.stack import StackError, prepare_home, stack, write_private
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
 
 # A run of a tickmart command carries its process id, and the host whose process ids these are: a container is one.
 PID_TAG = "tickmart/pid"
@@ -50,7 +53,7 @@ def session(*, postgres: bool = True, s3: bool = True) -> Iterator[Settings]:
         os.environ.update(env)
         settings = load_settings()
         if postgres and settings.postgres is not None:
-            warehouse.bootstrap(settings.postgres, logins(os.environ))
+            schema.bootstrap(settings.postgres, logins(os.environ))
             _export_roles(settings)
         export_tools(settings)
         yield settings
@@ -136,6 +139,39 @@ def quiet(log: Path) -> Iterator[IO[str]]:
             terminal.close()
 
 
+@contextmanager
+def dagster_instance() -> Iterator[DagsterInstance]:
+    """Lend Dagster's instance, its tables brought to the form that the installed Dagster works on.
+
+    Dagster itself makes its tables, but leaves those of an older version as they are: `dagster instance migrate` is
+    done here, once for each version of it. StackError when a newer one has been at them.
+    """
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        _bring_to_form(instance, dg.__version__)
+        yield instance
+
+
+def _bring_to_form(instance: DagsterInstance, version: str) -> None:
+    from alembic.util import CommandError
+
+    from orchestration.resources import Stores
+
+    with warehouse.closing(Stores().connect("ingest")) as connection:
+        if books.version(connection, "dagster") == version:
+            return
+        with warehouse.locked(connection, "dagster"):
+            try:
+                instance.upgrade()
+            except CommandError as error:
+                raise StackError(
+                    f"schema dagster does not fit Dagster {version} ({error}): start the tickmart that it was last "
+                    "used with or a newer one, or drop the schema, which loses Dagster's list of runs and nothing else"
+                ) from error
+        books.set_version(connection, "dagster", version)
+
+
 def market_clock(settings: Settings) -> datetime:
     """Return the exchange's time, or this host's when the exchange cannot be asked now."""
     client = HttpClient("Binance", settings.binance_urls, setting="BINANCE_BASE_URL", deadline=Deadline(10))
@@ -164,8 +200,6 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
     ``config`` is that of its steps by name. The run is a run like any other in Dagster's list. Raises nothing for a
     failed step: the summary's status tells.
     """
-    import dagster as dg
-
     from orchestration.definitions import defs, range_tags
     from orchestration.resources import Stores
 
@@ -177,7 +211,7 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
     began = time.monotonic()
     job = defs.resolve_job_def(job_name)
     previous = signal.signal(signal.SIGTERM, _interrupt)
-    with dg.DagsterInstance.get() as instance:
+    with dagster_instance() as instance:
         # Otherwise each of a range's thousands of events opens a connection of its own, 12 ms each.
         instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=4)
         with warehouse.closing(stores.connect("ingest")) as connection:

@@ -2,7 +2,7 @@
 
 Belongs here: setting servers up that others run (``docker-compose.yml``), and becoming one of the long-running
 processes. Does not: the embedded servers and their children (``stack``, ``up``), what stands in a database
-(``ingestion.warehouse``).
+(``ingestion.schema``).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 
 import click
 
-from ingestion import warehouse
+from ingestion import schema, warehouse
 from ingestion.lake import Lake
 from ingestion.settings import ROLES, Settings, SettingsError, load_settings
-from orchestration.launch import close_orphans, dagster_url, export_tools, logins
+from orchestration.launch import close_orphans, dagster_instance, dagster_url, export_tools, logins
 from orchestration.stack import StackError, prepare_home
 
 WORKSPACE = Path(__file__).resolve().parent.parent / "docker" / "workspace.yaml"
@@ -54,13 +54,11 @@ def initialise(settings: Settings, first_load: Callable[[], dict[str, Any]]) -> 
     passwords = logins(os.environ)
     if passwords is None:
         raise SettingsError("TICKMART_PG_<ROLE>_USER must be the role's own name for each role: see docker-compose.yml")
-    done = ["set up" if warehouse.bootstrap(settings.postgres, passwords) else "stands"]
-    warehouse.set_passwords(settings.postgres, passwords)
+    done = ["set up" if schema.bootstrap(settings.postgres, passwords) else "stands"]
+    schema.set_passwords(settings.postgres, passwords)
     Lake(settings.object_store).ensure_bucket()
     _export(settings)
-    import dagster as dg
-
-    with dg.DagsterInstance.get() as instance:  # makes Dagster's tables
+    with dagster_instance() as instance:
         instance.get_runs(limit=1)
     with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection, connection.cursor() as cursor:
         cursor.execute("select exists (select from raw.binance_klines)")
@@ -94,11 +92,9 @@ def _export(settings: Settings) -> None:
 
 def _close_what_died(settings: Settings) -> None:
     """Close the runs that a code server left when it died: they were its children, and have died with it."""
-    import dagster as dg
-
     from orchestration.resources import Stores
 
-    with dg.DagsterInstance.get() as instance, Stores().connection("ingest") as connection:
+    with dagster_instance() as instance, Stores().connection("ingest") as connection:
         closed = close_orphans(instance, connection, all_runs=True)
     if closed:
         click.echo(f"tickmart: {len(closed)} runs of an earlier code server are closed as failed", err=True)

@@ -20,7 +20,7 @@ import orjson
 
 from ingestion.settings import Settings, SettingsError, load_settings
 from orchestration import alerts, health
-from orchestration.launch import close_orphans
+from orchestration.launch import close_orphans, dagster_instance
 from orchestration.quality import docs
 from orchestration.stack import Children, StackError, free_port, port_owner_message
 
@@ -124,11 +124,9 @@ def _watch(settings: Settings, children: Children) -> tuple[str, int]:
 
 def _close_earlier_runs() -> None:
     """Close the runs that a killed stack left open: this command starts the only Dagster of its home."""
-    import dagster as dg
-
     from orchestration.resources import Stores
 
-    with dg.DagsterInstance.get() as instance, Stores().connection("ingest") as connection:
+    with dagster_instance() as instance, Stores().connection("ingest") as connection:
         close_orphans(instance, connection, all_runs=True)
 
 

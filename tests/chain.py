@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg2 import sql
 
-from ingestion import warehouse
+from ingestion import schema, warehouse
 from ingestion.bronze import Context
 from ingestion.datasets import Dataset
 from ingestion.lake import Lake
@@ -24,7 +24,7 @@ def fresh_database(environment: dict[str, str]) -> Iterator[Postgres]:
     )
     _administrate(owner, sql.SQL("create database {}").format(sql.Identifier(name)))
     try:
-        warehouse.bootstrap(owner)
+        schema.bootstrap(owner)
         yield owner
     finally:
         _administrate(owner, sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
@@ -74,8 +74,11 @@ class Chain:
         return load_pending(self.lake, self.connection, dataset, self.context().batch_id)
 
     def clear_books(self) -> None:
-        """Empty every table of raw and ops."""
-        tables = self.ask("select schemaname, tablename from pg_tables where schemaname in ('raw', 'ops')")
+        """Empty every table of raw and ops, but for what the database itself has gone through."""
+        tables = self.ask(
+            "select schemaname, tablename from pg_tables"
+            " where schemaname in ('raw', 'ops') and tablename <> 'migrations'"
+        )
         # Not truncate, which rewrites files: most tables are empty already.
         self.ask("; ".join(f"delete from {schema}.{table}" for schema, table in tables))
 

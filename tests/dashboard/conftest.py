@@ -24,7 +24,7 @@ from psycopg2 import sql
 from streamlit.testing.v1 import AppTest
 
 from dashboard import database
-from ingestion import warehouse
+from ingestion import schema
 from ingestion.settings import ROLES, Postgres
 from ingestion.simulator.coins import UNIVERSE, all_coins, read_universe
 from ingestion.simulator.market import DAY_MS, HOUR_MS, Market
@@ -207,7 +207,7 @@ class Server:
     def bootstrap(self, name: str) -> None:
         given = self.environment
         owner = Postgres(given["PGHOST"], int(given["PGPORT"]), name, given["PGUSER"], given["PGPASSWORD"])
-        warehouse.bootstrap(owner, {role: given[f"TICKMART_PG_{role.upper()}_PASSWORD"] for role in ROLES})
+        schema.bootstrap(owner, {role: given[f"TICKMART_PG_{role.upper()}_PASSWORD"] for role in ROLES})
 
     def reader(self, name: str) -> dict[str, str]:
         given = self.environment

@@ -5,7 +5,7 @@ import pytest
 from chain import fresh_database
 from psycopg2 import errors
 
-from ingestion import warehouse
+from ingestion import schema
 from ingestion.settings import ROLES
 
 TABLES = {
@@ -43,11 +43,11 @@ NOT_FOR_ANYBODY = (
 @pytest.fixture(scope="module")
 def connections(stack_env):
     with fresh_database(stack_env) as owner:
-        warehouse.bootstrap(owner, {role: stack_env[f"TICKMART_PG_{role.upper()}_PASSWORD"] for role in ROLES})
+        schema.bootstrap(owner, {role: stack_env[f"TICKMART_PG_{role.upper()}_PASSWORD"] for role in ROLES})
         made = {role: psycopg2.connect(**owner.connect_kwargs(role, stack_env)) for role in ROLES}
-        for role, schema in (("transform", "staging"), ("transform", "marts"), ("dagster", "dagster")):
+        for role, room in (("transform", "staging"), ("transform", "marts"), ("dagster", "dagster")):
             with made[role], made[role].cursor() as cursor:
-                cursor.execute(f"create table {TABLES[schema]} (n int)")
+                cursor.execute(f"create table {TABLES[room]} (n int)")
         yield made
         for connection in made.values():
             connection.close()

@@ -20,7 +20,7 @@ import pytest
 from chain import Chain
 from source_rows import bar, body_of
 
-from ingestion import warehouse
+from ingestion import schema, warehouse
 from ingestion.datasets import KLINES, klines_key
 from ingestion.klines import parse_klines
 from ingestion.lake import Lake, to_parquet
@@ -239,7 +239,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         owner = Postgres(
             found["PGHOST"], int(found["PGPORT"]), found["PGDATABASE"], found["PGUSER"], found["PGPASSWORD"]
         )
-        warehouse.bootstrap(owner)
+        schema.bootstrap(owner)
         yield owner
 
 

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from bars_run import Market
 from chain import Chain
 
-from ingestion import warehouse
-from ingestion.datasets import KLINES
+from ingestion import schema
 from ingestion.http import HttpClient
 from ingestion.simulator.server import Simulator
 
@@ -27,9 +26,11 @@ def test_hours_are_read_without_touching_the_minutes(
 def test_a_table_that_was_made_whole_is_kept_and_works(
     chain: Chain, simulator: Simulator, client_of: Callable[..., HttpClient]
 ) -> None:
-    whole = KLINES.raw_ddl().partition(" partition by")[0]
-    chain.ask(f"drop table raw.binance_klines; set role ingest; {whole}; comment on schema ops is 'another version'")
-    assert warehouse.bootstrap(chain.postgres)
+    chain.ask(
+        "create table raw.whole (like raw.binance_klines including all); alter table raw.whole owner to ingest;"
+        "drop table raw.binance_klines; alter table raw.whole rename to binance_klines; drop table ops.migrations"
+    )
+    assert schema.bootstrap(chain.postgres)
     market = Market(chain, simulator, client_of)
     market.bring("2024-05-01", "2024-05-02")
     market.bring("2024-05-01", "2024-05-03")

@@ -1,5 +1,95 @@
--- Schema ops: what tickmart knows about its own work. Every statement may run again on a database that has it already.
--- raw tables are declared in ingestion/datasets.py; marts belong to dbt.
+-- Schemas raw and ops as version 0.1.0 knows them. What was released never changes: write the next file instead.
+--
+-- Every statement may meet its work done: databases from before migrations were counted are brought here by this file.
+
+create table if not exists raw.binance_klines (
+    symbol text not null,
+    interval text not null,
+    open_time timestamptz not null,
+    open numeric not null,
+    high numeric not null,
+    low numeric not null,
+    close numeric not null,
+    volume numeric not null,
+    close_time timestamptz not null,
+    quote_volume numeric not null,
+    trade_count bigint not null,
+    taker_buy_base_volume numeric not null,
+    taker_buy_quote_volume numeric not null,
+    loaded_at timestamptz not null default clock_timestamp(),
+    batch_id text not null,
+    primary key (symbol, interval, open_time)
+) partition by list (interval);
+
+-- A table that a development version made whole stays whole: everything works on it too, only slower.
+do $$
+begin
+    if (select relkind = 'p' from pg_class where oid = 'raw.binance_klines'::regclass) then
+        create table if not exists raw.binance_klines_1m partition of raw.binance_klines for values in ('1m');
+        create table if not exists raw.binance_klines_5m partition of raw.binance_klines for values in ('5m');
+        create table if not exists raw.binance_klines_15m partition of raw.binance_klines for values in ('15m');
+        create table if not exists raw.binance_klines_1h partition of raw.binance_klines for values in ('1h');
+        create table if not exists raw.binance_klines_4h partition of raw.binance_klines for values in ('4h');
+        create table if not exists raw.binance_klines_1d partition of raw.binance_klines for values in ('1d');
+    end if;
+end $$;
+
+create table if not exists raw.coingecko_markets (
+    crypto_id text not null,
+    snapshot_at timestamptz not null,
+    symbol text not null,
+    name text not null,
+    image text,
+    market_cap_rank integer,
+    current_price numeric,
+    market_cap numeric,
+    fully_diluted_valuation numeric,
+    total_volume numeric,
+    high_24h numeric,
+    low_24h numeric,
+    price_change_24h numeric,
+    price_change_percentage_24h numeric,
+    market_cap_change_24h numeric,
+    market_cap_change_percentage_24h numeric,
+    circulating_supply numeric,
+    total_supply numeric,
+    max_supply numeric,
+    ath numeric,
+    ath_change_percentage numeric,
+    atl numeric,
+    atl_change_percentage numeric,
+    price_change_percentage_1h_in_currency numeric,
+    price_change_percentage_24h_in_currency numeric,
+    price_change_percentage_7d_in_currency numeric,
+    ath_date timestamptz,
+    atl_date timestamptz,
+    last_updated timestamptz,
+    payload jsonb not null,
+    loaded_at timestamptz not null default clock_timestamp(),
+    batch_id text not null,
+    primary key (crypto_id, snapshot_at)
+);
+
+create table if not exists raw.fear_greed (
+    date date not null,
+    value integer not null,
+    classification text not null,
+    loaded_at timestamptz not null default clock_timestamp(),
+    batch_id text not null,
+    primary key (date)
+);
+
+create table if not exists raw.universe (
+    crypto_id text not null,
+    binance_symbol text not null,
+    name text not null,
+    category text not null,
+    valid_from date,
+    valid_to date,
+    loaded_at timestamptz not null default clock_timestamp(),
+    batch_id text not null,
+    primary key (crypto_id, binance_symbol)
+);
 
 create table if not exists ops.load_ledger (
     object_key text primary key,
