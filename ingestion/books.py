@@ -377,6 +377,22 @@ def begin_run(connection: Connection, run_id: str, job: str) -> None:
         )
 
 
+def beat(connection: Connection, run_id: str) -> None:
+    """Note that the run's process lives."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("update ops.runs set beat_at = clock_timestamp() where run_id = %s", (run_id,))
+
+
+def silent_runs(connection: Connection, run_ids: Sequence[str], silence_s: float) -> set[str]:
+    """Return those of the runs whose process used to show that it lives, and has not for so long."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select run_id from ops.runs where run_id = any(%s) and beat_at < now() - make_interval(secs => %s)",
+            (list(run_ids), silence_s),
+        )
+        return {run_id for (run_id,) in cursor.fetchall()}
+
+
 def end_run(connection: Connection, run_id: str, status: str, summary: dict[str, Any]) -> None:
     """Close a run with its verdict and summary."""
     with connection, connection.cursor() as cursor:

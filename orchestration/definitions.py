@@ -22,7 +22,13 @@ from orchestration.launch import PID_TAG
 from orchestration.models import DBT, book_specs, build_models, project
 from orchestration.quality.checks import CHECK_JOB, CHECKS
 from orchestration.resources import Stores
-from orchestration.sensors import build_alert_sensor, build_failure_sensor, build_housekeeping_schedule, housekeeping
+from orchestration.sensors import (
+    build_alert_sensor,
+    build_dead_run_sensor,
+    build_failure_sensor,
+    build_housekeeping_schedule,
+    housekeeping,
+)
 
 SCHEDULE_TAG = "dagster/schedule_name"
 JOB = "market_refresh"
@@ -166,7 +172,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         asset_checks=CHECKS,
         jobs=[*jobs.values(), housekeeping],
         schedules=schedules,
-        sensors=[build_failure_sensor(), build_alert_sensor()],
+        sensors=[build_failure_sensor(), build_dead_run_sensor(), build_alert_sensor()],
         resources={
             "stores": Stores(),
             "dbt": DbtCliResource(project_dir=dbt_project, dbt_executable=DBT),

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -21,20 +22,27 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
 
+import psycopg2
+
 from ingestion import binance, books, schema, warehouse
 from ingestion.http import Deadline, HttpClient, SourceError
 from ingestion.settings import ROLES, Role, Settings, load_settings
 from ingestion.symbols import tracked_now
 from ingestion.universe import read_universe
+from ingestion.warehouse import WarehouseError
 from orchestration import alerts, logs
 from orchestration.stack import StackError, prepare_home, stack, write_private
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
+    from orchestration.resources import Stores
+
 # A run of a tickmart command carries its process id, and the host whose process ids these are: a container is one.
 PID_TAG = "tickmart/pid"
 HOST_TAG = "tickmart/host"
+# Elsewhere only its beats tell that it lives. Longer than Postgres takes to come back, in which nobody can beat.
+BEAT_EVERY_S, SILENCE_S = 20.0, 180.0
 
 
 @contextmanager
@@ -217,7 +225,9 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
         with warehouse.closing(stores.connect("ingest")) as connection:
             close_orphans(instance, connection)
             books.begin_run(connection, run_id, job_name)
+            books.beat(connection, run_id)
         problem: str | None = None
+        ended = _beating(stores, run_id)
         try:
             result = job.execute_in_process(
                 instance=instance,
@@ -236,6 +246,7 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
             raise
         finally:
             signal.signal(signal.SIGTERM, previous)
+            ended.set()
             # Not the connection of the beginning: the server may have restarted since.
             with warehouse.closing(stores.connect("ingest")) as connection:
                 summary = books.summarise_run(connection, run_id)
@@ -252,6 +263,25 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
             if unsent := alerts.tick_aside(stores.settings):
                 logs.unit("alerts", run=run_id, status="failed", problem=unsent)
     return summary
+
+
+def _beating(stores: Stores, run_id: str) -> threading.Event:
+    """Show every few seconds that this process lives, until the event that is returned is set."""
+    ended = threading.Event()
+    postgres = stores.settings.postgres
+    assert postgres is not None
+
+    def beat() -> None:
+        while not ended.wait(BEAT_EVERY_S):
+            # A server that is away keeps silent about everybody.
+            with (
+                suppress(WarehouseError, psycopg2.Error),
+                warehouse.closing(warehouse.connect(postgres, "ingest")) as connection,
+            ):
+                books.beat(connection, run_id)
+
+    threading.Thread(target=beat, daemon=True).start()
+    return ended
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -275,18 +305,21 @@ def first_failure(result: Any) -> str | None:
 def close_orphans(instance: Any, connection: warehouse.Connection, *, all_runs: bool = False) -> list[str]:
     """Close the runs whose process has gone without a word; return their ids.
 
-    Runs of a tickmart command carry its process id. ``all_runs`` closes every run in progress: for a start at which no
-    Dagster process of this home can be alive.
+    Runs of a tickmart command carry its process id and host, and show that they live. ``all_runs`` closes every run of
+    Dagster's own, too: for a start at which no Dagster process of this home can be alive.
     """
     from dagster import DagsterRunStatus, RunsFilter
 
     in_progress = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.CANCELING]
+    runs = instance.get_runs(RunsFilter(statuses=in_progress))
+    here = socket.gethostname()
+    elsewhere = {run.run_id for run in runs if run.tags.get(HOST_TAG, here) != here}
+    silent = books.silent_runs(connection, list(elsewhere), SILENCE_S)
     closed = []
-    for run in instance.get_runs(RunsFilter(statuses=in_progress)):
-        if run.tags.get(HOST_TAG, socket.gethostname()) != socket.gethostname():
-            continue  # its process id means nothing here; run monitoring ends it if it has died
+    for run in runs:
         pid = run.tags.get(PID_TAG)
-        if (pid is not None and not _alive(int(pid))) or (pid is None and all_runs):
+        gone_here = all_runs if pid is None else not _alive(int(pid))
+        if run.run_id in silent or (run.run_id not in elsewhere and gone_here):
             instance.report_run_failed(run, "Its process ended without closing it (killed, or the machine went down).")
             # What it held of the pools is held for ever otherwise, and the next run waits for it.
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)

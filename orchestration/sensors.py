@@ -10,6 +10,7 @@ import dagster as dg
 
 from ingestion import books, warehouse
 from orchestration import alerts, logs, retention
+from orchestration.launch import close_orphans
 from orchestration.resources import Stores
 
 
@@ -27,6 +28,18 @@ def build_failure_sensor() -> dg.SensorDefinition:
         logs.unit("run ended", run=context.dagster_run.run_id, job=context.dagster_run.job_name, status="failed")
 
     return close_failed_runs
+
+
+def build_dead_run_sensor() -> dg.SensorDefinition:
+    """Return the sensor that ends the runs of commands that were killed, here or in another container."""
+
+    @dg.sensor(name="close_dead_runs", minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+    def close_dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        with warehouse.closing(Stores().connect("ingest")) as connection:
+            closed = close_orphans(context.instance, connection)
+        return dg.SkipReason(f"closed: {', '.join(closed)}" if closed else "no run's process has gone")
+
+    return close_dead_runs
 
 
 def build_alert_sensor() -> dg.SensorDefinition:

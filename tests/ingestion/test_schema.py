@@ -52,15 +52,22 @@ def catalogue(postgres: Postgres) -> str:
     return re.sub(r"^\\(un)?restrict .*$", "", told, flags=re.MULTILINE)
 
 
-def rows(postgres: Postgres) -> dict[str, list[str]]:
-    """The rows of every table of raw and ops, as they were before any later column."""
+Rows = dict[str, list[dict[str, object]]]
+
+
+def rows(postgres: Postgres, before: Rows | None = None) -> Rows:
+    """The rows of every table of raw and ops, of which only the columns that ``before`` knows."""
     tables = ask(
         postgres,
         "select schemaname || '.' || tablename from pg_tables"
         " where schemaname in ('raw', 'ops') and tablename <> 'migrations' order by 1",
     )
-    return {name: [r[0] for r in ask(postgres, f"select (to_jsonb(t) - 'note')::text from {name} as t order by 1")]
-            for (name,) in tables}  # fmt: skip
+    found: Rows = {name: [r[0] for r in ask(postgres, f"select to_jsonb(t) from {name} as t")] for (name,) in tables}
+    known = {name: set(held[0]) for name, held in (before or found).items() if held}
+    return {
+        name: sorted(({k: v for k, v in row.items() if k in known.get(name, ())} for row in held), key=str)
+        for name, held in found.items()
+    }
 
 
 @contextlib.contextmanager
@@ -125,7 +132,7 @@ def test_a_released_database_becomes_what_a_new_one_is_and_keeps_its_rows(
     with database(empty) as new:
         schema.bootstrap(new, migrations=folder)
         assert catalogue(empty) == catalogue(new)
-    after = rows(empty)
+    after = rows(empty, before)
     assert {name: after[name] for name in before} == before
     assert ask(empty, "select count(*), max(number) from ops.migrations") == [(count(folder), count(folder))]
     # Identities go on where they stood.

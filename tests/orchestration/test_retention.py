@@ -17,8 +17,10 @@ from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickStatus
 
 from ingestion.settings import load_settings
-from orchestration import retention
-from orchestration.launch import PID_TAG, close_orphans, dagster_url
+from orchestration import launch, retention
+from orchestration.launch import HOST_TAG, PID_TAG, close_orphans, dagster_url
+from orchestration.resources import Stores
+from orchestration.sensors import build_dead_run_sensor
 
 RUNS = 300
 KEPT_IN = ("runs", "run_tags", "event_logs")
@@ -136,6 +138,41 @@ def test_a_run_whose_process_has_gone_is_closed_and_one_that_lives_is_not(
         orphan: DagsterRunStatus.FAILURE, alive: DagsterRunStatus.STARTED, daemons: DagsterRunStatus.FAILURE,
     }  # fmt: skip
     assert chain.one("select status from ops.runs") == "failed"
+
+
+def test_a_run_of_another_container_is_closed_once_it_has_been_silent_and_lets_go_of_its_pools(
+    chain: Chain, home: Path, instance: dg.DagsterInstance
+):
+    elsewhere = {PID_TAG: str(os.getpid()), HOST_TAG: "another-container"}
+    beats = {"silent": timedelta(minutes=4), "beating": timedelta(minutes=2), "never beat": None}
+    runs = {name: add_run(instance, home, DagsterRunStatus.STARTED, **elsewhere) for name in beats}
+    for name, run_id in runs.items():
+        beat_at = None if (age := beats[name]) is None else datetime.now(UTC) - age
+        chain.ask(
+            "insert into ops.runs (run_id, job, started_at, status, beat_at) values (%s, 'j', now(), 'running', %s)",
+            (run_id, beat_at),
+        )
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots("raw_klines", 1)
+    assert storage.claim_concurrency_slot("raw_klines", runs["silent"], "load").is_claimed
+
+    result = build_dead_run_sensor()(dg.build_sensor_context(instance=instance))
+    assert runs["silent"] in result.skip_message
+    assert {r.run_id for r in instance.get_runs() if r.status == DagsterRunStatus.FAILURE} == {runs["silent"]}
+    assert chain.ask("select run_id from ops.runs where status = 'failed'") == [(runs["silent"],)]
+    assert storage.claim_concurrency_slot("raw_klines", runs["beating"], "load").is_claimed
+
+
+def test_a_commands_process_shows_that_it_lives_until_its_run_has_ended(
+    chain: Chain, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(launch, "BEAT_EVERY_S", 0.01)
+    chain.ask("insert into ops.runs (run_id, job, started_at, status) values ('r', 'j', now(), 'running')")
+    ended = launch._beating(Stores(), "r")
+    beats = {chain.one("select beat_at from ops.runs")}
+    while len(beats - {None}) < 3:
+        beats.add(chain.one("select beat_at from ops.runs"))
+    ended.set()
 
 
 def test_every_tick_of_a_schedule_or_sensor_has_an_age_at_which_the_daemon_purges_it(instance: dg.DagsterInstance):
