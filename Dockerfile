@@ -40,6 +40,7 @@ WORKDIR /app
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     TICKMART_HOME=/var/lib/tickmart \
+    TICKMART_BACKUPS=/backups \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     DO_NOT_TRACK=1 \

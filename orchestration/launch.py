@@ -46,8 +46,10 @@ BEAT_EVERY_S, SILENCE_S = 20.0, 180.0
 
 
 @contextmanager
-def session(*, postgres: bool = True, s3: bool = True) -> Iterator[Settings]:
+def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> Iterator[Settings]:
     """Start what is not there, export its addresses, set the warehouse up, and yield the settings that reach it.
+
+    Without ``set_up`` the database is left as it stands: of another version, or empty.
 
     Raises SettingsError, UniverseError, StackError or WarehouseError, each one line.
     """
@@ -60,7 +62,7 @@ def session(*, postgres: bool = True, s3: bool = True) -> Iterator[Settings]:
     ) as env:
         os.environ.update(env)
         settings = load_settings()
-        if postgres and settings.postgres is not None:
+        if set_up and postgres and settings.postgres is not None:
             schema.bootstrap(settings.postgres, logins(os.environ))
             _export_roles(settings)
         export_tools(settings)

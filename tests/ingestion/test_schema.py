@@ -24,7 +24,7 @@ from ingestion.datasets import DATASETS
 from ingestion.settings import Postgres
 from ingestion.universe import Asset
 from ingestion.warehouse import WarehouseError
-from orchestration.health import bundled_psql
+from orchestration.programs import postgres_client
 
 RELEASED = sorted(Path(__file__).with_name("released").glob("*.sql"))
 LATER = (
@@ -42,7 +42,7 @@ def client(postgres: Postgres, program: str, *arguments: str) -> str:
     """The output of one of Postgres' own programs."""
     env = {**os.environ, "PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGUSER": postgres.user}
     env |= {"PGPASSWORD": postgres.password, "PGDATABASE": postgres.database}
-    command = [bundled_psql().with_name(program), *arguments]
+    command = [postgres_client(program, 18), *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
 
 

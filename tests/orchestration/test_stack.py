@@ -519,7 +519,7 @@ def test_unusable_home_is_named_with_the_mend(tmp_path: Path, place: str) -> Non
     [
         (lambda home: (home / "postgres/global/pg_control").unlink(), r"does not start: .*pg_control.*postgres\.log$"),
         (lambda home: (home / "postgres/postgresql.conf").unlink(), r"does not start: .*conf.*postgres\.log$"),
-        (lambda home: (home / "postgres/PG_VERSION").write_text("17\n"), r"written by Postgres 17, .* brings 18: "),
+        (lambda home: (home / "postgres/PG_VERSION").write_text("17\n"), r"Postgres 17, .* 18: .*backup.*restore"),
         (lambda home: (home / "postgres/PG_VERSION").unlink(), r"holds no database .*tickmart rebuild"),
         (lambda home: (home / "credentials.json").unlink(), r"credentials\.json is not the one .*: restore it"),
         (lambda home: (home / "credentials.json").write_text("{}"), r"credentials\.json is damaged: restore it"),
