@@ -3,6 +3,7 @@
 Belongs here: which numbers there are, and answering in time whatever the database does. Does not: counting anything
 (what nothing counts cannot be stale or lost), alert rules and pictures (``docker/monitoring``). Numbers of a span are
 those of the last 24 hours rather than counters: the books are pruned, and Prometheus would take that for a restart.
+No label is ``job`` or ``instance``: Prometheus sets these itself at the scrape, and renames ours to ``exported_job``.
 """
 
 from __future__ import annotations
@@ -41,16 +42,16 @@ _PENDING = """
 # Name, help, labels, and a query whose rows are the labels' values and then the number.
 QUERIES: list[tuple[str, str, tuple[str, ...], str]] = [
     (
-        "tickmart_run_last_success_timestamp_seconds", "When a run of the job last ended without failing.", ("job",),
+        "tickmart_run_last_success_timestamp_seconds", "When a run of the job last ended well.", ("job_name",),
         "select job, extract(epoch from max(ended_at)) from ops.runs where status in ('ok', 'partial') group by job",
     ),
     (
-        "tickmart_run_failed", "Whether the job's newest ended run failed.", ("job",),
+        "tickmart_run_failed", "Whether the job's newest ended run failed.", ("job_name",),
         "select distinct on (job) job, (status = 'failed')::int from ops.runs where ended_at is not null"
         " order by job, started_at desc",
     ),
     (
-        "tickmart_run_seconds", "How long the job's newest ended run took.", ("job",),
+        "tickmart_run_seconds", "How long the job's newest ended run took.", ("job_name",),
         "select distinct on (job) job, extract(epoch from ended_at - started_at) from ops.runs"
         " where ended_at is not null order by job, started_at desc",
     ),
