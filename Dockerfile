@@ -47,7 +47,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     DBT_SEND_ANONYMOUS_USAGE_STATS=false \
     GX_ANALYTICS_ENABLED=false \
     STREAMLIT_BROWSER_GATHER_USAGE_STATS=false
-USER tickmart
+# By number: Kubernetes' runAsNonRoot cannot judge a name.
+USER 10001
 VOLUME ["/var/lib/tickmart"]
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["python", "/app/docker/health.py", "database"]
 ENTRYPOINT ["tickmart"]

