@@ -1,7 +1,10 @@
 """A backup comes back as it was, on servers that knew nothing of it; a damaged one and a wrong place are refused."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,6 +27,8 @@ from orchestration.backup import BackupError
 from orchestration.programs import postgres_client
 from orchestration.stack import StackError
 
+TICKMART = Path(sys.executable).with_name("tickmart")
+OURS = ("TICKMART_", "PG", "MINIO_", "DAGSTER_", "DBT_")
 BITCOIN = Asset("bitcoin", "BTCUSDT", "Bitcoin", "")
 
 
@@ -289,3 +294,28 @@ def test_a_role_of_the_users_own_that_may_read_raw_comes_along(
 def test_clients_older_than_the_server_are_named_with_the_mend() -> None:
     with pytest.raises(StackError, match=r"no pg_dump for Postgres 99 \(.*pg_dump \(PostgreSQL\) 18.*client-99"):
         postgres_client("pg_dump", 99)
+
+
+def test_the_commands_make_one_and_bring_it_back(source: Source, elsewhere: Settings, tmp_path: Path) -> None:
+    def tickmart(of: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+        owner, store = of.postgres, of.object_store
+        assert owner
+        assert store
+        env = {k: v for k, v in os.environ.items() if not k.startswith(OURS)} | {
+            "TICKMART_HOME": str(tmp_path / "home"), "TICKMART_BACKUPS": str(tmp_path / "kept"),
+            "PGHOST": owner.host, "PGPORT": str(owner.port), "PGDATABASE": owner.database, "PGUSER": owner.user,
+            "PGPASSWORD": owner.password, "MINIO_ENDPOINT": store.endpoint, "MINIO_ACCESS_KEY": store.access_key,
+            "MINIO_SECRET_KEY": store.secret_key, "MINIO_BUCKET": store.bucket,
+        }  # fmt: skip
+        return subprocess.run([TICKMART, *arguments], env=env, capture_output=True, text=True, timeout=120)
+
+    done = tickmart(source.settings, "backup", "--json")
+    assert done.returncode == 0, done.stderr
+    made = Path(json.loads(done.stdout)["path"])
+    assert made.parent == tmp_path / "kept"
+    back = tickmart(elsewhere, "restore", str(made))
+    assert back.returncode == 0, back.stderr
+    assert content(at(elsewhere)) == content(source.chain)
+    refused = tickmart(elsewhere, "restore", str(tmp_path / "kept"))
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].endswith(f"the newest is {made}")
