@@ -3,7 +3,7 @@
 Belongs here: Streamlit calls that more than one page needs. Does not: SQL, figures, the content of a page.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from types import FunctionType
 from typing import Any
@@ -80,6 +80,12 @@ def stamp() -> None:
         st.query_params["colours"] = colour_pair()
     elif asked is not None:
         del st.query_params["colours"]
+    if asked and asked not in COLOUR_NAMES:
+        st.warning(
+            f"colours cannot be {quoted(asked)}, but one of {', '.join(COLOUR_NAMES)}.",
+            title="Left out of the address",
+            icon=":material/link_off:",
+        )
     left, right = st.columns([5, 1], vertical_alignment="center")
     with (
         right,
@@ -144,6 +150,32 @@ def footer() -> None:
         f"Prices and volumes of the exchange: {BINANCE} spot, in USDT. Market capitalisation, ranks and 24 h volumes: "
         f"{COINGECKO}. Sentiment: {FEAR_GREED}. All times are UTC. **Not financial advice.**"
     )
+
+
+# -- the address -----------------------------------------------------------------------------------------------------
+
+ON_OFF = ("true", "false")
+
+
+def quoted(value: str) -> str:
+    """Return what a visitor or a link wrote as code, shortened: nothing of it is Markdown, a link least of all."""
+    shown = " ".join(value.replace("`", "'").split())
+    return f"`{shown[:60]}{'…' if len(shown) > 60 else ''}`"
+
+
+def check_address(**known: Collection[str]) -> None:
+    """Say which values of the address this page does not know; each control of them stands as if nothing was asked.
+
+    Comes before the controls: Streamlit takes a strange value of theirs out of the address.
+    """
+    asked = [(name, value) for name in known for value in st.query_params.get_all(name) if value]
+    strange = [
+        f"{name} cannot be {quoted(value)}, but one of {', '.join(known[name])}"
+        for name, value in asked
+        if value not in known[name] and not (known[name] is ON_OFF and value.lower() in ON_OFF)
+    ]
+    if strange:
+        st.warning("; ".join(strange[:5]) + ".", title="Left out of the address", icon=":material/link_off:")
 
 
 # -- charts ----------------------------------------------------------------------------------------------------------

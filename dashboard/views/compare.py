@@ -7,6 +7,7 @@ from dashboard.charts import base
 from dashboard.charts import compare as charts
 
 MOST = 5
+WINDOWS = {"30 days": 30, "90 days": 90, "365 days": 365}
 MATRIX = 12  # more cells than this cannot be read
 
 coins = queries.latest_risk()
@@ -20,10 +21,17 @@ asked = st.query_params.get_all("coins")
 unknown = [crypto_id for crypto_id in asked if crypto_id not in names]
 if unknown:
     near = analysis.similar_coins(unknown[0], coins)
-    st.warning(f"Left out, because not tracked: {', '.join(unknown)[:200]}. Perhaps you meant {', '.join(near)}?")
-st.session_state["coins"] = [crypto_id for crypto_id in asked if crypto_id in names][:MOST] or st.session_state.get(
-    "last_coins", default
-)
+    st.warning(
+        f"Not tracked: {', '.join(shell.quoted(crypto_id) for crypto_id in unknown[:MOST])}. "
+        f"Perhaps you meant {' or '.join(near)}?",
+        title="Left out of the address",
+        icon=":material/link_off:",
+    )
+wanted = list(dict.fromkeys(crypto_id for crypto_id in asked if crypto_id in names))
+if len(wanted) > MOST:
+    st.warning(f"At most {MOST} coins are compared: these are the first of {len(wanted)}.", icon=":material/link_off:")
+shell.check_address(range=analysis.RANGES, log=shell.ON_OFF, window=WINDOWS)
+st.session_state["coins"] = wanted[:MOST] or st.session_state.get("last_coins", default)
 st.session_state["last_coins"] = st.session_state["coins"]
 
 
@@ -43,7 +51,12 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         width=480,
     )
     span = st.segmented_control(
-        "Range", list(analysis.RANGES), default="1Y", required=True, key="range", bind="query-params"
+        "Range",
+        list(analysis.RANGES),
+        default="1Y",
+        required=True,
+        key="range",
+        bind="query-params",
     )
     log = st.toggle("Log scale", key="log", bind="query-params")
 if not chosen:
@@ -97,16 +110,17 @@ with st.grid(2, min_column_width=340, gap="medium"):
         )
 
 shell.heading("Do they move together?", ["fct_correlations_daily.correlation", "fct_correlations_daily.n"])
-window = st.segmented_control(
-    "Window",
-    [30, 90, 365],
-    format_func=lambda days: f"{days} days",
-    default=90,
-    required=True,
-    key="window",
-    bind="query-params",
-    label_visibility="collapsed",
-)
+window = WINDOWS[
+    st.segmented_control(
+        "Window",
+        list(WINDOWS),
+        default="90 days",
+        required=True,
+        key="window",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+]
 rows = list(dict.fromkeys([*chosen, *coins["crypto_id"].head(MATRIX)]))[:MATRIX]
 pairs = queries.correlations(tuple(rows), window)
 if pairs.empty:

@@ -80,7 +80,7 @@ for part in wanted.lower().split():
         columns["relation"] + " " + columns["column_name"] + " " + columns["definition"] + " " + columns["formula"]
     ).str.lower()
     found = found[text.loc[found.index].str.contains(part, regex=False)]
-st.caption(f"{len(found):,} of {len(columns):,} columns" + (f" for “{wanted}”" if wanted else ""))
+st.caption(f"{len(found):,} of {len(columns):,} columns" + (f" for {shell.quoted(wanted)}" if wanted else ""))
 if found.empty:
     st.info("No column's name or definition has all of these words.", title="Nothing found")
 for relation, part in found.groupby("relation"):

@@ -203,6 +203,7 @@ market = queries.market_now()
 if market.empty:
     shell.empty_warehouse()
     st.stop()
+shell.check_address(change=CHANGES)
 mood = queries.sentiment_now()
 top = queries.top_100()
 st.title(shell.text(analysis.market_sentence(market.iloc[0], None if mood.empty else mood.iloc[-1])), anchor=False)
@@ -216,7 +217,7 @@ with left:
         list(CHANGES),
         default="24 h",
         required=True,
-        key="window",
+        key="change",
         bind="query-params",
         label_visibility="collapsed",
     )

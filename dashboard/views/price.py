@@ -6,6 +6,7 @@ import streamlit as st
 from dashboard import analysis, formats, queries, shell
 from dashboard.charts import price as charts
 
+DRAWN = ["Candles", "Line"]
 OVERLAYS_SHOWN = ["SMA 7", "SMA 30", "VWAP"]
 OVERLAY_METRICS = {
     "SMA 7": ["fct_daily_summary.sma_7"],
@@ -29,7 +30,8 @@ def unknown_coin(wanted: str, coins: pd.DataFrame) -> None:
     snapshot = queries.coin_snapshot(wanted)
     if snapshot.empty:
         st.info(
-            "Perhaps it is spelled differently; these come nearest.", title=f"There is no coin “{wanted[:60]}” here"
+            "Perhaps it is spelled differently; these come nearest.",
+            title=f"There is no coin {shell.quoted(wanted)} here",
         )
     else:
         coin = snapshot.iloc[0]
@@ -108,17 +110,21 @@ def choose_coin() -> None:
     st.query_params["coin"] = st.session_state["coin"]
 
 
+shell.check_address(range=analysis.RANGES, draw=DRAWN, log=shell.ON_OFF, over=charts.OVERLAYS, panes=charts.PANES)
 names = (tracked["name"] + " · " + tracked["symbol"].str.upper()).set_axis(tracked["crypto_id"])
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     crypto_id = st.selectbox(
         "Coin", list(names.index), format_func=names.get, key="coin", on_change=choose_coin, width=260
     )
     span = st.segmented_control(
-        "Range", list(analysis.RANGES), default="1Y", required=True, key="range", bind="query-params"
+        "Range",
+        list(analysis.RANGES),
+        default="1Y",
+        required=True,
+        key="range",
+        bind="query-params",
     )
-    kind = st.segmented_control(
-        "Draw", ["Candles", "Line"], default="Candles", required=True, key="draw", bind="query-params"
-    )
+    kind = st.segmented_control("Draw", DRAWN, default="Candles", required=True, key="draw", bind="query-params")
     log = st.toggle("Log scale", key="log", bind="query-params")
 coin = coins[coins["crypto_id"] == crypto_id].iloc[0]
 daily = queries.daily(crypto_id)

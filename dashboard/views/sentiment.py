@@ -17,6 +17,7 @@ if history.empty:
         icon=":material/hourglass_empty:",
     )
     st.stop()
+shell.check_address(span=SPANS)
 volume = queries.volume_per_day()
 last = history.iloc[-1]
 mean = "" if formats.is_missing(last["mean_30d"]) else f"; its 30-day mean is {last['mean_30d']:.0f}"
@@ -63,7 +64,13 @@ with right:
         "How did mood and price go through time?", ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"]
     )
     span = st.segmented_control(
-        "Span", list(SPANS), default="1Y", required=True, key="span", bind="query-params", label_visibility="collapsed"
+        "Span",
+        list(SPANS),
+        default="1Y",
+        required=True,
+        key="span",
+        bind="query-params",
+        label_visibility="collapsed",
     )
     days = SPANS[span]
     shown = history if days is None else history[history["date"] > last["date"] - pd.Timedelta(days=days)]

@@ -279,15 +279,61 @@ def test_untracked_coin_of_the_sweep_shows_its_snapshot(visit, marts):
     assert "Tether is not among the tracked coins" in said
 
 
+STRANGE = [
+    "'; drop table marts.fct_prices; --",
+    "<script>alert(1)</script>",
+    "[a](http://b.c)",
+    "%00",
+    "-1",
+    "💥" * 300,
+]
+CONTROLS = {
+    "overview": ["change", "colours"],
+    "price": ["coin", "range", "draw", "log", "over", "panes", "colours"],
+    "sentiment": ["span", "colours"],
+    "compare": ["coins", "range", "log", "window", "colours"],
+    "data_quality": ["colours"],
+    "dictionary": ["colours"],
+}
+
+
+def notices(app) -> str:
+    """What the page says of its address."""
+    said = [notice for notice in (*app.warning, *app.info) if "link_off" in notice.icon or "no coin" in notice.title]
+    return "\n".join(f"{notice.title} {notice.value}" for notice in said)
+
+
+@pytest.mark.parametrize("value", ["<script>alert(1)</script>", "[a](http://b.c) `d`", "💥" * 300])
+@pytest.mark.parametrize(("page", "name"), [(page, name) for page, names in CONTROLS.items() for name in names])
+def test_a_strange_value_in_the_address_is_named_in_a_note_and_breaks_nothing(visit, marts, page, name, value):
+    app = visit(marts, page, **{name: value})
+    assert not app.exception
+    assert not app.error
+    assert shell.quoted(value) in notices(app)
+    if name not in ("coin", "coins"):
+        assert app.query_params.get(name) in (None, [])
+
+
 @pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize(
-    "value", ["'; drop table marts.fct_prices; --", "<script>alert(1)</script>", "%00", "-1", "💥" * 300]
-)
-def test_strange_addresses_break_nothing(visit, marts, page, value):
-    names = ("coin", "coins", "range", "log", "window", "span", "colours", "over", "panes", "draw", "search")
+@pytest.mark.parametrize("value", STRANGE)
+def test_everything_strange_at_once_breaks_nothing(visit, marts, page, value):
+    names = {name for controls in CONTROLS.values() for name in controls} | {"search"}
     app = visit(marts, page, **dict.fromkeys(names, value))
     assert not app.exception
     assert not app.error
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_address_that_says_nothing_strange_is_not_commented(visit, marts, page):
+    usual = {
+        "overview": {"change": "7 d"},
+        "price": {"coin": "solana", "range": "3M", "draw": "Line", "log": "true", "over": ["EMA"], "panes": ["RSI"]},
+        "sentiment": {"span": "1Y"},
+        "compare": {"coins": ["bitcoin", "solana"], "range": "All", "log": "True", "window": "30 days"},
+    }
+    app = visit(marts, page, **usual.get(page, {}), colours="green / red")
+    assert not app.exception
+    assert notices(app) == ""
 
 
 def test_compare_starts_every_coin_at_100(visit, marts):
