@@ -113,6 +113,7 @@ def open_page(browser):
 def settle(page) -> None:
     """Wait until the script has run to its end and every chart is drawn: the browser loads Plotly after the words."""
     page.wait_for_function("!document.querySelector('[data-test-script-state=running]')", timeout=60_000)
+    page.get_by_text("Not financial advice").last.wait_for(timeout=60_000)  # the footer: what comes last
     page.wait_for_function(
         "[...document.querySelectorAll('[data-testid=stPlotlyChart]')]"
         ".every(chart => chart.querySelector('.js-plotly-plot')?._fullLayout)",
