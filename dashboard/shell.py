@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard import formats, health, queries
+from dashboard import analysis, formats, health, queries
 from dashboard.charts import base
 from dashboard.database import MartsError
 
@@ -81,11 +81,7 @@ def stamp() -> None:
     elif asked is not None:
         del st.query_params["colours"]
     if asked and asked not in COLOUR_NAMES:
-        st.warning(
-            f"colours cannot be {quoted(asked)}, but one of {', '.join(COLOUR_NAMES)}.",
-            title="Left out of the address",
-            icon=":material/link_off:",
-        )
+        left_out(f"colours cannot be {quoted(asked)}, but one of {', '.join(COLOUR_NAMES)}.")
     left, right = st.columns([5, 1], vertical_alignment="center")
     with (
         right,
@@ -175,7 +171,19 @@ def check_address(**known: Collection[str]) -> None:
         if value not in known[name] and not (known[name] is ON_OFF and value.lower() in ON_OFF)
     ]
     if strange:
-        st.warning("; ".join(strange[:5]) + ".", title="Left out of the address", icon=":material/link_off:")
+        left_out("; ".join(strange[:5]) + ".")
+
+
+def left_out(why: str) -> None:
+    """Say what of the address is not followed, and why."""
+    st.warning(why, title="Left out of the address", icon=":material/link_off:")
+
+
+def choose_range() -> str:
+    """Let the visitor choose one of the ranges of time that Price and Compare share, and return its name."""
+    return st.segmented_control(
+        "Range", list(analysis.RANGES), default="1Y", required=True, key="range", bind="query-params"
+    )
 
 
 # -- charts ----------------------------------------------------------------------------------------------------------

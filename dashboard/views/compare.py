@@ -21,11 +21,9 @@ asked = st.query_params.get_all("coins")
 unknown = [crypto_id for crypto_id in asked if crypto_id not in names]
 if unknown:
     near = analysis.similar_coins(unknown[0], coins)
-    st.warning(
+    shell.left_out(
         f"Not tracked: {', '.join(shell.quoted(crypto_id) for crypto_id in unknown[:MOST])}. "
-        f"Perhaps you meant {' or '.join(near)}?",
-        title="Left out of the address",
-        icon=":material/link_off:",
+        f"Perhaps you meant {' or '.join(near)}?"
     )
 wanted = list(dict.fromkeys(crypto_id for crypto_id in asked if crypto_id in names))
 if len(wanted) > MOST:
@@ -50,14 +48,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         on_change=choose_coins,
         width=480,
     )
-    span = st.segmented_control(
-        "Range",
-        list(analysis.RANGES),
-        default="1Y",
-        required=True,
-        key="range",
-        bind="query-params",
-    )
+    span = shell.choose_range()
     log = st.toggle("Log scale", key="log", bind="query-params")
 if not chosen:
     st.info("Choose at least one coin above.", title="Nothing to compare")

@@ -116,14 +116,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     crypto_id = st.selectbox(
         "Coin", list(names.index), format_func=names.get, key="coin", on_change=choose_coin, width=260
     )
-    span = st.segmented_control(
-        "Range",
-        list(analysis.RANGES),
-        default="1Y",
-        required=True,
-        key="range",
-        bind="query-params",
-    )
+    span = shell.choose_range()
     kind = st.segmented_control("Draw", DRAWN, default="Candles", required=True, key="draw", bind="query-params")
     log = st.toggle("Log scale", key="log", bind="query-params")
 coin = coins[coins["crypto_id"] == crypto_id].iloc[0]

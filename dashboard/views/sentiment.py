@@ -64,13 +64,7 @@ with right:
         "How did mood and price go through time?", ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"]
     )
     span = st.segmented_control(
-        "Span",
-        list(SPANS),
-        default="1Y",
-        required=True,
-        key="span",
-        bind="query-params",
-        label_visibility="collapsed",
+        "Span", list(SPANS), default="1Y", required=True, key="span", bind="query-params", label_visibility="collapsed"
     )
     days = SPANS[span]
     shown = history if days is None else history[history["date"] > last["date"] - pd.Timedelta(days=days)]

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,6 @@ class Source:
         self.said: list[str] = []
 
     def load(self, start: str, end: str) -> None:
-        from datetime import date
-
         first, last = date.fromisoformat(start), date.fromisoformat(end)
         bring(self.chain.context(), *self._clients, lambda limit: None, (BITCOIN,), first, last)
         self.chain.load(KLINES)
