@@ -3,10 +3,11 @@
 Belongs here: Streamlit calls that more than one page needs. Does not: SQL, figures, the content of a page.
 """
 
+import pickle
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -15,6 +16,8 @@ import streamlit as st
 from dashboard import analysis, formats, health, queries
 from dashboard.charts import base
 from dashboard.database import MartsError
+
+Made = TypeVar("Made")
 
 QUALITY_PAGE = "views/data_quality.py"
 UNDEFINED = "The definition is missing."
@@ -189,12 +192,17 @@ def choose_range() -> str:
 # -- charts ----------------------------------------------------------------------------------------------------------
 
 
+@st.cache_resource(ttl=600, show_spinner=False, validate=bool)  # a page asks for some thirty: never those of no mart
+def _definitions() -> dict[tuple[str, str | None], str]:
+    """Return the definitions by relation and column; None stands for the relation itself."""
+    known = queries.definitions().dropna(subset=["definition"])
+    columns = known["column_name"].astype(object).where(known["column_name"].notna(), None)
+    return dict(zip(zip(known["relation"], columns, strict=True), known["definition"].str.strip(), strict=True))
+
+
 def definition(relation: str, column: str | None = None) -> str:
     """Return the definition of a mart's column (or of the mart) as dbt persisted it in the database."""
-    known = queries.definitions()
-    name = known["column_name"].isna() if column is None else known["column_name"] == column
-    found = known.loc[(known["relation"] == relation) & name, "definition"].dropna()
-    return UNDEFINED if found.empty else str(found.iloc[0]).strip()
+    return _definitions().get((relation, column), UNDEFINED)
 
 
 def definitions_text(metrics: Sequence[str]) -> str:
@@ -207,15 +215,30 @@ def heading(title: str, metrics: Sequence[str]) -> None:
     st.subheader(title, anchor=False, help=definitions_text(metrics))
 
 
-@st.cache_resource(
-    ttl=300, max_entries=100, show_spinner=False, hash_funcs={FunctionType: lambda builder: builder.__qualname__}
-)
-def drawn(builder: Callable[..., go.Figure], *inputs: Any, **choices: Any) -> go.Figure:
-    """Return a figure, kept by everything that it is made of: Plotly's validation is most of the cost of a rerun.
+def _name_of(function: FunctionType) -> str:
+    """Return what tells a function from all others; one that could hide a value of its surroundings is refused."""
+    if "<" in function.__qualname__:
+        raise ValueError(f"{function.__qualname__} is not a function of a module: its results cannot be kept")
+    return f"{function.__module__}.{function.__qualname__}"
 
-    It is shared by all visitors, and nobody changes it.
+
+@st.cache_resource(
+    ttl=300,
+    max_entries=300,
+    show_spinner=False,
+    hash_funcs={
+        FunctionType: _name_of,
+        pd.DataFrame: pickle.dumps,
+        pd.Series: pickle.dumps,
+    },
+)
+def once(function: Callable[..., Made], *inputs: Any, **choices: Any) -> Made:
+    """Return what a pure function makes of its inputs, made once for all visitors; nobody changes it.
+
+    Kept by the whole content of the inputs (Streamlit's own hash samples large tables), so that what is shown is never
+    older than what was read. Figures and statistics are most of a page's cost: Sentiment takes 0.26 s of CPU without.
     """
-    return builder(*inputs, **choices)
+    return function(*inputs, **choices)
 
 
 def chart(figure: go.Figure, key: str, *, alt: str, how: str, source: str, zoom: bool = False) -> None:

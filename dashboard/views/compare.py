@@ -56,7 +56,7 @@ if not chosen:
 st.query_params["coins"] = chosen
 days = analysis.RANGES[span]
 closes = queries.hourly_closes(tuple(chosen), days) if days and days <= 7 else queries.daily_closes(tuple(chosen), days)
-table = analysis.indexed_to_100(closes).reindex(columns=chosen)
+table = shell.once(analysis.indexed_to_100, closes).reindex(columns=chosen)
 if table.dropna(how="all").empty:
     st.info("The chosen coins have no day in common in this range: take a longer one.", title="Nothing to compare")
     st.stop()
@@ -67,7 +67,7 @@ worst = f"; {names[final.index[-1]]} worst, {formats.signed(final.iloc[-1] - 100
 st.title(f"{best}{worst}.", anchor=False)
 shell.heading("Which did better?", ["fct_daily_summary.close"])
 shell.chart(
-    charts.indexed_lines(table, names, shell.colours(), log),
+    shell.once(charts.indexed_lines, table, names, shell.colours(), log),
     "indexed",
     alt="Closes indexed to 100: " + ", ".join(f"{names[key]} {value:.1f}" for key, value in final.items()),
     how="Each close divided by that of the first day which all chosen coins have, times 100.",
@@ -80,7 +80,7 @@ with st.grid(2, min_column_width=340, gap="medium"):
     with st.container():
         shell.heading("Was the risk paid?", ["fct_daily_summary.volatility_90d", "fct_daily_summary.return_pct"])
         shell.chart(
-            charts.risk_return(coins, chosen, shell.colours()),
+            shell.once(charts.risk_return, coins, chosen, shell.colours()),
             "risk",
             alt="Scatter of 90-day volatility and 90-day return of all tracked coins, the chosen ones marked",
             how="Left is calmer, up is better; the area is the newest day's volume. Coins younger than 90 days are "
@@ -90,7 +90,7 @@ with st.grid(2, min_column_width=340, gap="medium"):
     with st.container():
         shell.heading("How much do they follow bitcoin?", ["fct_daily_summary.beta_btc_90d"])
         shell.chart(
-            charts.beta_bars(coins, chosen, shell.colours()),
+            shell.once(charts.beta_bars, coins, chosen, shell.colours()),
             "beta",
             alt="Beta to bitcoin over 90 days of all tracked coins: "
             + ", ".join(
@@ -119,10 +119,10 @@ if pairs.empty:
         f"No pair of these coins has {window} days of returns yet: take a shorter window.", title="Too little history"
     )
 else:
-    correlations, numbers = analysis.correlation_matrix(pairs, rows)
+    correlations, numbers = shell.once(analysis.correlation_matrix, pairs, rows)
     named = correlations.rename(index=symbols, columns=symbols)
     shell.chart(
-        charts.correlation_heatmap(named, numbers, shell.colours()),
+        shell.once(charts.correlation_heatmap, named, numbers, shell.colours()),
         "matrix",
         alt=f"Correlation matrix of daily log returns over {window} days",
         how=f"Correlation of daily log returns over the {window} days to "
@@ -139,7 +139,7 @@ if len(chosen) > 1:
         for other in chosen[1:]
     }
     shell.chart(
-        base.correlation_lines(lines, shell.colours()),
+        shell.once(base.correlation_lines, lines, shell.colours()),
         "pairs",
         alt=f"Correlation of {names[chosen[0]]} with the other chosen coins through time, over {window} days",
         how=f"Correlation over {window} days of the first chosen coin with each other one.",

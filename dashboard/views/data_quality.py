@@ -206,7 +206,7 @@ def run_list(runs: pd.DataFrame) -> None:
     broken = int((runs["status"] == "failed").sum())
     usual = "" if ended.empty else f" They took {ended['seconds'].median():,.0f} s at the median."
     shell.chart(
-        charts.run_squares(runs, shell.colours()),
+        shell.once(charts.run_squares, runs, shell.colours()),
         "runs",
         alt=f"The newest {len(runs)} runs, {broken} of them failed; seconds that each took, newest: "
         + (formats.MISSING if ended.empty else f"{ended['seconds'].iloc[-1]:,.0f}"),
@@ -374,7 +374,7 @@ with st.grid(2, min_column_width=340, gap="medium"):
             st.caption("No finished day yet.")
         else:
             shell.chart(
-                charts.bars_with_band(analysis.expected_band(counts), shell.colours()),
+                shell.once(charts.bars_with_band, shell.once(analysis.expected_band, counts), shell.colours()),
                 "rows",
                 alt=f"Hourly bars per day over {len(counts)} days; newest {formats.count(counts['bars'].iloc[-1])}",
                 how="Hourly bars of all coins by day; dotted is what that weekday usually brings (median ± 3 median "
@@ -388,7 +388,7 @@ with st.grid(2, min_column_width=340, gap="medium"):
             st.caption("No coin has a candle within two hours of the latest sweep, so nothing can be compared.")
         else:
             shell.chart(
-                charts.divergence_bars(apart, TOLERANCE_PCT, shell.colours()),
+                shell.once(charts.divergence_bars, apart, TOLERANCE_PCT, shell.colours()),
                 "divergence",
                 alt="Difference between Binance and CoinGecko prices of the ten coins that differ most: "
                 + ", ".join(f"{row.symbol.upper()} {row.divergence_pct:.2f}%" for row in apart.itertuples()),
@@ -410,7 +410,7 @@ if missing.empty:
     st.success("No hour is missing in the newest 60 finished days.", icon=":material/check_circle:")
 else:
     shell.chart(
-        charts.missing_heatmap(missing, shell.colours()),
+        shell.once(charts.missing_heatmap, missing, shell.colours()),
         "missing",
         alt=f"Missing hours by coin and day: {len(missing)} coin-days, {int(missing['missing'].sum())} hours in all",
         how="Hours without a candle by coin and day, newest 60 finished days; a column across all coins is a halt of "

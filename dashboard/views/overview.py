@@ -225,7 +225,7 @@ with left:
     known = ten.dropna(subset=[CHANGES[window]])
     missing = len(ten) - len(known)
     shell.chart(
-        charts.change_bars(ten, CHANGES[window], shell.colours()),
+        shell.once(charts.change_bars, ten, CHANGES[window], shell.colours()),
         "top_10",
         alt=f"Bar chart of the {window} change of the ten largest coins: "
         + ", ".join(f"{c.symbol.upper()} {formats.change(getattr(c, CHANGES[window]))}" for c in known.itertuples()),
@@ -235,7 +235,7 @@ with left:
 with right:
     shell.heading("Where is the money, and where does it go?", ["v_top_100.market_cap_usd", "v_top_100.change_24h_pct"])
     shell.chart(
-        charts.market_treemap(top, shell.colours()),
+        shell.once(charts.market_treemap, top, shell.colours()),
         "map",
         alt="Tree map of the hundred largest coins: area is market capitalisation, colour the change over 24 h",
         how="Area is market capitalisation; colour is the change over 24 h, full at 10 %.",
@@ -269,7 +269,7 @@ with st.grid(2, min_column_width=340, gap="medium"):
             st.caption("No candles yet.")
         else:
             shell.chart(
-                charts.core_lines(trends, shell.colours()),
+                shell.once(charts.core_lines, trends, shell.colours()),
                 "core",
                 alt="Hourly closes of the last 7 days of the five largest tracked coins, from 100; trend per day: "
                 f"{told}",
@@ -279,7 +279,7 @@ with st.grid(2, min_column_width=340, gap="medium"):
     with st.container():
         shell.heading("Where is the trading?", ["v_volume_24h.volume_24h_usd", "v_volume_24h.volume_share_pct"])
         shell.chart(
-            charts.share_bars(busiest, shell.colours()),
+            shell.once(charts.share_bars, busiest, shell.colours()),
             "busiest",
             alt="The ten coins with most volume in 24 h: "
             + ", ".join(f"{row.symbol.upper()} {formats.money(row.volume_24h_usd)}" for row in busiest.itertuples()),

@@ -157,7 +157,7 @@ else:
     missing = len(analysis.with_gaps(bars, choice.bar)) - len(bars)
     bar_name = {"1h": "hour", "4h": "4 hours", "1d": "day", "1w": "week"}[choice.bar]
     shell.chart(
-        shell.drawn(
+        shell.once(
             charts.price_chart,
             bars,
             daily,
@@ -182,7 +182,7 @@ else:
         zoom=True,
     )
 
-readings = analysis.coin_readings(coin["name"], daily)
+readings = shell.once(analysis.coin_readings, coin["name"], daily)
 if readings:
     with st.container(border=True):
         st.markdown(
@@ -201,7 +201,7 @@ with st.grid(2, min_column_width=340, gap="medium"):
         )
         rank = analysis.percentile_of_last(daily["volatility_30d"], 365)
         shell.chart(
-            shell.drawn(charts.volatility_lines, daily, shell.colours()),
+            shell.once(charts.volatility_lines, daily, shell.colours()),
             "volatility",
             alt=f"Realised volatility of {coin['name']} over 7, 30 and 90 days",
             how="Annualised volatility of daily log returns."
@@ -211,7 +211,7 @@ with st.grid(2, min_column_width=340, gap="medium"):
     with st.container():
         shell.heading("How far below its high?", ["fct_daily_summary.drawdown_pct"])
         shell.chart(
-            shell.drawn(charts.drawdown_area, daily, shell.colours()),
+            shell.once(charts.drawdown_area, daily, shell.colours()),
             "drawdown",
             alt=f"Drawdown of {coin['name']}: percent below the highest close so far; now "
             f"{formats.percent(daily['drawdown_pct'].iloc[-1] if len(daily) else None, 1)}",
@@ -221,7 +221,7 @@ with st.grid(2, min_column_width=340, gap="medium"):
     with st.container():
         shell.heading("Which months were good?", ["fct_daily_summary.return_pct"])
         shell.chart(
-            shell.drawn(charts.return_calendar, analysis.monthly_returns(daily), shell.colours()),
+            shell.once(charts.return_calendar, shell.once(analysis.monthly_returns, daily), shell.colours()),
             "calendar",
             alt=f"Heat map of the monthly returns of {coin['name']} in percent",
             how="Percent from month-end close to month-end close; the newest month is to date, the first has no start.",
@@ -230,7 +230,7 @@ with st.grid(2, min_column_width=340, gap="medium"):
     with st.container():
         shell.heading("How large are its days?", ["fct_daily_summary.return_pct"])
         shell.chart(
-            shell.drawn(charts.return_histogram, daily, shell.colours()),
+            shell.once(charts.return_histogram, daily, shell.colours()),
             "days",
             alt=f"Histogram of the daily returns of {coin['name']} in percent",
             how=f"{daily['return_pct'].notna().sum():,} daily returns; the outermost bars hold everything beyond them.",
@@ -245,7 +245,7 @@ shell.heading(
     ],
 )
 st.dataframe(
-    analysis.risk_table(daily, queries.daily("bitcoin")),
+    shell.once(analysis.risk_table, daily, queries.daily("bitcoin")),
     width="content",
     alt=f"Risk of {coin['name']} over 30, 90 and 365 days",
 )

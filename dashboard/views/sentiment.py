@@ -46,7 +46,7 @@ with left:
         for name, n in (("Yesterday", 1), ("7 d", 7), ("30 d", 30))
     }
     shell.chart(
-        charts.fear_greed_gauge(float(last["value"]), earlier["Yesterday"], shell.colours()),
+        shell.once(charts.fear_greed_gauge, float(last["value"]), earlier["Yesterday"], shell.colours()),
         "gauge",
         alt=f"Fear & Greed index {last['value']:.0f} of 100, {last['classification']}",
         how="Zones from extreme fear to extreme greed; the mark is the day before. A new value comes at 00:00 UTC.",
@@ -69,7 +69,7 @@ with right:
     days = SPANS[span]
     shown = history if days is None else history[history["date"] > last["date"] - pd.Timedelta(days=days)]
     shell.chart(
-        charts.sentiment_history(shown, shell.colours()),
+        shell.once(charts.sentiment_history, shown, shell.colours()),
         "history",
         alt=f"Bitcoin's daily close and the Fear & Greed index from {shown['date'].iloc[0]:%Y-%m-%d} to "
         f"{last['date']:%Y-%m-%d}",
@@ -83,10 +83,10 @@ if volume.empty:
     st.info("Volumes and correlations need finished days of candles.", title="No candles yet")
     st.stop()
 shell.heading("Is trading unusually busy?", ["fct_daily_summary.quote_volume"])
-trend = analysis.volume_trend(volume).tail(days or len(volume))
+trend = shell.once(analysis.volume_trend, volume).tail(days or len(volume))
 z = trend["z"].iloc[-1]
 shell.chart(
-    charts.volume_lines(trend, shell.colours()),
+    shell.once(charts.volume_lines, trend, shell.colours()),
     "volume",
     alt="Daily volume of all tracked coins with 7- and 30-day means; newest "
     f"{formats.money(trend['volume_usd'].iloc[-1])}",
@@ -96,7 +96,7 @@ shell.chart(
     source=shell.BINANCE,
 )
 
-changes = analysis.daily_changes(history, volume)
+changes = shell.once(analysis.daily_changes, history, volume)
 joined = int(changes[["mood", "price"]].dropna().shape[0])
 if joined < analysis.LEAST_DAYS:
     st.info(
@@ -109,13 +109,13 @@ with st.grid(2, min_column_width=340, gap="medium"):
     with st.container():
         shell.heading("Do mood and market move together?", metrics)
         lines = {
-            f"{name}, {days} d": analysis.rolling_correlation(changes["mood"], changes[column], days)
+            f"{name}, {days} d": shell.once(analysis.rolling_correlation, changes["mood"], changes[column], days)
             for name, column in (("price", "price"), ("volume", "volume"))
             for days in (30, 90)
         }
         newest = lines["price, 90 d"].dropna()
         shell.chart(
-            base.correlation_lines(lines, shell.colours()),
+            shell.once(base.correlation_lines, lines, shell.colours()),
             "rolling",
             alt="Rolling correlation of daily changes of the index with bitcoin's return and with its change of volume",
             how="Correlation of the index's daily change with bitcoin's return and with the change of its log "
@@ -126,10 +126,10 @@ with st.grid(2, min_column_width=340, gap="medium"):
         )
     with st.container():
         shell.heading("Which comes first?", metrics)
-        lags = analysis.lead_lag(changes["mood"], changes["price"])
+        lags = shell.once(analysis.lead_lag, changes["mood"], changes["price"])
         outside = int((lags["correlation"].abs() > lags["band"]).sum())
         shell.chart(
-            charts.lead_lag_bars(lags, shell.colours()),
+            shell.once(charts.lead_lag_bars, lags, shell.colours()),
             "lags",
             alt="Correlation of the index's change with bitcoin's return from 14 days before to 14 days after",
             how=f"Right of 0 the mood is ahead. Grey band: 95 % of unrelated series stay inside; {outside} of "
@@ -144,7 +144,7 @@ shell.heading(
     [f"fct_sentiment_returns.{column}" for column in ("mean_return_pct", "mean_error_95_pct", "n")],
 )
 shell.chart(
-    charts.forward_returns(returns, analysis.CLASSES, shell.colours()),
+    shell.once(charts.forward_returns, returns, analysis.CLASSES, shell.colours()),
     "forward",
     alt="Mean return of bitcoin in the next day and week after days of each class of the index, with errors and "
     "number of days: "
@@ -157,19 +157,19 @@ shell.chart(
     source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
 )
 AHEAD = 30
-forward = analysis.forward_by_index(history, AHEAD)
+forward = shell.once(analysis.forward_by_index, history, AHEAD)
 shell.heading(
     "Did the index tell anything of the month after?", ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"]
 )
 if len(forward) < analysis.LEAST_DAYS:
     st.info(f"Needs {analysis.LEAST_DAYS} days with a close {AHEAD} days later; there are {len(forward)}.")
 else:
-    tens = analysis.by_tens(forward)
+    tens = shell.once(analysis.by_tens, forward)
     together = forward["value"].corr(forward["forward_pct"])
     band = analysis.overlap_band(len(forward), AHEAD)
     counts = ", ".join(f"{row.middle - 5:.0f} to {row.middle + 5:.0f}: {row.n}" for row in tens.itertuples())
     shell.chart(
-        charts.index_against_forward(forward, tens, shell.colours()),
+        shell.once(charts.index_against_forward, forward, tens, shell.colours()),
         "month_after",
         alt=f"Index and bitcoin's return over the next {AHEAD} days, {len(forward)} days; medians by tens "
         "of the index: "

@@ -319,11 +319,13 @@ def use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[d
             monkeypatch.setenv(name, value)
         database.POOL.close()
         st.cache_data.clear()
+        st.cache_resource.clear()
 
     monkeypatch.setenv("TICKMART_HOME", str(tmp_path))
     yield point
     database.POOL.close()
     st.cache_data.clear()
+    st.cache_resource.clear()
 
 
 @pytest.fixture
