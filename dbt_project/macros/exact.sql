@@ -92,3 +92,27 @@
         )::double precision / ({{ n }} * ({{ n }} - 1) * 1e30::double precision)
     end
 {%- endmacro %}
+
+{#-
+    Pearson correlation of two returns over a window, whose product_sums and sums are columns. In double precision as long as
+    no subtraction costs more than four digits, as in variance_of; else exactly. One pair of days has none.
+-#}
+{% macro correlation_of(a, b, window) -%}
+    {%- set n = 'n_' ~ window -%}
+    {%- set fast, exact = {}, {} -%}
+    {%- for x, y in [(a, b), (a, a), (b, b)] -%}
+        {%- set name = x ~ '_' ~ y ~ '_' ~ window -%}
+        {%- set x_sum, y_sum = x ~ '_' ~ window, y ~ '_' ~ window -%}
+        {%- do fast.update({x ~ y: '(' ~ n ~ ' * ' ~ sum_of_products(x, y, window) ~ ' - ' ~ x_sum ~ '::double precision * ' ~ y_sum ~ ')'}) -%}
+        {%- do exact.update({x ~ y: '(' ~ n ~ ' * (high_' ~ name ~ ' * 1e16 + mixed_' ~ name ~ ' * 1e8 + low_' ~ name ~ ') - ' ~ x_sum ~ '::numeric * ' ~ y_sum ~ ')::double precision'}) -%}
+    {%- endfor -%}
+    case
+        when {{ n }} < 2 then null
+        when
+            {{ fast[a ~ a] }} > 1e-4 * {{ n }} * {{ sum_of_products(a, a, window) }}
+            and {{ fast[b ~ b] }} > 1e-4 * {{ n }} * {{ sum_of_products(b, b, window) }}
+            then {{ fast[a ~ b] }} / sqrt({{ fast[a ~ a] }} * {{ fast[b ~ b] }})
+        when {{ exact[a ~ a] }} > 0 and {{ exact[b ~ b] }} > 0
+            then {{ exact[a ~ b] }} / sqrt({{ exact[a ~ a] }} * {{ exact[b ~ b] }})
+    end
+{%- endmacro %}

@@ -90,9 +90,9 @@ summed as (
         date,
         first_date,
         {% for days in windows %}
-        count(*) over last_{{ days }} as n_{{ days }},
-        {{ exact_sum('x') }} over last_{{ days }} as x_{{ days }},
-        {{ exact_sum('y') }} over last_{{ days }} as y_{{ days }},
+        count(*) over last_{{ days }} as n_last_{{ days }},
+        {{ exact_sum('x') }} over last_{{ days }} as x_last_{{ days }},
+        {{ exact_sum('y') }} over last_{{ days }} as y_last_{{ days }},
         {{ product_sums('x', 'x', 'last_' ~ days) }},
         {{ product_sums('y', 'y', 'last_' ~ days) }},
         {{ product_sums('x', 'y', 'last_' ~ days) }}{{ ',' if not loop.last }}
@@ -116,18 +116,16 @@ unrolled as (
         summed.number_b,
         summed.date,
         lengths.window_days,
-        {% for name, expression in [
-            ('covariation', 'n_{0} * ' ~ sum_of_products('x', 'y', 'last_{0}') ~ ' - x_{0}::double precision * y_{0}'),
-            ('variation_a', 'n_{0} * ' ~ sum_of_products('x', 'x', 'last_{0}') ~ ' - x_{0}::double precision * x_{0}'),
-            ('variation_b', 'n_{0} * ' ~ sum_of_products('y', 'y', 'last_{0}') ~ ' - y_{0}::double precision * y_{0}'),
-            ('n', 'n_{0}'),
-        ] %}
         case lengths.window_days
             {% for days in windows %}
-            when {{ days }} then {{ expression.format(days) }}
+            when {{ days }} then {{ correlation_of('x', 'y', 'last_' ~ days) }}
             {% endfor %}
-        end as {{ name }}{{ ',' if not loop.last }}
-        {% endfor %}
+        end as correlation,
+        case lengths.window_days
+            {% for days in windows %}
+            when {{ days }} then n_last_{{ days }}
+            {% endfor %}
+        end as n
     from summed
     cross join (values ({{ windows | join('), (') }})) as lengths (window_days)
     where
@@ -141,10 +139,7 @@ select
     b.crypto_id as crypto_id_b,
     unrolled.date,
     unrolled.window_days,
-    case
-        when unrolled.variation_a > 0 and unrolled.variation_b > 0
-            then unrolled.covariation / sqrt(unrolled.variation_a * unrolled.variation_b)
-    end as correlation,
+    unrolled.correlation,
     unrolled.n::integer as n,
     days.loaded_at,
     days.universe_version
