@@ -251,35 +251,38 @@ def end_backfill(connection: Connection, backfill_id: int) -> None:
         )
 
 
-def loaded_days(connection: Connection, dataset: Dataset, batch_id: str) -> dict[str, list[date]]:
-    """Return for each interval the days of the objects that a run has loaded."""
+def unjudged_objects(connection: Connection, judge: str, dataset: Dataset, run_id: str) -> list[tuple[str, str]]:
+    """Return key and batch of each object that a run has loaded, or an ended one that ``judge`` has not come to.
+
+    A run that is killed behind its load, or whose models fail, leaves its objects to the next; what another run is at
+    work on is left to that run. In order of the keys.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            select
-                substring(object_key from 'interval=([^/]+)/'),
-                array_agg(substring(object_key from 'date=([0-9-]{10})')::date)
-            from ops.load_ledger
-            where dataset = %s and batch_id = %s
-            group by 1
+            select l.object_key, l.batch_id
+            from ops.load_ledger as l
+            left join ops.runs as r on r.run_id = l.batch_id
+            left join ops.judged_batches as j on j.judge = %(judge)s and j.batch_id = l.batch_id
+            where
+                l.dataset = %(dataset)s
+                and (l.batch_id = %(run)s or (j.batch_id is null and r.status is distinct from 'running'))
+            order by l.object_key
             """,
-            (dataset.name, batch_id),
+            {"judge": judge, "dataset": dataset.name, "run": run_id},
         )
-        found = dict(cursor.fetchall())
+        found = cursor.fetchall()
     connection.commit()
     return found
 
 
-def loaded_objects(connection: Connection, dataset: Dataset, batch_id: str) -> list[str]:
-    """Return the keys of the objects that a run has loaded, in order."""
-    with connection.cursor() as cursor:
+def mark_judged(connection: Connection, judge: str, batches: Iterable[str]) -> None:
+    """Book that ``judge`` has come to what these batches loaded."""
+    with connection, connection.cursor() as cursor:
         cursor.execute(
-            "select object_key from ops.load_ledger where dataset = %s and batch_id = %s order by object_key",
-            (dataset.name, batch_id),
+            "insert into ops.judged_batches (judge, batch_id) select %s, unnest(%s::text[]) on conflict do nothing",
+            (judge, sorted(set(batches))),
         )
-        found = [row[0] for row in cursor.fetchall()]
-    connection.commit()
-    return found
 
 
 def newest_objects(connection: Connection, dataset: Dataset, days: int) -> list[str]:

@@ -15,7 +15,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
 import dagster as dg
@@ -399,16 +399,19 @@ def raw_klines(context: dg.AssetExecutionContext, config: RawConfig, stores: Sto
 
 
 def _gaps(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Look for holes on the run's days and on the days that its load has touched."""
+    """Look for holes on the run's days, and on the days that loads have touched since holes were last looked for."""
     window = context.partition_time_window
     run_range = (window.start.astimezone(UTC).date(), window.end.astimezone(UTC).date())
     with stores.connection("ingest") as connection:
-        ranges = books.loaded_days(connection, KLINES, context.run_id)
-        ranges.setdefault("1h", [])
+        news = books.unjudged_objects(connection, GAPS.to_user_string(), KLINES, context.run_id)
+        ranges: dict[str, list[date]] = {"1h": []}
+        for interval, day in filter(None, (klines_day(key) for key, _ in news)):
+            ranges.setdefault(interval, []).append(day)
         kinds: Counter[str] = Counter()
         for interval, days in ranges.items():
             touched = [run_range, *((day, day + timedelta(days=1)) for day in days)]
             kinds.update(gaps.classify(connection, interval, touched, stores.universe()))
+        books.mark_judged(connection, GAPS.to_user_string(), (batch for _, batch in news))
         open_holes = gaps.unexplained(connection)
         shown = "; ".join(f"{s} {i} {start} UTC ({n} bars)" for s, i, start, n in open_holes[:5])
         verdict = {

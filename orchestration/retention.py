@@ -42,7 +42,12 @@ KEEP = {
 _TABLES = {
     "rejected records": ["ops.rejected_records where rejected_at < %s"],
     "source requests": ["ops.source_requests where requested_at < %s"],
-    "check results": ["ops.check_results where checked_at < %s"],
+    "check results": [
+        "ops.check_results where checked_at < %s",
+        # Those of loads that others have replaced since.
+        "ops.judged_batches as j where judged_at < %s"
+        " and not exists (select 1 from ops.load_ledger as l where l.batch_id = j.batch_id)",
+    ],
     "run summaries": ["ops.run_stages where ended_at < %s", "ops.runs where ended_at < %s"],
     # What is open or waits is kept however old it is; an incident takes its messages along.
     "alerts": [

@@ -2,7 +2,9 @@
 
 Belongs here: which rows a run's checks judge, and turning verdicts into asset-check results, rows of the books and Data
 Docs. The bronze checks judge exactly what the load would take next (objects whose present version does not stand in
-raw): a refused object stays refused until it is mended, and a refresh without news costs nothing.
+raw): a refused object stays refused until it is mended, and a refresh without news costs nothing. The suites behind the
+load judge what was loaded since each of them last judged: a run that dies before its checks leaves its objects to the
+next.
 
 Two checks stand before each load. ``expectations`` tells what broke, as grave as it is. ``load_gate`` is the one that
 blocks: Dagster waits for it, and a run in which it is closed loads nothing of that dataset. It never fails its step,
@@ -17,7 +19,7 @@ from typing import Any
 import dagster as dg
 
 from ingestion import books
-from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, Dataset
+from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, Dataset, klines_day
 from ingestion.lake import ObjectInfo
 from orchestration import health
 from orchestration.assets import DAYS, RANGE_END, RANGE_START, pending
@@ -162,23 +164,29 @@ def _newest(objects: Sequence[ObjectInfo]) -> list[ObjectInfo]:
 # -- raw, layers and marts ---------------------------------------------------------------------------------------------
 
 
-def loaded_keys(stores: Stores, context: dg.AssetCheckExecutionContext, dataset: Dataset) -> list[str]:
-    """Return the keys of the objects that the run has loaded; the newest days' when the checks run alone."""
+def objects_to_judge(
+    stores: Stores, context: dg.AssetCheckExecutionContext, suite: Suite, dataset: Dataset
+) -> tuple[list[str], list[str]]:
+    """Return the keys of the objects that were loaded since the suite last judged, and the batches that brought them.
+
+    When the checks run alone, the keys of the newest days' and no batch.
+    """
     with stores.connection("quality_ro") as connection:
         if context.run.job_name == CHECK_JOB:
-            return books.newest_objects(connection, dataset, RECENT_DAYS)
-        return books.loaded_objects(connection, dataset, context.run.run_id)
+            return books.newest_objects(connection, dataset, RECENT_DAYS), []
+        found = books.unjudged_objects(connection, suite.name, dataset, context.run.run_id)
+    return [key for key, _ in found], [batch for _, batch in found]
 
 
-def loaded_spans(stores: Stores, context: dg.AssetCheckExecutionContext) -> list[evidence.Span]:
-    """Return the spans of days whose hourly bars the run has loaded."""
-    keys = [k for k in loaded_keys(stores, context, KLINES) if "/interval=1h/" in k]
-    return evidence.spans_of([date.fromisoformat(k.rpartition("date=")[2][:10]) for k in keys])
+def loaded_spans(keys: Sequence[str]) -> list[evidence.Span]:
+    """Return the spans of days of the objects with hourly bars."""
+    parts = filter(None, map(klines_day, keys))
+    return evidence.spans_of([day for interval, day in parts if interval == "1h"])
 
 
-def asked_spans(stores: Stores, context: dg.AssetCheckExecutionContext) -> list[evidence.Span]:
+def asked_spans(context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> list[evidence.Span]:
     """Return the loaded spans and the range that the run was to bring: nothing came of a day that is all missing."""
-    spans = loaded_spans(stores, context)
+    spans = loaded_spans(keys)
     tags = context.run.tags
     steps: dict[str, Any] = dict(context.run.run_config).get("ops", {})  # type: ignore[assignment]
     of_hours = all(step.get("config", {}).get("interval", "1h") == "1h" for step in steps.values())
@@ -189,46 +197,53 @@ def asked_spans(stores: Stores, context: dg.AssetCheckExecutionContext) -> list[
     return evidence.spans_of([*days, *(s + timedelta(days=n) for s, e in spans for n in range((e - s).days))])
 
 
-def query_check(suite: Suite, query: Callable[[Stores, dg.AssetCheckExecutionContext], str | None]) -> Any:
-    """Return the check of a suite over a query; no query means that there is nothing new to judge."""
+def query_check(
+    suite: Suite,
+    query: Callable[[Stores, dg.AssetCheckExecutionContext, Sequence[str]], str | None],
+    dataset: Dataset | None = None,
+) -> Any:
+    """Return the check of a suite over a query; no query means that there is nothing new to judge.
+
+    The query is made of the keys of ``dataset``'s objects that the suite has yet to judge.
+    """
 
     @dg.asset_check(asset=list(suite.asset), name=suite.check, description=suite.describes)
     def judge_rows(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
+        batches: list[str] = []
+
         def judge() -> Judged:
-            rows = query(stores, context)
+            keys: list[str] = []
+            if dataset:
+                keys, found = objects_to_judge(stores, context, suite, dataset)
+                batches.extend(found)
+            rows = query(stores, context, keys)
             return judge_query(suite, rows) if rows else Judged([])
 
-        return as_check(context, stores, suite, judge)[0]
+        result, judged = as_check(context, stores, suite, judge)
+        if batches and all(v.status != "error" for v in judged.verdicts):
+            with stores.connection("ingest") as connection:
+                books.mark_judged(connection, suite.name, batches)
+        return result
 
     return judge_rows
 
 
-def _completeness(stores: Stores, context: dg.AssetCheckExecutionContext) -> str | None:
-    spans = asked_spans(stores, context)
+def _completeness(stores: Stores, context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> str | None:
+    spans = asked_spans(context, keys)
     return evidence.klines_completeness(spans) if spans else None
 
 
-def _klines_layers(stores: Stores, context: dg.AssetCheckExecutionContext) -> str | None:
-    spans = loaded_spans(stores, context)
-    return evidence.klines_reconciliation(spans) if spans else None
+def _over(narrow: Callable[[Sequence[str]], Sequence[Any]], query: Callable[[Any], str]) -> Any:
+    """Return what makes a query of the keys to judge, as ``narrow`` reads them, if there are any."""
+
+    def made(stores: Stores, context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> str | None:
+        found = narrow(keys)
+        return query(found) if found else None
+
+    return made
 
 
-def _market_layers(stores: Stores, context: dg.AssetCheckExecutionContext) -> str | None:
-    keys = loaded_keys(stores, context, MARKETS)
-    return evidence.markets_reconciliation(keys) if keys else None
-
-
-def _sentiment_layers(stores: Stores, context: dg.AssetCheckExecutionContext) -> str | None:
-    keys = loaded_keys(stores, context, FEAR_GREED)
-    return evidence.fear_greed_reconciliation(max(keys)) if keys else None
-
-
-def _prices(stores: Stores, context: dg.AssetCheckExecutionContext) -> str | None:
-    spans = loaded_spans(stores, context)
-    return evidence.fct_prices(spans) if spans else None
-
-
-def _divergence(stores: Stores, context: dg.AssetCheckExecutionContext) -> str | None:
+def _divergence(stores: Stores, context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> str | None:
     """Nothing to compare (sources that speak of other hours) is not judged: freshness tells which of them is late."""
     with stores.connection("quality_ro") as connection, connection.cursor() as cursor:
         cursor.execute("select exists (select 1 from marts.v_price_divergence)")
@@ -239,7 +254,7 @@ def _divergence(stores: Stores, context: dg.AssetCheckExecutionContext) -> str |
 def _freshness_check(suite: Suite) -> Any:
     dataset = suite.asset[1]
     return query_check(
-        suite, lambda stores, _: evidence.freshness(dataset, health.sla_seconds(stores.settings)[dataset] / 3600)
+        suite, lambda stores, *_: evidence.freshness(dataset, health.sla_seconds(stores.settings)[dataset] / 3600)
     )
 
 
@@ -252,11 +267,15 @@ BRONZE_CHECKS = [
 ]
 CHECKS = [
     *BRONZE_CHECKS,
-    query_check(suites.KLINES_COMPLETENESS, _completeness),
+    query_check(suites.KLINES_COMPLETENESS, _completeness, KLINES),
     *map(_freshness_check, suites.FRESHNESS),
-    query_check(suites.KLINES_RECONCILIATION, _klines_layers),
-    query_check(suites.MARKETS_RECONCILIATION, _market_layers),
-    query_check(suites.FEAR_GREED_RECONCILIATION, _sentiment_layers),
-    query_check(suites.FCT_PRICES, _prices),
+    query_check(suites.KLINES_RECONCILIATION, _over(loaded_spans, evidence.klines_reconciliation), KLINES),
+    query_check(suites.MARKETS_RECONCILIATION, _over(list, evidence.markets_reconciliation), MARKETS),
+    query_check(
+        suites.FEAR_GREED_RECONCILIATION,
+        _over(list, lambda keys: evidence.fear_greed_reconciliation(max(keys))),
+        FEAR_GREED,
+    ),
+    query_check(suites.FCT_PRICES, _over(loaded_spans, evidence.fct_prices), KLINES),
     query_check(suites.DIVERGENCE, _divergence),
 ]

@@ -22,13 +22,13 @@ import pytest
 from chain import bucket_of, fresh_database
 
 from ingestion import books, warehouse
-from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, Dataset
+from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, Dataset, klines_key
 from ingestion.lake import Lake
 from ingestion.settings import ObjectStore, Postgres
 from ingestion.simulator.server import simulator
 from orchestration.assets import raw_fear_greed
 from orchestration.quality import docs, evidence, suites
-from orchestration.quality.checks import BRONZE_CHECKS
+from orchestration.quality.checks import BRONZE_CHECKS, CHECKS
 from orchestration.quality.suites import Suite
 from orchestration.quality.validate import Judged, judge_query, without_secrets
 from orchestration.resources import Stores
@@ -533,6 +533,43 @@ def test_a_check_that_raises_is_an_error_and_closes_the_gate(loaded, monkeypatch
     with warehouse.closing(warehouse.connect(loaded.postgres, "ingest")) as connection:
         [reason] = books.refusals(connection, result.run_id, "bronze/coingecko_markets")
     assert "/no/such/universe.csv" in reason
+
+
+def judged(suite: Suite) -> dg.ExecuteInProcessResult:
+    """Run the check of one suite behind the load, alone, as a run of its own."""
+    [check] = [c for c in CHECKS if dg.AssetCheckKey(dg.AssetKey(list(suite.asset)), suite.check) in c.check_keys]
+    made = dg.Definitions(
+        [dg.AssetSpec(list(suite.asset))], asset_checks=[check], resources={"stores": Stores()},
+        jobs=[dg.define_asset_job("after", dg.AssetSelection.checks(*check.check_keys))],
+    )  # fmt: skip
+    with dg.instance_for_test() as instance:
+        return made.resolve_job_def("after").execute_in_process(instance=instance, raise_on_error=False)
+
+
+@pytest.mark.parametrize("suite", [suites.KLINES_RECONCILIATION, suites.FCT_PRICES], ids=lambda suite: suite.name)
+def test_what_a_killed_run_loaded_is_judged_by_the_next_and_once(loaded, yesterday, monkeypatch, suite):
+    key = klines_key("1h", yesterday)
+    [(brought_by,)] = loaded.ask(f"select batch_id from ops.load_ledger where object_key = '{key}'")
+    rows = "select count(*) from ops.check_results where run_id = '{}'"
+    try:
+        loaded.execute(
+            f"update ops.load_ledger set batch_id = 'killed' where object_key = '{key}'",
+            "insert into ops.runs values ('killed', 'refresh', now(), null, 'running')",
+        )
+        assert loaded.ask(rows.format(judged(suite).run_id)) == [(0,)], "another run is at work on it"
+        loaded.execute("update ops.runs set status = 'failed', ended_at = now() where run_id = 'killed'")
+        with monkeypatch.context() as without:
+            without.setenv("TICKMART_PG_QUALITY_RO_ROLE", "nobody")
+            assert not judged(suite).get_asset_check_evaluations()[0].passed
+        found = judged(suite)
+        assert found.get_asset_check_evaluations()[0].passed
+        assert loaded.ask(rows.format(found.run_id)) == [(len(suite.rules),)], "what could not be judged is judged now"
+        assert loaded.ask(rows.format(judged(suite).run_id)) == [(0,)], "twice"
+    finally:
+        loaded.execute(
+            f"update ops.load_ledger set batch_id = '{brought_by}' where object_key = '{key}'",
+            "delete from ops.runs where run_id = 'killed'; delete from ops.judged_batches where batch_id = 'killed'",
+        )
 
 
 @pytest.mark.slow
