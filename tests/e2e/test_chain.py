@@ -331,6 +331,26 @@ def test_every_unit_of_work_is_a_line_of_the_work_log(home, first_run):
     assert bars["partition"] == "2026-02-13...2026-03-15"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_home_that_was_restored_goes_on_where_the_backup_stood(home, market, first_run, tmp_path):
+    code, made = home.run("backup", str(tmp_path / "kept"))
+    assert code == 0, made
+    there = Home(tmp_path / "home", market.urls())
+    restored = there.tickmart("restore", made["path"])
+    assert restored.returncode == 0, restored.stderr
+    code, summary = there.run("backfill", "--start", "2026-03-01", "--end", "2026-03-05")
+    assert (code, summary["status"]) == (0, "ok"), summary
+    [bars] = [s for s in summary["stages"] if (s["stage"], s["dataset"]) == ("raw", "binance_klines")]
+    assert (bars["rows"], bars["detail"]["inserted"], bars["detail"]["updated"]) == (0, 0, 0)
+    for mart, key in (("fct_prices", "opened_at"), ("fct_daily_summary", "date")):
+        digest = (
+            "select count(*) as rows, md5(string_agg((to_jsonb(m) - 'loaded_at')::text, ',' order by crypto_id, "
+            f"{key})) as content from marts.{mart} as m"
+        )
+        assert there.sql(digest) == home.sql(digest), mart
+
+
 def test_no_secret_is_in_any_output_file_object_or_table_after_good_and_failed_runs(home, first_run):
     secrets = {"CG-canary-key", "canary-webhook", "canary-mail", "canary-heartbeat"}
     kept = json.loads((home.path / "credentials.json").read_text())
