@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from dashboard.formats import MISSING, change, is_missing, money, percent, price, ratio
+from dashboard.formats import change, is_missing, money, percent, price, ratio
 
 Bar = Literal["1h", "4h", "1d", "1w"]
 BAR_LENGTH: dict[Bar, timedelta] = {
@@ -66,10 +66,10 @@ def market_sentence(market: pd.Series, fear_greed: pd.Series | None) -> str:
     move = market["market_cap_change_24h_pct"]
     if is_missing(move):
         direction = "change over 24 h unknown"
-    elif abs(move) < 0.05:
+    elif round(abs(move), 2) == 0:
         direction = "unchanged in 24 h"
     else:
-        direction = f"{'up' if move > 0 else 'down'} {percent(abs(move), 1)} in 24 h"
+        direction = f"{'up' if move > 0 else 'down'} {percent(abs(move))} in 24 h"
     known = int(market["advancers"] + market["decliners"] + market["unchanged"])
     rose = market["advancers"] >= market["decliners"]
     breadth = (
@@ -100,7 +100,7 @@ def coin_readings(name: str, daily: pd.DataFrame) -> list[str]:
     last, said = daily.iloc[-1], []
     if not is_missing(last["sma_30"]):
         gap = (last["close"] / last["sma_30"] - 1) * 100
-        said.append(f"{name} closed {percent(abs(gap), 1)} {'above' if gap >= 0 else 'below'} its 30-day average.")
+        said.append(f"{name} closed {percent(abs(gap))} {'above' if gap >= 0 else 'below'} its 30-day average.")
     if not is_missing(last["rsi_14"]):
         zone = "overbought" if last["rsi_14"] > 70 else "oversold" if last["rsi_14"] < 30 else "neither high nor low"
         said.append(f"RSI 14 is {last['rsi_14']:.0f}: by the usual reading {zone}.")
@@ -108,15 +108,15 @@ def coin_readings(name: str, daily: pd.DataFrame) -> list[str]:
     if rank is not None:
         days = int(min(365, daily["volatility_30d"].notna().sum()))
         said.append(
-            f"30-day volatility is {percent(last['volatility_30d'] * 100, 0)} a year, "
-            f"higher than on {rank:.0f} % of the last {days} days."
+            f"30-day volatility is {percent(last['volatility_30d'] * 100)} a year, "
+            f"higher than on {percent(rank, 0)} of the last {days} days."
         )
     if not is_missing(last["drawdown_pct"]):
         peak = daily.loc[daily["close"].idxmax()]
         said.append(
             "It closed at its highest since the data begins."
             if last["drawdown_pct"] == 0
-            else f"It stands {percent(-last['drawdown_pct'], 1)} below its highest close here, "
+            else f"It stands {percent(-last['drawdown_pct'])} below its highest close here, "
             f"{price(peak['close'])} on {peak['date']:%Y-%m-%d}."
         )
     return said
@@ -180,11 +180,7 @@ def risk_table(daily: pd.DataFrame, bitcoin: pd.DataFrame, windows: tuple[int, .
     for days in windows:
         risk = risk_over(daily, bitcoin, days)
         columns[f"{days} days"] = [
-            (change if key == "return_pct" else percent)(risk[key], 1).replace("-", "−")
-            if key.endswith("_pct")
-            else MISSING
-            if is_missing(risk[key])
-            else ratio(risk[key])
+            (change if key == "return_pct" else percent if key.endswith("_pct") else ratio)(risk[key])
             for key in RISK_ROWS
         ]
     return pd.DataFrame(columns, index=list(RISK_ROWS.values()))

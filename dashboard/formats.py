@@ -1,10 +1,12 @@
 """How numbers, changes and times are written on every page.
 
 Belongs here: pure functions from a value to the text that stands on the page. Does not: colours, widgets, data access.
-A missing value is always a dash, never 0 or NaN; times are UTC and say so.
+A missing value is always a dash, never 0 or NaN; times are UTC and say so; a minus is one, not a hyphen; percents have
+two decimals where they measure a market, none where they count days or tell a limit, and no space before the sign.
 """
 
 import math
+import re
 from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
@@ -12,6 +14,7 @@ import pandas as pd
 MISSING = "—"
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 SIZES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
+NO_BREAK = "\u00a0"
 
 
 def is_missing(value: object) -> bool:
@@ -19,11 +22,24 @@ def is_missing(value: object) -> bool:
     return value is None or value is pd.NaT or (isinstance(value, float) and not math.isfinite(value))
 
 
+def unbroken(text: str) -> str:
+    """Return a text whose lines do not end between a number and its unit of time: 24 h, 7 d, 5 min."""
+    return re.sub(r"(?<=\d) (?=(?:h|d|s|min|days?)\b)", NO_BREAK, text)
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """Write a number with separators and a real minus, nothing without a sign: 1,315,150, −0.31, 0.00."""
+    if is_missing(value):
+        return MISSING
+    text = f"{value:,.{digits}f}"
+    return text.lstrip("-") if not text.strip("-0.,") else text.replace("-", "−")
+
+
 def price(value: float | None) -> str:
     """Write a price in USD with the digits that matter at its size: $67,412, $3,412.07, $0.4213, $0.0₈1092."""
     if is_missing(value):
         return MISSING
-    sign, size = ("-" if value < 0 else ""), abs(float(value))
+    sign, size = ("−" if value < 0 else ""), abs(float(value))
     if size == 0:
         return "$0"
     if size >= 9_999.995:
@@ -42,7 +58,7 @@ def price(value: float | None) -> str:
 
 def money(value: float | None) -> str:
     """Write an amount of USD with two decimals and K, M, B or T: $2.35T."""
-    return MISSING if is_missing(value) else f"{'-' if value < 0 else ''}${amount(abs(float(value)))}"
+    return MISSING if is_missing(value) else f"{'−' if value < 0 else ''}${amount(abs(float(value)))}"
 
 
 def amount(value: float | None) -> str:
@@ -52,18 +68,23 @@ def amount(value: float | None) -> str:
     size = abs(float(value))
     for unit, letter in SIZES:
         if size >= unit * 0.999995:
-            return f"{value / unit:,.2f}{letter}"
-    return f"{value:,.2f}"
+            return f"{number(value / unit, 2)}{letter}"
+    return number(value, 2)
 
 
 def count(value: float | None) -> str:
     """Write a whole number with separators: 1,315,150."""
-    return MISSING if is_missing(value) else f"{value:,.0f}"
+    return number(value)
+
+
+def between(low: float, high: float) -> str:
+    """Write the span of a count: 88 to 90, or 90 when both ends are one."""
+    return count(low) if low == high else f"{count(low)} to {count(high)}"
 
 
 def percent(value: float | None, digits: int = 2) -> str:
-    """Write a share or level given in percent, without a sign for growth: 56.10%."""
-    return MISSING if is_missing(value) else f"{value:,.{digits}f}%"
+    """Write a share or level given in percent, without a sign for growth: 56.10%, −37.00%."""
+    return MISSING if is_missing(value) else f"{number(value, digits)}%"
 
 
 def change(value: float | None, digits: int = 2) -> str:
@@ -76,14 +97,15 @@ def change(value: float | None, digits: int = 2) -> str:
     return f"{'▲' if value > 0 else '▼'} {size}%"
 
 
-def signed(value: float | None, digits: int = 1) -> str:
-    """Write a change given in percent with its sign, for sentences: +39.5 %, −2.0 %."""
-    return MISSING if is_missing(value) else f"{value:+,.{digits}f} %".replace("-", "−")
+def signed(value: float | None) -> str:
+    """Write a change given in percent with its sign, for sentences: +39.46%, −2.04%."""
+    text = percent(value)
+    return text if is_missing(value) or round(value, 2) <= 0 else f"+{text}"
 
 
-def ratio(value: float | None, digits: int = 2) -> str:
-    """Write a plain number such as a beta or a correlation with a real minus sign: −0.31."""
-    return MISSING if is_missing(value) else f"{value:.{digits}f}".replace("-", "−")
+def ratio(value: float | None) -> str:
+    """Write a plain number such as a beta or a correlation: −0.31."""
+    return number(value, 2)
 
 
 def instant(value: datetime | date | None) -> str:
@@ -102,8 +124,8 @@ def span(length: timedelta | None) -> str:
     seconds = max(0, round(length.total_seconds()))
     hours, minutes = divmod(seconds // 60, 60)
     if 1.5 * 3600 <= seconds < 10 * 3600 and minutes:
-        return f"{hours} h {minutes} min"
+        return f"{hours} h {minutes} min".replace(" ", NO_BREAK)
     for limit, unit, size in ((90, "s", 1), (90 * 60, "min", 60), (48 * 3600, "h", 3600)):
         if seconds < limit:
-            return f"{seconds // size} {unit}"
-    return f"{seconds // 86_400:,} d"
+            return unbroken(f"{seconds // size} {unit}")
+    return unbroken(f"{seconds // 86_400:,} d")

@@ -385,7 +385,7 @@ def coin_snapshot(crypto_id: str) -> pd.DataFrame:
         """
         select
             crypto_id, snapshot_at, symbol, name, market_cap_rank, price_usd, market_cap_usd, volume_24h_usd,
-            dominance_pct, high_24h_usd, low_24h_usd, change_24h_pct, ath_usd, ath_change_pct, ath_at
+            dominance_pct, change_24h_pct, ath_usd, ath_change_pct, ath_at
         from marts.fct_market_snapshots
         where crypto_id = %(crypto_id)s
         order by snapshot_at desc

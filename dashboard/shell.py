@@ -34,8 +34,8 @@ def now() -> datetime:
 
 
 def text(words: str) -> str:
-    """Return words as Markdown that shows them as they are: two dollar signs would make a formula."""
-    return words.replace("$", "\\$")
+    """Return words as Markdown that shows them as they are (two dollar signs would make a formula), 24 h unbroken."""
+    return formats.unbroken(words).replace("$", "\\$")
 
 
 # -- colours ---------------------------------------------------------------------------------------------------------
@@ -146,7 +146,8 @@ def footer() -> None:
     """Credit the sources and say what this is not."""
     st.divider()
     st.caption(
-        f"Prices and volumes of the exchange: {BINANCE} spot, in USDT. Market capitalisation, ranks and 24 h volumes: "
+        f"Prices and volumes of the exchange: {BINANCE} spot, in USDT. Market capitalisation, ranks and "
+        f"{formats.unbroken('24 h')} volumes: "
         f"{COINGECKO}. Sentiment: {FEAR_GREED}. All times are UTC. **Not financial advice.**"
     )
 
@@ -244,7 +245,7 @@ def once(function: Callable[..., Made], *inputs: Any, **choices: Any) -> Made:
 def chart(figure: go.Figure, key: str, *, alt: str, how: str, source: str, zoom: bool = False) -> None:
     """Show a figure with its alternative text, one line on how to read it, and its source."""
     st.plotly_chart(figure, key=key, alt=alt, config=base.CONFIG_ZOOM if zoom else base.CONFIG)
-    st.caption(f"{how} Source: {source}.")
+    st.caption(formats.unbroken(f"{how} Source: {source}."))
 
 
 def export(frame: pd.DataFrame, name: str, about: str, source: str) -> bytes:

@@ -1,7 +1,8 @@
 """What the figures of all pages share: colours by meaning, the blank figure, and one that two pages draw.
 
 Belongs here: what more than one page's module in this folder uses. A figure is a pure function from DataFrames to a
-plotly figure: it draws what it is given, breaks its lines where data is missing, and its axes are UTC. Figures stay
+plotly figure: it draws what it is given, breaks its lines where data is missing, and its axes are UTC. A hover gives
+its numbers by the axis' `hoverformat`, not by a format of the template, which writes a hyphen for a minus. Figures stay
 SVG: WebGL is slower without a graphics card, and browsers allow only some eight WebGL charts on a page. SQL, widgets
 and captions are none of a figure's business.
 """
@@ -13,6 +14,7 @@ import plotly.graph_objects as go
 
 HOVER_TIME = "%Y-%m-%d %H:%M UTC"
 HOVER_DAY = "%Y-%m-%d"
+CELL_FONT = 10  # px in the cells of heat maps: twelve columns of four characters fit a phone; Plotly's own choice is 5
 CONFIG = {"displayModeBar": False}
 CONFIG_ZOOM = {
     "scrollZoom": True,
@@ -62,7 +64,7 @@ def blank(colours: Palette, height: int, **layout: object) -> go.Figure:
     """Return a figure without traces in the page's colours: legend on top, thin grid, room for the labels."""
     figure = go.Figure()
     # a phone always shows the buttons in the corner of a figure that can be zoomed: its legend stands below them
-    top = 56 if layout.get("dragmode") == "pan" else 8
+    top = 8 if layout.get("dragmode") != "pan" else 30 if layout.get("showlegend") is False else 56
     figure.update_layout(
         height=height,
         margin={"l": 0, "r": 0, "t": top, "b": 0},
@@ -94,15 +96,16 @@ def correlation_lines(lines: dict[str, pd.Series], colours: Palette) -> go.Figur
     figure = blank(colours, 300, hovermode="x unified")
     styles = (("solid", 0), ("dash", 3), ("dot", 2), ("dashdot", 1))
     for (name, values), (dash, colour) in zip(lines.items(), styles, strict=False):
+        values = values.loc[values.first_valid_index() :]  # a window is not full in its first days
         figure.add_scatter(
             x=values.index,
             y=values,
             name=name,
             connectgaps=False,
-            hovertemplate="%{y:.2f}",
+            hovertemplate="%{y}",
             line={"dash": dash, "color": colours.up if colour == 3 else colours.lines[colour], "width": 1.6},
         )
     figure.add_hline(y=0, line={"color": colours.muted, "width": 1})
-    figure.update_yaxes(range=[-1.05, 1.05], side="right")
+    figure.update_yaxes(range=[-1.05, 1.05], side="right", hoverformat=".2f")
     figure.update_xaxes(hoverformat=HOVER_DAY)
     return figure

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard import formats
-from dashboard.charts.base import Palette, blank, diverging, faded
+from dashboard.charts.base import CELL_FONT, Palette, blank, diverging, faded
 
 
 def indexed_lines(table: pd.DataFrame, names: dict[str, str], colours: Palette, log: bool) -> go.Figure:
@@ -38,12 +38,13 @@ def risk_return(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) ->
     figure = blank(colours, 400, showlegend=False)
     size = np.sqrt(known["quote_volume"].clip(lower=0) / max(known["quote_volume"].max(), 1)) * 34 + 7
     picked = known["crypto_id"].isin(chosen)
+    names = pd.Series(np.where(picked, known["symbol"].str.upper(), ""), index=known.index)
     figure.add_scatter(
         x=known["volatility_90d"],
         y=known["return_90d_pct"],
         mode="markers+text",
-        text=np.where(picked, known["symbol"].str.upper(), ""),
-        textposition="top center",
+        text=names,
+        textposition=label_places(known["volatility_90d"], known["return_90d_pct"], size, names),
         cliponaxis=False,
         marker={
             "size": size,
@@ -51,12 +52,55 @@ def risk_return(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) ->
             "line": {"width": 1, "color": colours.surface},
         },
         customdata=np.column_stack([known["name"], known["return_90d_pct"].map(formats.change)]),
-        hovertemplate="%{customdata[0]}<br>return %{customdata[1]}<br>volatility %{x:.0%}<extra></extra>",
+        hovertemplate="%{customdata[0]}<br>return %{customdata[1]}<br>volatility %{x}<extra></extra>",
     )
     figure.add_hline(y=0, line={"color": colours.muted, "width": 1})
-    figure.update_xaxes(title="volatility, a year", tickformat=".0%")
+    figure.update_xaxes(title="volatility, a year", tickformat=".0%", hoverformat=".2%")
     figure.update_yaxes(title="return over 90 days", ticksuffix="%", side="right")
     return figure
+
+
+SIDES = {"top center": (0, 1), "bottom center": (0, -1), "middle right": (1, 0), "middle left": (-1, 0)}
+PLOT = (310, 340)  # px of the area between the axes on a phone; on a wide page there is only more room
+
+
+def label_places(x: pd.Series, y: pd.Series, sizes: pd.Series, names: pd.Series) -> list[str]:
+    """Return, for each point, the side of its mark where its name covers least of other names and named marks.
+
+    Sizes are diameters in px; a point with the name "" has no label, but its mark counts for nothing either.
+    """
+
+    def covered(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+        wide = min(one[2], other[2]) - max(one[0], other[0])
+        high = min(one[3], other[3]) - max(one[1], other[1])
+        return max(wide, 0) * max(high, 0)
+
+    spans = [max(float(values.max() - values.min()), 1e-9) if len(values) else 1 for values in (x, y)]
+    middles = [
+        ((across - x.min()) / spans[0] * PLOT[0], (up - y.min()) / spans[1] * PLOT[1])
+        for across, up in zip(x, y, strict=True)
+    ]
+    radii = [size / 2 for size in sizes]
+    taken = [
+        (across - radius, up - radius, across + radius, up + radius)
+        for (across, up), radius, name in zip(middles, radii, names, strict=True)
+        if name
+    ]
+    places = []
+    for (across, up), radius, name in zip(middles, radii, names, strict=True):
+        wide, high = 8 * len(name) + 4, 14
+        boxes = {}
+        for side, (right, above) in SIDES.items():
+            left = across + right * (radius + wide / 2) - wide / 2
+            below = up + above * (radius + high / 2) - high / 2
+            boxes[side] = (left, below, left + wide, below + high)
+        best = (
+            min(boxes, key=lambda side: sum(covered(boxes[side], other) for other in taken)) if name else "top center"
+        )
+        places.append(best)
+        if name:
+            taken.append(boxes[best])
+    return places
 
 
 def correlation_heatmap(correlations: pd.DataFrame, numbers: pd.DataFrame, colours: Palette) -> go.Figure:
@@ -75,11 +119,13 @@ def correlation_heatmap(correlations: pd.DataFrame, numbers: pd.DataFrame, colou
         xgap=1,
         ygap=1,
         hoverongaps=False,
-        text=[[formats.ratio(cell) if np.isfinite(cell) else "" for cell in row] for row in values],
+        # without the zero before the point, so that twelve columns fit a phone
+        text=[[formats.ratio(cell).replace("0.", ".") if np.isfinite(cell) else "" for cell in row] for row in values],
         texttemplate="%{text}",
-        textfont={"color": colours.text},
+        textfont={"color": colours.text, "size": CELL_FONT},
         customdata=numbers.to_numpy(dtype=float),
-        hovertemplate="%{y} with %{x}: %{text}<br>n = %{customdata:.0f} days<extra></extra>",
+        zhoverformat=".2f",
+        hovertemplate="%{y} with %{x}: %{z}<br>n = %{customdata:.0f} days<extra></extra>",
     )
     figure.update_xaxes(showgrid=False, type="category", side="top")
     figure.update_yaxes(showgrid=False, type="category", autorange="reversed")
@@ -98,9 +144,9 @@ def beta_bars(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) -> g
             "color": np.where(known["crypto_id"].isin(chosen), colours.up, faded(colours.muted, 0.45)),
             "line_width": 0,
         },
-        hovertemplate="%{customdata}: %{y:.2f}<extra></extra>",
+        hovertemplate="%{customdata}: %{y}<extra></extra>",
     )
     figure.add_hline(y=1, line={"color": colours.text, "width": 1, "dash": "dot"})
     figure.update_xaxes(showgrid=False, type="category", tickangle=-60, tickfont={"size": 10})
-    figure.update_yaxes(side="right")
+    figure.update_yaxes(side="right", hoverformat=".2f")
     return figure

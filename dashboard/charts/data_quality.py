@@ -7,6 +7,8 @@ import plotly.graph_objects as go
 from dashboard import formats
 from dashboard.charts.base import Palette, blank, faded
 
+MOST_RUNS = 30
+HEAT_DAYS = 60
 RUN_STATES = {
     "ok": ("ok", ""),
     "partial": ("partial ▲", "▲"),
@@ -18,12 +20,13 @@ RUN_STATES = {
 def run_squares(runs: pd.DataFrame, colours: Palette) -> go.Figure:
     """One square per run, oldest left, a row per job, its end told by colour and by mark; below, how long each took.
 
-    Expects job, started_at, seconds, status, fetched_rows, changed_rows, run_id.
+    Expects the newest MOST_RUNS runs at most: job, started_at, seconds, status, fetched_rows, changed_rows, run_id. The
+    squares are of a size that lets so many stand side by side on a phone; hence also the job's name above its row.
     """
     jobs = sorted(runs["job"].unique())
-    strip = 26 * max(len(jobs), 1)
+    strip = 36 * max(len(jobs), 1)
     height = strip + 150
-    figure = blank(colours, height, barmode="overlay", bargap=0.2)
+    figure = blank(colours, height, barmode="overlay", bargap=0.25)
     shades = {
         "ok": faded(colours.up, 0.75),
         "partial": colours.lines[0],
@@ -46,17 +49,16 @@ def run_squares(runs: pd.DataFrame, colours: Palette) -> go.Figure:
         mask = runs["status"] == status
         if not mask.any():
             continue
-        figure.add_bar(
+        figure.add_scatter(
             x=places[mask],
-            y=[0.8] * int(mask.sum()),
-            base=[jobs.index(job) + 0.1 for job in runs.loc[mask, "job"]],
+            y=[jobs.index(job) + 0.72 for job in runs.loc[mask, "job"]],
             name=name,
-            marker={"color": shades[status], "line_width": 0},
+            mode="markers+text",
+            marker={"symbol": "square", "size": 9, "color": shades[status], "line_width": 0},
             text=mark,
-            textposition="inside",
-            insidetextanchor="middle",
-            textangle=0,
-            textfont={"color": colours.surface},
+            textposition="middle center",
+            textfont={"color": colours.surface, "size": 8},
+            cliponaxis=False,
             customdata=told[mask],
             hovertemplate=hover,
         )
@@ -71,20 +73,26 @@ def run_squares(runs: pd.DataFrame, colours: Palette) -> go.Figure:
         )
     drawn = height - 36  # below the legend
     figure.update_layout(margin={"t": 36})
-    figure.update_xaxes(visible=False, range=[-0.7, max(len(runs), 30) - 0.3], fixedrange=True)
+    figure.update_xaxes(visible=False, range=[-0.6, MOST_RUNS - 0.4], fixedrange=True)
     figure.update_yaxes(
-        domain=[1 - strip / drawn, 1],
-        tickvals=[row + 0.5 for row in range(len(jobs))],
-        ticktext=[job.replace("_", " ") for job in jobs],
-        range=[max(len(jobs), 1), 0],
-        showgrid=False,
-        fixedrange=True,
+        domain=[1 - strip / drawn, 1], range=[max(len(jobs), 1), 0], visible=False, showgrid=False, fixedrange=True
     )
+    for row, job in enumerate(jobs):
+        figure.add_annotation(
+            text=job.replace("_", " "),
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=row + 0.22,
+            showarrow=False,
+            font={"size": 11, "color": colours.muted},
+        )
     figure.update_layout(
         yaxis2={
             "domain": [0, 1 - strip / drawn - 0.08],
             "rangemode": "tozero",
             "ticksuffix": " s",
+            "side": "right",
             "nticks": 4,
             "gridcolor": colours.grid,
             "fixedrange": True,
@@ -118,11 +126,11 @@ def bars_with_band(counts: pd.DataFrame, colours: Palette) -> go.Figure:
     return figure
 
 
-def missing_heatmap(missing: pd.DataFrame, colours: Palette) -> go.Figure:
-    """Missing hours by coin and day (crypto_id, date, missing); only coins and days with any are drawn."""
-    table = missing.pivot(index="crypto_id", columns="date", values="missing").reindex(missing["crypto_id"].unique())
-    days = pd.date_range(table.columns.min(), table.columns.max())
-    table = table.reindex(columns=days)
+def missing_heatmap(missing: pd.DataFrame, newest: pd.Timestamp, colours: Palette) -> go.Figure:
+    """Missing hours by coin and day (crypto_id, date, missing) over the HEAT_DAYS to `newest`; coins with any alone."""
+    days = pd.date_range(end=newest, periods=HEAT_DAYS)
+    table = missing.pivot(index="crypto_id", columns="date", values="missing")
+    table = table.reindex(index=missing["crypto_id"].unique(), columns=days)
     figure = blank(colours, 70 + 17 * len(table))
     figure.add_heatmap(
         z=table.to_numpy(dtype=float),
@@ -161,10 +169,10 @@ def divergence_bars(coins: pd.DataFrame, tolerance_pct: float, colours: Palette)
                 coins["opened_at"].map(formats.instant),
             ]
         ),
-        hovertemplate="%{x:.2f}%<br>CoinGecko %{customdata[0]}<br>Binance %{customdata[1]} (hour of "
+        hovertemplate="%{x}<br>CoinGecko %{customdata[0]}<br>Binance %{customdata[1]} (hour of "
         "%{customdata[2]})<extra></extra>",
     )
     reach = max(tolerance_pct * 1.4, float(coins["divergence_pct"].abs().max() or 0) * 1.1)
-    figure.update_xaxes(ticksuffix="%", range=[-reach, reach])
+    figure.update_xaxes(ticksuffix="%", hoverformat=".2f", range=[-reach, reach])
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
     return figure

@@ -106,7 +106,7 @@ def share_bars(coins: pd.DataFrame, colours: Palette) -> go.Figure:
         cliponaxis=False,
         textposition="outside",
         text=[
-            f"{formats.money(row.volume_24h_usd)} · {formats.percent(row.volume_share_pct, 1)}"
+            f"{formats.money(row.volume_24h_usd)} · {formats.percent(row.volume_share_pct)}"
             for row in coins.itertuples()
         ],
         hovertemplate="%{y}: %{text} of all volume<extra></extra>",

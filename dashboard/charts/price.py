@@ -3,6 +3,7 @@
 A line that the candles' size does not know is taken from the days, and drawn as known only when its day is over.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ import plotly.graph_objects as go
 
 from dashboard import formats
 from dashboard.analysis import BAR_LENGTH, Bar, with_gaps
-from dashboard.charts.base import HOVER_DAY, HOVER_TIME, Palette, blank, diverging, faded
+from dashboard.charts.base import CELL_FONT, HOVER_DAY, HOVER_TIME, Palette, blank, diverging, faded
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,11 @@ def price_chart(
         for line in OVERLAYS[name]:
             _draw_line(figure, _values(bars, daily, line.column, bar), line, colours, "y", bar)
     figure.update_yaxes(
-        domain=[len(panes) * share, 1], side="right", tickformat=",.6~g", type="log" if log else "linear"
+        domain=[len(panes) * share, 1],
+        side="right",
+        tickformat=",.6~g",
+        hoverformat=",.6~g",
+        type="log" if log else "linear",
     )
     for number, name in enumerate(panes, start=2):
         bottom = share * (len(panes) + 1 - number)
@@ -102,6 +107,7 @@ def price_chart(
             "zeroline": False,
             "nticks": 3,
             "tickformat": {"RSI": "d", "Volatility": ".0%", "Volume": ""}.get(name, ",.3~g"),
+            "hoverformat": {"RSI": ".2f", "Volatility": ".2%"}.get(name, ",.6~g"),
             "exponentformat": "B",
             "fixedrange": True,
             "anchor": "x",
@@ -209,7 +215,7 @@ def _draw_line(
         },
         showlegend=axis == "y" and line.name != "lower band",
         connectgaps=False,
-        hovertemplate="%{y:.0%}" if line.column.startswith("volatility") else "%{y:,.6~g}",
+        hovertemplate="%{y}",
     )
 
 
@@ -260,7 +266,7 @@ def _draw_histogram(
             fill="tozeroy",
             fillcolor=faded(colours.muted, 0.3),
             line={"shape": "hv", "width": 0},
-            hovertemplate="%{y:,.4~g}",
+            hovertemplate="%{y}",
         )
         return
     figure.add_bar(
@@ -269,7 +275,7 @@ def _draw_histogram(
         yaxis=axis,
         name="histogram",
         showlegend=False,
-        hovertemplate="%{y:,.4~g}",
+        hovertemplate="%{y}",
         marker=_two_coloured((points["y"] >= 0).to_numpy(), colours),
     )
 
@@ -301,9 +307,9 @@ def volatility_lines(daily: pd.DataFrame, colours: Palette) -> go.Figure:
             y=daily[column],
             name=name,
             line={"color": colour, "width": width},
-            hovertemplate="%{y:.1%}",
+            hovertemplate="%{y}",
         )
-    figure.update_yaxes(tickformat=".0%", side="right", rangemode="tozero")
+    figure.update_yaxes(tickformat=".0%", hoverformat=".2%", side="right", rangemode="tozero")
     figure.update_xaxes(hoverformat=HOVER_DAY)
     return figure
 
@@ -318,14 +324,14 @@ def drawdown_area(daily: pd.DataFrame, colours: Palette) -> go.Figure:
         fill="tozeroy",
         line={"color": colours.down, "width": 1.2},
         fillcolor=faded(colours.down, 0.18),
-        hovertemplate="%{y:.1f}%",
+        hovertemplate="%{y}",
     )
     if daily["drawdown_pct"].notna().any():
         deepest = daily.loc[daily["drawdown_pct"].idxmin()]
         figure.add_annotation(
             x=deepest["date"],
             y=deepest["drawdown_pct"],
-            text=f"{deepest['drawdown_pct']:.1f}%",
+            text=formats.percent(deepest["drawdown_pct"]),
             showarrow=True,
             arrowhead=0,
             arrowcolor=colours.muted,
@@ -333,7 +339,7 @@ def drawdown_area(daily: pd.DataFrame, colours: Palette) -> go.Figure:
             ay=22,
             font={"color": colours.text},
         )
-    figure.update_yaxes(ticksuffix="%", side="right")
+    figure.update_yaxes(ticksuffix="%", hoverformat=".2f", side="right")
     figure.update_xaxes(hoverformat=HOVER_DAY)
     return figure
 
@@ -358,10 +364,14 @@ def return_calendar(returns: pd.DataFrame, colours: Palette) -> go.Figure:
         xgap=2,
         ygap=2,
         hoverongaps=False,
-        text=[["" if not np.isfinite(cell) else f"{cell:+.1f}".replace("-", "−") for cell in row] for row in values],
+        text=[
+            ["" if not np.isfinite(cell) else formats.number(cell, int(abs(cell) < 9.95)) for cell in row]
+            for row in values
+        ],
         texttemplate="%{text}",
-        textfont={"color": colours.text},
-        hovertemplate="%{x} %{y}: %{text}%<extra></extra>",
+        textfont={"color": colours.text, "size": CELL_FONT},
+        customdata=[[formats.change(cell) for cell in row] for row in values],
+        hovertemplate="%{x} %{y}: %{customdata}<extra></extra>",
     )
     figure.update_xaxes(showgrid=False, side="top")
     figure.update_yaxes(showgrid=False, autorange="reversed", type="category")
@@ -382,15 +392,18 @@ def return_histogram(daily: pd.DataFrame, colours: Palette) -> go.Figure:
         x=middles,
         y=counts,
         marker={"color": np.where(middles >= 0, colours.up, colours.down), "line_width": 0},
-        customdata=np.column_stack([edges[:-1], edges[1:]]),
-        hovertemplate="%{customdata[0]:.1f} to %{customdata[1]:.1f}%: %{y} days<extra></extra>",
+        customdata=[[formats.signed(edge) for edge in pair] for pair in itertools.pairwise(edges)],
+        hovertemplate="%{customdata[0]} to %{customdata[1]}: %{y} days<extra></extra>",
     )
+    newest = float(np.clip(returns.iloc[-1], -reach, reach))
     figure.add_vline(
-        x=float(np.clip(returns.iloc[-1], -reach, reach)),
+        x=newest,
         line={"color": colours.text, "width": 1, "dash": "dot"},
         annotation_text="newest day",
         annotation_font_color=colours.muted,
+        annotation_position="top right" if newest < 0 else "top left",
     )
     figure.update_xaxes(ticksuffix="%")
-    figure.update_yaxes(title="days", side="right")
+    # room above the highest bar for the word
+    figure.update_yaxes(title="days", side="right", range=[0, counts.max() * 1.15])
     return figure

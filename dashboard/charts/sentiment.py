@@ -136,16 +136,20 @@ def lead_lag_bars(lags: pd.DataFrame, colours: Palette) -> go.Figure:
         y=lags["correlation"],
         customdata=lags[["n", "band"]],
         marker={"color": np.where(beyond, colours.up, faded(colours.muted, 0.6)), "line_width": 0},
-        hovertemplate="lag %{x} d: %{y:.2f}<br>n = %{customdata[0]}, band ± %{customdata[1]:.2f}<extra></extra>",
+        hovertemplate="lag %{x} d: %{y}<br>n = %{customdata[0]}, band ± %{customdata[1]:.2f}<extra></extra>",
     )
     limit = max(0.3, float(lags["correlation"].abs().max() or 0) * 1.15) if lags["correlation"].notna().any() else 0.3
-    figure.update_yaxes(range=[-limit, limit], side="right", zeroline=True, zerolinecolor=colours.muted)
-    figure.update_xaxes(title="days by which the mood is ahead", dtick=7)
+    figure.update_yaxes(
+        range=[-limit, limit], side="right", zeroline=True, zerolinecolor=colours.muted, hoverformat=".2f"
+    )
+    # room for the labels at both ends, which a phone would leave out
+    ends = [lags["lag"].min() - 1.6, lags["lag"].max() + 1.6] if len(lags) else None
+    figure.update_xaxes(title="days by which the mood is ahead", dtick=7, range=ends)
     return figure
 
 
 def forward_returns(returns: pd.DataFrame, classes: Sequence[str], colours: Palette) -> go.Figure:
-    """Mean return after days of each class, with its 95 % error, one mark per horizon; n stands in the axis labels."""
+    """Mean return after days of each class, with its 95% error, one mark per horizon; n stands in the axis labels."""
     figure = blank(colours, 330)
     shades = (colours.up, colours.lines[0])
     for number, (horizon, part) in enumerate(returns.groupby("horizon", sort=True)):
@@ -159,18 +163,19 @@ def forward_returns(returns: pd.DataFrame, classes: Sequence[str], colours: Pale
             mode="markers",
             marker={"size": 11, "symbol": ("circle", "diamond")[number % 2], "color": shades[number % 2]},
             error_y={"type": "data", "array": rows["mean_error_95_pct"], "thickness": 1.6},
-            customdata=rows[["n", "median_return_pct", "positive_pct"]],
-            hovertemplate="mean %{y:.2f}%, median %{customdata[1]:.2f}%<br>%{customdata[2]:.0f}% of %{customdata[0]} "
-            "days rose",
+            customdata=np.column_stack(
+                [rows["n"], rows["median_return_pct"].map(formats.signed), rows["positive_pct"].map(formats.percent)]
+            ),
+            hovertemplate="mean %{y}, median %{customdata[1]}<br>%{customdata[2]} of %{customdata[0]} days rose",
         )
     figure.update_layout(scattermode="group")
-    figure.update_yaxes(ticksuffix="%", side="right", zeroline=True, zerolinecolor=colours.muted)
+    figure.update_yaxes(ticksuffix="%", hoverformat="+.2f", side="right", zeroline=True, zerolinecolor=colours.muted)
     figure.update_xaxes(showgrid=False)
     return figure
 
 
 def index_against_forward(forward: pd.DataFrame, tens: pd.DataFrame, colours: Palette) -> go.Figure:
-    """Each day by the index (x) and bitcoin's return after (y); by tens the median and the middle 80 %."""
+    """Each day by the index (x) and bitcoin's return after (y); by tens the median and the middle 80%."""
     figure = blank(colours, 360)
     figure.add_scatter(
         x=[*tens["middle"], *tens["middle"][::-1]],
@@ -178,7 +183,7 @@ def index_against_forward(forward: pd.DataFrame, tens: pd.DataFrame, colours: Pa
         fill="toself",
         mode="none",
         fillcolor=faded(colours.muted, 0.22),
-        name="middle 80 %",
+        name="middle 80%",
         hoverinfo="skip",
     )
     shades = zone_colours(colours)
@@ -189,7 +194,7 @@ def index_against_forward(forward: pd.DataFrame, tens: pd.DataFrame, colours: Pa
         mode="markers",
         marker={"size": 5, "opacity": 0.45, "color": forward["classification"].map(shades).fillna(colours.muted)},
         customdata=forward["date"].dt.strftime("%Y-%m-%d"),
-        hovertemplate="%{customdata}: index %{x}, then %{y:+.1f}%<extra></extra>",
+        hovertemplate="%{customdata}: index %{x}, then %{y}<extra></extra>",
         showlegend=False,
     )
     figure.add_scatter(
@@ -199,9 +204,9 @@ def index_against_forward(forward: pd.DataFrame, tens: pd.DataFrame, colours: Pa
         mode="lines+markers",
         line={"color": colours.text, "width": 2},
         customdata=tens["n"],
-        hovertemplate="median %{y:+.1f}%, n = %{customdata} days<extra></extra>",
+        hovertemplate="median %{y}, n = %{customdata} days<extra></extra>",
     )
-    figure.update_yaxes(ticksuffix="%", side="right", zeroline=True, zerolinecolor=colours.muted)
+    figure.update_yaxes(ticksuffix="%", hoverformat="+.2f", side="right", zeroline=True, zerolinecolor=colours.muted)
     figure.update_xaxes(title="index", range=[0, 100], dtick=10)
     return figure
 

@@ -127,7 +127,7 @@ else:
         alt=f"Correlation matrix of daily log returns over {window} days",
         how=f"Correlation of daily log returns over the {window} days to "
         f"{formats.instant(pairs['date'].max().date())}; "
-        f"n = {int(pairs['n'].min())} to {int(pairs['n'].max())} days. The chosen coins and the largest.",
+        f"n = {formats.between(pairs['n'].min(), pairs['n'].max())} days. The chosen coins and the largest.",
         source=f"computed from {shell.BINANCE} closes",
     )
 if len(chosen) > 1:

@@ -40,6 +40,7 @@ def from_status_file(error: MartsError) -> None:
     st.dataframe(
         pd.DataFrame([_status_row(row) for row in status["datasets"]]),
         hide_index=True,
+        placeholder=formats.MISSING,
         alt="Health of the datasets at the last refresh",
     )
     for symbol, detail in (status.get("failed_symbols") or {}).items():
@@ -139,7 +140,9 @@ def freshness_table(datasets: pd.DataFrame) -> None:
     config["Of the limit"] = st.column_config.ProgressColumn(
         format="%.0f%%", min_value=0, max_value=100, help="Age of the newest data in percent of what was promised."
     )
-    st.dataframe(table, hide_index=True, column_config=config, alt="Health and age of each dataset")
+    st.dataframe(
+        table, hide_index=True, column_config=config, placeholder=formats.MISSING, alt="Health and age of each dataset"
+    )
 
 
 def check_list(checks: pd.DataFrame) -> None:
@@ -164,6 +167,7 @@ def check_list(checks: pd.DataFrame) -> None:
             held[["asset", "check_name", "expected", "observed", "source", "severity", "checked_at"]],
             hide_index=True,
             height=min(400, 70 + 35 * len(held)),
+            placeholder=formats.MISSING,
             alt="Checks that hold",
             column_config={"checked_at": st.column_config.DatetimeColumn(format=UTC_MINUTE, timezone="UTC")},
         )
@@ -188,6 +192,7 @@ def incident_list(incidents: pd.DataFrame) -> None:
             st.dataframe(
                 over[["kind", "title", "incident_opened_at", "recovered_at", "reopened_count", "sent_alerts"]],
                 hide_index=True,
+                placeholder=formats.MISSING,
                 alt="Incidents of the last 7 days that are over",
                 column_config={
                     "kind": st.column_config.TextColumn("Kind"),
@@ -202,6 +207,14 @@ def incident_list(incidents: pd.DataFrame) -> None:
 
 def run_list(runs: pd.DataFrame) -> None:
     """The runs as squares with their durations, and as a table whose run leads to Dagster where that is up."""
+    with st.grid(2, min_column_width=340, gap="medium"):
+        with st.container():
+            run_squares(runs.tail(charts.MOST_RUNS))
+        run_table(runs)
+
+
+def run_squares(runs: pd.DataFrame) -> None:
+    """The newest runs as squares with their durations."""
     ended = runs.dropna(subset=["seconds"])
     broken = int((runs["status"] == "failed").sum())
     usual = "" if ended.empty else f" They took {ended['seconds'].median():,.0f} s at the median."
@@ -213,6 +226,10 @@ def run_list(runs: pd.DataFrame) -> None:
         how=f"One square per run, newest right, below how long it took; {broken} of {len(runs)} failed.{usual}",
         source="tickmart's own books, 31 days",
     )
+
+
+def run_table(runs: pd.DataFrame) -> None:
+    """The runs as a table, newest first."""
     dagster = health.links(health.read_status()).get("Dagster")
     table = runs.iloc[::-1].assign(
         status=lambda rows: rows["status"].map(lambda status: charts.RUN_STATES.get(status, (status, ""))[0]),
@@ -220,28 +237,29 @@ def run_list(runs: pd.DataFrame) -> None:
     )
     if dagster:
         table["run_id"] = dagster.rstrip("/") + "/runs/" + table["run_id"]
-    with st.expander("Runs as a table", expanded=broken > 0 and len(runs) <= 3):
-        st.dataframe(
-            table[["started_at", "job", "status", "seconds", "fetched_rows", "changed_rows", "error", "run_id"]],
-            hide_index=True,
-            alt="The newest runs, newest first",
-            column_config={
-                "started_at": st.column_config.DatetimeColumn("Began", format=UTC_MINUTE, timezone="UTC"),
-                "job": st.column_config.TextColumn("Job", help=shell.definition("fct_runs", "job")),
-                "status": st.column_config.TextColumn("End", help=shell.definition("fct_runs", "status")),
-                "seconds": st.column_config.NumberColumn("Seconds", help=shell.definition("fct_runs", "seconds")),
-                "fetched_rows": st.column_config.NumberColumn(
-                    "Fetched", format="localized", help=shell.definition("fct_runs", "fetched_rows")
-                ),
-                "changed_rows": st.column_config.NumberColumn(
-                    "Changed", format="localized", help=shell.definition("fct_runs", "changed_rows")
-                ),
-                "error": st.column_config.TextColumn("Why", help=shell.definition("fct_runs", "error")),
-                "run_id": st.column_config.LinkColumn("Run", display_text=r"/runs/(.{8})")
-                if dagster
-                else st.column_config.TextColumn("Run", help=shell.definition("fct_runs", "run_id")),
-            },
-        )
+    st.dataframe(
+        table[["started_at", "job", "status", "seconds", "fetched_rows", "changed_rows", "error", "run_id"]],
+        hide_index=True,
+        height=300,
+        placeholder=formats.MISSING,
+        alt="The newest runs, newest first",
+        column_config={
+            "started_at": st.column_config.DatetimeColumn("Began", format=UTC_MINUTE, timezone="UTC"),
+            "job": st.column_config.TextColumn("Job", help=shell.definition("fct_runs", "job")),
+            "status": st.column_config.TextColumn("End", help=shell.definition("fct_runs", "status")),
+            "seconds": st.column_config.NumberColumn("Seconds", help=shell.definition("fct_runs", "seconds")),
+            "fetched_rows": st.column_config.NumberColumn(
+                "Fetched", format="localized", help=shell.definition("fct_runs", "fetched_rows")
+            ),
+            "changed_rows": st.column_config.NumberColumn(
+                "Changed", format="localized", help=shell.definition("fct_runs", "changed_rows")
+            ),
+            "error": st.column_config.TextColumn("Why", help=shell.definition("fct_runs", "error")),
+            "run_id": st.column_config.LinkColumn("Run", display_text=r"/runs/(.{8})")
+            if dagster
+            else st.column_config.TextColumn("Run", help=shell.definition("fct_runs", "run_id")),
+        },
+    )
 
 
 def api_table(requests: pd.DataFrame) -> None:
@@ -277,7 +295,7 @@ def api_table(requests: pd.DataFrame) -> None:
         pd.DataFrame(
             {
                 "Source": found["source"],
-                "Errors": [formats.percent(value, 1) for value in found["errors_pct"]],
+                "Errors": [formats.percent(value) for value in found["errors_pct"]],
                 "Median": [_milliseconds(value) for value in found["latency_p50_ms"]],
                 "Worst p95": [_milliseconds(value) for value in found["latency_p95_ms"]],
                 "Median by hour": found["latency_by_hour"],
@@ -288,6 +306,7 @@ def api_table(requests: pd.DataFrame) -> None:
         ),
         hide_index=True,
         column_config=config,
+        placeholder=formats.MISSING,
         alt="Requests, errors and latency of each source over the last 24 hours: "
         + ", ".join(f"{row.source} {row.requests} requests" for row in found.itertuples()),
     )
@@ -391,9 +410,11 @@ with st.grid(2, min_column_width=340, gap="medium"):
                 shell.once(charts.divergence_bars, apart, TOLERANCE_PCT, shell.colours()),
                 "divergence",
                 alt="Difference between Binance and CoinGecko prices of the ten coins that differ most: "
-                + ", ".join(f"{row.symbol.upper()} {row.divergence_pct:.2f}%" for row in apart.itertuples()),
+                + ", ".join(
+                    f"{row.symbol.upper()} {formats.percent(row.divergence_pct)}" for row in apart.itertuples()
+                ),
                 how="Binance's newest close against CoinGecko's price, the ten that differ most; beyond the grey "
-                f"±{TOLERANCE_PCT:g} % "
+                f"±{TOLERANCE_PCT:g}% "
                 "a check warns. The close can be an hour older, so a moving market shows here too.",
                 source=f"{shell.BINANCE}; {shell.COINGECKO}",
             )
@@ -410,7 +431,7 @@ if missing.empty:
     st.success("No hour is missing in the newest 60 finished days.", icon=":material/check_circle:")
 else:
     shell.chart(
-        shell.once(charts.missing_heatmap, missing, shell.colours()),
+        shell.once(charts.missing_heatmap, missing, counts["date"].max(), shell.colours()),
         "missing",
         alt=f"Missing hours by coin and day: {len(missing)} coin-days, {int(missing['missing'].sum())} hours in all",
         how="Hours without a candle by coin and day, newest 60 finished days; a column across all coins is a halt of "

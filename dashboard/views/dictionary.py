@@ -97,6 +97,7 @@ for relation, part in found.groupby("relation"):
             hide_index=True,
             height="content",
             row_height=64,
+            placeholder=formats.MISSING,
             alt=f"Columns of {relation}",
             column_config={
                 name: st.column_config.TextColumn(

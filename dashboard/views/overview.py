@@ -12,7 +12,7 @@ CHANGES = {"1 h": "change_1h_pct", "24 h": "change_24h_pct", "7 d": "change_7d_p
 def cards(market: pd.Series, mood: pd.DataFrame) -> None:
     """Four figures of the whole market, each with its change over 24 hours and its last 30 days."""
     history, before = queries.market_history(), queries.market_day_ago()
-    no_change = "no sweep 24 h earlier"
+    no_change = formats.unbroken("no sweep 24 h earlier")
 
     def trend(column: str) -> list[float] | None:
         values = history[column].dropna().tolist()
@@ -24,12 +24,11 @@ def cards(market: pd.Series, mood: pd.DataFrame) -> None:
         st.metric(
             label,
             value,
-            None if formats.is_missing(delta) else told,
+            f"{formats.MISSING} {note}" if formats.is_missing(delta) else told,
             delta_color=shell.delta_colour(delta),
             delta_arrow="off" if formats.is_missing(delta) or round(delta, 2) == 0 else "up" if delta > 0 else "down",
             delta_description="24 h" if not formats.is_missing(delta) else None,
-            help=shell.definition(*about.split("."))
-            + ("" if not formats.is_missing(delta) else f" Change: — ({note})."),
+            help=shell.definition(*about.split(".")),
             chart_data=line,
             chart_type="area",
             border=True,
@@ -51,7 +50,7 @@ def cards(market: pd.Series, mood: pd.DataFrame) -> None:
             plain(cap_change, "%"),
             "fct_market_global.total_market_cap_usd",
             trend("total_market_cap_usd"),
-            "unknown",
+            "change unknown",
         )
         card(
             "Volume, 24 h",
@@ -64,7 +63,7 @@ def cards(market: pd.Series, mood: pd.DataFrame) -> None:
         )
         card(
             "Bitcoin dominance",
-            formats.percent(dominance, 1),
+            formats.percent(dominance),
             dominance_change,
             plain(dominance_change, " points"),
             "fct_market_global.btc_dominance_pct",
@@ -75,7 +74,10 @@ def cards(market: pd.Series, mood: pd.DataFrame) -> None:
             st.metric(
                 "Fear & Greed",
                 formats.MISSING,
-                help="The index has not been loaded yet.",
+                "not loaded yet",
+                delta_color="gray",
+                delta_arrow="off",
+                help=shell.definition("fct_sentiment_daily", "value"),
                 border=True,
                 height="stretch",
             )
@@ -94,7 +96,10 @@ def cards(market: pd.Series, mood: pd.DataFrame) -> None:
 
 def plain(value: float | None, unit: str, digits: int = 2) -> str:
     """Write a change without its sign: the card draws the arrow."""
-    return "" if formats.is_missing(value) else f"{abs(value):,.{digits}f}{unit}"
+    if formats.is_missing(value):
+        return ""
+    size = f"{abs(value):,.{digits}f}"
+    return f"{size}{unit.removesuffix('s') if size == '1' else unit}"
 
 
 def movers(title: str, coins: pd.DataFrame, column: str, rule: str, empty: str) -> None:
@@ -139,8 +144,8 @@ def top_table(top: pd.DataFrame) -> None:
             "Price": formats.price,
             "Market cap": formats.money,
             "Volume 24 h": formats.money,
-            "Turnover": lambda value: formats.percent(value, 1),
-            "From high": lambda value: formats.percent(value, 1).replace("-", "−"),
+            "Turnover": formats.percent,
+            "From high": formats.percent,
             **dict.fromkeys(moves, formats.change),
         },
         na_rep=formats.MISSING,
@@ -174,6 +179,7 @@ def top_table(top: pd.DataFrame) -> None:
         column_config=config,
         hide_index=True,
         height=560,
+        placeholder=formats.MISSING,
         on_select="rerun",
         selection_mode="single-row",
         key="top_100",
@@ -238,7 +244,7 @@ with right:
         shell.once(charts.market_treemap, top, shell.colours()),
         "map",
         alt="Tree map of the hundred largest coins: area is market capitalisation, colour the change over 24 h",
-        how="Area is market capitalisation; colour is the change over 24 h, full at 10 %.",
+        how="Area is market capitalisation; colour is the change over 24 h, full at 10%.",
         source=shell.COINGECKO,
     )
 

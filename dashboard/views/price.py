@@ -37,7 +37,7 @@ def unknown_coin(wanted: str, coins: pd.DataFrame) -> None:
         coin = snapshot.iloc[0]
         st.title(
             f"{coin['name']} {shell.text(formats.price(coin['price_usd']))} "
-            f"{shell.coloured_change(coin['change_24h_pct'])} in 24 h",
+            f"{shell.coloured_change(coin['change_24h_pct'])} {formats.unbroken('in 24 h')}",
             anchor=False,
         )
         st.info(
@@ -57,25 +57,25 @@ def unknown_coin(wanted: str, coins: pd.DataFrame) -> None:
 
 def header(coin: pd.Series) -> None:
     """Price, change, rank and the range of the day."""
-    bars, snapshot = queries.coin_last_hour(coin["crypto_id"]), queries.coin_snapshot(coin["crypto_id"])
-    last = bars.iloc[0]
+    last, snapshot = queries.coin_last_hour(coin["crypto_id"]).iloc[0], queries.coin_snapshot(coin["crypto_id"])
+    day = queries.hourly(coin["crypto_id"], 1)
     st.title(
         f"{coin['name']} {shell.text(formats.price(last['close']))} {shell.coloured_change(last['change_24h_pct'])} "
-        "in 24 h",
+        + formats.unbroken("in 24 h"),
         anchor=False,
         help=shell.definitions_text(["fct_prices.close", "fct_prices.change_24h_pct"]),
     )
     told = [
         f"Close of {formats.instant(last['opened_at'] + pd.Timedelta(hours=1))} on Binance ({coin['binance_symbol']})",
         f"7 d {shell.coloured_change(last['change_7d_pct'])}",
+        f"24 h range {formats.price(day['low'].min())} to {formats.price(day['high'].max())}",
     ]
     if not snapshot.empty:
         now = snapshot.iloc[0]
         told += [
             f"rank {formats.count(now['market_cap_rank'])}",
             f"market cap {formats.money(now['market_cap_usd'])}",
-            f"24 h range {formats.price(now['low_24h_usd'])} to {formats.price(now['high_24h_usd'])}",
-            f"{formats.percent(-now['ath_change_pct'], 1)} below its all-time high of {formats.price(now['ath_usd'])}",
+            f"{formats.percent(-now['ath_change_pct'])} below its all-time high of {formats.price(now['ath_usd'])}",
         ]
     st.markdown(shell.text(" · ".join(told)))
 
@@ -214,8 +214,8 @@ with st.grid(2, min_column_width=340, gap="medium"):
             shell.once(charts.drawdown_area, daily, shell.colours()),
             "drawdown",
             alt=f"Drawdown of {coin['name']}: percent below the highest close so far; now "
-            f"{formats.percent(daily['drawdown_pct'].iloc[-1] if len(daily) else None, 1)}",
-            how="0 % is a new highest close since the data begins; the deepest day is marked.",
+            f"{formats.percent(daily['drawdown_pct'].iloc[-1] if len(daily) else None)}",
+            how="0% is a new highest close since the data begins; the deepest day is marked.",
             source=source,
         )
     with st.container():
@@ -247,13 +247,20 @@ shell.heading(
 st.dataframe(
     shell.once(analysis.risk_table, daily, queries.daily("bitcoin")),
     width="content",
+    placeholder=formats.MISSING,
     alt=f"Risk of {coin['name']} over 30, 90 and 365 days",
 )
 st.caption("Over the newest finished days; a dash where a day of the window is missing. Source: " + source + ".")
 
 with st.expander("Data and export"):
     table = bars.drop(columns=[column for column in ("date", "bar_count") if column in bars])
-    st.dataframe(table.iloc[::-1], hide_index=True, height=300, alt="The candles of the chart, newest first")
+    st.dataframe(
+        table.iloc[::-1],
+        hide_index=True,
+        height=300,
+        placeholder=formats.MISSING,
+        alt="The candles of the chart, newest first",
+    )
     st.download_button(
         "CSV of this range, exact figures",
         lambda: shell.export(

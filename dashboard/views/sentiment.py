@@ -25,12 +25,13 @@ moved = ""
 if last["change_1d"] == 0:
     moved = ", unchanged from the day before"
 elif not formats.is_missing(last["change_1d"]):
-    moved = f", {abs(last['change_1d']):.0f} points {'above' if last['change_1d'] > 0 else 'below'} the day before"
+    points = f"{abs(last['change_1d']):.0f} {'point' if abs(last['change_1d']) == 1 else 'points'}"
+    moved = f", {points} {'above' if last['change_1d'] > 0 else 'below'} the day before"
 st.title(f"The crowd shows {last['classification'].lower()}: {last['value']:.0f} of 100{moved}{mean}.", anchor=False)
 st.info(
-    "The index is **for bitcoin** and is made of bitcoin's own volatility (25 %), momentum and volume (25 %), "
+    "The index is **for bitcoin** and is made of bitcoin's own volatility (25%), momentum and volume (25%), "
     "dominance "
-    "(10 %), social media, surveys and search trends. That it goes with bitcoin's price is therefore partly "
+    "(10%), social media, surveys and search trends. That it goes with bitcoin's price is therefore partly "
     "arithmetic. "
     "Nothing on this page predicts anything.",
     title="What the index cannot show",
@@ -132,9 +133,9 @@ with st.grid(2, min_column_width=340, gap="medium"):
             shell.once(charts.lead_lag_bars, lags, shell.colours()),
             "lags",
             alt="Correlation of the index's change with bitcoin's return from 14 days before to 14 days after",
-            how=f"Right of 0 the mood is ahead. Grey band: 95 % of unrelated series stay inside; {outside} of "
+            how=f"Right of 0 the mood is ahead. Grey band: 95% of unrelated series stay inside; {outside} of "
             f"{len(lags)} lags "
-            f"lie outside, one or two would by chance. n = {lags['n'].min()} to {lags['n'].max()} days.",
+            f"lie outside, one or two would by chance. n = {formats.between(lags['n'].min(), lags['n'].max())} days.",
             source="computed from both sources",
         )
 
@@ -149,9 +150,10 @@ shell.chart(
     alt="Mean return of bitcoin in the next day and week after days of each class of the index, with errors and "
     "number of days: "
     + ", ".join(
-        f"{row.classification} {row.horizon} {row.mean_return_pct:.2f}% (n={row.n})" for row in returns.itertuples()
+        f"{row.classification} {row.horizon} {formats.signed(row.mean_return_pct)} (n={row.n})"
+        for row in returns.itertuples()
     ),
-    how="Mean return of bitcoin the day and the week after; whiskers are 95 % errors as if days were independent, "
+    how="Mean return of bitcoin the day and the week after; whiskers are 95% errors as if days were independent, "
     "but weeks "
     "overlap and moods last, so the true uncertainty is larger. A description of the past, not a forecast.",
     source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
@@ -175,14 +177,20 @@ else:
         "of the index: "
         + ", ".join(f"{row.middle:.0f} {formats.signed(row.median)} (n={row.n})" for row in tens.itertuples()),
         how=f"Each point is a day: the index, and bitcoin's return over the {AHEAD} days after. Line and band: median "
-        f"and middle 80 % by tens of the index (days by tens: {counts}). Correlation {formats.ratio(together)}, "
+        f"and middle 80% by tens of the index (days by tens: {counts}). Correlation {formats.ratio(together)}, "
         f"n = {len(forward):,} days; their months overlap and are worth about {len(forward) // AHEAD} separate ones, "
         f"of which chance alone makes up to ± {formats.ratio(band)}. "
         + ("That is inside chance." if abs(together) <= band else "That is more than chance, in this one history."),
         source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
     )
 with st.expander("Data and export"):
-    st.dataframe(history.iloc[::-1], hide_index=True, height=300, alt="The index by day, newest first")
+    st.dataframe(
+        history.iloc[::-1],
+        hide_index=True,
+        height=300,
+        placeholder=formats.MISSING,
+        alt="The index by day, newest first",
+    )
     st.download_button(
         "CSV",
         lambda: shell.export(

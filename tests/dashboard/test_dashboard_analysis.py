@@ -113,7 +113,7 @@ def test_market_sentence_says_the_direction_the_breadth_and_the_mood():
     )
     index = pd.Series({"classification": "Greed", "value": 63})
     assert analysis.market_sentence(market, index) == (
-        "The market is worth $2.35T, down 1.2% in 24 h; 71 of 100 coins fell; greed at 63."
+        "The market is worth $2.35T, down 1.23% in 24 h; 71 of 100 coins fell; greed at 63."
     )
     market["market_cap_change_24h_pct"] = None
     assert "change over 24 h unknown" in analysis.market_sentence(market, None)

@@ -8,7 +8,7 @@ import pytest
 from frames import DAILY_COLUMNS, SNAPSHOT, candles, days, mood
 
 from dashboard import analysis
-from dashboard.charts import base, data_quality, overview, price, sentiment
+from dashboard.charts import base, compare, data_quality, overview, price, sentiment
 
 COLOURS = [base.palette(mode, pair) for mode in ("light", "dark") for pair in base.UP_DOWN]
 LIGHT = COLOURS[0]
@@ -165,8 +165,9 @@ def test_every_run_is_one_square_and_one_bar_of_its_seconds_in_the_state_it_ende
         "failed ✕": [1],
         "running …": [3],
     }
-    rows = [figure.layout.yaxis.ticktext[int(trace.base[0])] for trace in (squares["ok"], squares["failed ✕"])]
-    assert rows == ["market refresh", "rebuild"]
+    names = [note.text for note in figure.layout.annotations]
+    assert [names[int(squares[end].y[0])] for end in ("ok", "failed ✕")] == ["market refresh", "rebuild"]
+    assert {trace.marker.symbol for trace in squares.values()} == {"square"}
     assert seconds[:2] == [{0: 30.0, 2: 12.0}, {1: 100.0}]
 
 
@@ -175,3 +176,49 @@ def test_every_day_with_a_later_close_is_one_point_against_the_index():
     assert len(forward) == 70
     figure = sentiment.index_against_forward(forward, analysis.by_tens(forward), LIGHT)
     assert len(figure.data[1].x) == 70
+
+
+def test_missing_hours_stand_on_an_axis_of_sixty_days_however_few_they_are():
+    missing = pd.DataFrame({"crypto_id": ["a"], "date": pd.to_datetime(["2026-03-01"]), "missing": [3]})
+    (heat,) = data_quality.missing_heatmap(missing, pd.Timestamp("2026-03-10"), LIGHT).data
+    assert len(heat.x) == 60
+    assert pd.Timestamp(heat.x[-1]) == pd.Timestamp("2026-03-10")
+    cells = np.array(heat.z, dtype=float)
+    assert np.nansum(cells) == cells[0, 50] == 3
+
+
+def test_a_rolling_correlation_begins_with_its_first_full_window():
+    values = pd.Series([np.nan, np.nan, 0.5, np.nan, 0.1], index=pd.date_range("2026-01-01", periods=5))
+    line = base.correlation_lines({"a": values, "none yet": values * np.nan}, LIGHT).data[0]
+    assert len(line.x) == 3
+    assert list(line.y)[::2] == [0.5, 0.1]
+
+
+def test_names_of_coins_that_lie_close_do_not_cover_each_other():
+    coins = pd.DataFrame({"x": [0.0, 0.5, 0.51, 1.0], "y": [0.0, 10.0, 10.4, 20.0], "name": ["", "ETH", "XRP", "BTC"]})
+    sizes = pd.Series([10.0] * 4)
+    places = compare.label_places(coins["x"], coins["y"], sizes, coins["name"])
+    assert places[3] == "top center"
+    assert places[1] != places[2]
+    assert compare.label_places(coins["x"].head(0), coins["y"].head(0), sizes.head(0), coins["name"].head(0)) == []
+
+
+def test_a_month_is_written_with_as_many_digits_as_a_phone_has_room_for():
+    returns = pd.DataFrame({1: [9.96, -3.14], 2: [-37.2, np.nan]}, index=[2025, 2026])
+    (heat,) = price.return_calendar(returns, LIGHT).data
+    assert [list(row) for row in heat.text] == [["10", "−37"], ["−3.1", ""]]
+    assert heat.customdata[1][0] == "▼ 3.14%"
+
+
+@pytest.mark.parametrize("newest", [-0.5, 0.5])
+def test_the_word_for_the_newest_day_stands_above_the_bars(newest):
+    daily = days(200)
+    daily.loc[199, "return_pct"] = newest
+    figure = price.return_histogram(daily, LIGHT)
+    assert figure.layout.yaxis.range[1] > 1.1 * max(figure.data[0].y)
+
+
+def test_every_lag_has_room_for_its_label():
+    lags = analysis.lead_lag(mood(100)["change_1d"], mood(100)["btc_return_pct"])
+    figure = sentiment.lead_lag_bars(lags, LIGHT)
+    assert figure.layout.xaxis.range == (-15.6, 15.6)

@@ -26,7 +26,7 @@ from dashboard import formats
         (1.092e-9, "$0.0₈1092"),
         (9.9999e-9, "$0.0₇1000"),
         (0, "$0"),
-        (-0.0004213, "-$0.0004213"),
+        (-0.0004213, "−$0.0004213"),
         (None, "—"),
         (float("nan"), "—"),
         (float("inf"), "—"),
@@ -46,7 +46,7 @@ def test_price_keeps_the_digits_that_matter(value, text):
         (1_000, "$1.00K"),
         (12.3, "$12.30"),
         (0, "$0.00"),
-        (-5e6, "-$5.00M"),
+        (-5e6, "−$5.00M"),
         (None, "—"),
     ],
 )
@@ -64,8 +64,27 @@ def test_change_has_an_arrow_unless_it_is_nothing(value, text):
 
 def test_negative_numbers_have_a_real_minus():
     assert formats.ratio(-0.314) == "−0.31"
-    assert formats.signed(-2.04) == "−2.0 %"
-    assert formats.signed(39.46) == "+39.5 %"
+    assert formats.signed(-2.04) == "−2.04%"
+    assert formats.percent(-37.04) == "−37.04%"
+    assert formats.count(-1234) == "−1,234"
+    assert formats.amount(-1234) == "−1.23K"
+
+
+def test_nothing_has_no_sign():
+    assert [formats.signed(value) for value in (39.46, 0.004, 0, -0.004)] == ["+39.46%", "0.00%", "0.00%", "0.00%"]
+    assert formats.percent(-0.001) == "0.00%"
+    assert formats.ratio(-0.004) == "0.00"
+    assert formats.count(-0.4) == "0"
+
+
+def test_a_span_of_one_count_is_one_number():
+    assert formats.between(90, 90.0) == "90"
+    assert formats.between(88, 1090) == "88 to 1,090"
+
+
+def test_a_number_and_its_unit_of_time_stay_on_one_line():
+    assert formats.unbroken("up 3 in 24 h; of 30 days") == "up 3 in 24\u00a0h; of 30\u00a0days"
+    assert formats.unbroken("12 hours of 7 daily sums, 5 minutes") == "12 hours of 7 daily sums, 5 minutes"
 
 
 def test_instants_are_written_in_utc_whatever_zone_they_come_in():
@@ -93,4 +112,4 @@ def test_instants_are_written_in_utc_whatever_zone_they_come_in():
     ],
 )
 def test_span_uses_its_largest_fitting_unit(seconds, text):
-    assert formats.span(timedelta(seconds=seconds)) == text
+    assert formats.span(timedelta(seconds=seconds)) == text.replace(" ", "\u00a0")

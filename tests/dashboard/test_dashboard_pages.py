@@ -15,8 +15,8 @@ DATA_PAGES = ["overview", "price", "sentiment", "compare"]
 
 
 def everything(app) -> str:
-    """All that the page sends to the browser, as text."""
-    return "\n".join(str(element.proto) for element in walk(app))
+    """All that the page sends to the browser, as text; its no-break spaces as plain ones."""
+    return "\n".join(str(element.proto) for element in walk(app)).replace("\u00a0", " ")
 
 
 def walk(app):
@@ -139,7 +139,7 @@ def test_data_quality_shows_the_status_file_when_the_database_is_away(visit, no_
     shown = app.dataframe[0].value
     assert shown.loc[0, "Dataset"] == "Binance prices"
     assert shown.loc[0, "Health then"] == "▲ Warning"
-    assert shown.loc[0, "Age now"] == "6 h"
+    assert shown.loc[0, "Age now"] == "6\u00a0h"
     assert shown.loc[0, "Rows"] == "1,315,150"
 
 
@@ -176,7 +176,7 @@ def test_overview_cards_equal_the_marts(visit, marts, server):
     assert cards["Total market cap"].value == formats.money(cap)
     assert cards["Total market cap"].delta == f"{abs(change):.2f}%"
     assert cards["Volume, 24 h"].value == formats.money(volume)
-    assert cards["Bitcoin dominance"].value == formats.percent(dominance, 1)
+    assert cards["Bitcoin dominance"].value == formats.percent(dominance)
     assert cards["Fear & Greed"].value == f"{value} · {name}"
 
 
@@ -197,6 +197,24 @@ def test_overview_change_of_volume_is_against_the_sweep_a_day_before(visit, mart
     )
     card = next(metric for metric in visit(marts).metric if metric.label == "Volume, 24 h")
     assert card.delta == f"{abs(now / before - 1) * 100:.2f}%"
+
+
+def test_overview_cards_say_why_a_figure_or_its_change_is_missing(visit, server):
+    server.copy_database("first_sweep", "tickmart")
+    server.execute(
+        "first_sweep",
+        "delete from marts.fct_market_global where snapshot_at < (select max(snapshot_at) from "
+        "marts.fct_market_global); truncate marts.fct_sentiment_daily",
+    )
+    cards = {metric.label: metric for metric in visit(server.reader("first_sweep")).metric}
+    assert cards["Volume, 24 h"].delta == cards["Bitcoin dominance"].delta == "— no sweep 24\u00a0h earlier"
+    assert (cards["Fear & Greed"].value, cards["Fear & Greed"].delta) == ("—", "not loaded yet")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_missing_cell_of_a_table_is_a_dash(visit, marts, page):
+    for table in visit(marts, page).dataframe:
+        assert table.proto.placeholder == formats.MISSING
 
 
 def test_overview_table_equals_the_hundred_largest_of_the_marts(visit, marts, server):
@@ -220,6 +238,31 @@ def test_price_candles_equal_the_daily_mart(visit, marts, server):
         assert numbers(candles[name]).tolist() == [row[at] for row in expected]
     average = next(trace for trace in spec["data"] if trace.get("name") == "SMA 30 d")
     assert numbers(average["y"])[29:] == pytest.approx([row[4] for row in expected][29:], rel=1e-6)
+
+
+def test_price_range_of_the_day_is_that_of_the_newest_24_bars(visit, marts, server):
+    (low, high), *_ = server.query(
+        "tickmart",
+        """
+        select min(low)::float8, max(high)::float8
+        from (select low, high from marts.fct_prices where crypto_id = 'solana' order by opened_at desc limit 24) as day
+        """,
+    )
+    said = words(visit(marts, "price", coin="solana")).replace("\\", "").replace("\u00a0", " ")
+    assert f"24 h range {formats.price(low)} to {formats.price(high)}" in said
+
+
+def test_sentiment_counts_one_point_as_one(visit, server):
+    server.copy_database("one_point", "tickmart")
+    server.execute(
+        "one_point",
+        "update marts.fct_sentiment_daily set change_1d = -1 where date = (select max(date) from "
+        "marts.fct_sentiment_daily)",
+    )
+    there = server.reader("one_point")
+    assert "1 point below the day before" in visit(there, "sentiment").title[0].value
+    card = next(metric for metric in visit(there).metric if metric.label == "Fear & Greed")
+    assert card.delta == "1 point"
 
 
 def test_price_of_a_week_shows_the_halt_as_missing_hours(visit, marts, server):
@@ -261,7 +304,7 @@ def test_price_risk_of_90_days_equals_the_marts(visit, marts, server):
     )
     app = visit(marts, "price", coin="solana")
     table = next(frame.value for frame in app.dataframe if "90 days" in frame.value)
-    assert table.loc["Volatility, a year", "90 days"] == formats.percent(volatility * 100, 1)
+    assert table.loc["Volatility, a year", "90 days"] == formats.percent(volatility * 100)
     assert table.loc["Sharpe ratio", "90 days"] == formats.ratio(sharpe)
     assert table.loc["Beta to bitcoin", "90 days"] == formats.ratio(beta)
     assert table.loc["Volatility, a year", "365 days"] == formats.MISSING
