@@ -1,26 +1,14 @@
-"""Entry of the dashboard: `streamlit run dashboard/app.py`. Navigation, stamp, the chosen page, footer.
+"""What every visit runs: navigation, stamp, the chosen page, footer. `server` serves it.
 
 Belongs here: the order in which these appear and what a failure does to them. Does not: the content of any page.
 """
 
-import gc
 from pathlib import Path
 
 import streamlit as st
 
 from dashboard import shell
 from dashboard.database import MartsError
-
-
-@st.cache_resource(show_spinner=False)
-def settle() -> None:
-    """Take what every page has loaded out of the garbage collector's sight, once a process.
-
-    Streamlit collects everything after each run, a third of Overview's time: 0.24 s of CPU before, 0.17 s after.
-    """
-    gc.collect()
-    gc.freeze()
-
 
 st.set_page_config(page_title="tickmart", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
 page = st.navigation(
@@ -41,4 +29,3 @@ try:
 except MartsError as error:
     shell.problem(error)
 shell.footer()
-settle()

@@ -69,7 +69,7 @@ def keep_up(settings: Settings, first_run: Callable[[], None]) -> None:
     with Children(settings.home) as children:
         code = [python, "-m", "dagster", "api", "grpc", "-m", "orchestration.definitions"]
         children.spawn("dagster-code", [*code, "-h", "127.0.0.1", "-p", str(code_port)], env, logs / "dagster-code.log")
-        children.spawn("dashboard", _dashboard(ports["dashboard"]), dashboard_env(env), logs / "dashboard.log")
+        children.spawn("dashboard", dashboard_command(ports["dashboard"]), dashboard_env(env), logs / "dashboard.log")
         pages = settings.home / docs.FOLDER
         pages.mkdir(exist_ok=True)
         static = [
@@ -130,9 +130,10 @@ def _close_earlier_runs() -> None:
         close_orphans(instance, connection, all_runs=True)
 
 
-def _dashboard(port: int) -> list[str]:
+def dashboard_command(port: int) -> list[str]:
+    """Return the command that serves the dashboard on loopback."""
     return [
-        sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "app.py"),
+        sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "server.py"),
         "--server.address", "127.0.0.1", "--server.port", str(port), "--server.headless", "true",
     ]  # fmt: skip
 

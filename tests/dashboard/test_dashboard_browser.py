@@ -1,19 +1,11 @@
 """The dashboard in a real browser: every page, light and dark, wide and narrow; links, clicks, lost connections."""
 
-import contextlib
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.dashboard.test_dashboard_server import served
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PAGES = ["", "price", "sentiment", "compare", "data_quality", "dictionary"]
 DRAWN = ".js-plotly-plot .nsewdrag, .js-plotly-plot .gtitle, .js-plotly-plot path.surface, [data-testid=stExpander]"
@@ -26,44 +18,9 @@ pytestmark = [
 ]
 
 
-@contextlib.contextmanager
-def dashboard(variables: dict[str, str], home: Path) -> Iterator[str]:
-    """Run the dashboard as the launcher does and give its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        Path(sys.executable).with_name("streamlit"),
-        "run",
-        "dashboard/app.py",
-        "--server.address",
-        "127.0.0.1",
-        "--server.port",
-        str(port),
-        "--server.headless",
-        "true",
-    ]
-    with (home / "streamlit.log").open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **variables, "TICKMART_HOME": str(home)}, stdout=log, stderr=log
-        )
-    try:
-        for _ in range(200):
-            with (
-                contextlib.suppress(OSError),
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1),
-            ):
-                break
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
 @pytest.fixture(scope="module")
 def address(marts, tmp_path_factory):
-    with dashboard(marts, tmp_path_factory.mktemp("home")) as running:
+    with served(marts, tmp_path_factory.mktemp("home")) as running:
         yield running
 
 
@@ -115,7 +72,8 @@ def settle(page) -> None:
     page.wait_for_function("!document.querySelector('[data-test-script-state=running]')", timeout=60_000)
     page.get_by_text("Not financial advice").last.wait_for(timeout=60_000)  # the footer: what comes last
     page.wait_for_function(
-        "[...document.querySelectorAll('[data-testid=stPlotlyChart]')]"
+        "!document.querySelector('[data-testid=stSkeleton]') &&"  # what stands where a chart or a table will
+        " [...document.querySelectorAll('[data-testid=stPlotlyChart]')]"
         ".every(chart => chart.querySelector('.js-plotly-plot')?._fullLayout)",
         timeout=60_000,
     )
@@ -131,7 +89,7 @@ def plots(page) -> list[list[int]]:
 
 
 def test_first_visit_of_a_fresh_server_may_be_a_deep_link(marts, tmp_path, open_page):
-    with dashboard(marts, tmp_path) as fresh:
+    with served(marts, tmp_path) as fresh:
         page = open_page(f"{fresh}/price?coin=ethereum&range=7D")
         assert "Ethereum" in page.locator("h1").first.inner_text()
         assert page.get_by_text("Data as of").first.is_visible()

@@ -1,0 +1,147 @@
+"""The dashboard's server as `tickmart up` starts it: ready before its first visitor, every setting in force."""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from orchestration.up import dashboard_command
+from tests.bench_visitor import Run, Visitor
+
+ROOT = Path(__file__).parents[2]
+NOWHERE = {"PGHOST": "127.0.0.1", "PGPORT": "1", "PGDATABASE": "none", "PGUSER": "none", "PGPASSWORD": "none"}
+SETTINGS = tomllib.loads((ROOT / "dashboard/.streamlit/config.toml").read_text())
+
+
+@contextlib.contextmanager
+def served(variables: dict[str, str], home: Path, script: Path | None = None) -> Iterator[str]:
+    """The dashboard, or another `script`, in a process of its own; gives its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(script) if script and part.endswith("server.py") else part for part in dashboard_command(port)]
+    room = script.parents[1] if script else ROOT
+    environment = {**os.environ, **variables, "TICKMART_HOME": str(home), "PYTHONPATH": str(room)}
+    with (home / "server.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
+                break
+            time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module", params=["server.py", "app.py"])
+def address(request, tmp_path_factory):
+    """Both ways of serving: that of `tickmart up`, and Streamlit's plain one. No database: the settings need none."""
+    with served(NOWHERE, tmp_path_factory.mktemp("home"), ROOT / "dashboard" / request.param) as running:
+        yield running
+
+
+def visit(address: str, page: str = "") -> tuple[Run, object]:
+    async def once() -> tuple[Run, object]:
+        async with Visitor(address) as visitor:
+            return await visitor.visit(page), visitor.session
+
+    return asyncio.run(once())
+
+
+def status(request: urllib.request.Request) -> int:
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_browsers_are_told_the_settings_of_the_file(address):
+    _, session = visit(address)
+    assert session.config.gather_usage_stats is SETTINGS["browser"]["gatherUsageStats"] is False
+    assert session.config.toolbar_mode == session.config.VIEWER
+    for mode in ("light", "dark"):
+        theme = getattr(session.custom_theme, mode)
+        assert theme.primary_color == SETTINGS["theme"][mode]["primaryColor"]
+        assert theme.background_color == SETTINGS["theme"][mode]["backgroundColor"]
+    assert list(session.custom_theme.chart_categorical_colors) == SETTINGS["theme"]["chartCategoricalColors"]
+
+
+def test_nothing_can_be_uploaded(address):
+    _, session = visit(address)
+    upload = f"{address}/_stcore/upload_file/{session.initialize.session_id}/file"
+    assert status(urllib.request.Request(upload, b"x", method="PUT")) == 403
+
+
+def test_other_sites_may_not_use_it(address):
+    foreign = {"Origin": "http://elsewhere.example"}
+    with urllib.request.urlopen(urllib.request.Request(f"{address}/_stcore/health", headers=foreign)) as answer:
+        assert answer.headers["Access-Control-Allow-Origin"] in (None, address)
+
+    async def knock() -> None:
+        async with connect(address.replace("http", "ws") + "/_stcore/stream", origin=foreign["Origin"]):
+            pass
+
+    with pytest.raises(InvalidStatus) as refused:
+        asyncio.run(knock())
+    assert refused.value.response.status_code == 403
+
+
+@pytest.mark.parametrize("entry", ["server.py", "app.py"])
+def test_a_fault_of_a_page_shows_neither_its_text_nor_a_traceback(entry, tmp_path):
+    shutil.copytree(ROOT / "dashboard", tmp_path / "dashboard")
+    (tmp_path / "dashboard/views/dictionary.py").write_text("raise RuntimeError('canary-of-the-inside')\n")
+    with served(NOWHERE, tmp_path, tmp_path / "dashboard" / entry) as running:
+        run, _ = visit(running, "dictionary")
+    assert run.error
+    assert "canary-of-the-inside" not in run.error
+    assert "dictionary.py" not in run.error
+    assert "canary-of-the-inside" in (tmp_path / "server.log").read_text()
+
+
+def test_the_page_names_the_script_of_charts_ahead_and_it_is_served(tmp_path):
+    with served(NOWHERE, tmp_path) as running:
+        with urllib.request.urlopen(f"{running}/price") as answer:
+            links = answer.headers.get_all("Link")
+        assert len(links) == 1
+        file = re.fullmatch(r"<(static/js/PlotlyChart\.[\w-]+\.js)>; rel=modulepreload; crossorigin", links[0])[1]
+        with urllib.request.urlopen(f"{running}/{file}") as answer:
+            assert "javascript" in answer.headers["Content-Type"]
+            assert len(answer.read()) > 1_000_000
+        with urllib.request.urlopen(f"{running}/_stcore/health") as answer:
+            assert answer.headers["Link"] is None
+
+
+def test_everything_that_pages_need_is_loaded_before_the_first_visit():
+    code = """
+import asyncio, sys
+from dashboard import server
+async def start():
+    async with server.ready(server.app):
+        print(*sorted(sys.modules))
+asyncio.run(start())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    ours = [*(ROOT / "dashboard").glob("*.py"), *(ROOT / "dashboard/charts").glob("*.py")]
+    names = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in ours}
+    assert names - {"dashboard.app"} <= set(done.stdout.split())
