@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 # A run of a tickmart command carries its process id, and the host whose process ids these are: a container is one.
 PID_TAG = "tickmart/pid"
 HOST_TAG = "tickmart/host"
+# Since when the code server lives, in its own environment: seconds of Unix time.
+CODE_SERVER_SINCE = "TICKMART_CODE_SERVER_SINCE"
 # Elsewhere only its beats tell that it lives. Longer than Postgres takes to come back, in which nobody can beat.
 BEAT_EVERY_S, SILENCE_S = 20.0, 180.0
 
@@ -238,7 +240,13 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
                     "ops": {step: {"config": dict(values)} for step, values in config.items()},
                     "loggers": {"console": {"config": {"log_level": "INFO"}}},
                 },
-                tags={**range_tags(start, end), PID_TAG: str(os.getpid()), HOST_TAG: socket.gethostname()},
+                tags={
+                    **range_tags(start, end),
+                    PID_TAG: str(os.getpid()),
+                    HOST_TAG: socket.gethostname(),
+                    # Who killed a command may start it again; the daemon is not to do so behind his back.
+                    "dagster/max_retries": "0",
+                },
                 raise_on_error=False,
             )
             problem = first_failure(result)
@@ -304,23 +312,35 @@ def first_failure(result: Any) -> str | None:
     return None if result.success else "the run failed; its log tells more"
 
 
-def close_orphans(instance: Any, connection: warehouse.Connection, *, all_runs: bool = False) -> list[str]:
+def close_orphans(
+    instance: Any, connection: warehouse.Connection, launched_before: datetime | None = None
+) -> list[str]:
     """Close the runs whose process has gone without a word; return their ids.
 
-    Runs of a tickmart command carry its process id and host, and show that they live. ``all_runs`` closes every run of
-    Dagster's own, too: for a start at which no Dagster process of this home can be alive.
+    Runs of a tickmart command carry its process id and host, and show that they live. Those of Dagster's own are
+    children of its code server: what was launched before the one that lives now has died with an earlier one.
     """
     from dagster import DagsterRunStatus, RunsFilter
 
     in_progress = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.CANCELING]
-    runs = instance.get_runs(RunsFilter(statuses=in_progress))
+    records = instance.get_run_records(RunsFilter(statuses=in_progress))
+    runs = [record.dagster_run for record in records]
+    launched = {
+        record.dagster_run.run_id: datetime.fromtimestamp(record.start_time, UTC)
+        if record.start_time
+        else record.update_timestamp
+        for record in records
+    }
     here = socket.gethostname()
     elsewhere = {run.run_id for run in runs if run.tags.get(HOST_TAG, here) != here}
     silent = books.silent_runs(connection, list(elsewhere), SILENCE_S)
     closed = []
     for run in runs:
         pid = run.tags.get(PID_TAG)
-        gone_here = all_runs if pid is None else not _alive(int(pid))
+        if pid is None:
+            gone_here = launched_before is not None and launched[run.run_id] < launched_before
+        else:
+            gone_here = not _alive(int(pid))
         if run.run_id in silent or (run.run_id not in elsewhere and gone_here):
             instance.report_run_failed(run, "Its process ended without closing it (killed, or the machine went down).")
             # What it held of the pools is held for ever otherwise, and the next run waits for it.

@@ -4,13 +4,15 @@ Belongs here: the sensors, and the daily job that is about no data. Does not: th
 schedules (``definitions``), what an alert is (``incidents``, ``alerts``), what is old (``retention``).
 """
 
+import os
 import time
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from ingestion import books, warehouse
 from orchestration import alerts, logs, retention
-from orchestration.launch import close_orphans
+from orchestration.launch import CODE_SERVER_SINCE, close_orphans
 from orchestration.resources import Stores
 
 
@@ -31,12 +33,15 @@ def build_failure_sensor() -> dg.SensorDefinition:
 
 
 def build_dead_run_sensor() -> dg.SensorDefinition:
-    """Return the sensor that ends the runs of commands that were killed, here or in another container."""
+    """Return the sensor that ends the runs of commands that were killed, and of a code server that died."""
 
-    @dg.sensor(name="close_dead_runs", minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+    @dg.sensor(name="close_dead_runs", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
     def close_dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        since = os.environ.get(CODE_SERVER_SINCE)
         with warehouse.closing(Stores().connect("ingest")) as connection:
-            closed = close_orphans(context.instance, connection)
+            closed = close_orphans(
+                context.instance, connection, datetime.fromtimestamp(float(since), UTC) if since else None
+            )
         return dg.SkipReason(f"closed: {', '.join(closed)}" if closed else "no run's process has gone")
 
     return close_dead_runs

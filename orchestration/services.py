@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import click
 from ingestion import schema, warehouse
 from ingestion.lake import Lake
 from ingestion.settings import ROLES, Settings, SettingsError, load_settings
-from orchestration.launch import close_orphans, dagster_instance, dagster_url, export_tools, logins
+from orchestration.launch import CODE_SERVER_SINCE, dagster_instance, dagster_url, export_tools, logins
 from orchestration.stack import StackError, prepare_home
 
 WORKSPACE = Path(__file__).resolve().parent.parent / "docker" / "workspace.yaml"
@@ -75,7 +76,9 @@ def become(name: str, port: int | None, *, read_only: bool) -> None:
     prepare_home(settings.home)
     _export(settings)
     if name == "code":
-        _close_what_died(settings)
+        # Not closed here: Dagster tries a run that died once more as soon as it is closed, and gives up when no code
+        # server answers. The sensor `close_dead_runs` runs in one that does.
+        os.environ[CODE_SERVER_SINCE] = str(time.time())
     argv = [sys.executable, "-m", *PROCESSES[name], *(["-p", str(port)] if port is not None else [])]
     if read_only:
         argv.append("--read-only")
@@ -88,13 +91,3 @@ def _export(settings: Settings) -> None:
     os.environ["TICKMART_HOME"] = str(settings.home)
     os.environ["DAGSTER_PG_URL"] = dagster_url(os.environ)
     export_tools(settings)
-
-
-def _close_what_died(settings: Settings) -> None:
-    """Close the runs that a code server left when it died: they were its children, and have died with it."""
-    from orchestration.resources import Stores
-
-    with dagster_instance() as instance, Stores().connection("ingest") as connection:
-        closed = close_orphans(instance, connection, all_runs=True)
-    if closed:
-        click.echo(f"tickmart: {len(closed)} runs of an earlier code server are closed as failed", err=True)

@@ -127,7 +127,7 @@ def _close_earlier_runs() -> None:
     from orchestration.resources import Stores
 
     with dagster_instance() as instance, Stores().connection("ingest") as connection:
-        close_orphans(instance, connection, all_runs=True)
+        close_orphans(instance, connection, datetime.now(UTC))
 
 
 def dashboard_command(port: int) -> list[str]:

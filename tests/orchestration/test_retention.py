@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from dagster._core.scheduler.instigation import TickStatus
 
 from ingestion.settings import load_settings
 from orchestration import launch, retention
-from orchestration.launch import HOST_TAG, PID_TAG, close_orphans, dagster_url
+from orchestration.launch import CODE_SERVER_SINCE, HOST_TAG, PID_TAG, close_orphans, dagster_url
 from orchestration.resources import Stores
 from orchestration.sensors import build_dead_run_sensor
 
@@ -130,12 +131,11 @@ def test_a_run_whose_process_has_gone_is_closed_and_one_that_lives_is_not(
     alive = add_run(instance, home, DagsterRunStatus.STARTED, **{PID_TAG: str(os.getpid())})
     daemons = add_run(instance, home, DagsterRunStatus.STARTING)
     chain.ask("insert into ops.runs (run_id, job, started_at, status) values (%s, 'j', now(), 'running')", (orphan,))
-    # The daemon may be alive: its runs are closed only by whoever starts the only daemon there is.
+    # A code server may be alive, and its children with it.
     assert close_orphans(instance, chain.connection) == [orphan]
-    assert set(close_orphans(instance, chain.connection, all_runs=True)) == {daemons}
     stati = {r.run_id: r.status for r in instance.get_runs()}
     assert stati == {
-        orphan: DagsterRunStatus.FAILURE, alive: DagsterRunStatus.STARTED, daemons: DagsterRunStatus.FAILURE,
+        orphan: DagsterRunStatus.FAILURE, alive: DagsterRunStatus.STARTED, daemons: DagsterRunStatus.STARTING,
     }  # fmt: skip
     assert chain.one("select status from ops.runs") == "failed"
 
@@ -161,6 +161,25 @@ def test_a_run_of_another_container_is_closed_once_it_has_been_silent_and_lets_g
     assert {r.run_id for r in instance.get_runs() if r.status == DagsterRunStatus.FAILURE} == {runs["silent"]}
     assert chain.ask("select run_id from ops.runs where status = 'failed'") == [(runs["silent"],)]
     assert storage.claim_concurrency_slot("raw_klines", runs["beating"], "load").is_claimed
+
+
+def test_the_sensor_closes_what_an_earlier_code_server_launched_and_nothing_of_the_one_it_runs_in(
+    chain: Chain, home: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    died = {status: add_run(instance, home, status) for status in (DagsterRunStatus.STARTING, DagsterRunStatus.STARTED)}
+    instance.report_dagster_event(
+        dg.DagsterEvent("PIPELINE_START", "market_refresh"), run_id=died[DagsterRunStatus.STARTED]
+    )
+    monkeypatch.setenv(CODE_SERVER_SINCE, str(time.time()))
+    launched_since = add_run(instance, home, DagsterRunStatus.STARTING)
+    commands = add_run(instance, home, DagsterRunStatus.STARTED, **{PID_TAG: str(os.getpid())})
+
+    result = build_dead_run_sensor()(dg.build_sensor_context(instance=instance))
+    assert all(run_id in result.skip_message for run_id in died.values())
+    left = {r.run_id for r in instance.get_runs() if r.status != DagsterRunStatus.FAILURE}
+    assert left == {launched_since, commands}
+    # Dagster is to try them once more; what somebody typed is his to type again.
+    assert {instance.get_run_by_id(run_id).tags["dagster/will_retry"] for run_id in died.values()} == {"true"}
 
 
 def test_a_commands_process_shows_that_it_lives_until_its_run_has_ended(
