@@ -19,7 +19,7 @@ COPY ingestion ingestion
 COPY orchestration orchestration
 COPY dashboard dashboard
 COPY dbt_project dbt_project
-COPY docker/health.py docker/workspace.yaml docker/
+COPY docker/health.py docker/pages.py docker/workspace.yaml docker/
 # The manifest is parsed with the addresses of docker-compose.yml, so that runs there need not parse again.
 RUN pip install --no-deps --no-build-isolation --config-settings editable_mode=compat -e . \
     && python -m compileall -q ingestion orchestration dashboard docker \

@@ -40,7 +40,9 @@ def worst(words: Iterable[str]) -> str:
 
 def links(status: dict[str, Any] | None) -> dict[str, str]:
     """Return the addresses of the tools behind the pages: those that run beside them, else as the status file says."""
-    served = {"Dagster": "TICKMART_DAGSTER_URL", "Data Docs": "TICKMART_DATA_DOCS_URL"}
+    served = {
+        "Dagster": "TICKMART_DAGSTER_URL", "Data Docs": "TICKMART_DATA_DOCS_URL", "dbt docs": "TICKMART_DBT_DOCS_URL",
+    }  # fmt: skip
     told = (status or {}).get("links")
     here = {name: os.environ[variable] for name, variable in served.items() if os.environ.get(variable)}
     return (told if isinstance(told, dict) else {}) | here

@@ -370,7 +370,7 @@ def restore(source: Path, check: bool, as_json: bool) -> None:
 @main.command()
 @clear_errors
 def init() -> None:
-    """Set up servers that others run: roles with logins, schemas, bucket, Dagster's tables; then the first load."""
+    """Set up servers that others run: roles, schemas, bucket, Dagster's tables; then the first load and dbt's docs."""
     settings = load_settings()
     prepare_home(settings.home)
 
@@ -381,6 +381,11 @@ def init() -> None:
         return summary
 
     click.echo(f"tickmart: {services.initialise(settings, first_load)}")
+    if not programs.docs_are_current(settings.home):
+        try:
+            programs.write_docs(settings.home)
+        except StackError as error:  # no reason to keep the stack down; the next start tries again
+            click.echo(f"tickmart: {error}", err=True)
 
 
 @main.command()

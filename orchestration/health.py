@@ -73,7 +73,9 @@ def newest_data(cursor: Any) -> dict[str, datetime | None]:
 
 def links() -> dict[str, str]:
     """Return where more is to be seen, as far as it is up."""
-    served = {"Dagster": "TICKMART_DAGSTER_URL", "Data Docs": "TICKMART_DATA_DOCS_URL"}
+    served = {
+        "Dagster": "TICKMART_DAGSTER_URL", "Data Docs": "TICKMART_DATA_DOCS_URL", "dbt docs": "TICKMART_DBT_DOCS_URL",
+    }  # fmt: skip
     return {name: os.environ[variable] for name, variable in served.items() if os.environ.get(variable)}
 
 

@@ -30,7 +30,7 @@ from ingestion.settings import ROLES, Role, Settings, load_settings
 from ingestion.symbols import tracked_now
 from ingestion.universe import read_universe
 from ingestion.warehouse import WarehouseError
-from orchestration import alerts, logs
+from orchestration import alerts, logs, simulated
 from orchestration.stack import StackError, prepare_home, stack, write_private
 
 if TYPE_CHECKING:
@@ -67,6 +67,9 @@ def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> I
         if set_up and postgres and settings.postgres is not None:
             schema.bootstrap(settings.postgres, logins(os.environ))
             _export_roles(settings)
+            with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+                simulated.follow(connection)
+            settings = load_settings()
         export_tools(settings)
         yield settings
 

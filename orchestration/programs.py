@@ -23,6 +23,9 @@ import click
 
 from orchestration.stack import StackError
 
+# Beside the page of dbt's documentation: the digest of the project that it is of.
+STAMP = "project.sha256"
+
 
 def child(argv: Sequence[str], env: dict[str, str]) -> int:
     """Run a program on this terminal and return its exit code; Ctrl-C is meant for it."""
@@ -66,12 +69,23 @@ def dbt(target: Path, arguments: Sequence[str]) -> int:
 
 def write_docs(home: Path) -> Path:
     """Have dbt write its documentation as one page with everything in it, and return the page's path."""
+    from orchestration.models import PROJECT_DIR, dbt_project_digest
+
     target, page = home / "dbt" / "cli", home / "docs" / "index.html"
     if code := dbt(target, ["docs", "generate", "--static", "--quiet"]):
         raise StackError(f"dbt docs generate ended with exit code {code}; what it printed above says why")
     page.parent.mkdir(exist_ok=True)
     shutil.copyfile(target / "static_index.html", page)
+    page.with_name(STAMP).write_text(dbt_project_digest(PROJECT_DIR))
     return page
+
+
+def docs_are_current(home: Path) -> bool:
+    """Return whether the page that `write_docs` left is of this dbt project."""
+    from orchestration.models import PROJECT_DIR, dbt_project_digest
+
+    stamp = home / "docs" / STAMP
+    return stamp.exists() and stamp.read_text() == dbt_project_digest(PROJECT_DIR)
 
 
 def serve(page: Path, port: int) -> None:

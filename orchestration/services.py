@@ -19,6 +19,7 @@ import click
 from ingestion import schema, warehouse
 from ingestion.lake import Lake
 from ingestion.settings import ROLES, Settings, SettingsError, load_settings
+from orchestration import simulated
 from orchestration.launch import CODE_SERVER_SINCE, dagster_instance, dagster_url, export_tools, logins
 from orchestration.stack import StackError, prepare_home
 
@@ -61,9 +62,9 @@ def initialise(settings: Settings, first_load: Callable[[], dict[str, Any]]) -> 
     _export(settings)
     with dagster_instance() as instance:
         instance.get_runs(limit=1)
-    with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection, connection.cursor() as cursor:
-        cursor.execute("select exists (select from raw.binance_klines)")
-        loaded = cursor.fetchone() == (True,)
+    simulated.settle(settings)
+    with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+        loaded = simulated.holds_data(connection)
     if loaded:
         return f"database {done[0]}; the warehouse holds data"
     summary = first_load()
@@ -79,6 +80,9 @@ def become(name: str, port: int | None, *, read_only: bool) -> None:
         # Not closed here: Dagster tries a run that died once more as soon as it is closed, and gives up when no code
         # server answers. The sensor `close_dead_runs` runs in one that does.
         os.environ[CODE_SERVER_SINCE] = str(time.time())
+        assert settings.postgres is not None
+        with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+            simulated.follow(connection)
     argv = [sys.executable, "-m", *PROCESSES[name], *(["-p", str(port)] if port is not None else [])]
     if read_only:
         argv.append("--read-only")

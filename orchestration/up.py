@@ -19,7 +19,7 @@ import click
 import orjson
 
 from ingestion.settings import Settings, SettingsError, load_settings
-from orchestration import alerts, health
+from orchestration import alerts, health, simulated
 from orchestration.launch import close_orphans, dagster_instance
 from orchestration.quality import docs
 from orchestration.stack import Children, StackError, free_port, port_owner_message
@@ -194,14 +194,5 @@ def demo_settings(seed: int) -> Iterator[None]:
         while not (log.exists() and log.read_bytes().endswith(b"\n")):
             _still_waiting(children, "simulator", log.parent, deadline)
         urls = orjson.loads(log.read_bytes().splitlines()[0])
-        os.environ.update(
-            {name: value for name, value in urls.items() if name.endswith("_URL")},
-            # The simulator has no monthly plan to spare.
-            TICKMART_COINGECKO_CALLS_PER_MINUTE="1000",
-            TICKMART_COINGECKO_CALLS_PER_MONTH="1000000",
-        )
-        # Nobody is to be told of an invented market's troubles.
-        for variable in ("COINGECKO_API_KEY", "TICKMART_UNIVERSE", "SLACK_WEBHOOK_URL", "SMTP_URL", "ALERT_EMAIL_TO",
-                         "HEARTBEAT_URL"):  # fmt: skip
-            os.environ.pop(variable, None)
+        simulated.point_at({name: value for name, value in urls.items() if name.endswith("_URL")})
         yield

@@ -6,16 +6,19 @@ import shutil
 import stat
 import subprocess
 import sys
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 import yaml
 
+from orchestration.stack import free_port
+
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 ALWAYS = {name for name, service in SERVICES.items() if "profiles" not in service}
-ONE_SHOT = {"init", "tickmart"}
+ONE_SHOT = {"init", "tickmart", "demo"}
 by_service = pytest.mark.parametrize("name", sorted(SERVICES))
 
 
@@ -34,7 +37,7 @@ def test_the_compose_file_keeps_the_schema():
 
 def test_what_starts_by_itself_is_the_stack_and_what_is_extra_has_a_profile():
     assert {
-        "postgres", "minio", "init", "dagster-code", "dagster-daemon", "dagster-webserver", "dashboard",
+        "postgres", "minio", "init", "dagster-code", "dagster-daemon", "dagster-webserver", "dashboard", "docs",
     } == ALWAYS  # fmt: skip
     profiles = {p for service in SERVICES.values() for p in service.get("profiles", [])}
     assert profiles == {"demo", "monitoring", "public", "admin", "viewer", "tools"}
@@ -89,10 +92,11 @@ def test_start_order_follows_health():
         for on, how in service.get("depends_on", {}).items()
     }
     assert {(on, how) for (_, on), how in waits.items() if how != "service_healthy"} == {
-        ("init", "service_completed_successfully")
+        ("init", "service_completed_successfully"),
+        ("demo", "service_completed_successfully"),
     }
     assert waits["init", "postgres"] == waits["init", "minio"] == "service_healthy"
-    for name in ("dagster-code", "dashboard", "metrics"):
+    for name in ("dagster-code", "dashboard", "docs", "metrics"):
         assert waits[name, "init"] == "service_completed_successfully"
     assert waits["dagster-daemon", "dagster-code"] == waits["dagster-webserver", "dagster-code"] == "service_healthy"
 
@@ -123,10 +127,59 @@ def test_each_service_knows_only_the_logins_that_it_works_with():
 
 def test_the_dashboard_reaches_the_database_and_neither_the_bucket_nor_dagster():
     shared = {
-        name for name, service in SERVICES.items() if set(service["networks"]) & set(SERVICES["dashboard"]["networks"])
+        name
+        for name, service in SERVICES.items()
+        if set(service.get("networks", [])) & set(SERVICES["dashboard"]["networks"])
     }
     assert shared == {"dashboard", "postgres", "proxy"}
     assert COMPOSE["networks"]["reading"] == {"internal": True}
+
+
+def test_the_links_lead_to_the_ports_that_are_published_and_are_told_to_runs_and_dashboard_alike():
+    for variable, service in (("DAGSTER", "dagster-webserver"), ("DATA_DOCS", "docs"), ("DBT_DOCS", "docs")):
+        name = f"TICKMART_{variable}_URL"
+        told = {SERVICES[user]["environment"][name] for user in ("init", "dagster-code", "tickmart", "dashboard")}
+        [port] = {p.rpartition(":")[0] for p in SERVICES[service]["ports"]}
+        assert len(told) == 1
+        assert f"-http://{port}" in told.pop()
+
+
+def test_what_serves_pages_may_read_the_home_and_write_nothing_of_it():
+    assert SERVICES["docs"]["volumes"] == ["home:/var/lib/tickmart:ro"]
+    assert not [key for key in SERVICES["docs"].get("environment", {}) if "PASSWORD" in key]
+
+
+def test_what_serves_pages_shows_the_two_folders_and_nothing_else_of_the_home(tmp_path):
+    for name in ("data_docs", "docs", "dagster", "data_docs/empty"):
+        (tmp_path / name).mkdir()
+    for name in ("data_docs/index.html", "docs/index.html", "dagster/dagster.yaml", "status.json"):
+        (tmp_path / name).write_text(f"this is {name}")
+    (tmp_path / "docs" / "way_out").symlink_to(tmp_path / "status.json")
+    port = free_port(0)
+    process = subprocess.Popen([sys.executable, ROOT / "docker" / "pages.py", tmp_path, str(port)])
+    try:
+        while free_port(port) == port:
+            assert process.poll() is None
+
+        def ask(path):
+            connection = HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+        status, listed = ask("/")
+        assert status == 200
+        assert re.findall(r'href="(.*?)"', listed) == ["data_docs/", "docs/"]
+        assert ask("/data_docs/") == (200, "this is data_docs/index.html")
+        assert ask("/docs/index.html") == (200, "this is docs/index.html")
+        for hidden in (
+            "/status.json", "/dagster/dagster.yaml", "/dagster/", "/data_docs/../status.json", "/docs/way_out",
+            "/data_docs/%2e%2e/status.json", "//status.json", "/data_docs/empty/", "/docsx",
+        ):  # fmt: skip
+            assert ask(hidden)[0] == 404, hidden
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def test_postgres_18_keeps_its_data_in_the_volume():

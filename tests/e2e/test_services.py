@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from ingestion.settings import ROLES
+from orchestration import simulated
 from orchestration.stack import free_port, stack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +65,24 @@ def test_nothing_is_set_up_with_an_empty_default_or_short_password(servers, simu
     assert "make secrets" in done.stderr
 
 
+def test_a_demo_whose_simulator_is_away_never_turns_to_other_sources(simulator, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    with stack(tmp_path / "servers", postgres=True, s3=True) as servers:
+        asked_before = simulator.stats()
+        env = environment("init", servers, simulator, home)
+        (home / simulated.WANTED).touch()
+        for _ in range(2):  # the second time it is the database that knows
+            refused = tickmart(env, "init")
+            assert refused.returncode == 1
+            assert refused.stderr.endswith("or throw the demo away (docker compose --profile demo down -v)\n")
+            assert not (home / simulated.WANTED).exists()
+        judged = tickmart(environment("tickmart", servers, simulator, home), "doctor")
+        assert judged.returncode == 1
+        assert "http://simulator:8600" in judged.stdout + judged.stderr
+    assert simulator.stats()["paths"] == asked_before["paths"]
+
+
 @pytest.mark.slow
 def test_the_initialiser_and_then_each_process_work_with_their_own_logins(servers, simulator, tmp_path):
     home, universe = tmp_path / "home", tmp_path / "universe.csv"
@@ -75,6 +94,17 @@ def test_the_initialiser_and_then_each_process_work_with_their_own_logins(server
     again = tickmart(environment("init", servers, simulator, home, **more), "init")
     assert again.stdout == "tickmart: database stands; the warehouse holds data\n"
     assert not (home / "postgres").exists()
+    page = (home / "docs" / "index.html").read_text()
+    assert "fct_daily_summary" in page
+
+    # The demo, asked for by its profile, does not mix with real markets.
+    (home / simulated.WANTED).touch()
+    refused = tickmart(environment("init", servers, simulator, home, **more), "init")
+    assert refused.returncode == 2
+    assert "holds real markets" in refused.stderr
+    assert "docker compose -p tickmart-demo --profile demo up" in refused.stderr
+    assert not (home / simulated.WANTED).exists()
+    assert tickmart(environment("init", servers, simulator, home, **more), "init").returncode == 0
 
     port = free_port(0)
     code = environment("dagster-code", servers, simulator, home, **more)
