@@ -22,10 +22,11 @@ page = st.navigation(
     ],
     position="top",
 )
-shell.stamp()
-try:
-    with st.skeleton(height=480):  # shows itself only when the page takes longer than half a second
-        page.run()
-except MartsError as error:
-    shell.problem(error)
-shell.footer()
+with shell.turn():
+    shell.stamp()
+    try:
+        with st.skeleton(height=480):  # shows itself only when the page takes longer than half a second
+            page.run()
+    except MartsError as error:
+        shell.problem(error)
+    shell.footer()

@@ -1,5 +1,8 @@
 """What is kept between visitors is made of exactly what was read: never of older rows or another choice."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, BrokenBarrierError, Event
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -98,3 +101,42 @@ def test_charts_follow_rows_that_are_read_anew(visit, server, page, chart, state
     app.run()
     assert not app.exception
     assert figure(app, chart) != before
+
+
+def test_of_many_visits_at_once_few_are_worked_on():
+    crowd = Barrier(4)
+
+    def visit(_: int) -> bool:
+        with shell.turn():
+            try:
+                crowd.wait(0.2)  # passes only where four are inside at the same time
+            except BrokenBarrierError:
+                return False
+            return True
+
+    with ThreadPoolExecutor(12) as visitors:
+        assert not any(visitors.map(visit, range(12)))
+
+
+def test_visits_that_hang_do_not_keep_others_out_and_faults_give_their_turn_back(monkeypatch):
+    monkeypatch.setattr(shell, "PATIENCE_S", 0.05)
+    released, inside = Event(), Barrier(4)
+
+    def hang(_: int) -> None:
+        with shell.turn():
+            inside.wait(10)
+            released.wait(10)
+
+    with ThreadPoolExecutor(3) as visitors:
+        hanging = [visitors.submit(hang, n) for n in range(3)]
+        inside.wait(10)
+        with shell.turn():
+            released.set()
+        for visit in hanging:
+            visit.result()
+    for _ in range(10):
+        with pytest.raises(ZeroDivisionError), shell.turn():
+            1 / 0  # noqa: B018
+    monkeypatch.setattr(shell, "PATIENCE_S", None)  # from here on a turn that was not given back hangs this test
+    with shell.turn(), shell.turn(), shell.turn():
+        pass
