@@ -1,8 +1,8 @@
 """A visitor of the dashboard without a browser: Streamlit's websocket spoken from Python, many at once in one process.
 
-Belongs here: connecting, asking for a page, choosing in a widget, and what came back when, and how large. Does not: what
-is measured with it (`bench_dashboard`). Messages that the server marks as cacheable are kept by their hash and told
-to it at the next run, as a browser does.
+Belongs here: connecting, asking for a page, choosing in a widget, and what came back when, and how large. Does not:
+what is measured with it (`bench_dashboard`). Messages that the server marks as cacheable are kept by their hash and
+told to it at the next run, as a browser does.
 """
 
 import asyncio
