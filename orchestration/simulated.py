@@ -55,7 +55,7 @@ def follow(connection: Connection) -> None:
 def settle(settings: Settings) -> None:
     """Mark a new database as simulated if the demo was asked for, and follow the mark.
 
-    SettingsError when it holds real markets, StackError when the simulator does not answer.
+    SettingsError when anything was asked of real markets for it, StackError when the simulator does not answer.
     """
     wanted = settings.home / WANTED
     asked = wanted.exists()
@@ -64,11 +64,12 @@ def settle(settings: Settings) -> None:
     with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
         simulated = books.version(connection, _NAME) == _MARK
         if asked and not simulated:
-            if holds_data(connection):
+            # Not only its data: a code server that goes on asking the real markets may be alive.
+            if _has_run(connection):
                 raise SettingsError(
-                    "the demo was asked for, but this project's warehouse holds real markets: give the demo a project "
-                    "of its own (docker compose -p tickmart-demo --profile demo up), and take the simulator away from "
-                    "this one (docker compose rm -sf simulator demo)"
+                    "the demo was asked for, but this project's warehouse is one of real markets: give the demo a "
+                    "project of its own (docker compose -p tickmart-demo --profile demo up), and take the simulator "
+                    "away from this one (docker compose rm -sf simulator demo)"
                 )
             books.set_version(connection, _NAME, _MARK)
         follow(connection)
@@ -80,10 +81,9 @@ def settle(settings: Settings) -> None:
         )
 
 
-def holds_data(connection: Connection) -> bool:
-    """Return whether the warehouse holds a bar."""
+def _has_run(connection: Connection) -> bool:
     with connection, connection.cursor() as cursor:
-        cursor.execute("select exists (select from raw.binance_klines)")
+        cursor.execute("select exists (select from ops.runs)")
         return cursor.fetchone() == (True,)
 
 

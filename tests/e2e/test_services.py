@@ -101,7 +101,7 @@ def test_the_initialiser_and_then_each_process_work_with_their_own_logins(server
     (home / simulated.WANTED).touch()
     refused = tickmart(environment("init", servers, simulator, home, **more), "init")
     assert refused.returncode == 2
-    assert "holds real markets" in refused.stderr
+    assert "one of real markets" in refused.stderr
     assert "docker compose -p tickmart-demo --profile demo up" in refused.stderr
     assert not (home / simulated.WANTED).exists()
     assert tickmart(environment("init", servers, simulator, home, **more), "init").returncode == 0
