@@ -1,34 +1,23 @@
-"""The composed stack on a Docker engine: built, started, loaded, killed, taken down and started again.
+"""The composed stack on a Docker engine: built, started, loaded, killed, backed up, taken down and started again.
 
 Needs an engine. TICKMART_BUILD_ARGS are arguments of docker build; where registries are out of reach,
-TICKMART_COMPOSE_STAND_INS=1 replaces the images of Postgres and the S3 server by those of this folder, which have to be
-built before: docs/deployment.md tells how.
+TICKMART_COMPOSE_STAND_INS=1 replaces every image but our own by those of this folder, which have to be built before:
+docs/deployment.md tells how. The tests go through one life of the stack and stand in its order.
 """
 
 import json
 import os
 import shlex
 import shutil
+import socket
+import ssl
 import subprocess
-import time
+import urllib.parse
 import urllib.request
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-
-from orchestration.stack import free_port
-
-ROOT = Path(__file__).resolve().parents[2]
-LAUNCH = """
-    mutation($tags: [ExecutionTag!]) {
-      launchRun(executionParams: {
-        selector: {repositoryLocationName: "tickmart", repositoryName: "__repository__", jobName: "market_refresh"},
-        runConfigData: {}, executionMetadata: {tags: $tags}
-      }) { ... on LaunchRunSuccess { run { runId } } }
-    }
-"""
-STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+from composed import LAUNCH, ROOT, STAND_INS, Composed, until
 
 
 def engine() -> bool:
@@ -38,77 +27,30 @@ def engine() -> bool:
 
 pytestmark = [
     pytest.mark.engine,
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(not engine(), reason="no Docker engine answers"),
 ]
-
-
-class Composed:
-    """A project of its own on the engine, with the demo profile's simulator."""
-
-    def __init__(self, folder: Path) -> None:
-        names = ("POSTGRES_PORT", "MINIO_CONSOLE_PORT", "DAGSTER_PORT", "DASHBOARD_PORT")
-        self.ports = {name: free_port(0) for name in names}
-        env_file = folder / "secrets"
-        subprocess.run([ROOT / "docker" / "make_secrets.sh", env_file], check=True, capture_output=True)
-        files = ["-f", ROOT / "docker-compose.yml"]
-        if os.environ.get("TICKMART_COMPOSE_STAND_INS"):
-            files += ["-f", ROOT / "tests/compose/stand-ins.yml"]
-        envs = ["--env-file", env_file, "--env-file", ROOT / "docker/demo.env"]
-        self.command = ["docker", "compose", "-p", "tickmart-test", *envs, *files]
-        self.env = {
-            **os.environ,
-            **{name: str(port) for name, port in self.ports.items()},
-            "DASHBOARD_ADDRESS": "127.0.0.1",
-        }
-
-    def __call__(self, *arguments: str, check: bool = True) -> str:
-        done = subprocess.run([*self.command, *arguments], env=self.env, cwd=ROOT, capture_output=True, text=True)
-        assert not check or done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
-
-    def sql(self, query: str) -> str:
-        return self("run", "--rm", "-T", "tickmart", "sql", "--csv", query).splitlines()[-1]
-
-    def raw(self) -> str:
-        return self.sql("select count(*) || ' ' || sum(hashtext(k::text)::bigint) from raw.binance_klines as k")
-
-    def states(self) -> dict[str, str]:
-        lines = self("ps", "-a", "--format", "json").splitlines()
-        return {s["Service"]: s["Health"] or f"{s['State']} {s['ExitCode']}" for s in map(json.loads, lines)}
-
-    def dagster(self, query: str, **variables: object) -> dict:
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        url = f"http://127.0.0.1:{self.ports['DAGSTER_PORT']}/graphql"
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)["data"]
-
-    def until(self, wanted: set[str], run_id: str) -> str:
-        deadline = time.monotonic() + 180
-        while True:
-            status = self.dagster(STATUS, id=run_id)["runOrError"]["status"]
-            if status in wanted:
-                return status
-            assert time.monotonic() < deadline, status
-            time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
 def composed(tmp_path_factory):
     arguments = shlex.split(os.environ.get("TICKMART_BUILD_ARGS", ""))
     subprocess.run(["docker", "build", "-q", "-t", "tickmart:local", *arguments, ROOT], check=True)
-    project = Composed(tmp_path_factory.mktemp("composed"))
-    project("down", "-v", check=False)
+    project = Composed("tickmart-test", tmp_path_factory.mktemp("composed"))
+    project.end()
     try:
-        project("up", "-d", "--no-build", "--wait", "--wait-timeout", "600")
+        project("up", "-d", "--no-build", "--wait", "--wait-timeout", "900")
         yield project
     finally:
-        print(project("logs", "--no-color", "--tail", "60", check=False)[-20_000:])
-        project("down", "-v", check=False)
+        print(project.run("logs", "--no-color", "--tail", "60", profiles=("*",)).stdout[-20_000:])
+        project.end()
 
 
-def test_the_image_is_below_one_and_a_half_gigabytes():
+def days_ago(days: int) -> str:
+    return (datetime.now(UTC).date() - timedelta(days=days)).isoformat()
+
+
+def test_the_image_is_below_one_and_a_half_gigabytes(composed):
     size = subprocess.run(
         ["docker", "image", "inspect", "-f", "{{.Size}} {{.Config.User}}", "tickmart:local"],
         check=True, capture_output=True, text=True,
@@ -119,40 +61,165 @@ def test_the_image_is_below_one_and_a_half_gigabytes():
 
 def test_everything_becomes_healthy_with_the_last_thirty_days_loaded(composed):
     states = composed.states()
-    assert states.pop("init") == "exited 0"
+    assert states.pop("init") == states.pop("demo") == "exited 0"
     assert set(states.values()) == {"healthy"}
     assert composed.sql("select count(distinct date) from marts.fct_daily_summary") == "30"
-    with urllib.request.urlopen(f"http://127.0.0.1:{composed.ports['DASHBOARD_PORT']}/", timeout=10) as page:
-        assert page.status == 200
+    assert composed.get("DASHBOARD_PORT")[0] == 200
+    assert "<h1>Data Docs</h1>" in composed.get("DOCS_PORT", "/data_docs/")[1]
+    assert "fct_daily_summary" in composed.get("DOCS_PORT", "/docs/")[1]
+    assert composed.get("DOCS_PORT", "/status.json")[0] == 404
+
+
+def test_the_profile_demo_alone_asks_nobody_but_the_simulator(composed):
+    assert composed.sql("select string_agg(distinct host, ' ') from ops.source_requests") == "simulator:8600"
+
+
+def test_no_port_is_open_to_others_but_those_that_are_meant_to_be(composed):
+    assert {address for _, address in composed.published()} == {"127.0.0.1"}
 
 
 def test_a_backfill_in_a_container_of_its_own_adds_history(composed):
     before = int(composed.raw().split()[0])
-    end = datetime.now(UTC).date() - timedelta(days=60)
-    days = ("--start", (end - timedelta(days=5)).isoformat(), "--end", end.isoformat())
-    composed("run", "--rm", "-T", "tickmart", "backfill", *days)
+    composed("run", "--rm", "-T", "tickmart", "backfill", "--start", days_ago(65), "--end", days_ago(60))
     assert int(composed.raw().split()[0]) > before
 
 
-def test_a_code_server_that_dies_in_a_run_leaves_a_failed_run_and_comes_back_for_a_clean_one(composed):
-    today = datetime.now(UTC).date()
+def test_a_container_that_is_killed_in_a_backfill_has_its_run_closed_and_the_next_one_is_clean(composed):
+    earlier = set(composed.runs())
+    days = ("--start", days_ago(1500), "--end", days_ago(700))
+    container = composed("run", "-d", "-T", "tickmart", "backfill", *days).split()[-1]
+    [killed] = until("the backfill begins", lambda: set(composed.runs()) - earlier)
+    until("it loads", lambda: composed.sql(f"select count(*) from ops.run_stages where run_id = '{killed}'") != "0")
+    subprocess.run(["docker", "rm", "-f", container], check=True, capture_output=True)
+    # Its last sign of life is three minutes ago by then.
+    assert composed.ended(killed) == "FAILURE"
+    until("it is closed in the books", lambda: composed.booked(killed) == "failed")
+    composed("run", "--rm", "-T", "tickmart", "run")
+    # Whoever typed it types it again; Dagster does not.
+    assert killed not in {run.get("dagster/parent_run_id") for run in composed.runs().values()}
+
+
+def test_a_code_server_that_dies_in_a_run_leaves_a_failed_run_which_is_tried_once_more(composed):
     tags = [
-        {"key": "dagster/asset_partition_range_start", "value": (today - timedelta(days=150)).isoformat()},
-        {"key": "dagster/asset_partition_range_end", "value": (today - timedelta(days=100)).isoformat()},
+        {"key": "dagster/asset_partition_range_start", "value": days_ago(150)},
+        {"key": "dagster/asset_partition_range_end", "value": days_ago(100)},
     ]
-    run_id = composed.dagster(LAUNCH, tags=tags)["launchRun"]["run"]["runId"]
-    composed.until({"STARTED"}, run_id)
-    composed("exec", "-T", "dagster-code", "sh", "-c", "kill -9 -1", check=False)
-    assert composed.until({"FAILURE", "SUCCESS", "CANCELED"}, run_id) == "FAILURE"
-    composed("up", "-d", "--no-build", "--wait")
-    again = composed.dagster(LAUNCH, tags=tags)["launchRun"]["run"]["runId"]
-    assert composed.until({"FAILURE", "SUCCESS", "CANCELED"}, again) == "SUCCESS"
+    died = composed.dagster(LAUNCH, tags=tags)["launchRun"]["run"]["runId"]
+    until("the run starts", lambda: composed.runs()[died]["status"] == "STARTED")
+    composed.run("exec", "-T", "dagster-code", "sh", "-c", "kill -9 -1")
+    assert composed.ended(died) == "FAILURE"
+    until("it is closed in the books", lambda: composed.booked(died) == "failed")
+    [retry] = until(
+        "Dagster tries it again",
+        lambda: [run for run, tags in composed.runs().items() if tags.get("dagster/parent_run_id") == died],
+    )
+    assert composed.ended(retry) == "SUCCESS"
+    until("that is booked", lambda: composed.booked(retry) == "ok")
     assert int(composed.sql("select count(*) from ops.incidents where kind = 'run_failed'")) >= 1
+    composed("up", "-d", "--no-build", "--wait")
+
+
+def test_a_backup_is_restored_into_empty_volumes_with_every_row(composed, tmp_path):
+    moment = composed.sql("select now()")
+    path = json.loads(composed("run", "--rm", "-T", "tickmart", "backup", "--json"))["path"]
+    shutil.copy(composed.env_file, tmp_path / "secrets")
+    other = Composed("tickmart-test-restored", tmp_path)
+    other.end()
+    try:
+        other("up", "-d", "--no-build", "--wait", "postgres", "minio")
+        volume = f"{composed.name}_backups:/backups:ro"
+        print(other("run", "--rm", "-T", "-v", volume, "tickmart", "restore", path))
+        assert other.raw(moment) == composed.raw(moment)
+    finally:
+        other.end()
+
+
+def test_prometheus_scrapes_the_metrics_and_holds_the_rules(composed):
+    services = ["metrics", "prometheus", *([] if STAND_INS else ["grafana"])]
+    done = composed.run("up", "-d", "--no-build", "--wait", *services, profiles=("demo", "monitoring"))
+    assert done.returncode == 0, done.stderr
+
+    def asked(path):
+        return json.loads(composed.get("PROMETHEUS_PORT", f"/api/v1/{path}")[1])["data"]
+
+    until("a scrape", lambda: asked("query?query=tickmart_up")["result"])
+    assert {t["labels"]["job"]: t["health"] for t in asked("targets")["activeTargets"]} == {"tickmart": "up"}
+    assert asked("query?query=tickmart_up")["result"][0]["value"][1] == "1"
+    jobs = asked("query?query=tickmart_run_last_success_timestamp_seconds")["result"]
+    assert "market_refresh" in {series["metric"]["job_name"] for series in jobs}
+    until("each rule is asked", lambda: {r["health"] for r in asked("rules")["groups"][0]["rules"]} == {"ok"})
+    names = {rule["name"] for rule in asked("rules")["groups"][0]["rules"]}
+    assert {"TickmartDatabaseDown", "TickmartNeverSucceeded"} <= names
+    mount = f"{ROOT}/tests/compose/rules_test.yml:/etc/prometheus/rules_test.yml:ro"
+    tool = ("--entrypoint", "promtool", "-v", mount, "prometheus", "test", "rules", "/etc/prometheus/rules_test.yml")
+    done = composed.run("run", "--rm", "-T", "--no-deps", *tool, profiles=("monitoring",))
+    assert done.returncode == 0, done.stdout + done.stderr
+    if not STAND_INS:
+        assert composed.get("GRAFANA_PORT", "/api/health")[0] == 200
+
+
+def test_caddy_shows_the_dashboard_over_tls_with_its_websocket_and_hides_the_rest(composed):
+    done = composed.run("up", "-d", "--no-build", "--wait", "proxy", profiles=("demo", "public"))
+    assert done.returncode == 0, done.stderr
+    port = composed.ports["PUBLIC_HTTPS_PORT"]
+    authority = "/data/caddy/pki/authorities/local/root.crt"
+    trusted = composed.run("exec", "-T", "proxy", "cat", authority, profiles=("public",)).stdout
+    context = ssl.create_default_context(cadata=trusted)
+
+    def asked(path, *headers, enough=200):
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=30) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as secure,
+        ):
+            lines = [f"GET {path} HTTP/1.1", "Host: localhost", *(headers or ["Connection: close"])]
+            secure.sendall("\r\n".join([*lines, "", ""]).encode())
+            answer = b""
+            while len(answer) < enough and (more := secure.recv(4096)):
+                answer += more
+        return answer.decode(errors="replace")
+
+    page = asked("/", enough=10_000)
+    assert page.startswith("HTTP/1.1 200")
+    assert "Strict-Transport-Security: max-age=31536000" in page
+    assert asked("/_stcore/health").startswith("HTTP/1.1 200")
+    upgrade = (
+        "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Origin: https://localhost",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    )  # fmt: skip
+    assert asked("/_stcore/stream", *upgrade, enough=12).startswith("HTTP/1.1 101")
+    foreign = [line.replace("https://localhost", "https://elsewhere.example") for line in upgrade]
+    assert asked("/_stcore/stream", *foreign, enough=12).startswith("HTTP/1.1 403")
+    for hidden in ("/_stcore/metrics", "/_stcore/upload_file/x"):
+        assert asked(hidden).startswith("HTTP/1.1 404")
+    with socket.create_connection(("127.0.0.1", composed.ports["PUBLIC_HTTP_PORT"]), timeout=30) as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert b" 308 " in plain.recv(4096)
+
+
+def test_adminer_lets_the_owner_in_and_the_viewer_starts_nothing(composed):
+    profiles = ("demo", "admin", "viewer")
+    done = composed.run("up", "-d", "--no-build", "--wait", "adminer", "dagster-viewer", profiles=profiles)
+    assert done.returncode == 0, done.stderr
+    secrets = dict(line.split("=", 1) for line in composed.env_file.read_text().splitlines())
+    login = {"driver": "pgsql", "server": "postgres", "db": "tickmart", "username": "tickmart"}
+    form = {f"auth[{key}]": value for key, value in {**login, "password": secrets["POSTGRES_PASSWORD"]}.items()}
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    url = f"http://127.0.0.1:{composed.ports['ADMINER_PORT']}/"
+    with browser.open(url, urllib.parse.urlencode(form).encode(), timeout=30) as page:
+        assert "Logout" in page.read().decode()
+    refused = composed.dagster(LAUNCH, "DAGSTER_VIEWER_PORT", tags=[])["launchRun"]["__typename"]
+    assert refused == "UnauthorizedError"
+    assert {service for service, address in composed.published() if address != "127.0.0.1"} == {"proxy"}
 
 
 def test_down_and_up_again_keeps_every_row_and_loads_nothing_anew(composed):
-    before = composed.raw()
-    composed("down")
-    composed("up", "-d", "--no-build", "--wait", "--wait-timeout", "300")
-    assert composed.raw() == before
+    moment = composed.sql("select now()")
+    before = composed.raw(moment)
+    assert composed.run("down", profiles=("*",)).returncode == 0
+    # Without its simulator a demo does not turn to the real markets.
+    assert composed.run("up", "-d", "--no-build", profiles=()).returncode != 0
+    told = composed.run("logs", "--no-color", "init").stdout
+    assert "this project's warehouse holds simulated markets, and the simulator does not answer" in told
+    composed("up", "-d", "--no-build", "--wait", "--wait-timeout", "900")
+    assert composed.raw(moment) == before
     assert "the warehouse holds data" in composed("logs", "--no-color", "init")
