@@ -15,7 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard import analysis, formats, health, queries
+from dashboard import analysis, formats, health, queries, zoom
 from dashboard.charts import base
 from dashboard.database import MartsError
 
@@ -193,6 +193,11 @@ def check_address(**known: Collection[str]) -> None:
         for name, value in asked
         if value not in known[name] and not (known[name] is ON_OFF and value.lower() in ON_OFF)
     ]
+    if zoom.PARAMETER in st.query_params and zoom.asked() is None:
+        strange.append(
+            f"zoom cannot be {quoted(st.query_params[zoom.PARAMETER])}, but from,until or from,until,low,high"
+        )
+        zoom.forget()
     if strange:
         left_out("; ".join(strange[:5]) + ".")
 
@@ -205,7 +210,13 @@ def left_out(why: str) -> None:
 def choose_range() -> str:
     """Let the visitor choose one of the ranges of time that Price and Compare share, and return its name."""
     return st.segmented_control(
-        "Range", list(analysis.RANGES), default="1Y", required=True, key="range", bind="query-params"
+        "Range",
+        list(analysis.RANGES),
+        default="1Y",
+        required=True,
+        key="range",
+        bind="query-params",
+        on_change=zoom.forget,
     )
 
 
@@ -261,9 +272,18 @@ def once(function: Callable[..., Made], *inputs: Any, **choices: Any) -> Made:
     return function(*inputs, **choices)
 
 
-def chart(figure: go.Figure, key: str, *, alt: str, how: str, source: str, zoom: bool = False) -> None:
-    """Show a figure with its alternative text, one line on how to read it, and its source."""
-    st.plotly_chart(figure, key=key, alt=alt, config=base.CONFIG_ZOOM if zoom else base.CONFIG)
+def chart(figure: go.Figure, key: str, *, alt: str, how: str, source: str, zoomed: str = "") -> None:
+    """Show a figure with its alternative text, one line on how to read it, and its source.
+
+    One chart of a page can be zoomed: `zoomed` then names what it shows, so that no zoom is taken for that of another.
+    """
+    if zoomed:
+        with st.container(key=key, gap=None):
+            shown = zoom.applied(figure, zoom.asked())
+            st.plotly_chart(shown, key=zoom.drawing(key), alt=alt, config=base.CONFIG_ZOOM)
+            zoom.listen(key, zoomed)
+    else:
+        st.plotly_chart(figure, key=key, alt=alt, config=base.CONFIG)
     st.caption(formats.unbroken(f"{how} Source: {source}."))
 
 

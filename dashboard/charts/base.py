@@ -18,8 +18,9 @@ CELL_FONT = 10  # px in the cells of heat maps: twelve columns of four character
 CONFIG = {"displayModeBar": False}
 CONFIG_ZOOM = {
     "scrollZoom": True,
+    "doubleClick": "autosize",  # all of it, also where the drawing began with a zoom that the address told
     "displaylogo": False,
-    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoom2d", "pan2d"],
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "resetScale2d", "zoom2d", "pan2d"],
 }
 
 

@@ -11,8 +11,8 @@ from dashboard.charts.base import CELL_FONT, Palette, blank, diverging, faded
 
 
 def indexed_lines(table: pd.DataFrame, names: dict[str, str], colours: Palette, log: bool) -> go.Figure:
-    """One line per column of closes indexed to 100, named at its end."""
-    figure = blank(colours, 440, hovermode="x unified", dragmode="pan", uirevision="indexed")
+    """One line per column of closes indexed to 100, broken where a day is missing."""
+    figure = blank(colours, 440, hovermode="x unified", dragmode="pan")
     shades = (colours.up, *colours.lines)
     dashes = ("solid", "solid", "dash", "dot", "dashdot")
     for number, column in enumerate(table.columns):

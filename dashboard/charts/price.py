@@ -66,12 +66,11 @@ def price_chart(
     log: bool = False,
     overlays: Sequence[str] = (),
     panes: Sequence[str] = ("Volume",),
-    revision: str = "",
 ) -> go.Figure:
     """Price with its overlays above, one pane per choice below, all on one x axis and in one hover box.
 
     `bars` has opened_at (UTC), OHLC, quote_volume, hours and the averages known at that size; what it lacks is taken
-    from `daily` (date and indicators) and drawn as steps that begin when the day is over. `revision` keeps the zoom.
+    from `daily` (date and indicators) and drawn as steps that begin when the day is over.
     """
     bars = with_gaps(bars, bar)
     height = 430 + 95 * len(panes)
@@ -82,7 +81,6 @@ def price_chart(
         hovermode="x unified",
         hoversubplots="axis",
         dragmode="pan",
-        uirevision=revision,
         barmode="relative",
         bargap=0.15,
     )

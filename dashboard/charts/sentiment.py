@@ -56,7 +56,6 @@ def sentiment_history(sentiment: pd.DataFrame, colours: Palette) -> go.Figure:
         dragmode="pan",
         showlegend=False,
         bargap=0,
-        uirevision="history",
     )
     every_day = pd.date_range(sentiment["date"].min(), sentiment["date"].max(), name="date")
     known = sentiment.set_index("date").reindex(every_day).reset_index()

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import analysis, formats, queries, shell
+from dashboard import analysis, formats, queries, shell, zoom
 from dashboard.charts import base
 from dashboard.charts import compare as charts
 
@@ -36,6 +36,7 @@ st.session_state["last_coins"] = st.session_state["coins"]
 def choose_coins() -> None:
     """Write the chosen coins into the address, from where the page reads them."""
     st.query_params["coins"] = st.session_state["last_coins"] = st.session_state["coins"]
+    zoom.forget()
 
 
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
@@ -72,7 +73,7 @@ shell.chart(
     alt="Closes indexed to 100: " + ", ".join(f"{names[key]} {value:.1f}" for key, value in final.items()),
     how="Each close divided by that of the first day which all chosen coins have, times 100.",
     source=shell.BINANCE,
-    zoom=True,
+    zoomed=f"{chosen} {span}",
 )
 
 coins["return_90d_pct"] = (coins["close"] / coins["close_before"] - 1) * 100

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import analysis, formats, queries, shell
+from dashboard import analysis, formats, queries, shell, zoom
 from dashboard.charts import price as charts
 
 DRAWN = ["Candles", "Line"]
@@ -108,6 +108,7 @@ st.session_state["coin"] = st.session_state["last_coin"] = st.query_params["coin
 def choose_coin() -> None:
     """Write the chosen coin into the address, from where the page reads it."""
     st.query_params["coin"] = st.session_state["coin"]
+    zoom.forget()
 
 
 shell.check_address(range=analysis.RANGES, draw=DRAWN, log=shell.ON_OFF, over=charts.OVERLAYS, panes=charts.PANES)
@@ -167,7 +168,6 @@ else:
             log=log,
             overlays=overlays,
             panes=[name for name in charts.PANES if name in panes],
-            revision=f"{crypto_id}|{span}",
         ),
         "price",
         alt=f"{kind} of {coin['name']} in USDT, one per {bar_name}, from "
@@ -179,7 +179,7 @@ else:
         + (f"{missing} without trading: a gap, not a line. " if missing else "")
         + ("Indicators counted in days step when a day is over." if choice.bar in ("1h", "4h") else ""),
         source=f"{shell.BINANCE} spot, {coin['binance_symbol']}",
-        zoom=True,
+        zoomed=f"{crypto_id} {span}",
     )
 
 readings = shell.once(analysis.coin_readings, coin["name"], daily)

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import analysis, formats, queries, shell
+from dashboard import analysis, formats, queries, shell, zoom
 from dashboard.charts import base
 from dashboard.charts import sentiment as charts
 
@@ -65,7 +65,14 @@ with right:
         "How did mood and price go through time?", ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"]
     )
     span = st.segmented_control(
-        "Span", list(SPANS), default="1Y", required=True, key="span", bind="query-params", label_visibility="collapsed"
+        "Span",
+        list(SPANS),
+        default="1Y",
+        required=True,
+        key="span",
+        bind="query-params",
+        label_visibility="collapsed",
+        on_change=zoom.forget,
     )
     days = SPANS[span]
     shown = history if days is None else history[history["date"] > last["date"] - pd.Timedelta(days=days)]
@@ -77,7 +84,7 @@ with right:
         how="Above bitcoin's close (log scale), below the index, in the colour of its class. Days that the source "
         "lacks stay empty.",
         source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
-        zoom=True,
+        zoomed=span,
     )
 
 if volume.empty:

@@ -34,6 +34,12 @@ def browser():
         running.close()
 
 
+def wrong(said) -> bool:
+    """Tell whether a message of the console is an error of the page, and not of the machine's network."""
+    known = said.location["url"].endswith(USUAL) or "ERR_NETWORK_CHANGED" in said.text  # Streamlit connects again
+    return said.type == "error" and not known
+
+
 @pytest.fixture
 def open_page(browser):
     """Open an address in its own window; `faults` gathers errors of the page and requests that leave the machine."""
@@ -42,9 +48,12 @@ def open_page(browser):
     def go(address: str, *, width: int = 1400, scheme: str = "light", ready: str = DRAWN):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         contexts.append(context)
+        # Past Chromium's network, which gives up what it is loading whenever an interface comes or goes, as containers'
+        context.route("**/static/**", lambda route: route.fulfill(response=route.fetch()))
         page = context.new_page()
         page.faults = []
         page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on("console", lambda said: page.faults.append(said.text) if wrong(said) else None)
         page.on(
             "request",
             lambda r: (
@@ -177,3 +186,141 @@ def test_chosen_colours_stay_in_the_address_on_every_page(address, open_page):
     page.wait_for_function("location.search.includes('colours=green')", timeout=15_000)
     settle(page)
     assert page.get_by_test_id("stAlert").count() == 0
+
+
+CHART = "document.querySelector('.st-key-price .js-plotly-plot')"
+SHOWN = (
+    "(p => [p.xaxis.range.map(at => Date.parse(at.replace(' ', 'T') + 'Z')), p.yaxis.range.map(at => "
+    f"p.yaxis.type === 'log' ? 10 ** at : at), p.yaxis.type])({CHART}._fullLayout)"
+)
+
+
+def shown(page) -> list:
+    """The large chart's span of time, its span of prices, and its kind of scale, as soon as it is drawn."""
+    page.wait_for_function(f"{CHART}?._fullLayout?.yaxis", timeout=30_000)
+    return page.evaluate(SHOWN)
+
+
+def zoom_in(page, key: str = "price") -> None:
+    """Turn the wheel over the large chart, and wait until the address tells of it and stays as it is."""
+    page.locator(f".st-key-{key} .nsewdrag").first.hover()
+    for _ in range(4):
+        page.mouse.wheel(0, -200)
+        page.wait_for_timeout(80)
+    page.wait_for_function("location.search.includes('zoom=')", timeout=30_000)
+    told = ""
+    while told != page.url:  # a slow machine takes the wheel for two
+        told = page.url
+        page.wait_for_timeout(1_500)
+
+
+def zoom_out(page) -> None:
+    """Click the large chart twice until the address forgets the zoom: on a slow machine two clicks are no double."""
+    for _ in range(5):
+        page.locator(".st-key-price .nsewdrag").first.dblclick()
+        page.wait_for_timeout(2_000)
+        if "zoom=" not in page.url:
+            return
+
+
+def same(shown: list, before: list) -> bool:
+    """Tell whether two views are one to the minute and to six digits, as the address keeps them."""
+    (days, prices, _), (days_before, prices_before, _) = shown, before
+    return days == pytest.approx(days_before, abs=61_000) and prices == pytest.approx(prices_before, rel=1e-4)
+
+
+def test_zoom_survives_a_pane_the_log_scale_and_a_reload(address, open_page):
+    page = open_page(f"{address}/price?coin=bitcoin")
+    whole = shown(page)
+    assert "zoom=" not in page.url
+    zoom_in(page)
+    zoomed = shown(page)
+    assert zoomed[0][1] - zoomed[0][0] < 0.8 * (whole[0][1] - whole[0][0])
+    page.get_by_role("button", name="RSI").first.click()
+    page.wait_for_function("location.search.includes('RSI')", timeout=30_000)
+    page.wait_for_function(f"'yaxis3' in ({CHART}?._fullLayout ?? {{}})", timeout=30_000)
+    settle(page)
+    assert same(shown(page), zoomed)
+    page.get_by_text("Log scale").first.click()
+    page.wait_for_function(f"{CHART}?._fullLayout?.yaxis?.type === 'log'", timeout=30_000)
+    settle(page)
+    assert same(shown(page), zoomed)
+    page.reload()
+    page.wait_for_selector(DRAWN, timeout=60_000, state="attached")
+    settle(page)
+    assert same(shown(page), zoomed)
+    zoom_out(page)
+    assert "zoom=" not in page.url
+    assert shown(page)[0] == pytest.approx(whole[0], abs=86_400_000)
+    assert page.faults == []
+
+
+@pytest.mark.parametrize("other", ["range", "coin"])
+def test_zoom_goes_when_another_range_or_coin_is_chosen(address, open_page, other):
+    page = open_page(f"{address}/price?coin=bitcoin")
+    whole = shown(page)
+    zoom_in(page)
+    if other == "range":
+        page.get_by_role("radio", name="All").or_(page.get_by_role("button", name="All")).first.click()
+        page.wait_for_function("location.search.includes('range=All')", timeout=30_000)
+    else:
+        page.get_by_role("combobox").first.click()
+        page.get_by_role("option", name="Ethereum").first.click()
+        page.wait_for_function("location.search.includes('coin=ethereum')", timeout=30_000)
+    settle(page)
+    page.wait_for_timeout(1_000)  # the listener must not tell the old zoom again
+    assert "zoom=" not in page.url
+    assert shown(page)[0] == pytest.approx(whole[0], abs=86_400_000)
+    assert page.faults == []
+
+
+def test_a_page_and_a_window_that_changes_its_size_ask_the_server_for_nothing_more(browser, address):
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    page, sent = context.new_page(), []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    page.goto(f"{address}/price?coin=bitcoin&zoom=2026-01-01,2099-01-01")
+    page.wait_for_selector(DRAWN, timeout=60_000, state="attached")
+    settle(page)
+    shown(page)
+    page.wait_for_timeout(1_500)
+    before = len(sent)
+    page.set_viewport_size({"width": 1000, "height": 900})
+    page.wait_for_timeout(1_500)
+    after = len(sent)
+    context.close()
+    assert (before, after) == (1, 1)
+
+
+def test_back_and_forward_go_through_the_zooms(address, open_page):
+    page = open_page(f"{address}/price?coin=bitcoin")
+    whole = shown(page)
+    zoom_in(page)
+    zoomed = shown(page)
+    page.go_back()
+    page.wait_for_function("!location.search.includes('zoom=')", timeout=30_000)
+    page.wait_for_function(f"{CHART}?._fullLayout?.xaxis?.autorange", timeout=30_000)
+    settle(page)
+    assert same(shown(page), whole)
+    page.go_forward()
+    page.wait_for_function("location.search.includes('zoom=')", timeout=30_000)
+    page.wait_for_function(f"{CHART}?._fullLayout?.xaxis?.autorange === false", timeout=30_000)
+    settle(page)
+    assert same(shown(page), zoomed)
+    assert page.faults == []
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "other"), [("sentiment", "history", "All"), ("compare?range=3M", "indexed", "1Y")]
+)
+def test_sentiment_and_compare_keep_their_zoom_until_another_span_is_chosen(address, open_page, path, key, other):
+    page = open_page(f"{address}/{path}")
+    chart = f"document.querySelector('.st-key-{key} .js-plotly-plot')"
+    page.wait_for_function(f"{chart}?._fullLayout?.xaxis?.autorange", timeout=30_000)
+    zoom_in(page, key)
+    page.reload()
+    page.wait_for_function(f"{chart}?._fullLayout?.xaxis?.autorange === false", timeout=60_000)
+    settle(page)
+    page.get_by_role("radio", name=other).or_(page.get_by_role("button", name=other)).first.click()
+    page.wait_for_function("!location.search.includes('zoom=')", timeout=30_000)
+    page.wait_for_function(f"{chart}?._fullLayout?.xaxis?.autorange", timeout=30_000)
+    assert page.faults == []

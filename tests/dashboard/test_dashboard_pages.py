@@ -332,9 +332,9 @@ STRANGE = [
 ]
 CONTROLS = {
     "overview": ["change", "colours"],
-    "price": ["coin", "range", "draw", "log", "over", "panes", "colours"],
-    "sentiment": ["span", "colours"],
-    "compare": ["coins", "range", "log", "window", "colours"],
+    "price": ["coin", "range", "draw", "log", "over", "panes", "zoom", "colours"],
+    "sentiment": ["span", "zoom", "colours"],
+    "compare": ["coins", "range", "log", "window", "zoom", "colours"],
     "data_quality": ["colours"],
     "dictionary": ["colours"],
 }
@@ -374,9 +374,52 @@ def test_an_address_that_says_nothing_strange_is_not_commented(visit, marts, pag
         "sentiment": {"span": "1Y"},
         "compare": {"coins": ["bitcoin", "solana"], "range": "All", "log": "True", "window": "30 days"},
     }
-    app = visit(marts, page, **usual.get(page, {}), colours="green / red")
+    app = visit(marts, page, **usual.get(page, {}), zoom="2026-01-01,2099-01-01T00:00,1,2", colours="green / red")
     assert not app.exception
     assert notices(app) == ""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2026-01-01",
+        "2026-02-01,2026-01-01",
+        "2026-01-01,2026-01-01",
+        "2026-01-01,NaT",
+        "nan,nan",
+        "9" * 40 + "," + "9" * 50,
+        "2026-01-01,2026-02-01,5",
+        "2026-01-01,2026-02-01,9,1",
+        "2026-01-01,2026-02-01,nan,inf",
+        "2026-01-01T00:00Z,2026-02-01T00:00Z",
+        ",,,",
+    ],
+)
+def test_a_zoom_that_is_none_is_named_and_the_whole_chart_is_drawn(visit, marts, value):
+    app = visit(marts, "price", coin="bitcoin", zoom=value)
+    assert not app.exception
+    assert "zoom cannot be" in notices(app)
+    assert "range" not in figure(app, "Candles of Bitcoin")["layout"]["xaxis"]
+
+
+@pytest.mark.parametrize(
+    ("log", "zoom", "days", "prices"),
+    [
+        ("false", "{since},{until}", True, None),
+        ("false", "{since},{until},10,1000", True, [10, 1000]),
+        ("true", "{since},{until},10,1000", True, [1, 3]),
+        ("true", "{since},{until},-10,1000", True, None),
+        ("false", "1999-01-01,1999-02-01", False, None),
+        ("false", "0001-01-01,0002-01-01", False, None),
+    ],
+)
+def test_a_chart_begins_with_the_zoom_of_the_address_unless_that_shows_nothing(visit, marts, log, zoom, days, prices):
+    since, until = (f"{datetime.now(UTC) - timedelta(days=n):%Y-%m-%d}" for n in (30, 10))
+    app = visit(marts, "price", coin="bitcoin", log=log, zoom=zoom.format(since=since, until=until))
+    assert not app.exception
+    layout = figure(app, "Candles of Bitcoin")["layout"]
+    assert layout["xaxis"].get("range") == ([f"{since} 00:00", f"{until} 00:00"] if days else None)
+    assert layout["yaxis"].get("range") == prices
 
 
 def test_compare_starts_every_coin_at_100(visit, marts):
