@@ -8,7 +8,6 @@ runs in child processes (`--child`), so that each one's peak memory is its own.
 import argparse
 import gc
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -20,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -521,61 +520,31 @@ def bench_run(options: argparse.Namespace) -> Iterator[Measure]:
                 yield line
 
 
-def bench_dashboard(settings: Settings, table: pa.Table, assets: list[Asset]) -> Iterator[Measure]:
-    """Every query without a choice, and those of one coin, as the dashboard asks them."""
-    line = Measure("dashboard query, p95", reach="<= 50 ms")
-    if importlib.util.find_spec("dashboard.queries") is None:
-        line.note = "skipped: dashboard.queries cannot be imported"
-        yield line
-        return
-    fill(settings, table, assets)
+def bench_pages(settings: Settings, table: pa.Table, assets: list[Asset], quick: bool) -> Iterator[Measure]:
+    """The dashboard on these bars, ended this hour: queries, pages in a browser, many visitors."""
+    from tests import bench_dashboard  # not above: Streamlit's 50 MB would count in every child's peak
+
+    fill(settings, bench_dashboard.until_now(table), assets)
+    with warehouse.closing(warehouse.connect(settings.postgres)) as connection:
+        bench_dashboard.fill_market(connection)
     subprocess.run([TICKMART, "dbt", "run", "--quiet", "--full-refresh"], check=True, stdout=sys.stderr)
-    yield Measure(**child("dashboard")["line"])
+    asked = child("queries", times=20 if quick else 100)
+    for line in bench_dashboard.query_lines(asked["times"], asked["missing"]):
+        yield Measure(**line)
+    for line in bench_dashboard.page_lines(settings.home, quick):
+        yield Measure(**line)
 
 
-def child_dashboard() -> dict[str, Any]:
-    import inspect
+def child_queries(times: int) -> dict[str, Any]:
+    from tests import bench_dashboard
 
-    role = "TICKMART_PG_DASHBOARD_RO"
-    os.environ.update(PGUSER=os.environ[f"{role}_USER"], PGPASSWORD=os.environ[f"{role}_PASSWORD"])
-    if os.environ.get(f"{role}_ROLE"):
-        os.environ["PGOPTIONS"] = f"-c role={os.environ[f'{role}_ROLE']}"
-    from dashboard import queries
-    from dashboard.database import MartsError
-
-    choices = {"crypto_id": "bitcoin", "crypto_ids": ("bitcoin", "ethereum"), "days": 30, "window_days": 30}
-    choices |= {"crypto_id_a": "bitcoin", "crypto_id_b": "ethereum"}
-    times: dict[str, list[float]] = {}
-    missing = []
-    for name, function in vars(queries).items():
-        query = getattr(function, "__wrapped__", None)
-        if query is None or not hasattr(function, "clear"):
-            continue
-        asked = {p: choices[p] for p in inspect.signature(query).parameters}
-        with suppress(MartsError):
-            query(**asked)
-            for _ in range(10):
-                began = time.perf_counter()
-                query(**asked)
-                times.setdefault(name, []).append(time.perf_counter() - began)
-        if name not in times:
-            missing.append(name)
-    p95 = {name: float(np.percentile(found, 95)) for name, found in times.items()}
-    everything = [t for found in times.values() for t in found]
-    value = float(np.percentile(everything, 95)) if everything else None
-    slow = ", ".join(f"{n} {t * 1000:.0f} ms" for n, t in sorted(p95.items(), key=lambda i: -i[1])[:3])
-    line = Measure(
-        f"dashboard query, p95 of {len(times)} queries", seconds=value, reach="<= 50 ms",
-        ratio=value and value / 0.05, met=None if missing or value is None else value <= 0.05,
-        note=f"slowest: {slow}" + (f"; not answered: {', '.join(missing)}" if missing else ""),
-    )  # fmt: skip
-    return {"line": asdict(line)}
+    return bench_dashboard.query_times(times)
 
 
 CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {
     "load": child_load,
     "api": child_api,
-    "dashboard": child_dashboard,
+    "queries": child_queries,
 }
 
 
@@ -623,7 +592,7 @@ def works(settings: Settings, options: argparse.Namespace) -> Iterator[Measure]:
     if "refresh" in options.only and not options.quick:
         yield from bench_refresh(settings, table, assets)
     if "dashboard" in options.only:
-        yield from bench_dashboard(settings, table, assets)
+        yield from bench_pages(settings, table, assets, options.quick)
 
 
 def measure(options: argparse.Namespace) -> Iterator[Measure]:
