@@ -441,13 +441,13 @@ def four_hourly(crypto_id: str, days: int) -> pd.DataFrame:
             (array_agg(open order by opened_at))[1] as open,
             max(high) as high,
             min(low) as low,
-            (array_agg(close order by opened_at desc))[1] as close,
+            (array_agg(close order by opened_at))[count(*)] as close,
             sum(volume) as volume,
             sum(quote_volume) as quote_volume,
             sum(trade_count) as trade_count,
-            (array_agg(vwap_24h order by opened_at desc))[1] as vwap,
-            (array_agg(ma_7d order by opened_at desc))[1] as sma_7,
-            (array_agg(ma_30d order by opened_at desc))[1] as sma_30,
+            (array_agg(vwap_24h order by opened_at))[count(*)] as vwap,
+            (array_agg(ma_7d order by opened_at))[count(*)] as sma_7,
+            (array_agg(ma_30d order by opened_at))[count(*)] as sma_30,
             count(*) as hours
         from marts.fct_prices
         where

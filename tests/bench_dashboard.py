@@ -147,9 +147,10 @@ def query_times(times: int) -> dict[str, Any]:
     taken: dict[str, list[float]] = {}
     missing = []
     for name, function in vars(queries).items():
-        query = getattr(function, "__wrapped__", function) if hasattr(function, "clear") else function
-        if not (hasattr(function, "clear") or name.startswith("export_")):
+        cached = hasattr(function, "__wrapped__") and hasattr(function, "clear")
+        if not (cached or name.startswith("export_")):
             continue
+        query = function.__wrapped__ if cached else function
         choices = usual | CHOICES_ASKED.get(name, {})
         asked = {p: choices[p] for p in inspect.signature(query).parameters}
         with suppress(MartsError):
