@@ -7,7 +7,8 @@ import pickle
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from threading import BoundedSemaphore
+from functools import wraps
+from threading import BoundedSemaphore, local
 from types import FunctionType
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from dashboard.database import MartsError
 Made = TypeVar("Made")
 
 TURNS = BoundedSemaphore(3)
+VISIT = local()
 PATIENCE_S = 3.0
 
 QUALITY_PAGE = "views/data_quality.py"
@@ -37,14 +39,33 @@ COLOUR_NAMES = {"blue / orange": ("blue", "orange"), "green / red": ("green", "r
 def turn() -> Iterator[None]:
     """Let few visits be worked on at once: Python runs one at a time, and fifty side by side all end with the last.
 
-    Who waits long goes on without a turn: a slow database must not hold up those whose rows are kept.
+    Who waits long goes on without a turn: a slow database must not hold up those whose rows are kept. A part of a page
+    belongs to the turn of the page.
     """
-    mine = TURNS.acquire(timeout=PATIENCE_S)
+    first = not getattr(VISIT, "has_turn", False)
+    mine = first and TURNS.acquire(timeout=PATIENCE_S)
+    VISIT.has_turn = True
     try:
         yield
     finally:
+        VISIT.has_turn = not first
         if mine:
             TURNS.release()
+
+
+def part(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a part of its page that runs again alone when one of its own widgets changes."""
+
+    @st.fragment
+    @wraps(function)
+    def run(*inputs: Any) -> None:
+        with turn():
+            try:
+                function(*inputs)
+            except MartsError as error:
+                problem(error)
+
+    return run
 
 
 def now() -> datetime:

@@ -39,7 +39,7 @@ class Visitor:
         self._address = address
         self._connection: ClientConnection
         self._kept: dict[str, ForwardMsg] = {}
-        self._widgets: dict[str, tuple[str, Any]] = {}  # by key: id and prototype
+        self._widgets: dict[str, str] = {}  # the part of the page that each widget belongs to, by its id
         self._chosen: dict[str, Any] = {}  # WidgetState by id
         self._state = ClientState()
         self.session: Any = None  # what the server told of itself: settings, session_id
@@ -73,6 +73,7 @@ class Visitor:
         if not identity:
             raise KeyError(f"{key}: the page has {', '.join(sorted(self._widgets)) or 'no widget'}")
         self._chosen[identity] = value
+        self._state.fragment_id = self._widgets[identity]
         del self._state.widget_states.widgets[:]
         for name, chosen in self._chosen.items():
             state = self._state.widget_states.widgets.add(id=name)
@@ -123,4 +124,4 @@ class Visitor:
         elif kind == "alert" and content.format == content.ERROR:
             run.error = content.body
         if getattr(content, "id", ""):
-            self._widgets[content.id] = content
+            self._widgets[content.id] = message.delta.fragment_id

@@ -92,6 +92,112 @@ def load_bars(crypto_id: str, choice: analysis.BarChoice, daily: pd.DataFrame) -
     return days.assign(opened_at=days["date"].dt.tz_localize("UTC"), hours=days["bar_count"]).reset_index(drop=True)
 
 
+def choose_coin() -> None:
+    """Write the chosen coin into the address, from where the page reads it."""
+    st.query_params["coin"] = st.session_state["coin"]
+    zoom.forget()
+
+
+@shell.part
+def trading(coin: pd.Series, names: pd.Series) -> None:
+    """The chart with its choices, and its rows: nothing below it depends on any of them but the coin."""
+    crypto_id = coin["crypto_id"]
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        asked = st.selectbox(
+            "Coin", list(names.index), format_func=names.get, key="coin", on_change=choose_coin, width=260
+        )
+        if asked != crypto_id:
+            st.rerun()  # the whole page
+        span = shell.choose_range()
+        kind = st.segmented_control("Draw", DRAWN, default="Candles", required=True, key="draw", bind="query-params")
+        log = st.toggle("Log scale", key="log", bind="query-params")
+    daily = queries.daily(crypto_id)
+    header(coin)
+
+    overlays = st.pills(
+        "Over the price",
+        list(charts.OVERLAYS),
+        selection_mode="multi",
+        default=OVERLAYS_SHOWN,
+        key="over",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    panes = st.pills(
+        "Panes below",
+        list(charts.PANES),
+        selection_mode="multi",
+        default=["Volume"],
+        key="panes",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    choice = analysis.choose_bar(span, len(daily))
+    bars = load_bars(crypto_id, choice, daily)
+    shell.heading(
+        f"How did {coin['name']} trade?",
+        [
+            "fct_prices.close",
+            *(metric for name in overlays for metric in OVERLAY_METRICS[name]),
+            *(metric for name in panes for metric in PANE_METRICS[name]),
+        ],
+    )
+    if bars.empty:
+        st.info(f"{coin['name']} has no finished day yet: choose 1D or 7D.", title="No candles in this range")
+    else:
+        missing = len(analysis.with_gaps(bars, choice.bar)) - len(bars)
+        bar_name = {"1h": "hour", "4h": "4 hours", "1d": "day", "1w": "week"}[choice.bar]
+        shell.chart(
+            shell.once(
+                charts.price_chart,
+                bars,
+                daily,
+                choice.bar,
+                shell.colours(),
+                candles=kind == "Candles",
+                log=log,
+                overlays=overlays,
+                panes=[name for name in charts.PANES if name in panes],
+            ),
+            "price",
+            alt=f"{kind} of {coin['name']} in USDT, one per {bar_name}, from "
+            f"{formats.instant(bars['opened_at'].iloc[0])} to "
+            f"{formats.instant(bars['opened_at'].iloc[-1])}; last close {formats.price(bars['close'].iloc[-1])}",
+            how=f"One {'candle' if kind == 'Candles' else 'point'} per {bar_name} (UTC). Drag to pan, wheel to zoom, "
+            "double "
+            "click to reset. "
+            + (f"{missing} without trading: a gap, not a line. " if missing else "")
+            + ("Indicators counted in days step when a day is over." if choice.bar in ("1h", "4h") else ""),
+            source=f"{shell.BINANCE} spot, {coin['binance_symbol']}",
+            zoomed=f"{crypto_id} {span}",
+        )
+    with st.expander("Data and export"):
+        table = bars.drop(columns=[column for column in ("date", "bar_count") if column in bars])
+        st.dataframe(
+            table.iloc[::-1],
+            hide_index=True,
+            height=300,
+            placeholder=formats.MISSING,
+            alt="The candles of the chart, newest first",
+        )
+        st.download_button(
+            "CSV of this range, exact figures",
+            lambda: shell.export(
+                queries.export_hours(crypto_id, choice.days)
+                if choice.bar in ("1h", "4h")
+                else queries.export_days(crypto_id, choice.days),
+                "fct_prices" if choice.bar in ("1h", "4h") else "fct_daily_summary",
+                f"{coin['name']} ({coin['binance_symbol']}), range {span}, data to "
+                f"{formats.instant(coin['last_bar_at'] + pd.Timedelta(hours=1))}",
+                "Binance spot klines (binance.com), metrics by tickmart",
+            ),
+            f"tickmart_{crypto_id}_{span}.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+
+
 coins = queries.coins()
 tracked = coins.dropna(subset=["last_bar_at"])
 if tracked.empty:
@@ -103,85 +209,12 @@ if wanted not in set(tracked["crypto_id"]):
     st.stop()
 # Not bound to the address by Streamlit, which would write the label and not the id there.
 st.session_state["coin"] = st.session_state["last_coin"] = st.query_params["coin"] = wanted
-
-
-def choose_coin() -> None:
-    """Write the chosen coin into the address, from where the page reads it."""
-    st.query_params["coin"] = st.session_state["coin"]
-    zoom.forget()
-
-
 shell.check_address(range=analysis.RANGES, draw=DRAWN, log=shell.ON_OFF, over=charts.OVERLAYS, panes=charts.PANES)
 names = (tracked["name"] + " · " + tracked["symbol"].str.upper()).set_axis(tracked["crypto_id"])
-with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-    crypto_id = st.selectbox(
-        "Coin", list(names.index), format_func=names.get, key="coin", on_change=choose_coin, width=260
-    )
-    span = shell.choose_range()
-    kind = st.segmented_control("Draw", DRAWN, default="Candles", required=True, key="draw", bind="query-params")
-    log = st.toggle("Log scale", key="log", bind="query-params")
-coin = coins[coins["crypto_id"] == crypto_id].iloc[0]
-daily = queries.daily(crypto_id)
-header(coin)
+coin = coins[coins["crypto_id"] == wanted].iloc[0]
+trading(coin, names)
 
-overlays = st.pills(
-    "Over the price",
-    list(charts.OVERLAYS),
-    selection_mode="multi",
-    default=OVERLAYS_SHOWN,
-    key="over",
-    bind="query-params",
-    label_visibility="collapsed",
-)
-panes = st.pills(
-    "Panes below",
-    list(charts.PANES),
-    selection_mode="multi",
-    default=["Volume"],
-    key="panes",
-    bind="query-params",
-    label_visibility="collapsed",
-)
-choice = analysis.choose_bar(span, len(daily))
-bars = load_bars(crypto_id, choice, daily)
-shell.heading(
-    f"How did {coin['name']} trade?",
-    [
-        "fct_prices.close",
-        *(metric for name in overlays for metric in OVERLAY_METRICS[name]),
-        *(metric for name in panes for metric in PANE_METRICS[name]),
-    ],
-)
-if bars.empty:
-    st.info(f"{coin['name']} has no finished day yet: choose 1D or 7D.", title="No candles in this range")
-else:
-    missing = len(analysis.with_gaps(bars, choice.bar)) - len(bars)
-    bar_name = {"1h": "hour", "4h": "4 hours", "1d": "day", "1w": "week"}[choice.bar]
-    shell.chart(
-        shell.once(
-            charts.price_chart,
-            bars,
-            daily,
-            choice.bar,
-            shell.colours(),
-            candles=kind == "Candles",
-            log=log,
-            overlays=overlays,
-            panes=[name for name in charts.PANES if name in panes],
-        ),
-        "price",
-        alt=f"{kind} of {coin['name']} in USDT, one per {bar_name}, from "
-        f"{formats.instant(bars['opened_at'].iloc[0])} to "
-        f"{formats.instant(bars['opened_at'].iloc[-1])}; last close {formats.price(bars['close'].iloc[-1])}",
-        how=f"One {'candle' if kind == 'Candles' else 'point'} per {bar_name} (UTC). Drag to pan, wheel to zoom, "
-        "double "
-        "click to reset. "
-        + (f"{missing} without trading: a gap, not a line. " if missing else "")
-        + ("Indicators counted in days step when a day is over." if choice.bar in ("1h", "4h") else ""),
-        source=f"{shell.BINANCE} spot, {coin['binance_symbol']}",
-        zoomed=f"{crypto_id} {span}",
-    )
-
+daily = queries.daily(wanted)
 readings = shell.once(analysis.coin_readings, coin["name"], daily)
 if readings:
     with st.container(border=True):
@@ -251,29 +284,3 @@ st.dataframe(
     alt=f"Risk of {coin['name']} over 30, 90 and 365 days",
 )
 st.caption("Over the newest finished days; a dash where a day of the window is missing. Source: " + source + ".")
-
-with st.expander("Data and export"):
-    table = bars.drop(columns=[column for column in ("date", "bar_count") if column in bars])
-    st.dataframe(
-        table.iloc[::-1],
-        hide_index=True,
-        height=300,
-        placeholder=formats.MISSING,
-        alt="The candles of the chart, newest first",
-    )
-    st.download_button(
-        "CSV of this range, exact figures",
-        lambda: shell.export(
-            queries.export_hours(crypto_id, choice.days)
-            if choice.bar in ("1h", "4h")
-            else queries.export_days(crypto_id, choice.days),
-            "fct_prices" if choice.bar in ("1h", "4h") else "fct_daily_summary",
-            f"{coin['name']} ({coin['binance_symbol']}), range {span}, data to "
-            f"{formats.instant(coin['last_bar_at'] + pd.Timedelta(hours=1))}",
-            "Binance spot klines (binance.com), metrics by tickmart",
-        ),
-        f"tickmart_{crypto_id}_{span}.csv",
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-    )

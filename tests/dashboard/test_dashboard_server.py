@@ -145,3 +145,35 @@ asyncio.run(start())
     ours = [*(ROOT / "dashboard").glob("*.py"), *(ROOT / "dashboard/charts").glob("*.py")]
     names = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in ours}
     assert names - {"dashboard.app"} <= set(done.stdout.split())
+
+
+def test_a_choice_about_the_candles_runs_their_part_of_the_page_alone(marts, tmp_path):
+    async def choose(address: str) -> tuple[Run, Run, Run]:
+        async with Visitor(address) as visitor:
+            whole = await visitor.visit("price", "coin=ethereum")
+            week = await visitor.choose("range", string_array_value=["7D"])
+            pane = await visitor.choose("panes", string_array_value=["RSI", "MACD"])
+            return whole, week, pane
+
+    with served(marts, tmp_path) as running:
+        whole, week, pane = asyncio.run(choose(running))
+    assert len(whole.charts) == 5
+    for run in (week, pane):
+        assert not run.error
+        assert [alt.partition(" ")[0] for alt in run.charts] == ["Candles"]
+        assert "one per hour" in next(iter(run.charts))  # the range that was chosen before stands
+
+
+def test_a_part_of_a_page_names_a_database_that_has_gone_as_the_page_does(server, tmp_path):
+    server.copy_database("going", "tickmart")
+
+    async def choose(address: str) -> Run:
+        async with Visitor(address) as visitor:
+            assert not (await visitor.visit("price")).error
+            server.execute("postgres", "drop database going with (force)")
+            return await visitor.choose("range", string_array_value=["7D"])
+
+    with served(server.reader("going"), tmp_path) as running:
+        run = asyncio.run(choose(running))
+    assert "cannot be reached" in run.error
+    assert "Traceback" not in run.error
