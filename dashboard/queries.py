@@ -676,10 +676,14 @@ def correlation_history(crypto_id_a: str, crypto_id_b: str, window_days: int) ->
         """
         select date, correlation, n
         from marts.fct_correlations_daily
-        where crypto_id_a = %(first)s and crypto_id_b = %(second)s and window_days = %(window_days)s
+        where
+            -- by the database's order of text, which is that of the mart, and need not be Python's
+            crypto_id_a = least(%(first)s::text, %(second)s::text)
+            and crypto_id_b = greatest(%(first)s::text, %(second)s::text)
+            and window_days = %(window_days)s
         order by date
         """,
-        first=min(crypto_id_a, crypto_id_b),
-        second=max(crypto_id_a, crypto_id_b),
+        first=crypto_id_a,
+        second=crypto_id_b,
         window_days=window_days,
     )

@@ -430,6 +430,13 @@ def test_compare_starts_every_coin_at_100(visit, marts):
         assert numbers(line["y"])[0] == pytest.approx(100)
 
 
+def test_a_pair_has_one_history_whichever_coin_is_named_first(use, marts):
+    use(marts)
+    one = queries.correlation_history("bitcoin", "solana", 90)
+    assert len(one) > 0
+    assert one.equals(queries.correlation_history("solana", "bitcoin", 90))
+
+
 def test_compare_matrix_equals_the_marts(visit, marts, server):
     (correlation,), *_ = server.query(
         "tickmart",
