@@ -111,7 +111,7 @@ def price_chart(
             "anchor": "x",
         }
         if name == "RSI":
-            axis |= {"range": [0, 100], "tickvals": [30, 70]}
+            axis |= {"range": [0, 100], "tickvals": [30, 70], "ticktext": ["30", "70"]}
         figure.update_layout({f"yaxis{number}": axis})
         figure.add_annotation(
             text=PANE_TITLES[name],

@@ -240,7 +240,7 @@ def run_table(runs: pd.DataFrame) -> None:
     st.dataframe(
         table[["started_at", "job", "status", "seconds", "fetched_rows", "changed_rows", "error", "run_id"]],
         hide_index=True,
-        height=300,
+        height=min(300, 38 + 35 * len(table)),
         placeholder=formats.MISSING,
         alt="The newest runs, newest first",
         column_config={

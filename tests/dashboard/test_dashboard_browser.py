@@ -1,6 +1,8 @@
 """The dashboard in a real browser: every page, light and dark, wide and narrow; links, clicks, lost connections."""
 
+import csv
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -324,3 +326,66 @@ def test_sentiment_and_compare_keep_their_zoom_until_another_span_is_chosen(addr
     page.wait_for_function("!location.search.includes('zoom=')", timeout=30_000)
     page.wait_for_function(f"{chart}?._fullLayout?.xaxis?.autorange", timeout=30_000)
     assert page.faults == []
+
+
+PLOT = "document.querySelector('.js-plotly-plot')"
+CHOSEN = (
+    "[...document.querySelectorAll('[aria-checked=true], [aria-pressed=true], [data-testid$=Active]')]"
+    ".map(button => button.innerText.trim())"
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "chosen"),
+    [
+        ("?change=7+d", {"7 d"}),
+        ("price?coin=bitcoin&range=3M&draw=Line&over=EMA&over=Bollinger&panes=MACD", {"3M", "Line", "EMA", "MACD"}),
+        ("sentiment?span=3Y", {"3Y"}),
+        ("compare?coins=solana&coins=ripple&range=3M&window=30+days", {"3M", "30 days"}),
+    ],
+)
+def test_a_deep_link_sets_the_controls_of_its_page_and_stays_in_the_address(address, open_page, path, chosen):
+    page = open_page(f"{address}/{path}")
+    assert chosen <= set(page.evaluate(CHOSEN))
+    for part in path.partition("?")[2].split("&"):
+        assert part in page.url.replace("%20", "+")
+    assert page.faults == []
+
+
+def test_deep_links_choose_coins_and_search(address, open_page):
+    page = open_page(f"{address}/compare?coins=solana&coins=ripple&log=true")
+    assert {"Solana", "XRP"} <= set(page.evaluate(f"{PLOT}._fullData.map(line => line.name)"))
+    assert page.evaluate(f"{PLOT}._fullLayout.yaxis.type") == "log"
+    page = open_page(f"{address}/dictionary?search=wilder")
+    assert page.get_by_role("textbox").first.input_value() == "wilder"
+
+
+def rows_of(download) -> list[dict[str, str]]:
+    """The rows of a file that a page gave, without its notes."""
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert any(line.startswith("# source: ") for line in lines)
+    return list(csv.DictReader(line for line in lines if not line.startswith("#")))
+
+
+def test_the_file_of_a_coins_days_holds_what_the_mart_does_digit_by_digit(server, address, open_page):
+    page = open_page(f"{address}/price?coin=solana&range=3M")
+    page.get_by_text("Data and export").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV of this range").click()
+    columns = ["date", "open", "close", "quote_volume", "sma_30", "rsi_14", "volatility_30d", "volatility_90d"]
+    expected = server.query(
+        "tickmart",
+        f"select {', '.join(f'{column}::text' for column in columns)} from marts.fct_daily_summary "
+        "where crypto_id = 'solana' and date > (select max(date) from marts.fct_daily_summary where crypto_id = "
+        "'solana') - 91 order by date",
+    )
+    assert len(expected) == 91
+    assert [tuple(row[column] or None for column in columns) for row in rows_of(download)] == expected
+
+
+def test_the_file_of_the_hundred_largest_holds_what_the_mart_does(server, address, open_page):
+    page = open_page(f"{address}/")
+    with page.expect_download() as download:
+        page.get_by_test_id("stDownloadButton").get_by_role("button").click()
+    expected = server.query("tickmart", "select crypto_id, price_usd::float8 from marts.v_top_100 order by position")
+    assert [(row["crypto_id"], float(row["price_usd"])) for row in rows_of(download)] == expected
