@@ -427,7 +427,9 @@ else:
     st.caption("Last 24 h; every attempt counts, also one that repeats another. Source: tickmart's own books.")
 
 shell.heading("Where are hours missing?", ["fct_daily_summary.bar_count"])
-if missing.empty:
+if counts.empty:
+    st.caption("No finished day yet.")
+elif missing.empty:
     st.success("No hour is missing in the newest 60 finished days.", icon=":material/check_circle:")
 else:
     shell.chart(

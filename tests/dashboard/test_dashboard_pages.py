@@ -465,6 +465,10 @@ def test_sentiment_shows_the_newest_value_and_how_many_days_stand_behind_each_ma
     assert "partly arithmetic" in words(app)
 
 
+def test_data_quality_of_an_empty_warehouse_does_not_say_that_no_hour_is_missing(visit, empty_marts):
+    assert "No hour is missing" not in words(visit(empty_marts, "data_quality"))
+
+
 def test_data_quality_opens_with_the_failed_check_and_its_evidence(visit, marts):
     app = visit(marts, "data_quality")
     said = words(app)
