@@ -76,7 +76,7 @@ def links() -> None:
                 "Dagster" not in found,
                 "Dagster (runs and lineage) and Data Docs (checks row by row) are served by `tickmart up`",
             ),
-            (page is None, "dbt's documentation by `tickmart docs`"),
+            (page is None and "dbt docs" not in found, "dbt's documentation by `tickmart docs`"),
         )
         if missing
     ]
