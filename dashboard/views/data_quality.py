@@ -223,7 +223,7 @@ def run_squares(runs: pd.DataFrame) -> None:
         "runs",
         alt=f"The newest {len(runs)} runs, {broken} of them failed; seconds that each took, newest: "
         + (formats.MISSING if ended.empty else f"{ended['seconds'].iloc[-1]:,.0f}"),
-        how=f"One square per run, newest right, below how long it took; {broken} of {len(runs)} failed.{usual}",
+        how=f"One square per run, newest right; below it, how long it took; {broken} of {len(runs)} failed.{usual}",
         source="tickmart's own books, 31 days",
     )
 
