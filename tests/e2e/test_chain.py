@@ -141,6 +141,7 @@ def test_every_check_stands_in_the_books_whoever_made_it(home, first_run):
     assert {row["source"] for row in rows} == {"dbt", "great_expectations", "pipeline"}
 
 
+@pytest.mark.slow
 def test_a_second_run_changes_nothing_and_says_so(home, first_run):
     before = home.sql(
         "select md5(string_agg(p::text, '' order by crypto_id, opened_at)) as all from marts.fct_prices p"
@@ -173,6 +174,7 @@ def test_the_query_role_cannot_write(home, first_run):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_unknown_symbol_fails_alone_and_the_run_is_partial(home, market, first_run):
     home.universe.write_text(UNIVERSE + "nonsense,NOPEUSDT,Nonsense,none\n")
     try:

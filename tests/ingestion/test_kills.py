@@ -78,25 +78,33 @@ def complete(chain: Chain, simulator: Simulator) -> None:
     assert chain.one("select count(*) from raw.binance_klines") == len(SYMBOLS) * 24 * DAYS
 
 
+def clear(chain: Chain) -> None:
+    for held in chain.lake.list(""):
+        chain.lake.remove(held.key)
+    chain.clear_books()
+
+
 def kill_at_random(chain: Chain, simulator: Simulator, kills: int, seed: int) -> list[int]:
-    """Start runs over random ranges and kill them at random moments; return how far raw had come each time."""
-    chance, progress, patience = random.Random(seed), [], 0.2
-    while len(progress) < kills:
+    """Start runs over random ranges and kill them at random moments; return how far raw had come each time.
+
+    It goes on until one of the kills came after something had been loaded, however slow the machine.
+    """
+    started = time.monotonic()
+    begin(chain, simulator, START, START + timedelta(days=20)).join()
+    patience = time.monotonic() - started
+    chance, progress = random.Random(seed), []
+    clear(chain)
+    while len(progress) < kills or not any(progress):
         first = START + timedelta(days=chance.randrange(DAYS - 10))
-        started = time.monotonic()
         process = begin(chain, simulator, first, min(first + timedelta(days=20), START + timedelta(days=DAYS)))
         process.join(timeout=chance.uniform(0.01, patience))
         if process.exitcode == 0:
-            # It was through: learn how long a run takes here, and now and then begin again with nothing.
-            patience = max(0.05, time.monotonic() - started)
             if chance.random() < 0.5:
-                for held in chain.lake.list(""):
-                    chain.lake.remove(held.key)
-                chain.clear_books()
+                clear(chain)
             continue
         process.kill()
         process.join()
-        patience *= 1.05
+        patience *= 1.02
         nothing_half(chain)
         progress.append(chain.one("select count(*) from raw.binance_klines"))
     return progress
