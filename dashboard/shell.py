@@ -308,6 +308,11 @@ def chart(figure: go.Figure, key: str, *, alt: str, how: str, source: str, zoome
     st.caption(formats.unbroken(f"{how} Source: {source}."))
 
 
+def csv_button(label: str, content: Callable[[], bytes], file_name: str) -> None:
+    """Offer a file that is made when it is asked for; the page does not run again."""
+    st.download_button(label, content, file_name, "text/csv", icon=":material/download:", on_click="ignore")
+
+
 def export(frame: pd.DataFrame, name: str, about: str, source: str) -> bytes:
     """Return a CSV whose first lines, marked #, say what it is, whence, and when it was written."""
     lines = [f"# tickmart: {about}", f"# source: {source}", f"# written: {formats.instant(now())}; all times are UTC"]

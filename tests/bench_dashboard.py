@@ -8,7 +8,6 @@ import asyncio
 import importlib.util
 import inspect
 import os
-import socket
 import statistics
 import subprocess
 import time
@@ -187,11 +186,10 @@ def query_lines(times: dict[str, list[float]], missing: list[str]) -> Iterator[L
 @contextmanager
 def server(env: dict[str, str]) -> Iterator[tuple[str, psutil.Process]]:
     """The dashboard in a new process, as `tickmart up` starts it, once it answers."""
+    from orchestration.stack import free_port
     from orchestration.up import dashboard_command
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port(0)
     process = subprocess.Popen(
         dashboard_command(port), cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

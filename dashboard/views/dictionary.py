@@ -109,11 +109,4 @@ for relation, part in found.groupby("relation"):
                 for name, title in SHOWN.items()
             },
         )
-st.download_button(
-    "CSV of all definitions",
-    lambda: columns.to_csv(index=False).encode(),
-    "tickmart_dictionary.csv",
-    "text/csv",
-    icon=":material/download:",
-    on_click="ignore",
-)
+shell.csv_button("CSV of all definitions", lambda: columns.to_csv(index=False).encode(), "tickmart_dictionary.csv")

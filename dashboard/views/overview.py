@@ -193,15 +193,12 @@ def top_table(top: pd.DataFrame) -> None:
             f"Select a row to open the coin; click a heading to sort. Source: {shell.COINGECKO}, the 7-day line "
             f"{shell.BINANCE}."
         )
-        st.download_button(
+        shell.csv_button(
             "CSV",
             lambda: shell.export(
                 top, "v_top_100", f"top 100 coins at {formats.instant(top['snapshot_at'].iloc[0])}", "CoinGecko"
             ),
             "tickmart_top_100.csv",
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
         )
 
 

@@ -164,8 +164,7 @@ def trading(coin: pd.Series, names: pd.Series) -> None:
             f"{formats.instant(bars['opened_at'].iloc[0])} to "
             f"{formats.instant(bars['opened_at'].iloc[-1])}; last close {formats.price(bars['close'].iloc[-1])}",
             how=f"One {'candle' if kind == 'Candles' else 'point'} per {bar_name} (UTC). Drag to pan, wheel to zoom, "
-            "double "
-            "click to reset. "
+            "double click to reset. "
             + (f"{missing} without trading: a gap, not a line. " if missing else "")
             + ("Indicators counted in days step when a day is over." if choice.bar in ("1h", "4h") else ""),
             source=f"{shell.BINANCE} spot, {coin['binance_symbol']}",
@@ -180,7 +179,7 @@ def trading(coin: pd.Series, names: pd.Series) -> None:
             placeholder=formats.MISSING,
             alt="The candles of the chart, newest first",
         )
-        st.download_button(
+        shell.csv_button(
             "CSV of this range, exact figures",
             lambda: shell.export(
                 queries.export_hours(crypto_id, choice.days)
@@ -192,9 +191,6 @@ def trading(coin: pd.Series, names: pd.Series) -> None:
                 "Binance spot klines (binance.com), metrics by tickmart",
             ),
             f"tickmart_{crypto_id}_{span}.csv",
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
         )
 
 

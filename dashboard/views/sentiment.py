@@ -30,10 +30,8 @@ elif not formats.is_missing(last["change_1d"]):
 st.title(f"The crowd shows {last['classification'].lower()}: {last['value']:.0f} of 100{moved}{mean}.", anchor=False)
 st.info(
     "The index is **for bitcoin** and is made of bitcoin's own volatility (25%), momentum and volume (25%), "
-    "dominance "
-    "(10%), social media, surveys and search trends. That it goes with bitcoin's price is therefore partly "
-    "arithmetic. "
-    "Nothing on this page predicts anything.",
+    "dominance (10%), social media, surveys and search trends. That it goes with bitcoin's price is therefore partly "
+    "arithmetic. Nothing on this page predicts anything.",
     title="What the index cannot show",
     icon=":material/info:",
 )
@@ -198,13 +196,10 @@ with st.expander("Data and export"):
         placeholder=formats.MISSING,
         alt="The index by day, newest first",
     )
-    st.download_button(
+    shell.csv_button(
         "CSV",
         lambda: shell.export(
             history, "fct_sentiment_daily", "Fear & Greed index by day", "alternative.me and Binance spot"
         ),
         "tickmart_sentiment.csv",
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
     )

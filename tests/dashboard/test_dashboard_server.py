@@ -5,7 +5,6 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from orchestration.stack import free_port
 from orchestration.up import dashboard_command
 from tests.bench_visitor import Run, Visitor
 
@@ -30,9 +30,7 @@ SETTINGS = tomllib.loads((ROOT / "dashboard/.streamlit/config.toml").read_text()
 @contextlib.contextmanager
 def served(variables: dict[str, str], home: Path, script: Path | None = None) -> Iterator[str]:
     """The dashboard, or another `script`, in a process of its own; gives its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port(0)
     command = [str(script) if script and part.endswith("server.py") else part for part in dashboard_command(port)]
     room = script.parents[1] if script else ROOT
     environment = {**os.environ, **variables, "TICKMART_HOME": str(home), "PYTHONPATH": str(room)}
