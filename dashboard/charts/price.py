@@ -279,16 +279,12 @@ def _draw_histogram(
 
 
 def _two_coloured(rising: np.ndarray, colours: Palette) -> dict[str, object]:
-    """Return a marker that is up where `rising`, else down: a byte per bar instead of the name of a colour."""
-    scale = [[0, faded(colours.down, 0.55)], [1, faded(colours.up, 0.55)]]
-    return {
-        "color": rising.astype("int8"),
-        "cmin": 0,
-        "cmax": 1,
-        "colorscale": scale,
-        "showscale": False,
-        "line_width": 0,
-    }
+    """Return a marker that is up where `rising`, else down.
+
+    Named colours and not a scale of two: Plotly 3 writes a warning for each bar whose colour is a number (1,095 of them
+    took 0.2 s of this chart), and takes its opacity for that of black.
+    """
+    return {"color": np.where(rising, colours.up, colours.down), "opacity": 0.55, "line_width": 0}
 
 
 def volatility_lines(daily: pd.DataFrame, colours: Palette) -> go.Figure:

@@ -37,9 +37,9 @@ def browser():
 
 
 def wrong(said) -> bool:
-    """Tell whether a message of the console is an error of the page, and not of the machine's network."""
+    """Tell whether a message of the console is an error of the page or Plotly's word that a figure makes no sense."""
     known = said.location["url"].endswith(USUAL) or "ERR_NETWORK_CHANGED" in said.text  # Streamlit connects again
-    return said.type == "error" and not known
+    return (said.type == "error" and not known) or said.text.startswith("WARN: ")
 
 
 @pytest.fixture

@@ -114,17 +114,23 @@ def test_a_fault_of_a_page_shows_neither_its_text_nor_a_traceback(entry, tmp_pat
     assert "canary-of-the-inside" in (tmp_path / "server.log").read_text()
 
 
-def test_the_page_names_the_script_of_charts_ahead_and_it_is_served(tmp_path):
+def test_a_browser_is_told_to_make_the_script_of_charts_ready_and_nobody_else_is(tmp_path):
+    def get(path: str, **headers: str) -> tuple[dict[str, str], str]:
+        with urllib.request.urlopen(urllib.request.Request(f"{running}/{path}", headers=headers)) as answer:
+            return {name.lower(): value for name, value in answer.headers.items()}, answer.read().decode()
+
     with served(NOWHERE, tmp_path) as running:
-        with urllib.request.urlopen(f"{running}/price") as answer:
-            links = answer.headers.get_all("Link")
-        assert len(links) == 1
-        file = re.fullmatch(r"<(static/js/PlotlyChart\.[\w-]+\.js)>; rel=modulepreload; crossorigin", links[0])[1]
-        with urllib.request.urlopen(f"{running}/{file}") as answer:
-            assert "javascript" in answer.headers["Content-Type"]
-            assert len(answer.read()) > 1_000_000
-        with urllib.request.urlopen(f"{running}/_stcore/health") as answer:
-            assert answer.headers["Link"] is None
+        browser = {"Accept": "text/html,*/*;q=0.8", "Accept-Encoding": "gzip", "If-None-Match": "*"}
+        headers, page = get("price", **browser)
+        assert int(headers["content-length"]) == len(page.encode())
+        fetched = re.findall(r'<link rel="modulepreload" [^>]*href="\./(static/js/PlotlyChart\.[\w-]+\.js)"', page)
+        assert fetched == re.findall(r'import\("\./([^"]+)"\)', page)
+        assert page.index(fetched[0]) < page.index("</head>")
+        headers, script = get(fetched[0])
+        assert "javascript" in headers["content-type"]
+        assert len(script) > 1_000_000
+        assert get("_stcore/health", **browser)[1] == "ok"
+        assert fetched[0] not in get("price", Accept="application/json")[1]
 
 
 def test_everything_that_pages_need_is_loaded_before_the_first_visit():
