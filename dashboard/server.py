@@ -16,21 +16,27 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+PAGES = "|".join(sorted(file.stem for file in Path(__file__).parent.glob("views/*.py")))
+# Says where the app is: at a page's address a browser would look below that first, wait, and report two errors.
+ROOT = f"""<script>
+const at = location.pathname.match(/^(.*\\/)({PAGES})$/);
+if (at) window.__streamlit = {{BACKEND_BASE_URL: location.origin + at[1]}};
+</script>"""
 # 4.7 MB that the app asks for only when its first chart has come, and then half a second of the browser's to evaluate.
-# The name holds a hash of the content.
-PLOTLY = [f"./static/js/{file.name}" for file in Path(st.__file__).parent.glob("static/static/js/PlotlyChart.*.js")]
-# Fetched with the app's own files but after them, evaluated while the server works on the page: earlier, the websocket
-# would open later; later, the first chart would wait. Without the attribute all is as Streamlit has it.
-EARLY = "".join(
-    f'''<link rel="modulepreload" fetchpriority="low" crossorigin href="{path}"><script type="module">
+# Fetched with the app's own files but after them, and evaluated while the server works on the page: earlier, the
+# websocket would open later; later, the first chart would wait. The file's name holds a hash of its content.
+PLOTLY = "".join(
+    f"""<link rel="modulepreload" fetchpriority="low" crossorigin href="./static/js/{file.name}">
+<script type="module">
 new MutationObserver((_, seen) => {{
-    if (!document.querySelector("[data-test-script-state=running]")) return;
+    if (!document.querySelector("[data-test-connection-state=CONNECTED]")) return;
     seen.disconnect();
-    import("{path}");
-}}).observe(document, {{subtree: true, childList: true, attributeFilter: ["data-test-script-state"]}});
-</script>'''
-    for path in PLOTLY
-).encode()
+    import("./static/js/{file.name}");
+}}).observe(document, {{subtree: true, childList: true, attributeFilter: ["data-test-connection-state"]}});
+</script>"""
+    for file in Path(st.__file__).parent.glob("static/static/js/PlotlyChart.*.js")
+)
+EARLY = (ROOT + PLOTLY).encode()
 
 
 # What would have a page answered in part, compressed, or not at all because it was known without the script.

@@ -11,8 +11,6 @@ from tests.dashboard.test_dashboard_server import served
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PAGES = ["", "price", "sentiment", "compare", "data_quality", "dictionary"]
 DRAWN = ".js-plotly-plot .nsewdrag, .js-plotly-plot .gtitle, .js-plotly-plot path.surface, [data-testid=stExpander]"
-# Streamlit's page asks for these beside a page's own address and falls back to the root
-USUAL = ("/_stcore/health", "/_stcore/host-config")
 
 pytestmark = [
     pytest.mark.browser,
@@ -38,7 +36,7 @@ def browser():
 
 def wrong(said) -> bool:
     """Tell whether a message of the console is an error of the page or Plotly's word that a figure makes no sense."""
-    known = said.location["url"].endswith(USUAL) or "ERR_NETWORK_CHANGED" in said.text  # Streamlit connects again
+    known = "ERR_NETWORK_CHANGED" in said.text  # Streamlit connects again
     return (said.type == "error" and not known) or said.text.startswith("WARN: ")
 
 
@@ -64,9 +62,7 @@ def open_page(browser):
         )
         page.on(
             "response",
-            lambda r: (
-                page.faults.append(f"{r.status} {r.url}") if r.status >= 400 and not r.url.endswith(USUAL) else None
-            ),
+            lambda r: page.faults.append(f"{r.status} {r.url}") if r.status >= 400 else None,
         )
         page.goto(address)
         page.wait_for_selector(ready, timeout=60_000, state="attached")
