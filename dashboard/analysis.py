@@ -4,6 +4,7 @@ Belongs here: choosing bar sizes, risk over a chosen window, returns by month, r
 that depends on the data alone (that is a mart's column), SQL, figures.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -332,6 +333,22 @@ def source_health(requests: pd.DataFrame, now: datetime) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def sample_rows(sample: str) -> pd.DataFrame | None:
+    """Return a check's sample, a JSON list of rows, as a table with its digits as they are; None if it is no such list.
+
+    A list of bare values is one column; a text that was cut off is no JSON any more.
+    """
+    try:
+        rows = json.loads(sample, parse_float=str, parse_int=str)
+    except json.JSONDecodeError:
+        return None
+    if not isinstance(rows, list) or not rows:
+        return None
+    if not all(isinstance(row, dict) for row in rows):
+        rows = [{"value": row} for row in rows]
+    return pd.DataFrame(rows).map(lambda cell: json.dumps(cell) if isinstance(cell, bool | list | dict) else cell)
 
 
 def quality_sentence(datasets: pd.DataFrame, titles: dict[str, str], checks: pd.DataFrame) -> str:

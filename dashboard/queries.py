@@ -116,7 +116,7 @@ def checks() -> pd.DataFrame:
         """
         select
             dataset, asset, check_name, source, severity, status, is_blocking, observed, expected, failed_rows,
-            left(sample::text, 2000) as sample, checked_at, run_id
+            left(sample::text, 10000) as sample, checked_at, run_id
         from marts.fct_check_results
         where is_latest
         order by (status = 'passed'), (severity = 'warn'), not is_blocking, asset, check_name

@@ -160,7 +160,7 @@ def check_list(checks: pd.DataFrame) -> None:
             if row.status == "error":
                 st.caption("The check itself could not run.")
             if row.sample:
-                st.code(row.sample, language="json", wrap_lines=True)
+                sample(row)
     held = checks[checks["status"] == "passed"]
     with st.expander(f"{len(held)} checks hold", expanded=bad.empty and len(held) <= 30):
         st.dataframe(
@@ -170,6 +170,21 @@ def check_list(checks: pd.DataFrame) -> None:
             placeholder=formats.MISSING,
             alt="Checks that hold",
             column_config={"checked_at": st.column_config.DatetimeColumn(format=UTC_MINUTE, timezone="UTC")},
+        )
+
+
+def sample(check: Any) -> None:
+    """Some of the rows that break a check. Not st.code, whose 1.6 MB of colours the first chart had to wait for."""
+    rows = analysis.sample_rows(check.sample)
+    if rows is None:
+        st.text(check.sample)
+    else:
+        st.dataframe(
+            rows,
+            width="content",
+            hide_index=True,
+            placeholder=formats.MISSING,
+            alt=f"Some of the rows that break {check.check_name} on {check.asset}",
         )
 
 

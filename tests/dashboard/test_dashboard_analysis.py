@@ -179,3 +179,23 @@ def test_source_health_counts_every_bad_answer_of_the_last_day_alone():
     assert found.loc["a", "latency_by_hour"] == [900.0, 10.0, 30.0]
     assert found.loc["b", "requests"] == 0
     assert np.isnan(found.loc["b", "errors_pct"])
+
+
+@pytest.mark.parametrize(
+    ("sample", "columns", "rows"),
+    [
+        ('[{"close": 0.10, "at": "2026-01-01"}]', ["close", "at"], [["0.10", "2026-01-01"]]),
+        ('[{"a": 12345678901234567890.5}, {"b": null}]', ["a", "b"], [["12345678901234567890.5", None], [None, None]]),
+        ('["XRP", 3]', ["value"], [["XRP"], ["3"]]),
+        ('[{"bars": [1, 2], "ok": true}]', ["bars", "ok"], [['["1", "2"]', "true"]]),
+    ],
+)
+def test_rows_that_break_a_check_are_shown_digit_by_digit(sample, columns, rows):
+    table = analysis.sample_rows(sample)
+    assert list(table.columns) == columns
+    assert table.astype(object).where(table.notna(), None).to_numpy().tolist() == rows
+
+
+@pytest.mark.parametrize("sample", ['[{"close": 1}, {"clo', "{}", "[]", '"words"'])
+def test_a_sample_that_is_no_list_of_rows_is_not_taken_for_one(sample):
+    assert analysis.sample_rows(sample) is None
