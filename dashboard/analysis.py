@@ -356,6 +356,8 @@ def quality_sentence(datasets: pd.DataFrame, titles: dict[str, str], checks: pd.
     held = int((checks["status"] == "passed").sum())
     bad = datasets[datasets["health"] != "Healthy"]
     checked = f"{held} of {len(checks)} checks hold" if len(checks) else "nothing has been checked yet"
+    if datasets["last_data_at"].isna().all():
+        return f"Nothing has been loaded yet; {checked}."
     if bad.empty:
         return f"All {len(datasets)} datasets are healthy; {checked}."
     named = ", ".join(f"{titles.get(row.dataset, row.dataset)} ({row.health.lower()})" for row in bad.itertuples())

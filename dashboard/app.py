@@ -27,6 +27,8 @@ with shell.turn():
     try:
         with st.skeleton(height=480):  # shows itself only when the page takes longer than half a second
             page.run()
+    except shell.Finished:
+        pass
     except MartsError as error:
         shell.problem(error)
     shell.footer()

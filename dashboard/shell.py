@@ -35,6 +35,10 @@ DEFAULT_COLOURS = "blue / orange"
 COLOUR_NAMES = {"blue / orange": ("blue", "orange"), "green / red": ("green", "red"), "red / green": ("red", "green")}
 
 
+class Finished(Exception):
+    """A page has said all that it can. Unlike st.stop() this ends the page alone: its footer still comes."""
+
+
 @contextmanager
 def turn() -> Iterator[None]:
     """Let few visits be worked on at once: Python runs one at a time, and fifty side by side all end with the last.
@@ -148,10 +152,14 @@ def stamp() -> None:
             return
         word = health.worst(datasets["health"])
         as_of = oldest_hourly(datasets)
-        age = f" · {formats.span(now() - as_of)} ago" if as_of else ""
+        loaded = (
+            f"Data as of {formats.instant(as_of)} · {formats.span(now() - as_of)} ago"
+            if as_of
+            else "Nothing loaded yet"
+        )
         st.page_link(
             QUALITY_PAGE,
-            label=f"Data as of {formats.instant(as_of)}{age} · :{health.COLOURS[word]}[**{word}**]",
+            label=f"{loaded} · :{health.COLOURS[word]}[**{word}**]",
             icon=health.ICONS[word],
             help="  \n".join(
                 f"{health.title(row.dataset)}: {row.health}, {age_told(row)}" for row in datasets.itertuples()

@@ -13,7 +13,7 @@ MATRIX = 12  # more cells than this cannot be read
 coins = queries.latest_risk()
 if coins.empty:
     shell.empty_warehouse()
-    st.stop()
+    raise shell.Finished
 names = dict(zip(coins["crypto_id"], coins["name"], strict=True))
 symbols = {row.crypto_id: row.symbol.upper() for row in coins.itertuples()}
 default = coins["crypto_id"].head(3).tolist()
@@ -53,14 +53,14 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     log = st.toggle("Log scale", key="log", bind="query-params")
 if not chosen:
     st.info("Choose at least one coin above.", title="Nothing to compare")
-    st.stop()
+    raise shell.Finished
 st.query_params["coins"] = chosen
 days = analysis.RANGES[span]
 closes = queries.hourly_closes(tuple(chosen), days) if days and days <= 7 else queries.daily_closes(tuple(chosen), days)
 table = shell.once(analysis.indexed_to_100, closes).reindex(columns=chosen)
 if table.dropna(how="all").empty:
     st.info("The chosen coins have no day in common in this range: take a longer one.", title="Nothing to compare")
-    st.stop()
+    raise shell.Finished
 final = table.ffill().iloc[-1].sort_values(ascending=False)
 since = formats.instant(table.index[0].date())
 best = f"{names[final.index[0]]} did best: {formats.signed(final.iloc[0] - 100)} since {since}"

@@ -112,7 +112,7 @@ def freshness_table(datasets: pd.DataFrame) -> None:
             "Checks": datasets["checks_health"].map(word),
             "Newest data": datasets["last_data_at"].map(formats.instant),
             "Age": [formats.span(timedelta(seconds=s)) if s == s else formats.MISSING for s in age],
-            "Promised within": [formats.span(timedelta(seconds=s)) for s in datasets["sla_seconds"]],
+            "Limit": [formats.span(timedelta(seconds=s)) for s in datasets["sla_seconds"]],
             "Of the limit": (age / datasets["sla_seconds"] * 100).clip(upper=400),
             "Last load": datasets["last_loaded_at"].map(formats.instant),
             "Rows, about": datasets["estimated_rows"].map(formats.count),
@@ -127,7 +127,7 @@ def freshness_table(datasets: pd.DataFrame) -> None:
         "Checks": "checks_health",
         "Newest data": "last_data_at",
         "Age": "age_seconds",
-        "Promised within": "sla_seconds",
+        "Limit": "sla_seconds",
         "Last load": "last_loaded_at",
         "Rows, about": "estimated_rows",
         "Open gaps": "open_gaps",
@@ -336,9 +336,11 @@ try:
     checks = queries.checks()
 except MartsError as error:
     from_status_file(error)
-    st.stop()
+    raise shell.Finished from None
 
 st.title(analysis.quality_sentence(datasets, health.TITLES, checks), anchor=False)
+if datasets["last_data_at"].isna().all():
+    shell.empty_warehouse()
 ages = (shell.now() - datasets["last_data_at"]).dt.total_seconds() / datasets["sla_seconds"]
 failed = checks[checks["status"] != "passed"]
 with st.grid(4, min_column_width=150):

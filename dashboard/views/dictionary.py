@@ -60,7 +60,7 @@ def described(columns: pd.DataFrame) -> pd.DataFrame:
 known = queries.definitions()
 if known.empty:
     shell.empty_warehouse()
-    st.stop()
+    raise shell.Finished
 columns = described(known.dropna(subset=["column_name"]))
 tables = known[known["column_name"].isna()].set_index("relation")["definition"]
 pages, lineages = queries.pages_by_table(), manifest.read()

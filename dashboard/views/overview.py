@@ -205,7 +205,7 @@ def top_table(top: pd.DataFrame) -> None:
 market = queries.market_now()
 if market.empty:
     shell.empty_warehouse()
-    st.stop()
+    raise shell.Finished
 shell.check_address(change=CHANGES)
 mood = queries.sentiment_now()
 top = queries.top_100()

@@ -198,11 +198,11 @@ coins = queries.coins()
 tracked = coins.dropna(subset=["last_bar_at"])
 if tracked.empty:
     shell.empty_warehouse()
-    st.stop()
+    raise shell.Finished
 wanted = st.query_params.get("coin") or st.session_state.get("last_coin", tracked["crypto_id"].iloc[0])
 if wanted not in set(tracked["crypto_id"]):
     unknown_coin(wanted, tracked)
-    st.stop()
+    raise shell.Finished
 # Not bound to the address by Streamlit, which would write the label and not the id there.
 st.session_state["coin"] = st.session_state["last_coin"] = st.query_params["coin"] = wanted
 shell.check_address(range=analysis.RANGES, draw=DRAWN, log=shell.ON_OFF, over=charts.OVERLAYS, panes=charts.PANES)

@@ -16,7 +16,7 @@ if history.empty:
         title="No Fear & Greed index yet",
         icon=":material/hourglass_empty:",
     )
-    st.stop()
+    raise shell.Finished
 shell.check_address(span=SPANS)
 volume = queries.volume_per_day()
 last = history.iloc[-1]
@@ -87,7 +87,7 @@ with right:
 
 if volume.empty:
     st.info("Volumes and correlations need finished days of candles.", title="No candles yet")
-    st.stop()
+    raise shell.Finished
 shell.heading("Is trading unusually busy?", ["fct_daily_summary.quote_volume"])
 trend = shell.once(analysis.volume_trend, volume).tail(days or len(volume))
 z = trend["z"].iloc[-1]
@@ -109,7 +109,7 @@ if joined < analysis.LEAST_DAYS:
         f"Correlations need {analysis.LEAST_DAYS} days with index and price, there are {joined}.",
         title="Too little history for correlations",
     )
-    st.stop()
+    raise shell.Finished
 metrics = ["fct_sentiment_daily.change_1d", "fct_sentiment_daily.btc_return_pct", "fct_daily_summary.quote_volume"]
 with st.grid(2, min_column_width=340, gap="medium"):
     with st.container():

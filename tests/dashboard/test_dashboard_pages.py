@@ -76,9 +76,18 @@ def test_every_chart_has_a_definition_behind_its_title_and_an_alternative_text(v
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_page_has_the_stamp_the_credits_and_the_disclaimer(visit, marts, page):
-    said = words(visit(marts, page))
-    assert "Data as of" in said
+def test_every_page_has_the_stamp_of_its_data(visit, marts, page):
+    assert "Data as of" in words(visit(marts, page))
+
+
+@pytest.mark.parametrize(
+    ("page", "query"),
+    [*((page, {}) for page in PAGES), ("price", {"coin": "no-such-coin"}), ("price", {"coin": "tether"}),
+     ("compare", {"coins": "no-such-coin"})],
+)  # fmt: skip
+@pytest.mark.parametrize("state", ["marts", "stale_marts", "empty_marts", "bare_database", "no_database"])
+def test_every_page_credits_its_sources_and_disclaims_advice_in_every_state(visit, request, state, page, query):
+    said = words(visit(request.getfixturevalue(state), page, **query))
     for credit in ("coingecko.com", "alternative.me", "Binance", "Not financial advice"):
         assert credit in said
 
@@ -98,6 +107,8 @@ def test_data_quality_and_dictionary_render_before_the_first_load(visit, request
     app = visit(request.getfixturevalue(state), page)
     assert not app.exception
     assert app.title or app.info
+    if page == "data_quality":
+        assert app.title[0].value.startswith("Nothing has been loaded yet")
 
 
 @pytest.mark.parametrize("page", PAGES)
