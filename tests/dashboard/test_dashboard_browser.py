@@ -385,3 +385,32 @@ def test_the_file_of_the_hundred_largest_holds_what_the_mart_does(server, addres
         page.get_by_test_id("stDownloadButton").get_by_role("button").click()
     expected = server.query("tickmart", "select crypto_id, price_usd::float8 from marts.v_top_100 order by position")
     assert [(row["crypto_id"], float(row["price_usd"])) for row in rows_of(download)] == expected
+
+
+def test_the_file_of_the_index_holds_every_day_of_the_mart(server, address, open_page):
+    page = open_page(f"{address}/sentiment")
+    page.get_by_text("Data and export").click()
+    with page.expect_download() as download:
+        page.get_by_test_id("stDownloadButton").get_by_role("button").click()
+    expected = server.query(
+        "tickmart",
+        "select date::text, value::float8, classification, btc_close::float8 from marts.fct_sentiment_daily order by 1",
+    )
+    assert len(expected) > 100
+    given = [
+        (row["date"], float(row["value"]), row["classification"], float(row["btc_close"]) if row["btc_close"] else None)
+        for row in rows_of(download)
+    ]
+    assert given == expected
+
+
+def test_the_file_of_the_dictionary_defines_every_column_of_the_marts(server, address, open_page):
+    page = open_page(f"{address}/dictionary?search=wilder")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV of all definitions").click()
+    rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    expected = server.query(
+        "tickmart", "select table_name, column_name from information_schema.columns where table_schema = 'marts'"
+    )
+    assert {(row["relation"], row["column_name"]) for row in rows} == set(expected)
+    assert all(row["definition"] and row["data_type"] for row in rows)
