@@ -17,6 +17,12 @@ SIZES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 NO_BREAK = "\u00a0"
 
 
+def has_dashes(table: pd.DataFrame) -> bool:
+    """Tell whether a table shows a dash anywhere; a column of lines (lists) leaves missing ones blank."""
+    words = table.loc[:, [not table[column].map(pd.api.types.is_list_like).any() for column in table]]
+    return bool((words.isna() | (words == MISSING)).to_numpy().any())
+
+
 def is_missing(value: object) -> bool:
     """Tell whether a cell holds no usable number: None, NaN, NaT or an infinity."""
     return value is None or value is pd.NaT or (isinstance(value, float) and not math.isfinite(value))

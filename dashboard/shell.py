@@ -316,6 +316,14 @@ def chart(figure: go.Figure, key: str, *, alt: str, how: str, source: str, zoome
     st.caption(formats.unbroken(f"{how} Source: {source}."))
 
 
+def table(frame: Any, *, alt: str, missing: str, **options: Any) -> Any:
+    """Show a table, or a Styler of one, with its alternative text; under one with dashes it says what a dash means."""
+    shown = st.dataframe(frame, placeholder=formats.MISSING, alt=alt, **{"hide_index": True, **options})
+    if formats.has_dashes(getattr(frame, "data", frame)):
+        st.caption(f"{formats.MISSING} {formats.unbroken(missing)}.")
+    return shown
+
+
 def csv_button(label: str, content: Callable[[], bytes], file_name: str) -> None:
     """Offer a file that is made when it is asked for; the page does not run again."""
     st.download_button(label, content, file_name, "text/csv", icon=":material/download:", on_click="ignore")

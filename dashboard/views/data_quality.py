@@ -37,11 +37,10 @@ def from_status_file(error: MartsError) -> None:
         f"As the last refresh left it: {formats.instant(written)}, {formats.span(shell.now() - written)} ago",
         anchor=False,
     )
-    st.dataframe(
+    shell.table(
         pd.DataFrame([_status_row(row) for row in status["datasets"]]),
-        hide_index=True,
-        placeholder=formats.MISSING,
         alt="Health of the datasets at the last refresh",
+        missing="was not known at that refresh",
     )
     for symbol, detail in (status.get("failed_symbols") or {}).items():
         st.warning(f"{symbol}: {detail}")
@@ -140,9 +139,7 @@ def freshness_table(datasets: pd.DataFrame) -> None:
     config["Of the limit"] = st.column_config.ProgressColumn(
         format="%.0f%%", min_value=0, max_value=100, help="Age of the newest data in percent of what was promised."
     )
-    st.dataframe(
-        table, hide_index=True, column_config=config, placeholder=formats.MISSING, alt="Health and age of each dataset"
-    )
+    shell.table(table, column_config=config, alt="Health and age of each dataset", missing="nothing was loaded yet")
 
 
 def check_list(checks: pd.DataFrame) -> None:
@@ -163,12 +160,11 @@ def check_list(checks: pd.DataFrame) -> None:
                 sample(row)
     held = checks[checks["status"] == "passed"]
     with st.expander(f"{len(held)} checks hold", expanded=bad.empty and len(held) <= 30):
-        st.dataframe(
+        shell.table(
             held[["asset", "check_name", "expected", "observed", "source", "severity", "checked_at"]],
-            hide_index=True,
             height=min(400, 70 + 35 * len(held)),
-            placeholder=formats.MISSING,
             alt="Checks that hold",
+            missing="the check says no more than that it holds",
             column_config={"checked_at": st.column_config.DatetimeColumn(format=UTC_MINUTE, timezone="UTC")},
         )
 
@@ -179,12 +175,11 @@ def sample(check: Any) -> None:
     if rows is None:
         st.text(check.sample)
     else:
-        st.dataframe(
+        shell.table(
             rows,
             width="content",
-            hide_index=True,
-            placeholder=formats.MISSING,
             alt=f"Some of the rows that break {check.check_name} on {check.asset}",
+            missing="the row has no value there",
         )
 
 
@@ -204,11 +199,10 @@ def incident_list(incidents: pd.DataFrame) -> None:
     over = incidents[~incidents["is_open"]]
     if not over.empty:
         with st.expander(f"{len(over)} over within the last 7 days"):
-            st.dataframe(
+            shell.table(
                 over[["kind", "title", "incident_opened_at", "recovered_at", "reopened_count", "sent_alerts"]],
-                hide_index=True,
-                placeholder=formats.MISSING,
                 alt="Incidents of the last 7 days that are over",
+                missing="is not known",
                 column_config={
                     "kind": st.column_config.TextColumn("Kind"),
                     "title": st.column_config.TextColumn("What was wrong", width="large"),
@@ -252,12 +246,11 @@ def run_table(runs: pd.DataFrame) -> None:
     )
     if dagster:
         table["run_id"] = dagster.rstrip("/") + "/runs/" + table["run_id"]
-    st.dataframe(
+    shell.table(
         table[["started_at", "job", "status", "seconds", "fetched_rows", "changed_rows", "error", "run_id"]],
-        hide_index=True,
         height=min(300, 38 + 35 * len(table)),
-        placeholder=formats.MISSING,
         alt="The newest runs, newest first",
+        missing="under Why: nothing went wrong; elsewhere: the run has not ended or loads nothing",
         column_config={
             "started_at": st.column_config.DatetimeColumn("Began", format=UTC_MINUTE, timezone="UTC"),
             "job": st.column_config.TextColumn("Job", help=shell.definition("fct_runs", "job")),
@@ -306,7 +299,7 @@ def api_table(requests: pd.DataFrame) -> None:
     config["Median by hour"] = st.column_config.LineChartColumn(
         y_min=0, help="Median latency of each hour of the last 7 days in which the source was asked, in ms."
     )
-    st.dataframe(
+    shell.table(
         pd.DataFrame(
             {
                 "Source": found["source"],
@@ -319,9 +312,8 @@ def api_table(requests: pd.DataFrame) -> None:
                 "Last asked": found["last_asked_at"].map(formats.instant),
             }
         ),
-        hide_index=True,
         column_config=config,
-        placeholder=formats.MISSING,
+        missing="no answer came in these hours",
         alt="Requests, errors and latency of each source over the last 24 hours: "
         + ", ".join(f"{row.source} {row.requests} requests" for row in found.itertuples()),
     )

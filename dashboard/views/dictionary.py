@@ -92,13 +92,12 @@ for relation, part in found.groupby("relation"):
             st.caption(
                 "Tests of the whole table: " + ", ".join(name.replace("_", " ") for name in whole.tests[""]) + "."
             )
-        st.dataframe(
-            part[list(SHOWN)],
-            hide_index=True,
+        shell.table(
+            part[list(SHOWN)].replace("", None),
             height="content",
             row_height=64,
-            placeholder=formats.MISSING,
             alt=f"Columns of {relation}",
+            missing="not computed, without a unit, held to its type alone, or of no dataset that ages",
             column_config={
                 name: st.column_config.TextColumn(
                     title,

@@ -174,12 +174,11 @@ def top_table(top: pd.DataFrame) -> None:
         color="gray",
         help="Closes of the last 7 days on Binance, every fourth hour; blank for coins that are not tracked.",
     )
-    chosen = st.dataframe(
+    chosen = shell.table(
         styled,
         column_config=config,
-        hide_index=True,
         height=560,
-        placeholder=formats.MISSING,
+        missing="CoinGecko gives no value, as for a coin younger than the span",
         on_select="rerun",
         selection_mode="single-row",
         key="top_100",

@@ -172,12 +172,11 @@ def trading(coin: pd.Series, names: pd.Series) -> None:
         )
     with st.expander("Data and export"):
         table = bars.drop(columns=[column for column in ("date", "bar_count") if column in bars])
-        st.dataframe(
+        shell.table(
             table.iloc[::-1],
-            hide_index=True,
             height=300,
-            placeholder=formats.MISSING,
             alt="The candles of the chart, newest first",
+            missing="the window of the indicator reaches before the first candle, or holds an hour without one",
         )
         shell.csv_button(
             "CSV of this range, exact figures",
@@ -273,10 +272,11 @@ shell.heading(
         for column in ("return_pct", "volatility_90d", "sharpe_90d", "drawdown_pct", "beta_btc_90d")
     ],
 )
-st.dataframe(
+shell.table(
     shell.once(analysis.risk_table, daily, queries.daily("bitcoin")),
+    hide_index=False,
     width="content",
-    placeholder=formats.MISSING,
     alt=f"Risk of {coin['name']} over 30, 90 and 365 days",
+    missing="a day of the window is missing",
 )
-st.caption("Over the newest finished days; a dash where a day of the window is missing. Source: " + source + ".")
+st.caption(f"Over the newest finished days. Source: {source}.")

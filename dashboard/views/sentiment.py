@@ -189,17 +189,17 @@ else:
         source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
     )
 with st.expander("Data and export"):
-    st.dataframe(
-        history.iloc[::-1],
-        hide_index=True,
+    days = history.assign(date=history["date"].dt.date)
+    shell.table(
+        days.iloc[::-1],
         height=300,
-        placeholder=formats.MISSING,
         alt="The index by day, newest first",
+        missing="the day or one that it is compared with is missing, or still to come",
     )
     shell.csv_button(
         "CSV",
         lambda: shell.export(
-            history, "fct_sentiment_daily", "Fear & Greed index by day", "alternative.me and Binance spot"
+            days, "fct_sentiment_daily", "Fear & Greed index by day", "alternative.me and Binance spot"
         ),
         "tickmart_sentiment.csv",
     )

@@ -319,13 +319,13 @@ FCT_PRICES = Suite(
 
 DIVERGENCE = Suite(
     "divergence", ("marts", "fct_market_snapshots"), "divergence",
-    "Binance's newest close against CoinGecko's price (single coins beyond 5 % are a dbt test of v_price_divergence).",
+    "Binance's newest close against CoinGecko's price (single coins beyond 5% are a dbt test of v_price_divergence).",
     ("crypto_id", "close", "price_usd"),
     (
         _between("median_divergence_pct", -MEDIAN_DIVERGENCE_PCT, MEDIAN_DIVERGENCE_PCT,
-                 "the median coin differs by less than 3 %", "reconciliation",
+                 "the median coin differs by less than 3%", "reconciliation",
                  "hours that are shifted against each other", "warn"),
-        _between("divergence_pct", -DIVERGENCE_PCT, DIVERGENCE_PCT, "no coin differs by more than 20 %",
+        _between("divergence_pct", -DIVERGENCE_PCT, DIVERGENCE_PCT, "no coin differs by more than 20%",
                  "reconciliation", "a symbol that belongs to another coin", "warn"),
     ),
 )  # fmt: skip

@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dashboard import formats, queries, shell
@@ -571,3 +572,20 @@ def test_a_symbol_in_any_script_is_shown_as_it_is(visit, server, symbol, name):
         assert not app.exception
         assert not app.error
     assert symbol in words(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("state", ["marts", "empty_marts"])
+def test_a_table_with_dashes_says_below_it_what_they_mean(visit, request, state, page):
+    app = visit(request.getfixturevalue(state), page)
+    dashed = [table.value for table in app.dataframe if formats.has_dashes(table.value)]
+    said = [caption.value for caption in app.caption if caption.value.startswith(formats.MISSING)]
+    assert len(said) == len(dashed)
+    assert (page, state) != ("price", "marts") or dashed
+
+
+def test_a_missing_line_is_no_dash_and_a_missing_number_is_one():
+    lines = pd.DataFrame({"coin": ["BTC", "XYZ"], "week": [[1.0, 2.0], None]})
+    assert not formats.has_dashes(lines)
+    assert formats.has_dashes(lines.assign(price=[1.0, None]))
+    assert formats.has_dashes(lines.assign(price=["$1", formats.MISSING]))

@@ -64,3 +64,9 @@ def test_no_module_hides_one_of_the_standard_library():
 def test_no_folder_is_called_pages():
     """Streamlit serves every script in pages/ by itself until the first session has run the entry script."""
     assert not (DASHBOARD / "pages").exists()
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(DASHBOARD)))
+def test_charts_and_tables_are_shown_by_the_functions_that_demand_their_words(source):
+    bare = re.findall(r"\bst\.(?:plotly_chart|dataframe|table)\(", source.read_text())
+    assert source.name == "shell.py" or not bare

@@ -296,10 +296,10 @@ CORRUPTIONS: dict[tuple[str, str], list[str]] = {
         f"update marts.fct_prices set volatility_30d = 0.5 where {HOUR.replace('05:00', '04:00')}",
         f"update marts.fct_prices set log_return_1h = 0.6 where {HOUR}",
     ],
-    ("divergence", "the median coin differs by less than 3 %"): [
+    ("divergence", "the median coin differs by less than 3%"): [
         "update marts.fct_market_snapshots set price_usd = price_usd * 1.1"
     ],
-    ("divergence", "no coin differs by more than 20 %"): [
+    ("divergence", "no coin differs by more than 20%"): [
         "update marts.fct_market_snapshots set price_usd = price_usd * 1.5 where crypto_id = 'ethereum'"
     ],
 }
@@ -439,7 +439,7 @@ def test_a_failing_row_is_shown_in_data_docs_and_html_in_it_is_text(loaded, quer
     page = docs.publish(tmp_path, "run-1", suites.DIVERGENCE, found, datetime.now(UTC))
     text = page.read_text()
     assert "ethereum" in text
-    assert "no coin differs by more than 20 %" in text
+    assert "no coin differs by more than 20%" in text
     assert "<b>x</b>" not in text
     assert "warned" in (tmp_path / "data_docs" / "index.html").read_text()
 
