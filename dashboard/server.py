@@ -8,6 +8,7 @@ waits for the imports.
 import gc
 import importlib
 import pkgutil
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -50,9 +51,8 @@ class Preload:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Add the script to answers that are pages, which are asked for whole and uncompressed (8 kB) for that."""
-        asked = dict(scope.get("headers", ()))
-        if scope["type"] != "http" or b"text/html" not in asked.get(b"accept", b""):
+        """Add the script to the pages, which are asked for whole and uncompressed (8 kB) for that; to nothing else."""
+        if scope["type"] != "http" or not re.fullmatch(f"(/.*)?/({PAGES})?", scope["path"]):
             await self._app(scope, receive, send)
             return
         scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in NOT_FOR_PAGES]}

@@ -414,3 +414,14 @@ def test_the_file_of_the_dictionary_defines_every_column_of_the_marts(server, ad
     )
     assert {(row["relation"], row["column_name"]) for row in rows} == set(expected)
     assert all(row["definition"] and row["data_type"] for row in rows)
+
+
+def test_dbts_documentation_is_downloaded_as_it_was_built(marts, tmp_path, open_page):
+    built = "<html><head><title>warehouse</title></head><body>lineage</body></html>"
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/index.html").write_text(built)
+    with served(marts, tmp_path) as running:
+        page = open_page(f"{running}/data_quality")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="dbt docs").click()
+        assert Path(download.value.path()).read_text() == built

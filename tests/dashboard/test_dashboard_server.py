@@ -114,7 +114,7 @@ def test_a_fault_of_a_page_shows_neither_its_text_nor_a_traceback(entry, tmp_pat
     assert "canary-of-the-inside" in (tmp_path / "server.log").read_text()
 
 
-def test_a_browser_is_told_to_make_the_script_of_charts_ready_and_nobody_else_is(tmp_path):
+def test_a_page_tells_the_browser_to_make_the_script_of_charts_ready_and_nothing_else_does(tmp_path):
     def get(path: str, **headers: str) -> tuple[dict[str, str], str]:
         with urllib.request.urlopen(urllib.request.Request(f"{running}/{path}", headers=headers)) as answer:
             return {name.lower(): value for name, value in answer.headers.items()}, answer.read().decode()
@@ -130,7 +130,7 @@ def test_a_browser_is_told_to_make_the_script_of_charts_ready_and_nobody_else_is
         assert "javascript" in headers["content-type"]
         assert len(script) > 1_000_000
         assert get("_stcore/health", **browser)[1] == "ok"
-        assert fetched[0] not in get("price", Accept="application/json")[1]
+        assert fetched[0] not in get("static/index.html", **browser)[1]
 
 
 def test_everything_that_pages_need_is_loaded_before_the_first_visit():
