@@ -19,8 +19,17 @@ NO_BREAK = "\u00a0"
 
 def has_dashes(table: pd.DataFrame) -> bool:
     """Tell whether a table shows a dash anywhere; a column of lines (lists) leaves missing ones blank."""
-    words = table.loc[:, [not table[column].map(pd.api.types.is_list_like).any() for column in table]]
-    return bool((words.isna() | (words == MISSING)).to_numpy().any())
+    return any(_has_dashes(table[column]) for column in table)
+
+
+def _has_dashes(column: pd.Series) -> bool:
+    known = ~column.isna().to_numpy()
+    if column.dtype.kind != "O":
+        return not known.all()
+    words = column[known]
+    if len(words) and pd.api.types.is_list_like(words.iloc[0]):
+        return False
+    return not known.all() or bool((words == MISSING).any())
 
 
 def is_missing(value: object) -> bool:

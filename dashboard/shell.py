@@ -324,6 +324,17 @@ def table(frame: Any, *, alt: str, missing: str, **options: Any) -> Any:
     return shown
 
 
+@contextmanager
+def data_and_export() -> Iterator[bool]:
+    """Give the place of a page's rows and file, which the address can open, and whether it is open.
+
+    What stands in it is made for those who look alone: of a change on Price it was a third.
+    """
+    place = st.expander("Data and export", key="data", on_change="rerun", bind="query-params")
+    with place:
+        yield bool(place.open)
+
+
 def csv_button(label: str, content: Callable[[], bytes], file_name: str) -> None:
     """Offer a file that is made when it is asked for; the page does not run again."""
     st.download_button(label, content, file_name, "text/csv", icon=":material/download:", on_click="ignore")

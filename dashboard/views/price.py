@@ -170,7 +170,9 @@ def trading(coin: pd.Series, names: pd.Series) -> None:
             source=f"{shell.BINANCE} spot, {coin['binance_symbol']}",
             zoomed=f"{crypto_id} {span}",
         )
-    with st.expander("Data and export"):
+    with shell.data_and_export() as opened:
+        if not opened:
+            return
         table = bars.drop(columns=[column for column in ("date", "bar_count") if column in bars])
         shell.table(
             table.iloc[::-1],
@@ -204,7 +206,9 @@ if wanted not in set(tracked["crypto_id"]):
     raise shell.Finished
 # Not bound to the address by Streamlit, which would write the label and not the id there.
 st.session_state["coin"] = st.session_state["last_coin"] = st.query_params["coin"] = wanted
-shell.check_address(range=analysis.RANGES, draw=DRAWN, log=shell.ON_OFF, over=charts.OVERLAYS, panes=charts.PANES)
+shell.check_address(
+    range=analysis.RANGES, draw=DRAWN, log=shell.ON_OFF, over=charts.OVERLAYS, panes=charts.PANES, data=shell.ON_OFF
+)
 names = (tracked["name"] + " · " + tracked["symbol"].str.upper()).set_axis(tracked["crypto_id"])
 coin = coins[coins["crypto_id"] == wanted].iloc[0]
 trading(coin, names)

@@ -17,7 +17,7 @@ if history.empty:
         icon=":material/hourglass_empty:",
     )
     raise shell.Finished
-shell.check_address(span=SPANS)
+shell.check_address(span=SPANS, data=shell.ON_OFF)
 volume = queries.volume_per_day()
 last = history.iloc[-1]
 mean = "" if formats.is_missing(last["mean_30d"]) else f"; its 30-day mean is {last['mean_30d']:.0f}"
@@ -188,18 +188,28 @@ else:
         + ("That is inside chance." if abs(together) <= band else "That is more than chance, in this one history."),
         source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
     )
-with st.expander("Data and export"):
-    days = history.assign(date=history["date"].dt.date)
-    shell.table(
-        days.iloc[::-1],
-        height=300,
-        alt="The index by day, newest first",
-        missing="the day or one that it is compared with is missing, or still to come",
-    )
-    shell.csv_button(
-        "CSV",
-        lambda: shell.export(
-            days, "fct_sentiment_daily", "Fear & Greed index by day", "alternative.me and Binance spot"
-        ),
-        "tickmart_sentiment.csv",
-    )
+
+
+@shell.part
+def rows() -> None:
+    """The index by day as a table and a file."""
+    with shell.data_and_export() as opened:
+        if not opened:
+            return
+        days = history.assign(date=history["date"].dt.date)
+        shell.table(
+            days.iloc[::-1],
+            height=300,
+            alt="The index by day, newest first",
+            missing="the day or one that it is compared with is missing, or still to come",
+        )
+        shell.csv_button(
+            "CSV",
+            lambda: shell.export(
+                days, "fct_sentiment_daily", "Fear & Greed index by day", "alternative.me and Binance spot"
+            ),
+            "tickmart_sentiment.csv",
+        )
+
+
+rows()
