@@ -10,12 +10,66 @@ MOST = 5
 WINDOWS = {"30 days": 30, "90 days": 90, "365 days": 365}
 MATRIX = 12  # more cells than this cannot be read
 
+
+@shell.part
+def together(chosen: list[str]) -> None:
+    """Who moves with whom, over a window of its own."""
+    coins = queries.latest_risk()
+    names = dict(zip(coins["crypto_id"], coins["name"], strict=True))
+    symbols = dict(zip(coins["crypto_id"], coins["symbol"].str.upper(), strict=True))
+    shell.heading("Do they move together?", ["fct_correlations_daily.correlation", "fct_correlations_daily.n"])
+    window = WINDOWS[
+        st.segmented_control(
+            "Window",
+            list(WINDOWS),
+            default="90 days",
+            required=True,
+            key="window",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+    ]
+    rows = list(dict.fromkeys([*chosen, *coins["crypto_id"].head(MATRIX)]))[:MATRIX]
+    pairs = queries.correlations(tuple(rows), window)
+    if pairs.empty:
+        st.info(
+            f"No pair of these coins has {window} days of returns yet: take a shorter window.",
+            title="Too little history",
+        )
+    else:
+        correlations, numbers = shell.once(analysis.correlation_matrix, pairs, rows)
+        named = correlations.rename(index=symbols, columns=symbols)
+        shell.chart(
+            shell.once(charts.correlation_heatmap, named, numbers, shell.colours()),
+            "matrix",
+            alt=f"Correlation matrix of daily log returns over {window} days",
+            how=f"Correlation of daily log returns over the {window} days to "
+            f"{formats.instant(pairs['date'].max().date())}; "
+            f"n = {formats.between(pairs['n'].min(), pairs['n'].max())} days. The chosen coins and the largest.",
+            source=f"computed from {shell.BINANCE} closes",
+        )
+    if len(chosen) > 1:
+        shell.heading("Has that changed?", ["fct_correlations_daily.correlation"])
+        lines = {
+            f"{symbols[chosen[0]]} with {symbols[other]}": queries.correlation_history(
+                chosen[0], other, window
+            ).set_index("date")["correlation"]
+            for other in chosen[1:]
+        }
+        shell.chart(
+            shell.once(base.correlation_lines, lines, shell.colours()),
+            "pairs",
+            alt=f"Correlation of {names[chosen[0]]} with the other chosen coins through time, over {window} days",
+            how=f"Correlation over {window} days of the first chosen coin with each other one.",
+            source=f"computed from {shell.BINANCE} closes",
+        )
+
+
 coins = queries.latest_risk()
 if coins.empty:
     shell.empty_warehouse()
     raise shell.Finished
 names = dict(zip(coins["crypto_id"], coins["name"], strict=True))
-symbols = {row.crypto_id: row.symbol.upper() for row in coins.itertuples()}
 default = coins["crypto_id"].head(3).tolist()
 asked = st.query_params.get_all("coins")
 unknown = [crypto_id for crypto_id in asked if crypto_id not in names]
@@ -101,48 +155,4 @@ with st.grid(2, min_column_width=340, gap="medium"):
             source=f"computed from {shell.BINANCE} closes",
         )
 
-shell.heading("Do they move together?", ["fct_correlations_daily.correlation", "fct_correlations_daily.n"])
-window = WINDOWS[
-    st.segmented_control(
-        "Window",
-        list(WINDOWS),
-        default="90 days",
-        required=True,
-        key="window",
-        bind="query-params",
-        label_visibility="collapsed",
-    )
-]
-rows = list(dict.fromkeys([*chosen, *coins["crypto_id"].head(MATRIX)]))[:MATRIX]
-pairs = queries.correlations(tuple(rows), window)
-if pairs.empty:
-    st.info(
-        f"No pair of these coins has {window} days of returns yet: take a shorter window.", title="Too little history"
-    )
-else:
-    correlations, numbers = shell.once(analysis.correlation_matrix, pairs, rows)
-    named = correlations.rename(index=symbols, columns=symbols)
-    shell.chart(
-        shell.once(charts.correlation_heatmap, named, numbers, shell.colours()),
-        "matrix",
-        alt=f"Correlation matrix of daily log returns over {window} days",
-        how=f"Correlation of daily log returns over the {window} days to "
-        f"{formats.instant(pairs['date'].max().date())}; "
-        f"n = {formats.between(pairs['n'].min(), pairs['n'].max())} days. The chosen coins and the largest.",
-        source=f"computed from {shell.BINANCE} closes",
-    )
-if len(chosen) > 1:
-    shell.heading("Has that changed?", ["fct_correlations_daily.correlation"])
-    lines = {
-        f"{symbols[chosen[0]]} with {symbols[other]}": queries.correlation_history(chosen[0], other, window).set_index(
-            "date"
-        )["correlation"]
-        for other in chosen[1:]
-    }
-    shell.chart(
-        shell.once(base.correlation_lines, lines, shell.colours()),
-        "pairs",
-        alt=f"Correlation of {names[chosen[0]]} with the other chosen coins through time, over {window} days",
-        how=f"Correlation over {window} days of the first chosen coin with each other one.",
-        source=f"computed from {shell.BINANCE} closes",
-    )
+together(chosen)

@@ -9,6 +9,102 @@ from dashboard.charts import sentiment as charts
 
 SPANS = {"1Y": 365, "3Y": 1096, "All": None}
 
+
+@shell.part
+def through_time() -> None:
+    """What depends on the chosen span: the index over bitcoin's price, and the volume. Beside them, the index now."""
+    history, volume = queries.sentiment(), queries.volume_per_day()
+    last = history.iloc[-1]
+    left, right = st.columns([1, 2], gap="large")
+    with left:
+        shell.heading(
+            "How does the crowd feel now?", ["fct_sentiment_daily.value", "fct_sentiment_daily.classification"]
+        )
+        by_day = history.set_index("date")["value"]
+        earlier = {
+            name: by_day.get(last["date"] - pd.Timedelta(days=n))
+            for name, n in (("Yesterday", 1), ("7 d", 7), ("30 d", 30))
+        }
+        shell.chart(
+            shell.once(charts.fear_greed_gauge, float(last["value"]), earlier["Yesterday"], shell.colours()),
+            "gauge",
+            alt=f"Fear & Greed index {last['value']:.0f} of 100, {last['classification']}",
+            how="Zones from extreme fear to extreme greed; the mark is the day before. A new value comes at 00:00 UTC.",
+            source=shell.FEAR_GREED,
+        )
+        with st.grid(3, min_column_width=80):
+            for name, value in earlier.items():
+                st.metric(
+                    name,
+                    formats.count(value),
+                    help="That day is missing in the source." if formats.is_missing(value) else None,
+                )
+    with right:
+        shell.heading(
+            "How did mood and price go through time?", ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"]
+        )
+        span = st.segmented_control(
+            "Span",
+            list(SPANS),
+            default="1Y",
+            required=True,
+            key="span",
+            bind="query-params",
+            label_visibility="collapsed",
+            on_change=zoom.forget,
+        )
+        days = SPANS[span]
+        shown = history if days is None else history[history["date"] > last["date"] - pd.Timedelta(days=days)]
+        shell.chart(
+            shell.once(charts.sentiment_history, shown, shell.colours()),
+            "history",
+            alt=f"Bitcoin's daily close and the Fear & Greed index from {shown['date'].iloc[0]:%Y-%m-%d} to "
+            f"{last['date']:%Y-%m-%d}",
+            how="Above bitcoin's close (log scale), below the index, in the colour of its class. Days that the source "
+            "lacks stay empty.",
+            source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
+            zoomed=span,
+        )
+    if volume.empty:
+        st.info("Volumes and correlations need finished days of candles.", title="No candles yet")
+        return
+    shell.heading("Is trading unusually busy?", ["fct_daily_summary.quote_volume"])
+    trend = shell.once(analysis.volume_trend, volume).tail(days or len(volume))
+    z = trend["z"].iloc[-1]
+    shell.chart(
+        shell.once(charts.volume_lines, trend, shell.colours()),
+        "volume",
+        alt="Daily volume of all tracked coins with 7- and 30-day means; newest "
+        f"{formats.money(trend['volume_usd'].iloc[-1])}",
+        how="Volume of all tracked coins, in USDT; full colour marks days more than 2 standard deviations off their "
+        "last 90 "
+        f"days. Newest day: z = {formats.ratio(z)}.",
+        source=shell.BINANCE,
+    )
+
+
+@shell.part
+def rows() -> None:
+    """The index by day as a table and a file."""
+    with shell.data_and_export() as opened:
+        if not opened:
+            return
+        days = queries.sentiment().assign(date=lambda history: history["date"].dt.date)
+        shell.table(
+            days.iloc[::-1],
+            height=300,
+            alt="The index by day, newest first",
+            missing="the day or one that it is compared with is missing, or still to come",
+        )
+        shell.csv_button(
+            "CSV",
+            lambda: shell.export(
+                days, "fct_sentiment_daily", "Fear & Greed index by day", "alternative.me and Binance spot"
+            ),
+            "tickmart_sentiment.csv",
+        )
+
+
 history = queries.sentiment()
 if history.empty:
     st.info(
@@ -36,72 +132,9 @@ st.info(
     icon=":material/info:",
 )
 
-left, right = st.columns([1, 2], gap="large")
-with left:
-    shell.heading("How does the crowd feel now?", ["fct_sentiment_daily.value", "fct_sentiment_daily.classification"])
-    by_day = history.set_index("date")["value"]
-    earlier = {
-        name: by_day.get(last["date"] - pd.Timedelta(days=n))
-        for name, n in (("Yesterday", 1), ("7 d", 7), ("30 d", 30))
-    }
-    shell.chart(
-        shell.once(charts.fear_greed_gauge, float(last["value"]), earlier["Yesterday"], shell.colours()),
-        "gauge",
-        alt=f"Fear & Greed index {last['value']:.0f} of 100, {last['classification']}",
-        how="Zones from extreme fear to extreme greed; the mark is the day before. A new value comes at 00:00 UTC.",
-        source=shell.FEAR_GREED,
-    )
-    with st.grid(3, min_column_width=80):
-        for name, value in earlier.items():
-            st.metric(
-                name,
-                formats.count(value),
-                help="That day is missing in the source." if formats.is_missing(value) else None,
-            )
-with right:
-    shell.heading(
-        "How did mood and price go through time?", ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"]
-    )
-    span = st.segmented_control(
-        "Span",
-        list(SPANS),
-        default="1Y",
-        required=True,
-        key="span",
-        bind="query-params",
-        label_visibility="collapsed",
-        on_change=zoom.forget,
-    )
-    days = SPANS[span]
-    shown = history if days is None else history[history["date"] > last["date"] - pd.Timedelta(days=days)]
-    shell.chart(
-        shell.once(charts.sentiment_history, shown, shell.colours()),
-        "history",
-        alt=f"Bitcoin's daily close and the Fear & Greed index from {shown['date'].iloc[0]:%Y-%m-%d} to "
-        f"{last['date']:%Y-%m-%d}",
-        how="Above bitcoin's close (log scale), below the index, in the colour of its class. Days that the source "
-        "lacks stay empty.",
-        source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
-        zoomed=span,
-    )
-
+through_time()
 if volume.empty:
-    st.info("Volumes and correlations need finished days of candles.", title="No candles yet")
     raise shell.Finished
-shell.heading("Is trading unusually busy?", ["fct_daily_summary.quote_volume"])
-trend = shell.once(analysis.volume_trend, volume).tail(days or len(volume))
-z = trend["z"].iloc[-1]
-shell.chart(
-    shell.once(charts.volume_lines, trend, shell.colours()),
-    "volume",
-    alt="Daily volume of all tracked coins with 7- and 30-day means; newest "
-    f"{formats.money(trend['volume_usd'].iloc[-1])}",
-    how="Volume of all tracked coins, in USDT; full colour marks days more than 2 standard deviations off their "
-    "last 90 "
-    f"days. Newest day: z = {formats.ratio(z)}.",
-    source=shell.BINANCE,
-)
-
 changes = shell.once(analysis.daily_changes, history, volume)
 joined = int(changes[["mood", "price"]].dropna().shape[0])
 if joined < analysis.LEAST_DAYS:
@@ -188,28 +221,4 @@ else:
         + ("That is inside chance." if abs(together) <= band else "That is more than chance, in this one history."),
         source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
     )
-
-
-@shell.part
-def rows() -> None:
-    """The index by day as a table and a file."""
-    with shell.data_and_export() as opened:
-        if not opened:
-            return
-        days = history.assign(date=history["date"].dt.date)
-        shell.table(
-            days.iloc[::-1],
-            height=300,
-            alt="The index by day, newest first",
-            missing="the day or one that it is compared with is missing, or still to come",
-        )
-        shell.csv_button(
-            "CSV",
-            lambda: shell.export(
-                days, "fct_sentiment_daily", "Fear & Greed index by day", "alternative.me and Binance spot"
-            ),
-            "tickmart_sentiment.csv",
-        )
-
-
 rows()
