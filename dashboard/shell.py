@@ -328,7 +328,7 @@ def table(frame: Any, *, alt: str, missing: str, **options: Any) -> Any:
 def data_and_export() -> Iterator[bool]:
     """Give the place of a page's rows and file, which the address can open, and whether it is open.
 
-    What stands in it is made for those who look alone: of a change on Price it was a third.
+    What stands in it is made for those alone who open it: on Price another 120 kB, made anew with each choice.
     """
     place = st.expander("Data and export", key="data", on_change="rerun", bind="query-params")
     with place:

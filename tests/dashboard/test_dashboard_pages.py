@@ -589,3 +589,13 @@ def test_a_missing_line_is_no_dash_and_a_missing_number_is_one():
     assert not formats.has_dashes(lines)
     assert formats.has_dashes(lines.assign(price=[1.0, None]))
     assert formats.has_dashes(lines.assign(price=["$1", formats.MISSING]))
+
+
+@pytest.mark.parametrize(("page", "column"), [("price", "quote_volume"), ("sentiment", "classification")])
+def test_rows_of_a_page_are_sent_to_those_who_open_them_which_an_address_can(visit, marts, page, column):
+    def rows(**query: str) -> list:
+        return [table.value for table in visit(marts, page, **query).dataframe if column in table.value]
+
+    assert rows() == []
+    (table,) = rows(data="true")
+    assert len(table) > 100
