@@ -219,7 +219,8 @@ def run_list(runs: pd.DataFrame) -> None:
     with st.grid(2, min_column_width=340, gap="medium"):
         with st.container():
             run_squares(runs.tail(charts.MOST_RUNS))
-        run_table(runs)
+        with st.container():
+            run_table(runs)
 
 
 def run_squares(runs: pd.DataFrame) -> None:
