@@ -189,6 +189,7 @@ def test_an_unknown_symbol_fails_alone_and_the_run_is_partial(home, market, firs
     assert stages["dbt", "models"]["status"] == "ok"
 
 
+@pytest.mark.slow
 def test_a_source_out_of_reach_fails_the_run_and_not_the_other_sources(home, first_run):
     before = home.sql("select count(*) as n from raw.coingecko_markets")
     done = home.tickmart("run", BINANCE_BASE_URL="http://127.0.0.1:9")
@@ -300,6 +301,7 @@ def test_doctor_finds_nothing_wrong_and_names_a_symbol_that_is_not_listed(home, 
     assert "PROBLEM universe NOPEUSDT" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_told_of_once_and_what_cannot_be_told_shows_in_status(home, market, first_run):
     market.faults.set([{"kind": "status", "status": 401, "body": "bad key CG-canary-key", "match": "/coingecko"}])
     try:
