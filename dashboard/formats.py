@@ -7,7 +7,9 @@ two decimals where they measure a market, none where they count days or tell a l
 
 import math
 import re
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pandas as pd
 
@@ -30,6 +32,11 @@ def _has_dashes(column: pd.Series) -> bool:
     if len(words) and pd.api.types.is_list_like(words.iloc[0]):
         return False
     return not known.all() or bool((words == MISSING).any())
+
+
+def rows(table: pd.DataFrame) -> Iterator[Any]:
+    """Give the rows of a table as named tuples, a missing cell as None: pandas' NaN counts as true, and reads "nan"."""
+    return iter(table.astype(object).where(table.notna(), None).itertuples())
 
 
 def is_missing(value: object) -> bool:

@@ -145,7 +145,7 @@ def freshness_table(datasets: pd.DataFrame) -> None:
 def check_list(checks: pd.DataFrame) -> None:
     """The newest verdict of each check: failures open, with evidence, the rest as a table."""
     bad = checks[checks["status"] != "passed"]
-    for row in bad.itertuples():
+    for row in formats.rows(bad):
         mark = ":red[✕]" if row.severity == "error" else ":orange[▲]"
         with st.expander(f"{mark} **{row.check_name}** on {row.asset}", expanded=row.severity == "error"):
             st.markdown(
@@ -185,7 +185,7 @@ def sample(check: Any) -> None:
 
 def incident_list(incidents: pd.DataFrame) -> None:
     """What is wrong now, open and in words; then what was within 7 days."""
-    for row in incidents[incidents["is_open"]].itertuples():
+    for row in formats.rows(incidents[incidents["is_open"]]):
         mark = ":red[✕]" if row.severity == "error" else ":orange[▲]"
         age = formats.span(shell.now() - row.incident_opened_at)
         with st.expander(f"{mark} **{shell.text(row.title)}** · open for {age}", expanded=row.severity == "error"):

@@ -597,3 +597,21 @@ def test_rows_of_a_page_are_sent_to_those_who_open_them_which_an_address_can(vis
     assert rows() == []
     (table,) = rows(data="true")
     assert len(table) > 100
+
+
+def test_a_failed_check_that_says_nothing_of_itself_is_shown_with_dashes(visit, server, marts):
+    server.execute(
+        "tickmart",
+        "insert into ops.check_results (run_id, asset, check_name, source, severity, status, checked_at) values "
+        "('run-0', 'raw/binance_klines', 'says_nothing_of_itself', 'pipeline', 'error', 'failed', now())",
+    )
+    queries.checks.clear()
+    try:
+        app = visit(marts, "data_quality")
+    finally:
+        server.execute("tickmart", "delete from ops.check_results where check_name = 'says_nothing_of_itself'")
+        queries.checks.clear()
+    assert not app.exception
+    assert "says_nothing_of_itself" in words(app)
+    assert "nan" not in [word.strip("`()") for word in words(app).split()]
+    assert "Expected: —" in words(app)
