@@ -386,6 +386,13 @@ def beat(connection: Connection, run_id: str) -> None:
         cursor.execute("update ops.runs set beat_at = clock_timestamp() where run_id = %s", (run_id,))
 
 
+def open_runs(connection: Connection) -> set[str]:
+    """Return the runs that have begun and not ended."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select run_id from ops.runs where status = 'running'")
+        return {run_id for (run_id,) in cursor.fetchall()}
+
+
 def silent_runs(connection: Connection, run_ids: Sequence[str], silence_s: float) -> set[str]:
     """Return those of the runs whose process used to show that it lives, and has not for so long."""
     with connection, connection.cursor() as cursor:

@@ -321,12 +321,17 @@ def close_orphans(
     """Close the runs whose process has gone without a word; return their ids.
 
     Runs of a tickmart command carry its process id and host, and show that they live. Those of Dagster's own are
-    children of its code server: what was launched before the one that lives now has died with an earlier one.
+    children of its code server: what was launched before the one that lives now has died with an earlier one. A command
+    may be killed before Dagster calls its run started, or has it at all: then the books alone know of it.
     """
     from dagster import DagsterRunStatus, RunsFilter
 
     in_progress = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.CANCELING]
-    records = instance.get_run_records(RunsFilter(statuses=in_progress))
+    records = [
+        record
+        for record in instance.get_run_records(RunsFilter(statuses=[*in_progress, DagsterRunStatus.NOT_STARTED]))
+        if record.dagster_run.status in in_progress or PID_TAG in record.dagster_run.tags
+    ]
     runs = [record.dagster_run for record in records]
     launched = {
         record.dagster_run.run_id: datetime.fromtimestamp(record.start_time, UTC)
@@ -336,8 +341,9 @@ def close_orphans(
     }
     here = socket.gethostname()
     elsewhere = {run.run_id for run in runs if run.tags.get(HOST_TAG, here) != here}
-    silent = books.silent_runs(connection, list(elsewhere), SILENCE_S)
-    closed = []
+    unknown = {run_id for run_id in books.open_runs(connection) if not instance.has_run(run_id)}
+    silent = books.silent_runs(connection, [*elsewhere, *unknown], SILENCE_S)
+    closed = sorted(silent & unknown)
     for run in runs:
         pid = run.tags.get(PID_TAG)
         if pid is None:

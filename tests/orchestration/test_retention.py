@@ -140,6 +140,33 @@ def test_a_run_whose_process_has_gone_is_closed_and_one_that_lives_is_not(
     assert chain.one("select status from ops.runs") == "failed"
 
 
+def test_a_command_killed_before_dagster_calls_its_run_started_is_closed(
+    chain: Chain, home: Path, instance: dg.DagsterInstance
+):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    created = add_run(instance, home, DagsterRunStatus.NOT_STARTED, **{PID_TAG: str(ended.pid)})
+    begins = add_run(instance, home, DagsterRunStatus.NOT_STARTED, **{PID_TAG: str(os.getpid())})
+    waits = add_run(instance, home, DagsterRunStatus.NOT_STARTED)  # somebody else's to launch
+    now = datetime.now(UTC)
+    for run_id, beat_at in (
+        (created, now), (begins, now),
+        ("unknown to Dagster", now - timedelta(minutes=4)), ("not yet known to Dagster", now),
+    ):  # fmt: skip
+        chain.ask(
+            "insert into ops.runs (run_id, job, started_at, status, beat_at) values (%s, 'j', now(), 'running', %s)",
+            (run_id, beat_at),
+        )
+    assert set(close_orphans(instance, chain.connection)) == {created, "unknown to Dagster"}
+    assert {row[0] for row in chain.ask("select run_id from ops.runs where status = 'running'")} == {
+        begins, "not yet known to Dagster",
+    }  # fmt: skip
+    stati = {r.run_id: r.status for r in instance.get_runs()}
+    assert stati == {
+        created: DagsterRunStatus.FAILURE, begins: DagsterRunStatus.NOT_STARTED, waits: DagsterRunStatus.NOT_STARTED,
+    }  # fmt: skip
+
+
 def test_a_run_of_another_container_is_closed_once_it_has_been_silent_and_lets_go_of_its_pools(
     chain: Chain, home: Path, instance: dg.DagsterInstance
 ):
