@@ -1,18 +1,14 @@
 """Holes in series: each is explained, or asked about once more, or stays and is named; symbols begin and end."""
 
-import contextlib
 import io
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import pytest
-import urllib3
 from bars_run import Market, asset
 from chain import Chain
+from recorded import ASSETS, recorded_server
 
 from ingestion import gaps
 from ingestion.datasets import KLINES, klines_key
@@ -20,9 +16,7 @@ from ingestion.http import HttpClient
 from ingestion.simulator.server import Simulator
 from ingestion.simulator.server import simulator as running_simulator
 from ingestion.symbols import tracked_now
-from orchestration.stack import free_port
 
-REPLAY = Path(__file__).resolve().parents[3] / "shared" / "replay" / "server.py"
 TWO = (asset("BTCUSDT"), asset("ETHUSDT"))
 
 
@@ -206,29 +200,13 @@ def test_a_renamed_coin_has_two_series_that_do_not_overlap(market: Market, unive
     assert tracked_now(market.assets, date(2026, 11, 20)) == ["BTCUSDT", "POLUSDT"]
 
 
-@contextlib.contextmanager
-def recorded() -> Iterator[str]:
-    port = free_port(0)
-    argv = [sys.executable, str(REPLAY), "--port", str(port), "--data", str(REPLAY.with_name("data"))]
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ)) as process:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            urllib3.PoolManager(retries=urllib3.Retry(60, backoff_factor=0.1, backoff_max=0.5)).request(
-                "GET", f"{url}/_stats"
-            )
-            yield url
-        finally:
-            process.terminate()
-
-
-@pytest.mark.skipif(not REPLAY.exists(), reason="the recorded data is not here")
 @pytest.mark.parametrize("source", ["rest", "archive"])
 def test_the_recorded_halt_comes_out_as_a_halt(market: Market, source: str) -> None:
-    symbols = ("BTCUSDT", "DOGEUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
-    market.assets = [asset(s) for s in symbols]
-    with recorded() as url:
-        market.rest_url, market.archive_url = f"{url}/binance", f"{url}/archive"
+    market.assets = ASSETS
+    symbols = sorted(a.binance_symbol for a in ASSETS)
+    with recorded_server() as server:
+        market.rest_url, market.archive_url = f"{server.url}/binance", f"{server.url}/archive"
         market.bring("2023-03-20", "2023-03-27", source=source)
     assert market.holes() == [(s, "2023-03-24 13:00", 1, "exchange_halt") for s in symbols]
-    assert market.loaded.inserted == 5 * (7 * 24 - 1)
+    assert market.loaded.inserted == len(symbols) * (7 * 24 - 1)
     assert market.chain.one("select count(*) from ops.load_ledger where dataset = %s", (KLINES.name,)) == 7

@@ -1,11 +1,9 @@
-"""Recorded market data, played back: the invariants of the field hold from the API's bytes to the rows in raw."""
+"""Recorded market data, served again: the invariants of the field hold from the API's bytes to the rows in raw."""
 
 import json
 import os
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, date, datetime
@@ -14,49 +12,27 @@ from typing import Any
 
 import pytest
 from chain import Chain, bucket_of, fresh_database
+from recorded import ASSETS, recorded_server
 
 from ingestion import bronze, warehouse
 from ingestion.datasets import FEAR_GREED, KLINES, MARKETS
 from ingestion.http import HttpClient
 from ingestion.lake import Lake
 from ingestion.settings import Postgres
-from ingestion.universe import Asset
-from orchestration.stack import free_port
 
-REPLAY = Path(__file__).resolve().parents[3] / "shared" / "replay" / "server.py"
-pytestmark = pytest.mark.skipif(not REPLAY.exists(), reason="the recorded data is not part of the project")
-
-ASSETS = [
-    Asset(crypto_id, f"{ticker}USDT", ticker, "")
-    for crypto_id, ticker in (
-        ("bitcoin", "BTC"), ("ethereum", "ETH"), ("solana", "SOL"), ("ripple", "XRP"), ("dogecoin", "DOGE"),
-    )
-]  # fmt: skip
-START, END = date(2023, 1, 1), date(2023, 7, 1)
+START, END = date(2023, 3, 15), date(2023, 4, 1)
 HALT = datetime(2023, 3, 24, 13, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 def replay() -> Iterator[str]:
-    port = free_port(0)
-    process = subprocess.Popen(
-        [sys.executable, str(REPLAY), "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"{url}/_stats", timeout=5).close()
-            break
-        except OSError:
-            time.sleep(0.05)
-    yield url
-    process.terminate()
-    process.wait()
+    with recorded_server() as server:
+        yield server.url
 
 
 @pytest.fixture(scope="module")
 def recorded(replay: str, stack_env: dict[str, str]) -> Iterator[Chain]:
-    """Half a year of hourly bars, a market sweep and the sentiment index, loaded once for this module."""
+    """Hourly and daily bars, a market snapshot and the sentiment index, loaded once for this module."""
     lake = Lake(bucket_of(stack_env))
     lake.ensure_bucket()
     with fresh_database(stack_env) as owner, warehouse.closing(warehouse.connect(owner, "ingest")) as connection:
@@ -137,11 +113,11 @@ def test_the_hours_of_a_day_add_up_to_its_daily_bar_exactly(recorded: Chain) -> 
 def test_the_sentiment_index_has_its_known_holes_and_no_other(recorded: Chain) -> None:
     missing = recorded.ask(
         """
-        select day::date from generate_series(date '2018-02-01', date '2024-12-31', interval '1 day') as day
+        select day::date from generate_series(date '2024-09-01', date '2024-12-31', interval '1 day') as day
         where not exists (select 1 from raw.fear_greed where date = day::date) order by 1
         """
     )
-    assert [str(day) for (day,) in missing] == ["2018-04-14", "2018-04-15", "2018-04-16", "2024-10-26"]
+    assert [str(day) for (day,) in missing] == ["2024-10-26"]
 
 
 def test_a_sweep_keeps_every_field_of_every_coin(recorded: Chain) -> None:
@@ -165,7 +141,7 @@ from ingestion.settings import ObjectStore, Postgres
 postgres, store = Postgres(**json.loads(sys.argv[1])), ObjectStore(**json.loads(sys.argv[2]))
 lake = Lake(store)
 lake.ensure_bucket()
-test_recorded.START, test_recorded.END = date(2023, 3, 10), date(2023, 4, 1)
+test_recorded.START = date(2023, 3, 20)
 with warehouse.closing(warehouse.connect(postgres, "ingest")) as connection:
     test_recorded.fill(Chain(postgres, lake, connection), sys.argv[3])
 """
@@ -176,8 +152,7 @@ def fingerprint(owner: Postgres, lake: Lake) -> dict[str, Any]:
     with warehouse.closing(warehouse.connect(owner)) as connection, connection.cursor() as cursor:
         tables = {}
         for dataset in (KLINES, MARKETS, FEAR_GREED):
-            # The replayed market list is always of this moment: its times move on from one request to the next.
-            names = ", ".join(c.name for c in dataset.columns if c.name not in ("last_updated", "payload"))
+            names = ", ".join(c.name for c in dataset.columns)
             cursor.execute(f"select {names} from raw.{dataset.name} order by {', '.join(dataset.key)}")
             tables[dataset.name] = [str(row) for row in cursor.fetchall()]
     keys = [o.key for o in lake.list("") if o.key.startswith("binance/")]
@@ -199,7 +174,7 @@ def test_the_zone_of_this_machine_changes_nothing(
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         prints.append(fingerprint(owner, Lake(store)))
-    assert len(prints[0][KLINES.name]) == 5 * (22 * 24 - 1 + 22)
+    assert len(prints[0][KLINES.name]) == len(ASSETS) * (12 * 24 - 1 + 12)
     assert prints[0] == prints[1] == prints[2]
 
 
