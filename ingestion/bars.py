@@ -14,7 +14,7 @@ from ingestion import binance, books, bronze, gaps, symbols
 from ingestion.archive import History
 from ingestion.binance import Exchange
 from ingestion.bronze import Context, Report
-from ingestion.datasets import BINANCE_OPENED, KLINES
+from ingestion.datasets import BINANCE_OPENED, KLINES, object_day
 from ingestion.http import HttpClient, SourceError
 from ingestion.symbols import Survey
 from ingestion.universe import Asset
@@ -123,7 +123,7 @@ def _from_archives(
 ) -> Report:
     covered = books.covered_days(context.connection, KLINES, interval, _EVER)
     keys = [o.key for o in context.lake.list(f"{KLINES.prefix}/interval={interval}/")]
-    held = {date.fromisoformat(key.rpartition("date=")[2][:10]) for key in keys}
+    held = {day for key in keys if (day := object_day(key))}
     ranges: dict[str, list[Asset]] = {}
     for asset in assets:
         ranges.setdefault(asset.binance_symbol, []).append(asset)
