@@ -454,6 +454,22 @@ def summarise_run(connection: Connection, run_id: str) -> dict[str, Any]:
             (run_id,),
         )
         failures = [dict(row) for row in cursor.fetchall()]
+        cursor.execute(
+            """
+            select source, count(distinct (asset, check_name)) as n
+            from ops.check_results as known
+            where
+                checked_at >= now() - interval '48 hours'
+                and status <> 'error'
+                and not exists (
+                    select from ops.check_results as own
+                    where own.run_id = %s and own.asset = known.asset and own.check_name = known.check_name
+                )
+            group by source order by source
+            """,
+            (run_id,),
+        )
+        not_run = {row["source"]: row["n"] for row in cursor.fetchall()}
     connection.commit()
     errors = sum(n for (status, severity), n in counts.items() if status != "passed" and severity == "error")
     verdict = "ok"
@@ -470,6 +486,8 @@ def summarise_run(connection: Connection, run_id: str) -> dict[str, Any]:
             "failed": errors,
             "warned": sum(n for (status, severity), n in counts.items() if status != "passed" and severity == "warn"),
             "failures": failures,
+            # Checks of the last two days that this run had no reason to repeat, by who makes them.
+            "not_run": not_run,
         },
     }
 
