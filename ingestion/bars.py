@@ -193,9 +193,7 @@ def _ask_again(
 def _judge(context: Context, report: Report, found: Survey) -> None:
     """Say which symbols failed alone and why, and which the exchange has ended."""
     for symbol in sorted(found.unknown):
-        report.failed[symbol] = (
-            f"Binance does not know the symbol {symbol} (-1121); correct or remove its row in the universe file"
-        )
+        report.failed[symbol] = binance.unknown_symbol(symbol)
     for symbol in sorted(found.delisted):
         report.notes.append(
             f"{symbol} is no longer listed by Binance and is not asked for; give its row a valid_to to say since when"

@@ -193,7 +193,7 @@ def expected(state: dict[str, Any]) -> dict[str, str]:
     return {**parts, "health": max([*parts.values(), *["warning"] * state["gap"]], key=ORDER.index)}
 
 
-@example_settings(max_examples=25, deadline=None)
+@example_settings(max_examples=15, deadline=None)
 @given(states=st.fixed_dictionaries({name: state_of(name) for name in NAMES}))
 def test_mart_status_alerts_and_metrics_agree_in_every_state(built: Built, states: dict[str, dict[str, Any]]):
     now = datetime.now(UTC)
