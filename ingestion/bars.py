@@ -14,7 +14,7 @@ from ingestion import binance, books, bronze, gaps, symbols
 from ingestion.archive import History
 from ingestion.binance import Exchange
 from ingestion.bronze import Context, Report
-from ingestion.datasets import BINANCE_OPENED, KLINES
+from ingestion.datasets import BINANCE_OPENED, KLINES, object_day
 from ingestion.http import HttpClient, SourceError
 from ingestion.symbols import Survey
 from ingestion.universe import Asset
@@ -123,7 +123,7 @@ def _from_archives(
 ) -> Report:
     covered = books.covered_days(context.connection, KLINES, interval, _EVER)
     keys = [o.key for o in context.lake.list(f"{KLINES.prefix}/interval={interval}/")]
-    held = {date.fromisoformat(key.rpartition("date=")[2][:10]) for key in keys}
+    held = {day for key in keys if (day := object_day(key))}
     ranges: dict[str, list[Asset]] = {}
     for asset in assets:
         ranges.setdefault(asset.binance_symbol, []).append(asset)
@@ -193,9 +193,7 @@ def _ask_again(
 def _judge(context: Context, report: Report, found: Survey) -> None:
     """Say which symbols failed alone and why, and which the exchange has ended."""
     for symbol in sorted(found.unknown):
-        report.failed[symbol] = (
-            f"Binance does not know the symbol {symbol} (-1121); correct or remove its row in the universe file"
-        )
+        report.failed[symbol] = binance.unknown_symbol(symbol)
     for symbol in sorted(found.delisted):
         report.notes.append(
             f"{symbol} is no longer listed by Binance and is not asked for; give its row a valid_to to say since when"

@@ -27,6 +27,11 @@ EXCHANGE_INFO_WEIGHT = 20
 UNKNOWN_SYMBOL = -1121
 
 
+def unknown_symbol(symbol: str) -> str:
+    """Return the line for a symbol that the exchange does not know, with its fix."""
+    return f"Binance does not know the symbol {symbol} (-1121); correct or remove its row in the universe file"
+
+
 @dataclass(frozen=True)
 class Exchange:
     """What the exchange says of itself: its clock, its weight limit per minute, and each asked symbol's status."""

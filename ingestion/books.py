@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -16,8 +16,9 @@ from typing import Any
 import orjson
 from psycopg2.extras import Json, RealDictCursor, execute_values
 
-from ingestion.datasets import FEAR_GREED, KLINES, Dataset, Rejected, read_json
+from ingestion.datasets import DATASETS, FEAR_GREED, KLINES, Dataset, Rejected, keys_of_newest_days, read_json
 from ingestion.http import Attempt
+from ingestion.settings import Settings
 from ingestion.warehouse import Connection
 
 
@@ -80,6 +81,32 @@ def record_new_fields(connection: Connection, dataset: Dataset, fields: dict[str
             fetch=True,
         )
     return [row[0] for row in new]
+
+
+def record_datasets(connection: Connection, settings: Settings, assets: Mapping[str, Iterable[str]]) -> None:
+    """Make ``ops.datasets`` and ``ops.dataset_assets`` say what this version and these settings declare.
+
+    ``assets`` are for each dataset the assets whose failed checks count for it.
+    """
+    rows = [(d.name, d.source, d.sla_seconds(settings), d.degraded_after_seconds(settings)) for d in DATASETS]
+    pairs = [(dataset, asset) for dataset, names in assets.items() for asset in sorted(names)]
+    with connection, connection.cursor() as cursor:
+        cursor.execute("delete from ops.datasets where dataset <> all(%s)", ([d.name for d in DATASETS],))
+        execute_values(
+            cursor,
+            """
+            insert into ops.datasets as known (dataset, source, sla_seconds, degraded_after_seconds) values %s
+            on conflict (dataset) do update set
+                source = excluded.source, sla_seconds = excluded.sla_seconds,
+                degraded_after_seconds = excluded.degraded_after_seconds, declared_at = clock_timestamp()
+            where
+                (known.source, known.sla_seconds, known.degraded_after_seconds)
+                <> (excluded.source, excluded.sla_seconds, excluded.degraded_after_seconds)
+            """,
+            rows,
+        )
+        cursor.execute("delete from ops.dataset_assets")
+        execute_values(cursor, "insert into ops.dataset_assets (dataset, asset) values %s", pairs, page_size=1000)
 
 
 def forget_coverage(connection: Connection, dataset: Dataset, interval: str, day: date) -> None:
@@ -287,20 +314,9 @@ def mark_judged(connection: Connection, judge: str, batches: Iterable[str]) -> N
 
 def newest_objects(connection: Connection, dataset: Dataset, days: int) -> list[str]:
     """Return the keys of the loaded objects of the newest days of the data, in order."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            with dated as (
-                select object_key, substring(object_key from 'date=([0-9-]{10})')::date as date
-                from ops.load_ledger where dataset = %s
-            )
-            select object_key from dated where date > (select max(date) - %s from dated) order by object_key
-            """,
-            (dataset.name, days),
-        )
-        found = [row[0] for row in cursor.fetchall()]
-    connection.commit()
-    return found
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select object_key from ops.load_ledger where dataset = %s order by object_key", (dataset.name,))
+        return keys_of_newest_days((key for (key,) in cursor.fetchall()), days)
 
 
 def refusals(connection: Connection, run_id: str, asset: str) -> list[str]:
@@ -438,6 +454,22 @@ def summarise_run(connection: Connection, run_id: str) -> dict[str, Any]:
             (run_id,),
         )
         failures = [dict(row) for row in cursor.fetchall()]
+        cursor.execute(
+            """
+            select source, count(distinct (asset, check_name)) as n
+            from ops.check_results as known
+            where
+                checked_at >= now() - interval '48 hours'
+                and status <> 'error'
+                and not exists (
+                    select from ops.check_results as own
+                    where own.run_id = %s and own.asset = known.asset and own.check_name = known.check_name
+                )
+            group by source order by source
+            """,
+            (run_id,),
+        )
+        not_run = {row["source"]: row["n"] for row in cursor.fetchall()}
     connection.commit()
     errors = sum(n for (status, severity), n in counts.items() if status != "passed" and severity == "error")
     verdict = "ok"
@@ -454,6 +486,8 @@ def summarise_run(connection: Connection, run_id: str) -> dict[str, Any]:
             "failed": errors,
             "warned": sum(n for (status, severity), n in counts.items() if status != "passed" and severity == "warn"),
             "failures": failures,
+            # Checks of the last two days that this run had no reason to repeat, by who makes them.
+            "not_run": not_run,
         },
     }
 

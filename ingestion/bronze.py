@@ -356,7 +356,7 @@ def _book_coverage(
 
 def _why(error: RequestRefused, symbol: str) -> str:
     if error.code == binance.UNKNOWN_SYMBOL:
-        return f"Binance does not know the symbol {symbol} (-1121); correct or remove its row in the universe file"
+        return binance.unknown_symbol(symbol)
     return str(error)
 
 

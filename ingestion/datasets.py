@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from ingestion.settings import Settings
 
 UTC_US = pa.timestamp("us", tz="UTC")
 # Exact numbers: the scale grows past 8 only when a value needs it (see `decimals`).
@@ -28,6 +31,10 @@ INTERVAL_MS = {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000, "4h
 BINANCE_OPENED = date(2017, 8, 17)  # the first bar of BTCUSDT
 FEAR_GREED_OPENED = date(2018, 2, 1)
 COINGECKO_OPENED = date(2014, 4, 8)
+
+HOUR_S = 3600
+# Data older than this many SLAs is degraded; older than one is a warning.
+DEGRADED_SLAS = 4
 
 # Columns that tell where a record came from; they are no part of its value.
 PROVENANCE = (("source_url", pa.string()), ("fetched_at", UTC_US), ("batch_id", pa.string()))
@@ -45,12 +52,20 @@ class Column:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset under one name: asset, raw table and object prefix."""
+    """A dataset under one name: asset, raw table and object prefix; who provides it, and what is expected of it."""
 
     name: str
+    source: str
     prefix: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
+    # Age of the newest data, in seconds, past which the dataset is late.
+    sla_seconds: Callable[[Settings], int]
+    # Assets about this dataset besides bronze/<name>, raw/<name> and the models made of these.
+    other_assets: tuple[str, ...] = ()
+    # More rejected records in one fetch than this share, and at least this many, are an error; fewer are a warning.
+    rejected_share: float = 0.05
+    rejected_least: int = 10
     bronze_only: tuple[tuple[str, pa.DataType], ...] = ()
     # The column by whose values the raw table is divided (docs/performance.md says why), and those values.
     parts: tuple[str, tuple[str, ...]] | None = None
@@ -66,6 +81,19 @@ class Dataset:
         """Names of the columns that make up a record's value, without key and provenance."""
         return [c.name for c in self.columns if c.name not in self.key]
 
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Names of the assets that exist for this dataset alone and that no model makes."""
+        return (f"bronze/{self.name}", f"raw/{self.name}", *self.other_assets)
+
+    def degraded_after_seconds(self, settings: Settings) -> int:
+        """Return the age of the newest data, in seconds, past which the dataset is degraded."""
+        return DEGRADED_SLAS * self.sla_seconds(settings)
+
+    def too_many_rejected(self, rejected: int, records: int) -> bool:
+        """Return whether so many of a fetch's records were rejected that the source or a rule may have changed."""
+        return rejected >= self.rejected_least and rejected > self.rejected_share * records
+
 
 def _decimal_column(name: str, *, required: bool = True) -> Column:
     return Column(name, DECIMAL, "numeric", required)
@@ -73,6 +101,9 @@ def _decimal_column(name: str, *, required: bool = True) -> Column:
 
 KLINES = Dataset(
     name="binance_klines",
+    source="Binance",
+    sla_seconds=lambda _: 2 * HOUR_S,
+    other_assets=("ops/gaps",),
     prefix="binance/klines",
     key=("symbol", "interval", "open_time"),
     columns=(
@@ -101,6 +132,8 @@ _MARKET_NUMBERS = (
 
 MARKETS = Dataset(
     name="coingecko_markets",
+    source="CoinGecko",
+    sla_seconds=lambda settings: 2 * 60 * settings.markets_every_minutes,
     prefix="coingecko/markets",
     key=("crypto_id", "snapshot_at"),
     columns=(
@@ -120,6 +153,9 @@ MARKETS = Dataset(
 
 FEAR_GREED = Dataset(
     name="fear_greed",
+    source="alternative.me",
+    # A day's value is published at its start, and there is one a day.
+    sla_seconds=lambda _: 26 * HOUR_S,
     prefix="alternative_me/fear_greed",
     key=("date",),
     columns=(
@@ -142,6 +178,19 @@ def klines_day(key: str) -> tuple[str, date] | None:
     """Return the interval and the UTC day of the object under a key of ``klines_key``; None for another key."""
     named = re.fullmatch(rf"{KLINES.prefix}/interval=(\w+)/date=(\d{{4}}-\d\d-\d\d)/bars\.parquet", key)
     return (named[1], date.fromisoformat(named[2])) if named else None
+
+
+def object_day(key: str) -> date | None:
+    """Return the UTC day in an object's key (``date=YYYY-MM-DD``); None for a key without one."""
+    named = re.search(r"/date=(\d{4}-\d\d-\d\d)/", key)
+    return date.fromisoformat(named[1]) if named else None
+
+
+def keys_of_newest_days(keys: Iterable[str], days: int) -> list[str]:
+    """Return the keys whose day is among so many days up to the newest, in their order."""
+    dated = {key: day for key in keys if (day := object_day(key))}
+    newest = max(dated.values(), default=date.max)
+    return [key for key, day in dated.items() if newest - day < timedelta(days=days)]
 
 
 def markets_key(snapshot_at: datetime) -> str:

@@ -40,8 +40,6 @@ ONE_RUN = dg.BackfillPolicy.single_run()
 OWNERS = ["team:market-data"]
 # A batch of objects that is loaded in one transaction: some 60,000 rows, 15 MB; the next is read meanwhile.
 LOAD_ROWS = 60_000
-# Single records are spoilt now and then; a twentieth of a run's (ten at least) means that the source or a rule changed.
-REFUSED_SHARE, REFUSED_LEAST = 0.05, 10
 
 
 class KlinesConfig(dg.Config):
@@ -65,7 +63,7 @@ class RawConfig(dg.Config):
 
 FOUND = {
     "source_answered": "The API answered, for every symbol or coin of the universe. A failure stops no other source.",
-    "records_kept": "No record broke its contract; an error when a twentieth of a run's records did, ten at least.",
+    "records_kept": "No record broke its contract; an error when more were rejected than the dataset declares.",
     "top_list_complete": "Every one of the largest coins by market cap is in the sweep.",
 }
 
@@ -80,16 +78,16 @@ def judge_source(dataset: Dataset, report: bronze.Report) -> list[dict[str, Any]
     """Return the verdicts of ``source_checks`` as rows of the books."""
     problems = [report.error] if report.error else list(report.failed.values())
     came = report.rows + report.rejected
-    too_many = report.rejected >= REFUSED_LEAST and report.rejected > REFUSED_SHARE * came
+    too_many = dataset.too_many_rejected(report.rejected, came)
     refused = (
-        f"{report.rejected:,} of {came:,} records ({report.rejected / came:.1%}) were refused, the first because "
+        f"{report.rejected:,} of {came:,} records ({report.rejected / came:.1%}) were rejected, the first because "
         f"{report.refusal}; `tickmart rejected list` shows them"
         if report.rejected
         else ""
     )
     found = {
         "source_answered": ("; ".join(problems), bool(report.error), "an answer for everything asked", len(problems)),
-        "records_kept": (refused, too_many, f"at most {REFUSED_SHARE:.0%} of the records refused", report.rejected),
+        "records_kept": (refused, too_many, f"at most {dataset.rejected_share:.0%} rejected", report.rejected),
         "top_list_complete": (report.shortfall or "", False, "every coin of the top list", None),
     }
     return [

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ingestion import rejects, warehouse
 from ingestion.bronze import Context
-from ingestion.datasets import BINANCE_OPENED, INTERVAL_MS, KLINES
+from ingestion.datasets import BINANCE_OPENED, INTERVAL_MS, KLINES, object_day
 from ingestion.http import SourceError
 from ingestion.lake import Lake, LakeError
 from ingestion.settings import Settings, SettingsError, load_settings
@@ -252,7 +252,7 @@ def rebuild(as_json: bool) -> None:
 
         assert settings.object_store is not None
         held = Lake(settings.object_store).list(f"{KLINES.prefix}/")
-        days = [date.fromisoformat(o.key.rpartition("date=")[2][:10]) for o in held]
+        days = [day for o in held if (day := object_day(o.key))]
         if not days:
             raise LakeError(
                 f"bucket {settings.object_store.bucket} holds no bars: raw would stay empty; backfill first"

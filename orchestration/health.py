@@ -1,7 +1,7 @@
-"""How the datasets stand, read from raw and ops: for ``tickmart status``, its JSON file and ad-hoc queries.
+"""How the datasets stand, read from raw, ops and marts: for ``tickmart status``, its JSON file and ad-hoc queries.
 
-Belongs here: reading. The SLAs are on the age of the data, not of the last run: a run that brings nothing new does not
-make data fresh.
+Belongs here: reading. Does not: evaluating health, which the mart ``fct_dataset_health`` does for everybody. The SLAs
+are on the age of the data, not of the last run: a run that brings nothing new does not make data fresh.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import csv
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ingestion import warehouse
+from ingestion.datasets import DATASETS
 from ingestion.settings import Settings
 from ingestion.warehouse import WarehouseError
 
-HOUR = 3600
 # The newest moment that each dataset's data speaks of: one index probe per series instead of a scan.
 NEWEST = {
     "binance_klines": """
@@ -47,6 +48,7 @@ NEWEST = {
     "fear_greed": "select max(date)::timestamp at time zone 'UTC' from raw.fear_greed",
 }
 ORDER = ["healthy", "unknown", "warning", "degraded"]
+PARTS = ("load", "freshness", "checks")
 # What the words mean to whoever started the command: 0 all is well, 1 something is broken, 3 something is not as it
 # should be (late, warned, not known yet).
 EXIT = {"healthy": 0, "unknown": 3, "warning": 3, "degraded": 1}
@@ -54,13 +56,36 @@ EXIT = {"healthy": 0, "unknown": 3, "warning": 3, "degraded": 1}
 OVERDUE_S = 900
 
 
-def sla_seconds(settings: Settings) -> dict[str, int]:
-    """Return how old each dataset's newest data may be."""
-    return {
-        "binance_klines": 2 * HOUR,
-        "coingecko_markets": 2 * settings.markets_every_minutes * 60,
-        "fear_greed": 26 * HOUR,
-    }
+@dataclass(frozen=True)
+class Limits:
+    """Ages of a dataset's newest data, in seconds, past which it is late and past which it is degraded."""
+
+    sla_seconds: int
+    degraded_after_seconds: int
+
+
+def declared_limits(settings: Settings) -> dict[str, Limits]:
+    """Return the limits of each dataset as this process' settings give them."""
+    return {d.name: Limits(d.sla_seconds(settings), d.degraded_after_seconds(settings)) for d in DATASETS}
+
+
+def limits(cursor: Any, settings: Settings) -> dict[str, Limits]:
+    """Return the limits of each dataset as the newest run wrote them; as declared for one that no run has written.
+
+    The cursor returns dicts.
+    """
+    cursor.execute("select dataset, sla_seconds, degraded_after_seconds from ops.datasets")
+    written = {row.pop("dataset"): Limits(**row) for row in map(dict, cursor.fetchall())}
+    return {name: written.get(name, declared) for name, declared in declared_limits(settings).items()}
+
+
+def freshness(age_seconds: float | None, allowed: Limits) -> str:
+    """Return the status of an age, as the mart ``fct_dataset_health`` does: for alerts, and when Postgres is away."""
+    if age_seconds is None:
+        return "unknown"
+    if age_seconds > allowed.degraded_after_seconds:
+        return "degraded"
+    return "warning" if age_seconds > allowed.sla_seconds else "healthy"
 
 
 def newest_data(cursor: Any) -> dict[str, datetime | None]:
@@ -69,6 +94,18 @@ def newest_data(cursor: Any) -> dict[str, datetime | None]:
     cursor.execute(f"select {columns}")
     row = cursor.fetchone()
     return dict(zip(NEWEST, row.values() if isinstance(row, dict) else row, strict=True))
+
+
+def mart_rows(cursor: Any) -> dict[str, dict[str, Any]]:
+    """Return the rows of the mart ``fct_dataset_health`` by dataset, none before it is built; the cursor returns dicts.
+
+    The mart evaluates health, and only there: the dashboard reads it too.
+    """
+    cursor.execute("select to_regclass('marts.fct_dataset_health') is not null as built")
+    if not cursor.fetchone()["built"]:
+        return {}
+    cursor.execute("select * from marts.fct_dataset_health")
+    return {row["dataset"]: dict(row) for row in cursor.fetchall()}
 
 
 def links() -> dict[str, str]:
@@ -83,16 +120,15 @@ def status(settings: Settings) -> dict[str, Any]:
     """Return how each dataset stands, and whether alerts reach anybody."""
     assert settings.postgres is not None
     now = datetime.now(UTC)
-    slas = sla_seconds(settings)
     with (
         warehouse.closing(warehouse.connect(settings.postgres, "quality_ro")) as connection,
         connection.cursor(cursor_factory=RealDictCursor) as cursor,
     ):
         newest = newest_data(cursor)
         loads = _last_runs(cursor)
-        checks = _checks_health(cursor)
+        marts = mart_rows(cursor)
         datasets = []
-        for name, sla in slas.items():
+        for name, allowed in limits(cursor, settings).items():
             cursor.execute(
                 f"""
                 select
@@ -107,9 +143,16 @@ def status(settings: Settings) -> dict[str, Any]:
                 """,  # noqa: S608 - names from the table above
                 {"name": name},
             )
-            row = {"dataset": name, **(cursor.fetchone() or {}), "newest": newest[name], "last_run": loads.get(name)}
-            parts = {"load": _load_health(row), "checks": checks.get(name, "unknown")}
-            datasets.append(_judge({**row, "sla_seconds": sla}, parts, now))
+            mart = marts.get(name, {})
+            moment = mart.get("last_data_at", newest[name])
+            datasets.append(
+                {
+                    "dataset": name, **(cursor.fetchone() or {}), "newest": moment, "last_run": loads.get(name),
+                    **asdict(allowed), "age_seconds": (now - moment).total_seconds() if moment else None,
+                    "parts": {part: mart.get(f"{part}_health", "Unknown").lower() for part in PARTS},
+                    "health": mart.get("health", "Unknown").lower(),
+                }
+            )  # fmt: skip
         cursor.execute(
             """
             select symbol, detail
@@ -154,15 +197,6 @@ def _last_runs(cursor: Any) -> dict[str, dict[str, Any]]:
     return {row.pop("dataset"): row for row in map(dict, cursor.fetchall())}
 
 
-def _checks_health(cursor: Any) -> dict[str, str]:
-    """Return what the checks say of each dataset: the mart's word, for it alone knows which checks are whose."""
-    cursor.execute("select to_regclass('marts.fct_dataset_health') is not null as built")
-    if not cursor.fetchone()["built"]:
-        return {}
-    cursor.execute("select dataset, checks_health from marts.fct_dataset_health")
-    return {row["dataset"]: row["checks_health"].lower() for row in cursor.fetchall()}
-
-
 def undelivered(cursor: Any) -> dict[str, Any]:
     """Return how many alerts wait or were refused, since when, and the newest reason; the cursor gives dicts."""
     cursor.execute(
@@ -180,29 +214,6 @@ def undelivered(cursor: Any) -> dict[str, Any]:
     return dict(cursor.fetchone())
 
 
-def _load_health(row: dict[str, Any]) -> str:
-    last = row["last_run"]
-    if last and last["status"] != "ok":
-        return {"failed": "degraded", "partial": "warning"}[last["status"]]
-    return "unknown" if row["newest"] is None else "healthy"
-
-
-def _judge(row: dict[str, Any], parts: dict[str, str], now: datetime) -> dict[str, Any]:
-    """Add the age of a dataset and the worst of its load, freshness and checks.
-
-    Late is a warning, later than four times what was promised a failure, as in the mart ``fct_dataset_health``.
-    """
-    age = (now - row["newest"]).total_seconds() if row["newest"] else None
-    fresh = "healthy"
-    if age is None:
-        fresh = "unknown"
-    elif age > row["sla_seconds"]:
-        fresh = "degraded" if age > 4 * row["sla_seconds"] else "warning"
-    parts = {**parts, "freshness": fresh}
-    words = [*parts.values()] + ["warning"] * bool(row["open_gaps"])
-    return {**row, "age_seconds": age, "parts": parts, "health": worst(words)}
-
-
 def worst(words: Sequence[str]) -> str:
     """Return the worst of the words of health."""
     return max(words, key=ORDER.index, default="unknown")
@@ -213,19 +224,26 @@ def without_database(settings: Settings, error: str) -> dict[str, Any]:
     now = datetime.now(UTC)
     try:
         last = orjson.loads((settings.home / "status.json").read_bytes())
-        for row in last["datasets"]:
-            row["newest"] = datetime.fromisoformat(row["newest"]) if row["newest"] else None
-        last["datasets"] = [_judge(row, dict(row["parts"]), now) for row in last["datasets"]]
+        last["datasets"] = [_aged(row, now) for row in last["datasets"]]
     except (OSError, ValueError, KeyError, TypeError):
         # None was written yet, or by another version.
         nothing = dict.fromkeys(("rows", "newest", "last_load", "rejected", "open_gaps", "last_run"))
-        unknown = {"load": "unknown", "checks": "unknown"}
-        rows = [{"dataset": n, **nothing, "sla_seconds": s} for n, s in sla_seconds(settings).items()]
+        unknown = {"age_seconds": None, "parts": dict.fromkeys(PARTS, "unknown"), "health": "unknown"}
+        rows = [{"dataset": n, **nothing, **asdict(a), **unknown} for n, a in declared_limits(settings).items()]
         last = {
-            "generated_at": now, "datasets": [_judge(row, unknown, now) for row in rows], "failed_symbols": {},
+            "generated_at": now, "datasets": rows, "failed_symbols": {},
             "last_run": None, "alerts": None, "home": str(settings.home), "links": {},
         }  # fmt: skip
     return {**last, "status": "degraded", "database_error": error}
+
+
+def _aged(row: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Return a dataset of the last status as it is now: without news its data only gets older, and its health worse."""
+    newest = datetime.fromisoformat(row["newest"]) if row["newest"] else None
+    age = (now - newest).total_seconds() if newest else None
+    fresh = freshness(age, Limits(row["sla_seconds"], row["degraded_after_seconds"]))
+    parts = {**row["parts"], "freshness": fresh}
+    return {**row, "newest": newest, "age_seconds": age, "parts": parts, "health": worst([row["health"], fresh])}
 
 
 def write_status(settings: Settings, found: dict[str, Any] | None = None) -> None:

@@ -25,11 +25,12 @@ FLAPS_WITHIN = timedelta(hours=3)
 FORGOTTEN_AFTER = timedelta(days=8)
 CHECKS_SINCE = timedelta(hours=48)
 DAEMON_SILENT_AFTER = timedelta(minutes=5)
-REJECTED_SHARE = 0.05
 # These are judged whole at every look: one that is not found wrong is right.
 JUDGED_WHOLE = ("stale_dataset", "gap_stays", "budget_exhausted")
 # Told of by an incident of its own kind.
 OTHERWISE_TOLD = ("holes_are_explained", suites.NO_HOLE, suites.FRESH)
+# The check of rejected records (`assets.source_checks`); its severity says whether there are too many.
+RECORDS_KEPT = "records_kept"
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _checks(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
         if check["check_name"] in OTHERWISE_TOLD:
             continue
         fingerprint = f"check_failed:{check['asset']}:{check['check_name']}"
-        if check["status"] == "passed":
+        if check["status"] == "passed" or _too_many_rejected(check):
             right.add(fingerprint)
             continue
         word = "could not run" if check["status"] == "error" else "does not hold"
@@ -159,37 +160,42 @@ def _drift(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
     ]  # fmt: skip
     cursor.execute(
         """
-        select distinct on (dataset) dataset, run_id, rows, coalesce((detail ->> 'rejected')::bigint, 0) as rejected
-        from ops.run_stages
-        where stage = 'bronze' and status <> 'failed' and ended_at >= %s
-        order by dataset, ended_at desc
+        select distinct on (asset) asset, check_name, severity, status, observed, run_id
+        from ops.check_results
+        where check_name = %s and checked_at >= %s
+        order by asset, checked_at desc, check_id desc
         """,
-        (now - FORGOTTEN_AFTER,),
+        (RECORDS_KEPT, now - FORGOTTEN_AFTER),
     )
     right = set()
-    for row in cursor.fetchall():
-        fingerprint = f"schema_drift:{row['dataset']}:rejected"
-        if row["rejected"] and row["rejected"] >= REJECTED_SHARE * (row["rows"] + row["rejected"]):
-            title = f"{row['dataset']}: {row['rejected']:,} of {row['rows'] + row['rejected']:,} records were set aside"
-            detail = "So many break their contract that its shape may have changed: `tickmart rejected list` tells how."
-            wrong.append(Finding(fingerprint, "schema_drift", "error", title, detail, row["run_id"]))
+    for check in cursor.fetchall():
+        dataset = check["asset"].removeprefix("bronze/")
+        fingerprint = f"schema_drift:{dataset}:rejected"
+        if _too_many_rejected(check):
+            title = f"{dataset}: so many records were rejected that the source's format may have changed"
+            wrong.append(Finding(fingerprint, "schema_drift", "error", title, check["observed"], check["run_id"]))
         else:
             right.add(fingerprint)
     return wrong, right
 
 
+def _too_many_rejected(check: Mapping[str, str]) -> bool:
+    return check["check_name"] == RECORDS_KEPT and check["status"] != "passed" and check["severity"] == "error"
+
+
 def _stale(cursor: Any, settings: Settings, now: datetime) -> list[Finding]:
     newest = health.newest_data(cursor)
     wrong = []
-    for dataset, sla in health.sla_seconds(settings).items():
+    for dataset, allowed in health.limits(cursor, settings).items():
         data_of = newest[dataset]
         if data_of is None:
             continue  # never loaded: nothing has gone stale
         age = (now - data_of).total_seconds()
-        if age > sla:
-            title = f"{dataset}: data is older than {span(sla)}"
+        fresh = health.freshness(age, allowed)
+        if fresh != "healthy":
+            title = f"{dataset}: data is older than {span(allowed.sla_seconds)}"
             detail = f"The newest is of {data_of:%Y-%m-%d %H:%M} UTC, {span(age)} old: see `tickmart status`."
-            severity = "error" if age > 4 * sla else "warn"
+            severity = "error" if fresh == "degraded" else "warn"
             wrong.append(Finding(f"stale_dataset:{dataset}", "stale_dataset", severity, title, detail))
     return wrong
 

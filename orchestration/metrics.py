@@ -17,6 +17,7 @@ import psycopg2
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+from psycopg2.extras import RealDictCursor
 
 from ingestion import warehouse
 from ingestion.settings import Settings
@@ -188,6 +189,7 @@ class Books(Collector):
                     except (psycopg2.errors.UndefinedTable, psycopg2.errors.InsufficientPrivilege):
                         missing += 1
                     found.append(family)
+            with connection.cursor(cursor_factory=RealDictCursor) as cursor:
                 missing += self._ages(cursor, found)
         text = "Metrics that could not be read because their table is not there (yet)."
         return [*found, GaugeMetricFamily("tickmart_metrics_missing", text, value=missing)]
@@ -195,11 +197,12 @@ class Books(Collector):
     def _ages(self, cursor: Any, found: list[GaugeMetricFamily]) -> int:
         age = GaugeMetricFamily("tickmart_dataset_age_seconds", "Age of the newest data.", labels=("dataset",))
         sla = GaugeMetricFamily("tickmart_dataset_sla_seconds", "How old data may be.", labels=("dataset",))
-        for dataset, seconds in health.sla_seconds(self._settings).items():
-            sla.add_metric([dataset], seconds)
         found += [age, sla]
         try:
+            for dataset, allowed in health.limits(cursor, self._settings).items():
+                sla.add_metric([dataset], allowed.sla_seconds)
             newest = health.newest_data(cursor)
+            newest |= {dataset: row["last_data_at"] for dataset, row in health.mart_rows(cursor).items()}
         except (psycopg2.errors.UndefinedTable, psycopg2.errors.InsufficientPrivilege):
             return 1
         for dataset, moment in newest.items():

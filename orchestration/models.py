@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtC
 from psycopg2.extras import RealDictCursor
 
 from ingestion import books, warehouse
+from ingestion.datasets import DATASETS
 from orchestration import logs
 from orchestration.assets import ONE_RUN, OWNERS
 from orchestration.quality.validate import SAMPLE_ROWS
@@ -78,6 +80,30 @@ def book_specs(dbt_project: DbtProject, made: set[dg.AssetKey]) -> list[dg.Asset
     ]
 
 
+def dataset_assets(manifest: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Return for each dataset the assets whose failed checks count for it, named as ``ops.check_results`` names them.
+
+    These are the dataset's own assets and every model that is made of them. A model made of several datasets counts
+    for the one that it is about (``config.meta.dataset``), and for each of them if it names none.
+    """
+    nodes = {**manifest["nodes"], **manifest["sources"]}
+    owners = {asset: dataset.name for dataset in DATASETS for asset in dataset.assets}
+
+    @cache
+    def made_of(unique_id: str) -> frozenset[str]:
+        node = nodes.get(unique_id, {})
+        owner = owners.get(f"{node.get('schema')}/{node.get('name')}")
+        return frozenset({owner} if owner else ()).union(*map(made_of, manifest["parent_map"].get(unique_id, ())))
+
+    found = {dataset.name: set(dataset.assets) for dataset in DATASETS}
+    for unique_id, node in nodes.items():
+        if node["resource_type"] in ("model", "seed", "snapshot"):
+            about = node["config"]["meta"].get("dataset")
+            for dataset in made_of(unique_id) if about is None else {about}:
+                found[dataset].add(f"{node['schema']}/{node['name']}")
+    return found
+
+
 def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
     """Return the asset definition of all models of a parsed project."""
 
@@ -95,6 +121,8 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
         """Build and test every model, one dbt at a time on a warehouse."""
         started = time.monotonic()
         with stores.connection("ingest") as connection, warehouse.locked(connection, "dbt"):
+            parsed = orjson.loads(dbt_project.manifest_path.read_bytes())
+            books.record_datasets(connection, stores.settings, dataset_assets(parsed))
             # Tables that an older version of the project built may lack a column: a new version builds all anew, once.
             version = dbt_project_digest(PROJECT_DIR)
             anew = [] if books.version(connection, "dbt_project") == version else ["--full-refresh"]

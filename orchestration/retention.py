@@ -10,10 +10,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from ingestion import warehouse
+from ingestion.datasets import object_day
 from ingestion.lake import Lake
 from ingestion.settings import Settings
 
@@ -104,7 +105,7 @@ def _rows(settings: Settings, tables: list[str], before: datetime, dry_run: bool
 def _rejected_objects(settings: Settings, before: datetime, dry_run: bool) -> int:
     assert settings.object_store is not None
     lake = Lake(settings.object_store)
-    old = [o.key for o in lake.list("_rejected/") if o.key.partition("date=")[2][:10] < before.date().isoformat()]
+    old = [o.key for o in lake.list("_rejected/") if (object_day(o.key) or date.max) < before.date()]
     for key in [] if dry_run else old:
         lake.remove(key)
     return len(old)

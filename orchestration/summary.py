@@ -14,6 +14,12 @@ from rich.table import Table
 
 from orchestration.quality import docs
 
+# Why checks of other runs were not part of this one, by who makes them.
+NOT_RUN = {
+    "dbt": "tests of models that are not part of this run",
+    "great_expectations": "expectations not validated (nothing new was loaded)",
+    "pipeline": "checks not run (only a run that fetches and loads makes them)",
+}
 MARK = {"ok": "ok", "partial": "partial", "failed": "FAILED"}
 
 
@@ -37,9 +43,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         )
     console.print(table)
     checks = summary["checks"]
-    console.print(
-        f"checks: {checks['passed']} passed, {checks['warned']} warned, {checks['failed']} failed", highlight=False
-    )
+    counted = f"checks: {checks['passed']} passed, {checks['warned']} warned, {checks['failed']} failed"
+    omitted = [f"{n} {NOT_RUN[source]}" for source, n in checks.get("not_run", {}).items()]
+    console.print("; ".join([counted, *omitted]), highlight=False, soft_wrap=True)
     # What a source or a symbol failed of stands below, once.
     shown = [c for c in checks["failures"] if c["check_name"] != "source_answered"]
     for check in shown[:20]:

@@ -17,3 +17,8 @@
 {% macro annualised(variance, periods_per_year) -%}
     sqrt(({{ variance }})::double precision * {{ periods_per_year }})
 {%- endmacro %}
+
+{#- The word for a level counted from 0. -#}
+{% macro word_of(level, words) -%}
+    case {{ level }} {% for word in words %}when {{ loop.index0 }} then '{{ word }}' {% endfor %}end
+{%- endmacro %}

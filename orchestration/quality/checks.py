@@ -19,9 +19,17 @@ from typing import Any
 import dagster as dg
 
 from ingestion import books
-from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, Dataset, klines_day
+from ingestion.datasets import (
+    DATASETS,
+    FEAR_GREED,
+    HOUR_S,
+    KLINES,
+    MARKETS,
+    Dataset,
+    keys_of_newest_days,
+    klines_day,
+)
 from ingestion.lake import ObjectInfo
-from orchestration import health
 from orchestration.assets import DAYS, RANGE_END, RANGE_START, pending
 from orchestration.quality import docs, evidence, suites
 from orchestration.quality.suites import Suite
@@ -157,8 +165,8 @@ def bronze_check(suite: Suite, dataset: Dataset, tracked: Callable[[Stores], Seq
 
 def _newest(objects: Sequence[ObjectInfo]) -> list[ObjectInfo]:
     """Return the objects of the newest days, as many as a check alone judges."""
-    days = [date.fromisoformat(o.key.rpartition("date=")[2][:10]) for o in objects]
-    return [o for o, day in zip(objects, days, strict=True) if day > max(days) - timedelta(days=RECENT_DAYS)]
+    newest = set(keys_of_newest_days((o.key for o in objects), RECENT_DAYS))
+    return [o for o in objects if o.key in newest]
 
 
 # -- raw, layers and marts ---------------------------------------------------------------------------------------------
@@ -252,9 +260,9 @@ def _divergence(stores: Stores, context: dg.AssetCheckExecutionContext, keys: Se
 
 
 def _freshness_check(suite: Suite) -> Any:
-    dataset = suite.asset[1]
+    [dataset] = (d for d in DATASETS if d.name == suite.asset[1])
     return query_check(
-        suite, lambda stores, *_: evidence.freshness(dataset, health.sla_seconds(stores.settings)[dataset] / 3600)
+        suite, lambda stores, *_: evidence.freshness(dataset.name, dataset.sla_seconds(stores.settings) / HOUR_S)
     )
 
 

@@ -8,6 +8,7 @@ hosts. These stand alone, so that they can be read offline and tell nobody that 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from datetime import datetime
 from html import escape
@@ -27,15 +28,22 @@ STYLE = """
 body { max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; margin: .5rem 0; width: 100% }
 td, th { border: 1px solid #8886; padding: .3rem .6rem; text-align: left; vertical-align: top }
-.failed, .text-danger, .fa-times { color: #c62828 } .warned { color: #b26a00 } .passed { color: #2e7d32 }
-.fa-check-circle::before { content: "\\2713"; color: #2e7d32 } .fa-times::before { content: "\\2715" }
-.fa-exclamation-triangle::before { content: "!"; color: #b26a00 }
+.failed, .text-danger { color: #c62828 } .warned { color: #b26a00 } .passed { color: #2e7d32 }
 .badge { background: #8883; border-radius: .3rem; padding: 0 .3rem } .ge-section { margin-bottom: 2rem }
 .cooltip .top { display: none } .show-scrollbars { overflow: auto; max-height: 30rem }
 """
+# Great Expectations shows a status as an icon of a font that it fetches, and links to pages that only its site builder
+# makes: words and plain text instead.
+_ICON = re.compile(r'<i class="fas (fa-[\w-]+) [^"]*"[^>]*></i>')
+_STATUS = {
+    "fa-check-circle": '<span class="passed">passed</span>',
+    "fa-times": '<span class="failed">failed</span>',
+    "fa-exclamation-triangle": '<span class="failed">error</span>',
+}
+_EXPECTATIONS_LINK = re.compile(r'<a\s+href="[^"]*/expectations/[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
 # What broke, row by row, and below it the renderer's blocks: without scripts, other hosts, or buttons.
 PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{{ page_title }}</title><style>{{ style }}</style></head>
+<html lang="en"><head><meta charset="utf-8"><title>{{ page_title }}</title><style>{{ style | safe }}</style></head>
 <body><p><a href="../index.html">All runs</a></p><h1>{{ expectation_suite_name }}</h1>
 <p>{{ describes }} {{ rows }} rows, run {{ run_id }}, {{ at }}.</p>
 {% for verdict in broken %}
@@ -130,13 +138,12 @@ def _rendered(suite: Suite, judged: Judged, run_id: str, at: datetime) -> str:
     result.meta = {"run_id": RunIdentifier(run_name=run_id, run_time=at)}
     document = ValidationResultsPageRenderer(run_info_at_end=False).render(result).to_json_dict()
     template = DefaultJinjaPageView().env.from_string(PAGE)
-    return str(
-        template.render(
-            document, style=STYLE, describes=suite.describes, rows=f"{judged.rows:,}", run_id=run_id,
-            at=f"{at:%Y-%m-%d %H:%M} UTC", guards={rule.check: rule.guards for rule in suite.rules},
-            broken=[v for v in judged.verdicts if v.status != "passed"],
-        )
+    page = template.render(
+        document, style=STYLE, describes=suite.describes, rows=f"{judged.rows:,}", run_id=run_id,
+        at=f"{at:%Y-%m-%d %H:%M} UTC", guards={rule.check: rule.guards for rule in suite.rules},
+        broken=[v for v in judged.verdicts if v.status != "passed"],
     )  # fmt: skip
+    return _EXPECTATIONS_LINK.sub(r"\1", _ICON.sub(lambda icon: _STATUS.get(icon[1], ""), page))
 
 
 def _write(path: Path, text: str) -> None:

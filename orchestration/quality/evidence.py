@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion.datasets import FEAR_GREED, INTERVAL_MS, KLINES, MARKETS, PROVENANCE, align_decimals
+from ingestion.datasets import FEAR_GREED, INTERVAL_MS, KLINES, MARKETS, PROVENANCE, align_decimals, object_day
 from ingestion.lake import DamagedObject, Lake, ObjectInfo, read_ahead
 from orchestration.health import NEWEST
 
@@ -94,8 +94,8 @@ def judged_frame(tables: Sequence[pa.Table], tracked: Sequence[str]) -> pd.DataF
 
 
 def _of_bars(table: pa.Table, tracked: Sequence[str]) -> dict[str, pa.ChunkedArray]:
-    day = pc.extract_regex(table["object_key"], r"date=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})")
-    named = pc.cast(pc.struct_field(day, "day"), pa.date32())
+    keys = table["object_key"].combine_chunks().dictionary_encode()
+    named = pa.array(map(object_day, keys.dictionary.to_pylist()), pa.date32()).take(keys.indices)
     symbol, known = table["symbol"], pa.array(list(tracked), pa.string())
     prices = [table[name] for name in ("open", "high", "low", "close")]
     priced = pc.greater(pc.min_element_wise(*prices, skip_nulls=False), 0.0)

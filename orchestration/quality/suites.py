@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from ingestion.datasets import DATASETS
+
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuite
 
@@ -223,10 +225,10 @@ KLINES_COMPLETENESS = Suite(
 )  # fmt: skip
 
 
-def _freshness(dataset: str, promised: str) -> Suite:
+def _freshness(dataset: str) -> Suite:
     return Suite(
         f"{dataset}_freshness", ("raw", dataset), "freshness",
-        f"The age of the newest data, whenever it was loaded: at most {promised}.",
+        "The age of the newest data, whenever it was loaded, against the dataset's SLA (sla_hours).",
         ("dataset", "newest_at", "age_hours", "sla_hours"),
         (
             _true("has_data", "there is data at all", "freshness", "a source that never answered", "warn"),
@@ -237,11 +239,7 @@ def _freshness(dataset: str, promised: str) -> Suite:
     )  # fmt: skip
 
 
-FRESHNESS = (
-    _freshness("binance_klines", "2 hours"),
-    _freshness("coingecko_markets", "twice the schedule"),
-    _freshness("fear_greed", "26 hours"),
-)
+FRESHNESS = tuple(_freshness(dataset.name) for dataset in DATASETS)
 
 
 # -- across the layers, after dbt --------------------------------------------------------------------------------------

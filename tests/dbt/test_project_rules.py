@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 from dbt_warehouse import PROJECT, Warehouse
 
+from ingestion.datasets import DATASETS, KLINES
+from orchestration.models import dataset_assets
+from orchestration.quality.suites import SUITES
+
 Node = dict[str, Any]
 LAYERS = ("staging", "intermediate", "marts")
 
@@ -117,13 +121,29 @@ def test_exposures_are_the_pages_and_read_only_marts(manifest: dict[str, Any]) -
         assert {manifest["nodes"][parent]["schema"] for parent in parents(exposure)} == {"marts"}, name
 
 
-def test_every_source_of_market_data_has_a_freshness(manifest: dict[str, Any]) -> None:
-    promised = {
-        source["name"]: source["freshness"]["warn_after"]["count"]
-        for source in manifest["sources"].values()
-        if (source.get("freshness") or {}).get("warn_after", {}).get("count")
-    }
-    assert promised == {"binance_klines": 2, "coingecko_markets": 2, "fear_greed": 26}
+def test_how_old_data_may_be_stands_in_no_file_of_the_project(manifest: dict[str, Any]) -> None:
+    assert [s["name"] for s in manifest["sources"].values() if (s.get("freshness") or {}).get("warn_after")] == []
+
+
+def test_every_asset_that_can_fail_a_check_belongs_to_the_datasets_it_is_about(
+    manifest: dict[str, Any], models: dict[str, Node]
+) -> None:
+    names = {dataset.name for dataset in DATASETS}
+    assert {node["config"]["meta"].get("dataset", KLINES.name) for node in models.values()} <= names
+    found: dict[str, set[str]] = {}
+    for dataset, assets in dataset_assets(manifest).items():
+        for asset in assets:
+            found.setdefault(asset, set()).add(dataset)
+    # What several datasets go into is about one of them, but for these.
+    assert {asset for asset, about in found.items() if len(about) > 1} == {
+        "marts/dim_crypto", "marts/fct_dataset_health",
+    }  # fmt: skip
+    without = {name for name, node in models.items() if f"{node['schema']}/{name}" not in found}
+    own_work = {name for name in models if name.startswith("stg_tickmart__")} | {
+        "dim_date", "fct_check_results", "fct_incidents", "fct_runs", "fct_source_requests",
+    }  # fmt: skip
+    assert without == own_work - {"stg_tickmart__gaps"}
+    assert {suite.asset_path for suite in SUITES} <= found.keys()
 
 
 def test_grain_and_contract_are_errors_gaps_and_divergence_are_warnings(manifest: dict[str, Any]) -> None:

@@ -228,3 +228,21 @@ def test_a_symbol_that_disappears_is_marked_fails_no_run_and_no_bars_are_asked_o
     notes = [s["stages"][0]["detail"]["notes"] for s in found]
     assert [any("OLDUSDT is no longer listed" in note for note in told) for told in notes] == [False, True, True]
     assert chain.one("select status from ops.symbol_status where symbol = 'OLDUSDT'") == "DELISTED"
+
+
+def test_a_summary_counts_the_checks_that_were_not_part_of_the_run(chain: Chain) -> None:
+    def record(run_id: str, *checks: tuple[str, str, str]) -> None:
+        rows = [
+            {"asset": "raw/x", "check_name": name, "source": source, "severity": "error", "status": status}
+            for name, source, status in checks
+        ]
+        books.record_checks(chain.connection, run_id, rows)
+
+    everything = [("a", "dbt", "passed"), ("b", "pipeline", "failed"), ("c", "great_expectations", "passed")]
+    # What could not run is no check of its own.
+    record("run", *everything, ("the suite could run", "great_expectations", "error"))
+    record("check", ("a", "dbt", "passed"))
+    record("check", ("a", "dbt", "passed"))
+    assert books.summarise_run(chain.connection, "run")["checks"]["not_run"] == {}
+    found = books.summarise_run(chain.connection, "check")["checks"]
+    assert (found["passed"], found["not_run"]) == (2, {"great_expectations": 1, "pipeline": 1})

@@ -20,9 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Reply, scripted
 
-from ingestion import warehouse
+from ingestion import books, warehouse
+from ingestion.bronze import Report
+from ingestion.datasets import FEAR_GREED
 from ingestion.settings import Alerting, Settings, Smtp, load_settings
 from orchestration import alerts, channels, health
+from orchestration.assets import judge_source
 from orchestration.channels import Message
 from orchestration.cli import main
 from orchestration.incidents import Finding, Incident, Seen, decide
@@ -132,9 +135,9 @@ RUN = """
     insert into ops.runs (run_id, job, started_at, ended_at, status)
     values ('{id}', 'j', '{at}', '{at}', '{status}')
 """
-STAGE = """
-    insert into ops.run_stages (run_id, stage, dataset, status, rows, detail, ended_at)
-    values ('{id}', 'bronze', 'binance_klines', 'ok', {rows}, '{{"rejected": {rejected}}}', '{at}')
+REJECTED = """
+    insert into ops.check_results (run_id, asset, check_name, source, severity, status, observed, expected, checked_at)
+    values ('r', 'bronze/fear_greed', 'records_kept', 'pipeline', '{severity}', '{status}', 'o', 'e', '{at}')
 """
 GAP = """
     insert into ops.gaps (symbol, interval, gap_start, gap_end, bars, kind, asked_again_at)
@@ -169,8 +172,8 @@ KINDS = {
         "gap_stays", "warn", GAP.format(symbol="A") + ";" + GAP.format(symbol="B"), "delete from ops.gaps",
     ),
     "a shape that changed": (
-        "schema_drift", "error", STAGE.format(id="1", rows=10, rejected=90, at=NOW),
-        STAGE.format(id="2", rows=100, rejected=0, at=LATER),
+        "schema_drift", "error", REJECTED.format(severity="error", status="failed", at=NOW),
+        REJECTED.format(severity="warn", status="passed", at=LATER),
     ),
     "a ban": (
         "budget_exhausted", "error",
@@ -203,6 +206,21 @@ def test_each_kind_of_incident_is_told_once_however_often_looked_at_and_its_end_
     for minutes in (1, 2):
         look_at(chain, settings, LATER + timedelta(minutes=minutes), since=since)
     assert outbox(chain) == [("slack", "opened"), ("slack", "recovered")]
+
+
+@pytest.mark.parametrize(
+    ("rejected", "records", "severity"),
+    [(0, 3, None), (1, 3, "warn"), (5, 100, "warn"), (9, 9, "warn"), (10, 200, "warn"), (10, 199, "error")],
+)
+def test_check_and_incident_agree_on_how_many_rejected_records_are_too_many(
+    chain: Chain, rejected: int, records: int, severity: str | None
+):
+    report = Report(FEAR_GREED.name, rows=records - rejected, rejected=rejected, refusal="value is not from 0 to 100")
+    books.record_checks(chain.connection, "run-1", judge_source(FEAR_GREED, report))
+    look_at(chain, settings_of(chain), datetime.now(UTC))
+    failed = chain.ask("select severity from ops.check_results where status = 'failed'")
+    opened = chain.ask("select severity from ops.incidents")
+    assert failed == opened == ([(severity,)] if severity else [])
 
 
 def test_a_new_field_is_told_once_and_has_nothing_to_recover_from(chain: Chain):

@@ -12,9 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from html import unescape
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.parse import urljoin
+from urllib.request import urlopen
 
 import dagster as dg
 import pyarrow as pa
@@ -417,6 +422,39 @@ def test_a_run_has_a_page_per_suite_and_an_index_that_leads_there(loaded):
     links = re.findall(r'href="([^"]+)"', index)
     assert len(links) >= len(pages)
     assert all((folder / link).is_file() for link in links)
+
+
+def test_data_docs_as_served_have_no_dead_link_and_no_empty_status(loaded):
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    handler = partial(Quiet, directory=str(loaded.home / "data_docs"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        todo, seen, cells = [f"http://127.0.0.1:{server.server_port}/index.html"], set(), []
+        while todo:
+            url = todo.pop()
+            seen.add(url)
+            with urlopen(url) as answer:  # an HTTP 404 is raised
+                page = answer.read().decode()
+            links = re.findall(r"(?:href|src)=[\"']([^\"'#]+)", page)
+            todo += {urljoin(url, unescape(link)) for link in links} - seen - set(todo)
+            assert "<i " not in page, "an icon needs a font that is not there"
+            for table in re.findall(r"<table.*?</table>", page, re.DOTALL):
+                heads = [text(head) for head in re.findall(r"<th\b.*?</th>", table, re.DOTALL)]
+                if "Status" in heads:
+                    rows = [re.findall(r"<td\b.*?</td>", row, re.DOTALL) for row in table.split("<tr")[1:]]
+                    cells += [text(row[heads.index("Status")]) for row in rows if row]
+        server.shutdown()
+    assert len(seen) > len(suites.SUITES)
+    assert set(cells) == {"passed"}
+    assert len(cells) == sum(len(suite.rules) for suite in suites.SUITES)
+
+
+def text(cell: str) -> str:
+    """What a cell of a page shows."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", cell)).split())
 
 
 def test_data_docs_ask_no_other_host_and_hold_no_secret(loaded):

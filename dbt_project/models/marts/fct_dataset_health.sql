@@ -5,13 +5,7 @@
 
 with datasets as (
 
-    {% for dataset in datasets() %}
-    select
-        '{{ dataset.dataset }}' as dataset,
-        '{{ dataset.source }}' as source,
-        {{ dataset.sla_hours }} as sla_hours
-    {{ 'union all' if not loop.last }}
-    {% endfor %}
+    select * from {{ ref('stg_tickmart__datasets') }}
 
 ),
 
@@ -20,28 +14,31 @@ newest_data as (
     select
         'binance_klines' as dataset,
         max(last_bar_at) + {{ hours(1) }} as last_data_at,
-        {{ estimated_rows(ref('fct_prices')) }} as estimated_rows
+        null::bigint as counted_rows
     from {{ ref('dim_crypto') }}
     union all
     select
         'coingecko_markets' as dataset,
         max(snapshot_at) as last_data_at,
-        {{ estimated_rows(ref('fct_market_snapshots')) }} as estimated_rows
+        null::bigint as counted_rows
     from {{ ref('fct_market_snapshots') }}
     union all
     select
         'fear_greed' as dataset,
         {{ utc_midnight('max(date)') }} as last_data_at,
-        count(*) as estimated_rows
+        -- each object of the index holds its whole history, so the ledger's sum would count a day many times
+        count(*) as counted_rows
     from {{ ref('fct_sentiment_daily') }}
 
 ),
 
+-- counted from the ledger, which moves with each load: counting millions of rows takes longer than a page may
 loads as (
 
     select
         dataset,
-        max(loaded_at) as last_loaded_at
+        max(loaded_at) as last_loaded_at,
+        sum(row_count)::bigint as loaded_rows
     from {{ ref('stg_tickmart__load_ledger') }}
     group by dataset
 
@@ -74,7 +71,7 @@ newest_attempts as (
 latest_checks as (
 
     select
-        dataset,
+        asset,
         severity,
         status,
         row_number() over (partition by asset, check_name order by checked_at desc, check_id desc) as recency
@@ -86,13 +83,15 @@ latest_checks as (
 checks as (
 
     select
-        dataset,
+        dataset_assets.dataset,
         count(*) as checks,
-        count(*) filter (where status <> 'passed' and severity = 'error') as failed_checks,
-        count(*) filter (where status <> 'passed' and severity = 'warn') as warned_checks
+        count(*) filter (where latest_checks.status <> 'passed' and latest_checks.severity = 'error') as failed_checks,
+        count(*) filter (where latest_checks.status <> 'passed' and latest_checks.severity = 'warn') as warned_checks
     from latest_checks
-    where recency = 1
-    group by dataset
+    inner join {{ ref('stg_tickmart__dataset_assets') }} as dataset_assets
+        on latest_checks.asset = dataset_assets.asset
+    where latest_checks.recency = 1
+    group by dataset_assets.dataset
 
 ),
 
@@ -126,8 +125,9 @@ measured as (
         loads.last_loaded_at,
         newest_attempts.last_attempt_at,
         extract(epoch from current_timestamp - newest_data.last_data_at)::double precision as age_seconds,
-        (datasets.sla_hours * 3600)::double precision as sla_seconds,
-        newest_data.estimated_rows,
+        datasets.sla_seconds::double precision as sla_seconds,
+        datasets.degraded_after_seconds,
+        coalesce(newest_data.counted_rows, loads.loaded_rows) as estimated_rows,
         coalesce(checks.failed_checks, 0) as failed_checks,
         coalesce(checks.warned_checks, 0) as warned_checks,
         coalesce(gaps.open_gaps, 0) as open_gaps,
@@ -142,7 +142,8 @@ measured as (
             when checks.warned_checks > 0 then 2
             when checks.checks is null then 1
             else 0
-        end as checks_level
+        end as checks_level,
+        case when gaps.open_gaps > 0 then 2 else 0 end as gaps_level
     from datasets
     left join newest_data on datasets.dataset = newest_data.dataset
     left join loads on datasets.dataset = loads.dataset
@@ -153,14 +154,13 @@ measured as (
 
 ),
 
--- late is a warning; later than four times what was promised is a failure
 levelled as (
 
     select
         *,
         case
             when age_seconds is null then 1
-            when age_seconds > 4 * sla_seconds then 3
+            when age_seconds > degraded_after_seconds then 3
             when age_seconds > sla_seconds then 2
             else 0
         end as freshness_level
@@ -171,7 +171,7 @@ levelled as (
 select
     dataset,
     source,
-    {{ word_of('greatest(load_level, freshness_level, checks_level)', words) }} as health,
+    {{ word_of('greatest(load_level, freshness_level, checks_level, gaps_level)', words) }} as health,
     {{ word_of('load_level', words) }} as load_health,
     {{ word_of('freshness_level', words) }} as freshness_health,
     {{ word_of('checks_level', words) }} as checks_health,

@@ -1,0 +1,10 @@
+with source as (
+
+    select * from {{ source('ops', 'dataset_assets') }}
+
+)
+
+select
+    dataset,
+    asset
+from source

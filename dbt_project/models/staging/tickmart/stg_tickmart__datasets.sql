@@ -1,0 +1,13 @@
+with source as (
+
+    select * from {{ source('ops', 'datasets') }}
+
+)
+
+select
+    dataset,
+    source,
+    sla_seconds,
+    degraded_after_seconds,
+    declared_at
+from source
