@@ -149,14 +149,15 @@ def _csv_of(body: bytes, name: str) -> bytes:
 def bars_of_days(table: pa.Table, interval: str, first: date, end: date) -> pa.Table:
     """Return the bars that open on the UTC days of [first, end) that a file is named after.
 
-    DamagedArchive when it holds none, or more than fit into them: then it holds other days or another interval.
+    DamagedArchive when it holds none, or more of a day than fit: then it holds other days or another interval.
     """
     found = table.filter(_opens_in(table, first, end))
     if len(found) == 0:
         raise DamagedArchive(f"holds {len(table)} bars, none of them of the days in its name")
-    fit = (end - first).days * 86_400_000 // INTERVAL_MS[interval]
-    if (count := pc.count_distinct(found["open_time"]).as_py()) > fit:
-        raise DamagedArchive(f"holds {count} bars of {interval}, where {fit} fit")
+    fit = 86_400_000 // INTERVAL_MS[interval]
+    day, count = bars_by_day(found).most_common(1)[0]
+    if count > fit:
+        raise DamagedArchive(f"holds {count} bars of {day}, where {fit} of {interval} fit")
     return found
 
 

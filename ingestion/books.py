@@ -223,7 +223,7 @@ def short_days(
                 and not exists (
                     select 1 from ops.gaps as g
                     where
-                        g.symbol = c.symbol and g.interval = c.interval
+                        g.symbol = c.symbol and g.interval = c.interval and g.kind not in ('not_listed', 'delisted')
                         and g.gap_start < (c.date + 1)::timestamp at time zone 'UTC'
                         and g.gap_end > c.date::timestamp at time zone 'UTC'
                 )

@@ -46,6 +46,7 @@ from ingestion.datasets import (
     markets_key,
     outside,
     rejected_key,
+    union,
 )
 from ingestion.http import HttpClient, RequestRefused, SourceError
 from ingestion.klines import FIELDS
@@ -435,12 +436,28 @@ def ingest_fear_greed(context: Context, client: HttpClient, fetched_on: date) ->
     except DamagedObject as error:
         last = None
         report.notes.append(f"{error}; the whole history is written anew")
+    if last is not None:
+        table = _with_lost_days(report, last[0], table)
     value = [*FEAR_GREED.key, *FEAR_GREED.values]
     if last is not None and last[0].select(value).equals(table.select(value)):
         report.written.append(Written(held[-1].key, "unchanged", len(table), 0))
     elif len(table):
         report.written.append(context.lake.merge(FEAR_GREED, fear_greed_key(fetched_on), table))
     return report
+
+
+def _with_lost_days(report: Report, known: pa.Table, table: pa.Table) -> pa.Table:
+    """Return the index's history with the days that were known and that this answer lacks; report a cut answer."""
+    days, came = set(known["date"].to_pylist()), set(table["date"].to_pylist())
+    lost = sorted(days - came)
+    if not lost:
+        return table
+    if not came or min(came) > min(days) or max(came) < max(days):
+        report.failed["history"] = (
+            f"the answer was cut: it lacks {len(lost):,} of the {len(days):,} days that are known, the first "
+            f"{lost[0]}; they are kept"
+        )
+    return union(FEAR_GREED, known, table)
 
 
 # -- shared ------------------------------------------------------------------------------------------------------------
