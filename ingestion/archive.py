@@ -24,13 +24,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ingestion import binance
 from ingestion.binance import Stretch
-from ingestion.datasets import INTERVAL_MS, UTC_US, Page
+from ingestion.datasets import INTERVAL_MS, KLINE_RULES, UTC_US, Page, judge
 from ingestion.http import Answer, HttpClient, SourceError
 from ingestion.klines import parse_csv
 
@@ -41,8 +42,6 @@ FILE_REQUESTS = 2
 # A month without a file is looked for by the day; after so many missing days in a row REST is asked for the rest.
 MISSING_DAYS = 3
 ATTEMPTS = 3
-
-
 # A month of minute bars is 7 MB of text; what unpacks to more than this is no such file.
 CSV_LIMIT_BYTES = 64 << 20
 
@@ -161,6 +160,12 @@ def bars_of_days(table: pa.Table, interval: str, first: date, end: date) -> pa.T
     return found
 
 
+def possible(table: pa.Table) -> pa.Table:
+    """Return the bars that keep their contract; the others are rejected when they are written, and count as missing."""
+    broken = np.array([reason is not None for reason in judge(table, KLINE_RULES)], dtype=bool)
+    return table.filter(pa.array(~broken)) if broken.any() else table
+
+
 def bars_by_day(table: pa.Table) -> Counter[date]:
     """Return how many distinct bars open on each UTC day."""
     return Counter(pc.cast(pc.unique(table["open_time"]), pa.date32()).to_pylist())
@@ -246,8 +251,9 @@ class History:
                     missing.append(gap)
             if symbol in self._rejected:
                 found.append(Stretch(first, first, "archive", self._rejected.pop(symbol)))
-        for a, b in missing if self._rest is not None else ():
-            assert self._rest is not None
+        if self._rest is None:
+            return found
+        for a, b in missing:
             try:
                 end = min(_midnight(b), self._now)
                 pages = binance.klines(self._rest, symbol, self._interval, _midnight(a), end)
@@ -322,7 +328,7 @@ class History:
     def _short_days(self, symbol: str, first: date, last: date, table: pa.Table) -> list[date]:
         """Return the days of [first, last) on which the symbol traded all day and of which bars are missing."""
         whole = 86_400_000 // INTERVAL_MS[self._interval]
-        bars = bars_by_day(table)
+        bars = bars_by_day(possible(table))
         days = (first + n * ONE_DAY for n in range((last - first).days))
         return [day for day in days if bars[day] < whole and self._traded(symbol, day)]
 
@@ -393,6 +399,9 @@ class History:
             with self._parsing:
                 page = parse_zip(answer.body, symbol, self._interval, answer.url, datetime.now(UTC))
                 rows = bars_of_days(page.rows, self._interval, first, end)
+                sound = len(possible(rows))
+                if sound == 0:
+                    raise DamagedArchive(f"holds no possible bar ({judge(rows, KLINE_RULES)[0]})")
                 count, kept = len(rows), rows
                 if spool is not None:
                     per_day = 86_400_000 // INTERVAL_MS[self._interval]
@@ -410,8 +419,9 @@ class History:
             self.downloaded += 1
         if len(page.rows) > count:
             self._note(f"holds {len(page.rows) - count} bars of other days than its name says: they are left out", path)
+        if rejected := len(page.rejected) + count - sound:
+            self._note(f"holds {rejected} lines that are rejected; `tickmart rejected list` shows them", path)
         if page.rejected:
-            self._note(f"holds {len(page.rejected)} lines that are rejected; `tickmart rejected list` shows them", path)
             self._rejected[symbol].append(Page(page.rows.schema.empty_table(), page.rejected))
         return _Held(file, True, kept)
 
