@@ -10,24 +10,28 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import re
+import struct
 import tempfile
 import threading
 import zipfile
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ingestion import binance
 from ingestion.binance import Stretch
-from ingestion.datasets import INTERVAL_MS, UTC_US, Page
+from ingestion.datasets import INTERVAL_MS, KLINE_RULES, UTC_US, Page, judge
 from ingestion.http import Answer, HttpClient, SourceError
 from ingestion.klines import parse_csv
 
@@ -38,10 +42,12 @@ FILE_REQUESTS = 2
 # A month without a file is looked for by the day; after so many missing days in a row REST is asked for the rest.
 MISSING_DAYS = 3
 ATTEMPTS = 3
+# A month of minute bars is 7 MB of text; what unpacks to more than this is no such file.
+CSV_LIMIT_BYTES = 64 << 20
 
 
 class DamagedArchive(Exception):
-    """A file that does not have its checksum, or has it and is no zip of one CSV; the message names it."""
+    """A file that does not have its checksum, or has it and is no zip of bars; the message says why, not which."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ def download(client: HttpClient, path: str, sha256: str) -> tuple[Answer, str] |
             return None
         if hashlib.sha256(answer.body).hexdigest() == wanted:
             return answer, wanted
-    raise DamagedArchive(f"{path} does not have its SHA-256, {ATTEMPTS} times")
+    raise DamagedArchive(f"does not have its SHA-256, {ATTEMPTS} times")
 
 
 def _unread(answer: Answer) -> Answer:
@@ -112,11 +118,63 @@ def parse_zip(body: bytes, symbol: str, interval: str, url: str, fetched_at: dat
     The rows are what REST sends for the same bars.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(body)) as archive:
-            text = archive.read(archive.namelist()[0])
-    except (zipfile.BadZipFile, IndexError, OSError, EOFError) as error:
-        raise DamagedArchive(f"{url} is no zip with a CSV in it ({error})") from None
-    return parse_csv(text, symbol, interval, url, fetched_at)
+        text = _csv_of(body, Path(url).stem)
+    # What zipfile and its decompressors raise for damaged bytes, methods they do not know, and encrypted members.
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise DamagedArchive(f"cannot be unpacked ({error or type(error).__name__})") from None
+    except (struct.error, IndexError, MemoryError, OverflowError) as error:
+        raise DamagedArchive(f"cannot be unpacked ({type(error).__name__})") from None
+    page = parse_csv(text, symbol, interval, url, fetched_at)
+    if len(page.rows) == 0:
+        why = f"each of its {len(page.rejected)} lines is rejected" if page.rejected else "its CSV is empty"
+        raise DamagedArchive(f"holds no bar ({why})")
+    return page
+
+
+def _csv_of(body: bytes, name: str) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        files = [member for member in archive.infolist() if not member.is_dir()]
+        named = [member for member in files if member.filename.rpartition("/")[2] == f"{name}.csv"] or files
+        if len(named) != 1:
+            raise DamagedArchive(f"holds {len(files)} files instead of one CSV")
+        # The directory may state another size than what comes out.
+        with archive.open(named[0]) as member:
+            text = member.read(CSV_LIMIT_BYTES + 1)
+        if len(text) > CSV_LIMIT_BYTES:
+            raise DamagedArchive(f"unpacks to more than {CSV_LIMIT_BYTES >> 20} MB")
+        return text
+
+
+def bars_of_days(table: pa.Table, interval: str, first: date, end: date) -> pa.Table:
+    """Return the bars that open on the UTC days of [first, end) that a file is named after.
+
+    DamagedArchive when it holds none, or more of a day than fit: then it holds other days or another interval.
+    """
+    found = table.filter(_opens_in(table, first, end))
+    if len(found) == 0:
+        raise DamagedArchive(f"holds {len(table)} bars, none of them of the days in its name")
+    fit = 86_400_000 // INTERVAL_MS[interval]
+    day, count = bars_by_day(found).most_common(1)[0]
+    if count > fit:
+        raise DamagedArchive(f"holds {count} bars of {day}, where {fit} of {interval} fit")
+    return found
+
+
+def possible(table: pa.Table) -> pa.Table:
+    """Return the bars that keep their contract; the others are rejected when they are written, and count as missing."""
+    broken = np.array([reason is not None for reason in judge(table, KLINE_RULES)], dtype=bool)
+    return table.filter(pa.array(~broken)) if broken.any() else table
+
+
+def bars_by_day(table: pa.Table) -> Counter[date]:
+    """Return how many distinct bars open on each UTC day."""
+    return Counter(pc.cast(pc.unique(table["open_time"]), pa.date32()).to_pylist())
+
+
+def _opens_in(table: pa.Table, first: date, end: date) -> pa.Array:
+    low, high = pa.scalar(_midnight(first), UTC_US), pa.scalar(_midnight(end), UTC_US)
+    opened = table["open_time"]
+    return pc.and_(pc.greater_equal(opened, low), pc.less(opened, high))
 
 
 class History:
@@ -124,38 +182,49 @@ class History:
 
     A file is read once, whatever the pieces that its days are asked for in: its bars wait in a temporary folder until
     all of them have been written (``take_written``). A file that has the checksum under which it was loaded before, and
-    whose days ``settled`` says are there, is not downloaded again.
+    whose days ``settled`` says are there, is not downloaded again. A month's file that lacks bars of a day on which the
+    symbol ``traded`` from midnight to midnight speaks for the rest of its days: the daily file and REST are asked too.
+    Without ``rest`` only files are read, daily ones first, to confirm or refute what REST lacks.
     """
 
     def __init__(
         self,
         archive: HttpClient,
-        rest: HttpClient,
+        rest: HttpClient | None,
         interval: str,
         start: date,
         end: date,
-        today: date,
+        now: datetime,
         *,
-        cheapest: bool,
+        cheapest: bool = False,
         loaded: Mapping[str, str],
         settled: Callable[[str, date, date], bool],
+        traded: Callable[[str, date], bool],
     ) -> None:
         self._archive, self._rest, self._interval = archive, rest, interval
-        self._start, self._end, self._today = start, end, today
-        self._cheapest, self._loaded, self._settled = cheapest, loaded, settled
+        self._start, self._end, self._now, self._today = start, end, now, now.date()
+        self._cheapest, self._loaded, self._settled, self._traded = cheapest, loaded, settled, traded
         self._folder = tempfile.TemporaryDirectory(prefix="tickmart-archive-")
         self._months: dict[tuple[str, date], _Held] = {}
         self._files: list[tuple[date, ArchiveFile]] = []
-        self._rejected: dict[str, Page] = {}
+        self._rejected: defaultdict[str, list[Page]] = defaultdict(list)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
         # A month of minutes takes some 40 MB while it is parsed: files are fetched side by side, not parsed so.
         self._parsing = threading.Semaphore(2)
         self._archive_down = False
-        self.problems: list[str] = []
+        # File names by what was wrong with them and the kind of file (monthly, daily).
+        self._problems: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        # By the path of a month's file, its symbol and the days of which it lacks bars.
+        self.short: dict[str, tuple[str, set[date]]] = {}
         self.rest_error: SourceError | None = None
         self.downloaded = 0
         self.unchanged = 0
+
+    @property
+    def problems(self) -> list[str]:
+        """One line for each thing that was wrong with files, which names all of them."""
+        return [f"{name_files(names)} {why}".strip() for (why, _), names in self._problems.items()]
 
     def __enter__(self) -> History:
         return self
@@ -181,10 +250,13 @@ class History:
                         gap = (missing.pop()[0], gap[1])
                     missing.append(gap)
             if symbol in self._rejected:
-                found.append(Stretch(first, first, "archive", [self._rejected.pop(symbol)]))
+                found.append(Stretch(first, first, "archive", self._rejected.pop(symbol)))
+        if self._rest is None:
+            return found
         for a, b in missing:
             try:
-                pages = binance.klines(self._rest, symbol, self._interval, _midnight(a), _midnight(b))
+                end = min(_midnight(b), self._now)
+                pages = binance.klines(self._rest, symbol, self._interval, _midnight(a), end)
             except SourceError as error:
                 if error.kind in ("refused", "failing"):
                     raise
@@ -206,15 +278,59 @@ class History:
     def _from_files(self, symbol: str, first: date, last: date) -> tuple[list[Stretch], list[tuple[date, date]]]:
         """Return what files say of days of one month, and the days that none speaks of."""
         month = first.replace(day=1)
+        if self._rest is None:
+            return self._by_day_or_month(symbol, first, last)
         if self._archive_down or (self._cheapest and not self._worth_a_file(month)):
             return [], [(first, last)]
         if _next_month(month) <= self._today:
             held = self._month(symbol, month)
             if held.file is not None:
-                return ([Stretch(first, last, "archive", [self._piece(symbol, first, last)])] if held.new else []), []
+                return self._from_month(symbol, first, last, held)
         if self._cheapest:
             return [], [(first, last)]
         return self._by_day(symbol, first, last)
+
+    def _from_month(
+        self, symbol: str, first: date, last: date, held: _Held
+    ) -> tuple[list[Stretch], list[tuple[date, date]]]:
+        """Return a month's bars of [first, last) and, of the days that it lacks bars of, what daily files hold.
+
+        Days that are short in both are left to REST as well.
+        """
+        assert held.file is not None
+        if not held.new:
+            return [], []
+        piece = self._piece(symbol, first, last)
+        found = [Stretch(first, last, "archive", [piece])]
+        missing: list[tuple[date, date]] = []
+        short = self._short_days(symbol, first, last, piece.rows)
+        if short:
+            self.short.setdefault(held.file.path, (symbol, set()))[1].update(short)
+        for a, b in _spans(short):
+            daily, absent = ([], [(a, b)]) if self._cheapest else self._by_day(symbol, a, b)
+            found += daily
+            rows = [(stretch, page.rows) for stretch in daily for page in stretch.pages]
+            still = [d for s, table in rows for d in self._short_days(symbol, s.first, s.last, table)]
+            missing += [*absent, *_spans(still)]
+        return found, sorted(missing)
+
+    def _by_day_or_month(self, symbol: str, first: date, last: date) -> tuple[list[Stretch], list[tuple[date, date]]]:
+        """Return what daily files hold, and of the other days what the month's file holds, if there is one."""
+        found, missing = self._by_day(symbol, first, last)
+        month = first.replace(day=1)
+        if missing and _next_month(month) <= self._today and not self._archive_down:
+            held = self._month(symbol, month)
+            if held.new:
+                found += [Stretch(a, b, "archive", [self._piece(symbol, a, b)]) for a, b in missing]
+                missing = []
+        return found, missing
+
+    def _short_days(self, symbol: str, first: date, last: date, table: pa.Table) -> list[date]:
+        """Return the days of [first, last) on which the symbol traded all day and of which bars are missing."""
+        whole = 86_400_000 // INTERVAL_MS[self._interval]
+        bars = bars_by_day(possible(table))
+        days = (first + n * ONE_DAY for n in range((last - first).days))
+        return [day for day in days if bars[day] < whole and self._traded(symbol, day)]
 
     def _worth_a_file(self, month: date) -> bool:
         """Tell whether a month is wanted whole and costs REST more requests than its file does."""
@@ -258,9 +374,7 @@ class History:
             spans = [file.metadata.row_group(n).column(column).statistics for n in range(file.num_row_groups)]
             near = [n for n, span in enumerate(spans) if span.max >= low and span.min < high]
             table = file.read_row_groups(near, use_threads=False)
-        opened = table["open_time"]
-        inside = pc.and_(pc.greater_equal(opened, pa.scalar(low, UTC_US)), pc.less(opened, pa.scalar(high, UTC_US)))
-        return Page(table.filter(inside))
+        return Page(table.filter(_opens_in(table, first, last)))
 
     def _spool(self, symbol: str, month: date) -> Path:
         return Path(self._folder.name) / f"{quote(symbol, safe='')}-{month:%Y-%m}.parquet"
@@ -284,29 +398,63 @@ class History:
             answer, sha256 = held
             with self._parsing:
                 page = parse_zip(answer.body, symbol, self._interval, answer.url, datetime.now(UTC))
-                count, kept = len(page.rows), page.rows
+                rows = bars_of_days(page.rows, self._interval, first, end)
+                sound = len(possible(rows))
+                if sound == 0:
+                    raise DamagedArchive(f"holds no possible bar ({judge(rows, KLINE_RULES)[0]})")
+                count, kept = len(rows), rows
                 if spool is not None:
                     per_day = 86_400_000 // INTERVAL_MS[self._interval]
-                    pq.write_table(page.rows, spool, row_group_size=per_day, compression="lz4")
-                    kept = page.rows.schema.empty_table()
-                page = Page(kept, page.rejected)
+                    pq.write_table(rows, spool, row_group_size=per_day, compression="lz4")
+                    kept = rows.schema.empty_table()
         except DamagedArchive as error:
-            self.problems.append(f"{error}; its bars were asked for by REST")
+            self._note(f"{error}; its bars were requested from other files or by REST", path)
             return _Held(None)
         except SourceError as error:
-            if error.kind == "unreachable" and not self._archive_down:
-                self._archive_down = True
-                self.problems.append(f"{error} REST was asked instead.")
-            elif error.kind != "unreachable":
-                self.problems.append(f"{error} Its bars were asked for by REST.")
+            self._note_failure(error, path)
             return _Held(None)
         file = ArchiveFile(path, sha256, count)
         with self._lock:
             self._files.append((end, file))
             self.downloaded += 1
+        if len(page.rows) > count:
+            self._note(f"holds {len(page.rows) - count} bars of other days than its name says: they are left out", path)
+        if rejected := len(page.rejected) + count - sound:
+            self._note(f"holds {rejected} lines that are rejected; `tickmart rejected list` shows them", path)
         if page.rejected:
-            self._rejected[symbol] = Page(page.rows.schema.empty_table(), page.rejected)
-        return _Held(file, True, page.rows)
+            self._rejected[symbol].append(Page(page.rows.schema.empty_table(), page.rejected))
+        return _Held(file, True, kept)
+
+    def _note(self, why: str, path: str) -> None:
+        with self._lock:
+            self._problems[why, path.split("/")[3]].append(path.rpartition("/")[2])
+
+    def _note_failure(self, error: SourceError, path: str) -> None:
+        """Record why a file could not be had; an archive that is out of reach is named once and asked no more."""
+        if error.kind == "unreachable":
+            if not self._archive_down:
+                self._archive_down = True
+                self._problems[f"{error} REST was asked instead.", ""] = []
+            return
+        # Without the address, so that all files with the same failure share a line.
+        why = str(error).partition(path)[2].removeprefix(".CHECKSUM").strip() or str(error)
+        self._note(f"{why} Its bars were requested from other files or by REST.", path)
+
+
+def name_files(names: Sequence[str]) -> str:
+    """Return file names as the subject of a sentence: the first, and the others in brackets."""
+    return names[0] + (f" (and {', '.join(names[1:])})" if len(names) > 1 else "") if names else ""
+
+
+def _spans(days: Sequence[date]) -> list[tuple[date, date]]:
+    """Join consecutive days into half-open spans."""
+    spans: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if spans and spans[-1][1] == day:
+            spans[-1] = (spans[-1][0], day + ONE_DAY)
+        else:
+            spans.append((day, day + ONE_DAY))
+    return spans
 
 
 def _by_month(first: date, last: date) -> Iterator[tuple[date, date]]:

@@ -1,20 +1,21 @@
-"""A run's bars: what need not be asked for, which way is asked, what is asked about again.
+"""A run's bars: what need not be requested, which way is asked, what is requested again.
 
-Belongs here: joining what is known between runs (symbols, coverage, holes, archive files) into one ingestion of klines.
+Belongs here: joining what is known between runs (symbols, coverage, gaps, archive files) into one ingestion of klines.
 Does not: each of these by itself, nor when a run takes place (``orchestration``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
 from ingestion import binance, books, bronze, gaps, symbols
-from ingestion.archive import History
+from ingestion.archive import History, name_files
 from ingestion.binance import Exchange
 from ingestion.bronze import Context, Report
-from ingestion.datasets import BINANCE_OPENED, KLINES, object_day
+from ingestion.datasets import BINANCE_OPENED, INTERVAL_MS, KLINES, object_day
 from ingestion.http import HttpClient, SourceError
 from ingestion.symbols import Survey
 from ingestion.universe import Asset
@@ -22,6 +23,34 @@ from ingestion.universe import Asset
 Source = Literal["rest", "archive", "auto"]
 ONE_DAY = timedelta(days=1)
 _EVER = datetime(2000, 1, 1, tzinfo=UTC)
+# Symbol-days of which one run asks archive files for what REST lacks, two requests each; later runs do the rest.
+FILE_DAYS_PER_RUN = 500
+# What the report calls the REST API when it failed for all symbols: it is no symbol.
+BINANCE_REST = "Binance REST"
+
+SymbolDays = dict[str, set[date]]
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    """What the parts of one ingestion share: whom to ask for which symbols and days, and what is known of them."""
+
+    context: Context
+    rest: HttpClient
+    archive: HttpClient
+    assets: Sequence[Asset]
+    interval: str
+    start: date
+    end: date
+    now: datetime
+    found: Survey
+    began_at: datetime
+
+    def short_days(self) -> list[tuple[str, date, int, list[str]]]:
+        """Return (symbol, day, bars, ways that answered) of this run's short days that no listing or end explains."""
+        whole = 86_400_000 // INTERVAL_MS[self.interval]
+        short = books.short_days(self.context.connection, KLINES, self.interval, self.began_at, whole)
+        return [row for row in short if self.found.traded_all_day(row[0], row[1])]
 
 
 def bring(
@@ -38,33 +67,41 @@ def bring(
     skip_covered: bool = False,
     resume: bool = False,
 ) -> Report:
-    """Bring the closed bars of the UTC days [start, end) into bronze, by REST, by archive files, or by the cheaper.
+    """Fetch the closed bars of the UTC days [start, end) into bronze, by REST, by archive files, or by the cheaper.
 
-    ``skip_covered`` leaves out days that are over and answered, but never yesterday and today; ``resume`` books the
-    range as a backfill and takes up one that was cut off. Holes that an earlier run could not explain are asked about
-    again, once. ``set_limit`` is told the exchange's weight limit per minute. SourceError when nothing can be asked.
+    ``skip_covered`` leaves out days that are over and answered, but never yesterday and today; ``resume`` records the
+    range as a backfill and takes up one that was cut off. What an answer lacks is requested by a second way, and again
+    by later runs (``gaps.is_due``). ``set_limit`` gets the exchange's weight limit per minute. SourceError when nothing
+    can be asked.
     """
     tracked = sorted({a.binance_symbol for a in universe if a.binance_symbol})
+    began_at = books.clock(context.connection)
     exchange, found, rest_error = _exchange(context, rest, tracked, source)
     if exchange.weight_per_minute:
         set_limit(exchange.weight_per_minute)
     start, end = max(start, BINANCE_OPENED), min(end, exchange.now.date() + ONE_DAY)
     assets = [a for a in universe if a.binance_symbol and a.binance_symbol not in found.unknown | found.delisted]
-    backfill, skip = _known(context, tracked, found, interval, start, end, exchange.now, skip_covered, resume)
+    fetch = _Fetch(context, rest, archive, assets, interval, start, end, exchange.now, found, began_at)
+    backfill, covered = _covered(fetch, skip_covered, resume)
+    skip = {s: covered.get(s, set()) | found.before_listing(s, start, end) for s in tracked}
+    report = Report(KLINES.name, skipped_days=_count_days(fetch, skip))
+    short_files: dict[str, tuple[str, set[date]]] = {}
     if source == "rest":
-        report = bronze.ingest_klines(
-            context, rest, assets, start, end, interval=interval, skip=skip, now=exchange.now
-        )  # fmt: skip
+        bronze.ingest_klines(
+            context, rest, assets, start, end, interval=interval, skip=skip, now=exchange.now, report=report
+        )
     else:
-        report = _from_archives(context, rest, archive, assets, found, start, end, interval, source, skip, exchange.now)
-    _book_unlisted(context, found, assets, start, end, interval, exchange.now)
-    if rest_error is None and not report.error:
-        _ask_again(context, rest, assets, interval, exchange.now, report)
-    elif rest_error is not None:
-        report.failed["Binance REST"] = f"{rest_error} What no archive file holds is missing."
-    _judge(context, report, found)
+        short_files = _from_archives(fetch, source, skip, report)
+    _record_unlisted(fetch)
+    if rest_error is not None:
+        report.error = None  # what files hold is loaded; that REST cannot be used is one failure among others
+        report.failed[BINANCE_REST] = f"{rest_error} What no archive file holds is missing."
+    elif not report.error:
+        _request_again(fetch, report)
+    _report_short(fetch, short_files, report)
+    _report_symbols(fetch, tracked, report)
     if backfill is not None and not report.error and not set(report.failed) - found.unknown:
-        books.end_backfill(context.connection, backfill)
+        books.end_backfill(context.connection, backfill, end)
     if report.skipped_days:
         report.notes.append(f"{report.skipped_days:,} symbol-days were there already and not asked for again")
     return report
@@ -83,122 +120,185 @@ def _exchange(
         return Exchange(datetime.now(UTC), None, {}), Survey({}, frozenset(), frozenset()), error
 
 
-def _known(
-    context: Context,
-    tracked: Sequence[str],
-    found: Survey,
-    interval: str,
-    start: date,
-    end: date,
-    now: datetime,
-    skip_covered: bool,
-    resume: bool,
-) -> tuple[int | None, dict[str, set[date]]]:
-    """Return the backfill that is open, and for each symbol the days that need no request."""
-    backfill: int | None = None
-    covered: dict[str, set[date]] = {}
+def _covered(fetch: _Fetch, skip_covered: bool, resume: bool) -> tuple[int | None, SymbolDays]:
+    """Return the backfill that is open, and for each symbol the days that were answered and need no request."""
+    connection, interval = fetch.context.connection, fetch.interval
     if resume:
-        backfill, since = books.begin_backfill(context.connection, KLINES, interval, start, end)
-        covered = books.covered_days(context.connection, KLINES, interval, since)
-    elif skip_covered:
-        # Yesterday and today are always asked for again: late corrections, the 23:00 bar, a missed tick.
-        fresh = now.date() - ONE_DAY
-        held = books.covered_days(context.connection, KLINES, interval, _EVER)
-        covered = {symbol: {day for day in days if day < fresh} for symbol, days in held.items()}
-    return backfill, {s: covered.get(s, set()) | found.before_listing(s, start, end) for s in tracked}
+        backfill, since = books.begin_backfill(connection, KLINES, interval, fetch.start, fetch.end)
+        return backfill, books.covered_days(connection, KLINES, interval, since)
+    if not skip_covered:
+        return None, {}
+    # Yesterday and today are always requested again: late corrections, the 23:00 bar, a missed tick.
+    fresh = fetch.now.date() - ONE_DAY
+    covered = books.covered_days(connection, KLINES, interval, _EVER)
+    return None, {symbol: {day for day in days if day < fresh} for symbol, days in covered.items()}
 
 
-def _from_archives(
-    context: Context,
-    rest: HttpClient,
-    archive: HttpClient,
-    assets: Sequence[Asset],
-    found: Survey,
-    start: date,
-    end: date,
-    interval: str,
-    source: Source,
-    skip: dict[str, set[date]],
-    now: datetime,
-) -> Report:
+def _count_days(fetch: _Fetch, days: Mapping[str, set[date]]) -> int:
+    """Return how many symbol-days of the range ``days`` holds."""
+    return sum(
+        fetch.start <= day < fetch.end
+        for asset in fetch.assets
+        if asset.trades_in(fetch.start, fetch.end)
+        for day in days[asset.binance_symbol]
+    )
+
+
+def _from_archives(fetch: _Fetch, source: Source, skip: SymbolDays, report: Report) -> dict[str, tuple[str, set[date]]]:
+    """Read files, and ask REST for what they lack; return by its path each short file's symbol and short days."""
+    context, interval = fetch.context, fetch.interval
     covered = books.covered_days(context.connection, KLINES, interval, _EVER)
     keys = [o.key for o in context.lake.list(f"{KLINES.prefix}/interval={interval}/")]
     held = {day for key in keys if (day := object_day(key))}
     ranges: dict[str, list[Asset]] = {}
-    for asset in assets:
+    for asset in fetch.assets:
         ranges.setdefault(asset.binance_symbol, []).append(asset)
 
     def settled(symbol: str, first: date, last: date) -> bool:
         there = covered.get(symbol, set()) & held
         days = {first + timedelta(days=n) for n in range((last - first).days)}
         wanted = {day for day in days if any(a.trades_in(day, day + ONE_DAY) for a in ranges[symbol])}
-        return wanted - found.before_listing(symbol, first, last) <= there
+        return wanted - fetch.found.before_listing(symbol, first, last) <= there
 
     with History(
-        archive, rest, interval, start, end, now.date(), cheapest=source == "auto",
-        loaded=books.loaded_archives(context.connection), settled=settled,
+        fetch.archive, fetch.rest, interval, fetch.start, fetch.end, fetch.now, cheapest=source == "auto",
+        loaded=books.loaded_archives(context.connection), settled=settled, traded=fetch.found.traded_all_day,
     ) as history:  # fmt: skip
-        report = bronze.ingest_klines(
-            context, rest, assets, start, end, interval=interval, skip=skip, now=now, history=history
-        )
-        report.notes += history.problems[:5]
-        if len(history.problems) > 5:
-            report.notes.append(f"{len(history.problems) - 5} more archive files could not be used")
-        if history.downloaded or history.unchanged:
-            report.notes.append(f"{history.downloaded:,} archive files read, {history.unchanged:,} unchanged")
-        return report
+        bronze.ingest_klines(
+            context, fetch.rest, fetch.assets, fetch.start, fetch.end,
+            interval=interval, skip=skip, now=fetch.now, history=history, report=report,
+        )  # fmt: skip
+    if history.rest_error is not None:
+        report.error = report.error or str(history.rest_error)
+    report.notes += history.problems
+    if history.downloaded or history.unchanged:
+        report.notes.append(f"{history.downloaded:,} archive files read, {history.unchanged:,} unchanged")
+    return history.short
 
 
-def _book_unlisted(
-    context: Context, found: Survey, assets: Sequence[Asset], start: date, end: date, interval: str, now: datetime
-) -> None:
+def _record_unlisted(fetch: _Fetch) -> None:
     """Cover the days before a listing, so that they count as answered without having cost a request."""
-    rows = [(symbol, day, 0, True, "not_listed") for symbol, day in symbols.unlisted_rows(found, assets, start, end)]
-    books.record_coverage(context.connection, KLINES, interval, rows, now)
+    unlisted = symbols.unlisted_rows(fetch.found, fetch.assets, fetch.start, fetch.end)
+    rows = [(symbol, day, 0, True, "not_listed") for symbol, day in unlisted]
+    books.record_coverage(fetch.context.connection, KLINES, fetch.interval, rows, fetch.now)
 
 
-def _ask_again(
-    context: Context, rest: HttpClient, assets: Sequence[Asset], interval: str, now: datetime, report: Report
-) -> None:
-    """Ask REST about the holes that nothing explains, once, and about days whose object was found damaged."""
-    holes = gaps.to_ask_again(context.connection, interval)
-    lost = books.open_days(context.connection, KLINES, interval, now.date() - ONE_DAY)
-    todo: dict[str, set[date]] = {}
-    asked = []
-    for asset in assets:
+def _request_again(fetch: _Fetch, report: Report) -> None:
+    """Request gaps that are due by both ways, this run's short days by the other way, and lost days by REST."""
+    connection, interval, today = fetch.context.connection, fetch.interval, fetch.now.date()
+    due = gaps.due(connection, interval, fetch.began_at)
+    lost = books.open_days(connection, KLINES, interval, today - ONE_DAY)
+    short = fetch.short_days()
+    by_rest = _union(due, lost, _by_symbol((s, d) for s, d, _, ways in short if ways == ["archive"]))
+    by_files = _union(due, _by_symbol((s, d) for s, d, _, ways in short if ways == ["rest"]))
+    _fetch_days(fetch, by_rest, report)
+    if not report.error:
+        _fetch_files(fetch, _at_most(by_files, FILE_DAYS_PER_RUN, before=today), report)
+    gaps.mark_requested(connection, interval, fetch.began_at)
+    for days, why in (
+        (due, "with gaps were requested again"),
+        (lost, "whose answer was lost were requested again"),
+        (_by_symbol((s, d) for s, d, *_ in short), "that came short were requested in a second way"),
+    ):
+        if count := sum(len(days.get(symbol, set())) for symbol in {a.binance_symbol for a in fetch.assets}):
+            report.notes.append(f"{count:,} symbol-days {why}")
+
+
+def _fetch_days(fetch: _Fetch, days: SymbolDays, report: Report, history: History | None = None) -> None:
+    """Fetch these symbol-days, by REST or from ``history``; a symbol that has failed in this run is left out."""
+    wanted: SymbolDays = {}
+    for asset in fetch.assets:
         symbol = asset.binance_symbol
-        days = {d for d in holes.get(symbol, set()) | lost.get(symbol, set()) if asset.trades_in(d, d + ONE_DAY)}
-        if days and symbol not in report.failed:
-            asked.append(asset)
-            todo.setdefault(symbol, set()).update(days)
-    if not asked:
+        mine = {d for d in days.get(symbol, set()) if asset.trades_in(d, d + ONE_DAY)}
+        if mine and symbol not in report.failed:
+            wanted.setdefault(symbol, set()).update(mine)
+    if not wanted:
         return
-    days = set().union(*todo.values())
-    first, last = min(days), max(days) + ONE_DAY
+    first, last = _bounds(wanted)
     every = {first + timedelta(days=n) for n in range((last - first).days)}
-    again = bronze.ingest_klines(
-        context, rest, asked, first, last, interval=interval, skip={s: every - d for s, d in todo.items()}, now=now
-    )
-    gaps.mark_asked_again(context.connection, interval, sorted((todo.keys() & holes.keys()) - again.failed.keys()))
-    report.written += again.written
-    report.rejected += again.rejected
-    report.refusal = report.refusal or again.refusal
-    report.repeated += again.repeated
-    report.notes += again.notes
-    for found, why in ((holes, "with unexplained holes"), (lost, "whose answer was lost")):
-        if count := sum(len(days & found.get(symbol, set())) for symbol, days in todo.items()):
-            report.notes.append(f"{count:,} symbol-days {why} were asked for again")
+    bronze.ingest_klines(
+        fetch.context, fetch.rest, [a for a in fetch.assets if a.binance_symbol in wanted], first, last,
+        interval=fetch.interval, skip={s: every - d for s, d in wanted.items()}, now=fetch.now, history=history,
+        report=report,
+    )  # fmt: skip
 
 
-def _judge(context: Context, report: Report, found: Survey) -> None:
-    """Say which symbols failed alone and why, and which the exchange has ended."""
+def _fetch_files(fetch: _Fetch, days: SymbolDays, report: Report) -> None:
+    """Fetch these symbol-days from archive files alone; a file that is not published yet proves nothing."""
+    if not days:
+        return
+    with History(
+        fetch.archive, None, fetch.interval, *_bounds(days), fetch.now, loaded={},
+        settled=lambda *_: False, traded=fetch.found.traded_all_day,
+    ) as history:  # fmt: skip
+        _fetch_days(fetch, days, report, history)
+    report.notes += history.problems
+
+
+def _by_symbol(rows: Iterable[tuple[str, date]]) -> SymbolDays:
+    days: SymbolDays = {}
+    for symbol, day in rows:
+        days.setdefault(symbol, set()).add(day)
+    return days
+
+
+def _union(*parts: SymbolDays) -> SymbolDays:
+    return _by_symbol((symbol, day) for part in parts for symbol, days in part.items() for day in days)
+
+
+def _at_most(days: SymbolDays, count: int, *, before: date) -> SymbolDays:
+    """Return the oldest ``count`` of the symbol-days before a day."""
+    rows = sorted((day, symbol) for symbol, mine in days.items() for day in mine if day < before)
+    return _by_symbol((symbol, day) for day, symbol in rows[:count])
+
+
+def _bounds(days: SymbolDays) -> tuple[date, date]:
+    every = set().union(*days.values())
+    return min(every), max(every) + ONE_DAY
+
+
+def _report_short(fetch: _Fetch, short_files: Mapping[str, tuple[str, set[date]]], report: Report) -> None:
+    """Name the archive files, and otherwise the days, that are short although every way was asked."""
+    short = fetch.short_days()
+    left = _by_symbol((symbol, day) for symbol, day, *_ in short)
+    files: dict[tuple[date, int], list[str]] = {}
+    for path, (symbol, days) in sorted(short_files.items()):
+        if still := sorted(days & left.get(symbol, set())):
+            files.setdefault((still[0], len(still)), []).append(path.rpartition("/")[2])
+    for (first, count), names in sorted(files.items()):
+        more = f" and of {count - 1} more days" if count > 1 else ""
+        report.notes.append(f"{name_files(names)} lacks bars of {first}{more}; no other way gave them")
+    once = [(day, symbol, bars) for symbol, day, bars, ways in short if len(ways) < 2]
+    if once:
+        day, symbol, bars = min(once)
+        whole = 86_400_000 // INTERVAL_MS[fetch.interval]
+        report.notes.append(
+            f"{len(once):,} symbol-days came short, the first is {symbol} on {day} with {bars:,} of {whole:,} bars; "
+            "later runs request them again"
+        )
+
+
+def _report_symbols(fetch: _Fetch, tracked: Sequence[str], report: Report) -> None:
+    """Say which symbols failed alone and why, and which do not trade any more."""
+    found = fetch.found
     for symbol in sorted(found.unknown):
         report.failed[symbol] = binance.unknown_symbol(symbol)
     for symbol in sorted(found.delisted):
         report.notes.append(
             f"{symbol} is no longer listed by Binance and is not asked for; give its row a valid_to to say since when"
         )
+    for symbol, status in sorted(found.paused.items()):
+        ended = found.ended_at.get(symbol)
+        last = f"its last bar is of {ended:%Y-%m-%d}" if ended else "it has no bar"
+        report.notes.append(
+            f"{symbol} is not trading on Binance (status {status}), {last}; "
+            "if it has ended, give its row in the universe file a valid_to"
+        )
     books.record_symbols(
-        context.connection,
-        {s: ("UNKNOWN" if s in found.unknown else "FAILED", why) for s, why in report.failed.items()},
+        fetch.context.connection,
+        {
+            symbol: ("UNKNOWN" if symbol in found.unknown else "FAILED", report.failed[symbol])
+            for symbol in tracked
+            if symbol in report.failed
+        },
     )

@@ -66,30 +66,58 @@ def exchange_clock(client: HttpClient) -> datetime:
 
 
 def exchange_info(client: HttpClient, symbols: Sequence[str]) -> Exchange:
-    """Ask for the weight limit and the status of ``symbols``; a symbol unknown to the exchange is ``UNKNOWN``."""
+    """Ask for the weight limit and the status of ``symbols``; a symbol unknown to the exchange is ``UNKNOWN``.
 
-    def parse(answer: Answer) -> dict[str, Any]:
-        body = orjson.loads(answer.body)
-        if not isinstance(body, dict) or not isinstance(body.get("symbols"), list):
-            raise ValueError("no symbols in it")
-        return body
-
-    wanted = {"symbols": json.dumps(list(symbols), separators=(",", ":"), ensure_ascii=False)} if symbols else {}
-    params = {**wanted, "showPermissionSets": "false"}
+    A symbol that a list lacks is ``UNKNOWN`` only when the exchange also refuses it by name. If it is neither listed
+    nor refused, nothing is known of it in this run and its status is empty.
+    """
     try:
-        body = client.get("/api/v3/exchangeInfo", params, weight=EXCHANGE_INFO_WEIGHT, parse=parse)
+        body = _exchange_info(client, symbols)
     except RequestRefused:
         # One unknown symbol fails the whole list; the full list costs the same weight, only more bytes.
-        body = client.get("/api/v3/exchangeInfo", weight=EXCHANGE_INFO_WEIGHT, parse=parse)
-    assert body is not None
-    known = {entry["symbol"]: str(entry.get("status", "")) for entry in body["symbols"]}
+        body = _exchange_info(client, ())
+    known = _statuses(body)
+    for symbol in symbols:
+        if symbol not in known:
+            known[symbol] = _status_by_name(client, symbol)
     limits = [
         int(limit["limit"]) // int(limit.get("intervalNum", 1))
         for limit in body.get("rateLimits", [])
         if limit.get("rateLimitType") == "REQUEST_WEIGHT" and limit.get("interval") == "MINUTE"
     ]
     now = datetime.fromtimestamp(body["serverTime"] / 1000, UTC) if "serverTime" in body else exchange_clock(client)
-    return Exchange(now, min(limits, default=None), {s: known.get(s, "UNKNOWN") for s in symbols})
+    return Exchange(now, min(limits, default=None), {s: known[s] for s in symbols})
+
+
+def _exchange_info(client: HttpClient, symbols: Sequence[str]) -> dict[str, Any]:
+    def parse(answer: Answer) -> dict[str, Any]:
+        body = orjson.loads(answer.body)
+        if not isinstance(body, dict) or not isinstance(body.get("symbols"), list):
+            raise ValueError("no symbols in it")
+        if not body["symbols"]:
+            raise ValueError("its list of symbols is empty")
+        return body
+
+    wanted = {"symbols": json.dumps(list(symbols), separators=(",", ":"), ensure_ascii=False)} if symbols else {}
+    params = {**wanted, "showPermissionSets": "false"} if symbols else {}
+    body = client.get("/api/v3/exchangeInfo", params, weight=EXCHANGE_INFO_WEIGHT, parse=parse)
+    assert body is not None
+    return body
+
+
+def _status_by_name(client: HttpClient, symbol: str) -> str:
+    try:
+        return _statuses(_exchange_info(client, [symbol])).get(symbol, "")
+    except RequestRefused as error:
+        return "UNKNOWN" if error.code == UNKNOWN_SYMBOL else ""
+    except SourceError as error:
+        if error.kind != "failing":
+            raise
+        return ""
+
+
+def _statuses(body: dict[str, Any]) -> dict[str, str]:
+    return {entry["symbol"]: str(entry.get("status", "")) for entry in body["symbols"]}
 
 
 def first_bar(client: HttpClient, symbol: str) -> datetime | None:
@@ -99,27 +127,35 @@ def first_bar(client: HttpClient, symbol: str) -> datetime | None:
     return opened[0].as_py() if len(opened) else None
 
 
-def klines(client: HttpClient, symbol: str, interval: str, start: datetime, end: datetime) -> list[Page]:
-    """Return the bars that open in [start, end), page by page, the one in progress included.
+def last_bar(client: HttpClient, symbol: str, since: datetime, until: datetime) -> datetime | None:
+    """Return when the symbol's last daily bar opened in [since, until), or None when it has none."""
+    pages = klines(client, symbol, "1d", since, until)
+    return max((pc.max(page.rows["open_time"]).as_py() for page in pages if len(page.rows)), default=None)
 
-    A page that brings nothing newer ends the series: the exchange repeats pages before a listing. Raises RequestRefused
-    for this symbol alone, SourceError when the source is out of reach.
+
+def klines(client: HttpClient, symbol: str, interval: str, start: datetime, end: datetime) -> list[Page]:
+    """Return the bars that open in [start, end), page by page, the one in progress included; ``end`` is not ahead.
+
+    A page that brings nothing newer ends the series: the exchange repeats pages before a listing. A page with fewer
+    bars than it may have ends it only at ``end``: it may be a cut answer. Raises RequestRefused for this symbol alone,
+    SourceError when the source is out of reach.
     """
-    at, last = _ms(start), _ms(end) - 1
+    at, last, step = _ms(start), _ms(end) - 1, INTERVAL_MS[interval]
     pages: list[Page] = []
     while at <= last:
         page = klines_page(client, symbol, interval, at, last)
         pages.append(page)
-        if len(page.rows) + len(page.rejected) < PAGE:
-            break
+        came = len(page.rows) + len(page.rejected)
         # A time that cannot be must not lead past the bars that are still to come.
         opened = page.rows["open_time"].cast(pa.int64())
         newest = pc.max(opened.filter(pc.less_equal(opened, 1000 * last + 999))).as_py()
-        if newest is not None and newest // 1000 < at:
+        if came == 0 or (newest is not None and newest // 1000 < at):
+            break
+        if came < PAGE and (newest is None or newest // 1000 + step > last):
             break
         # Not one interval on: after a halt a bar may open off the grid. Of a page whose every bar is refused, only its
         # length tells how far it reached.
-        at = newest // 1000 + 1 if newest is not None else at + PAGE * INTERVAL_MS[interval]
+        at = newest // 1000 + 1 if newest is not None else at + PAGE * step
     return pages
 
 

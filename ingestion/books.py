@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -114,7 +114,7 @@ def forget_coverage(connection: Connection, dataset: Dataset, interval: str, day
     with connection, connection.cursor() as cursor:
         cursor.execute(
             """
-            update ops.coverage set is_final = false
+            update ops.coverage set is_final = false, answered_by = '{}'
             where dataset = %s and interval = %s and date = %s and source <> 'not_listed'
             """,
             (dataset.name, interval, day),
@@ -178,30 +178,87 @@ def record_coverage(
     interval: str,
     rows: Iterable[tuple[str, date, int, bool, str]],
     now: datetime,
+    incomplete: Collection[str] = (),
 ) -> None:
-    """Write down which (symbol, day, closed bars, final, source) have been asked for and answered at ``now``.
+    """Record which (symbol, day, closed bars, final, source) were requested and answered at ``now``.
 
-    ``now`` is the exchange's time when the asking began: bars that were closed by then had to be in the answer.
+    ``now`` is the exchange's time when the request began: bars that were closed by then had to be in the answer.
+    ``incomplete`` names the symbols some of whose records were rejected: such an answer proves no absence.
     """
-    columns = list(zip(*((symbol, day.isoformat(), *rest) for symbol, day, *rest in rows), strict=True))
-    if not columns:
+    answers: dict[tuple[str, str], list[Any]] = {}
+    for symbol, day, bars, final, source in rows:
+        answer = answers.setdefault((symbol, day.isoformat()), [bars, final, source, ""])
+        answer[0], answer[2] = max(answer[0], bars), source
+        if final and source != "not_listed" and symbol not in incomplete:
+            # A day that is not over yet may still get bars, so that no answer speaks for all of it.
+            answer[3] = f"{answer[3]},{source}".lstrip(",")
+    columns: list[Any] = [list(column) for column in zip(*answers, strict=True)]
+    columns += [list(column) for column in zip(*answers.values(), strict=True)]
+    if not answers:
         return
     with connection, connection.cursor() as cursor:
         # Arrays: a fifty-symbol chunk has thousands of rows, and formatting each one took longer than writing it.
         cursor.execute(
             """
-            insert into ops.coverage (dataset, symbol, interval, date, bars, is_final, source, closed_until)
+            insert into ops.coverage as c
+                (dataset, symbol, interval, date, bars, is_final, source, closed_until, answered_by)
             select
                 %s, asked.symbol, %s, asked.date, asked.bars, asked.is_final, asked.source,
-                least(%s, (asked.date + 1)::timestamp at time zone 'UTC')
-            from unnest(%s::text[], %s::date[], %s::integer[], %s::boolean[], %s::text[])
-                as asked (symbol, date, bars, is_final, source)
+                least(%s, (asked.date + 1)::timestamp at time zone 'UTC'),
+                string_to_array(asked.ways, ',') || case
+                    when asked.ways <> '' and asked.bars = 0 and asked.date > (s.last_bar_at at time zone 'UTC')::date
+                        then array['status']
+                end
+            from unnest(%s::text[], %s::date[], %s::integer[], %s::boolean[], %s::text[], %s::text[])
+                as asked (symbol, date, bars, is_final, source, ways)
+            left join ops.symbol_status as s
+                on s.symbol = asked.symbol and s.status not in ('', 'TRADING', 'FAILED', 'UNKNOWN')
             on conflict (dataset, symbol, interval, date) do update set
-                bars = excluded.bars, is_final = excluded.is_final, source = excluded.source,
-                closed_until = excluded.closed_until, checked_at = clock_timestamp()
+                bars = greatest(c.bars, excluded.bars), is_final = excluded.is_final, source = excluded.source,
+                closed_until = excluded.closed_until, checked_at = clock_timestamp(),
+                answered_by = array(
+                    select distinct way from unnest(c.answered_by || excluded.answered_by) as way order by way
+                )
             """,
-            (dataset.name, interval, now, *map(list, columns)),
+            (dataset.name, interval, now, *columns),
         )
+
+
+def clock(connection: Connection) -> datetime:
+    """Return the database's time, by which ``checked_at`` is written."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select clock_timestamp()")
+        found: datetime = cursor.fetchone()[0]  # type: ignore[index]
+    return found
+
+
+def short_days(
+    connection: Connection, dataset: Dataset, interval: str, since: datetime, day_bars: int
+) -> list[tuple[str, date, int, list[str]]]:
+    """Return (symbol, day, bars, ways that answered) of each short day answered since a moment and in no known gap.
+
+    A day is short when it is over and brought fewer than ``day_bars``.
+    """
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select symbol, date, bars, answered_by
+            from ops.coverage as c
+            where
+                dataset = %s and interval = %s and checked_at >= %s
+                and is_final and bars < %s and source <> 'not_listed'
+                and not exists (
+                    select 1 from ops.gaps as g
+                    where
+                        g.symbol = c.symbol and g.interval = c.interval and g.kind not in ('not_listed', 'delisted')
+                        and g.gap_start < (c.date + 1)::timestamp at time zone 'UTC'
+                        and g.gap_end > c.date::timestamp at time zone 'UTC'
+                )
+            order by date, symbol
+            """,
+            (dataset.name, interval, since, day_bars),
+        )
+        return cursor.fetchall()
 
 
 def loaded_archives(connection: Connection) -> dict[str, str]:
@@ -246,15 +303,19 @@ def record_symbols(connection: Connection, status: dict[str, tuple[str, str | No
 def begin_backfill(
     connection: Connection, dataset: Dataset, source: str, start: date, end: date
 ) -> tuple[int, datetime]:
-    """Begin a backfill, or take up the one that was cut off; return its id and when it first began."""
+    """Begin a backfill, or resume the unfinished one with this start; return its id and when it first began.
+
+    The end is not compared: it moves with the calendar. Another start is another backfill, which must not be recorded
+    as finished by this one.
+    """
     with connection, connection.cursor() as cursor:
         cursor.execute(
             """
             select backfill_id, started_at from ops.backfills
-            where dataset = %s and source = %s and finished_at is null
+            where dataset = %s and source = %s and start_date = %s and finished_at is null
             order by started_at limit 1
             """,
-            (dataset.name, source),
+            (dataset.name, source, start),
         )
         found = cursor.fetchone()
         if found is None:
@@ -270,11 +331,12 @@ def begin_backfill(
     return found[0], found[1]
 
 
-def end_backfill(connection: Connection, backfill_id: int) -> None:
-    """Mark a backfill as done: the next one asks for everything again."""
+def end_backfill(connection: Connection, backfill_id: int, end: date) -> None:
+    """Mark a backfill as finished if ``end`` reaches its end: the next one requests everything again."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
-            "update ops.backfills set finished_at = clock_timestamp() where backfill_id = %s", (backfill_id,)
+            "update ops.backfills set finished_at = clock_timestamp() where backfill_id = %s and end_date <= %s",
+            (backfill_id, end),
         )
 
 

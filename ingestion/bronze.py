@@ -46,6 +46,7 @@ from ingestion.datasets import (
     markets_key,
     outside,
     rejected_key,
+    union,
 )
 from ingestion.http import HttpClient, RequestRefused, SourceError
 from ingestion.klines import FIELDS
@@ -123,14 +124,16 @@ def ingest_klines(
     skip: dict[str, set[date]] | None = None,
     now: datetime | None = None,
     history: History | None = None,
+    report: Report | None = None,
 ) -> Report:
-    """Bring the closed bars that open on the UTC days of [start, end) into bronze, one object per day.
+    """Fetch the closed bars that open on the UTC days of [start, end) into bronze, one object per day.
 
-    ``skip`` names the (symbol, day) that need not be asked for again; ``history`` is asked instead of REST alone. A
+    ``skip`` names the (symbol, day) that need not be requested again; ``history`` is asked instead of REST alone. A
     symbol that the exchange refuses fails alone. When the exchange becomes unusable on the way, what came before is
-    kept and the report's ``error`` tells; SourceError is raised when not even its clock can be read.
+    kept and the report's ``error`` says why; SourceError is raised when not even its clock can be read. A second fetch
+    of one run continues the first one's ``report``, so that nothing of either is lost.
     """
-    report = Report(KLINES.name)
+    report = report or Report(KLINES.name)
     now = now or binance.exchange_clock(client)
     # A bar in progress is no bar yet, so there is nothing to ask for after the exchange's own day.
     start, end = max(start, BINANCE_OPENED), min(end, now.date() + ONE_DAY)
@@ -139,7 +142,7 @@ def ingest_klines(
     chunks = list(_chunks(start, end, interval, len(listed)))
     total = sum((b - a).days for a, b in chunks)
     done = 0
-    ask = history.bars if history else partial(_by_rest, client, interval)
+    ask = history.bars if history else partial(_by_rest, client, interval, now)
     with ThreadPoolExecutor(FETCHERS, thread_name_prefix="binance") as pool:
         ahead: list[tuple[date, date, _Fetches]] = []
         for a, b in [*chunks, (end, end)]:
@@ -165,8 +168,9 @@ def ingest_klines(
 _Fetches = list[tuple[str, "Future[list[Stretch]]"]]
 
 
-def _by_rest(client: HttpClient, interval: str, symbol: str, first: date, last: date) -> list[Stretch]:
-    return [Stretch(first, last, "rest", binance.klines(client, symbol, interval, _midnight(first), _midnight(last)))]
+def _by_rest(client: HttpClient, interval: str, now: datetime, symbol: str, first: date, last: date) -> list[Stretch]:
+    end = min(_midnight(last), now)
+    return [Stretch(first, last, "rest", binance.klines(client, symbol, interval, _midnight(first), end))]
 
 
 def _chunks(start: date, end: date, interval: str, symbols: int) -> Iterator[tuple[date, date]]:
@@ -198,7 +202,6 @@ def _submit(
         known = skip.get(symbol, set())
         for first, last in _runs(start, end, partial(_wanted, asset, known)):
             fetches.append((symbol, pool.submit(ask, symbol, first, last)))
-        report.skipped_days += sum(1 for day in known if start <= day < end)
     return fetches
 
 
@@ -224,13 +227,16 @@ def _runs(start: date, end: date, wanted: Callable[[date], bool]) -> Iterator[tu
 def _write_chunk(context: Context, report: Report, fetches: _Fetches, interval: str, now: datetime) -> None:
     pages: list[pa.Table] = []
     rejected: list[Rejected] = []
+    incomplete: set[str] = set()
     asked: list[tuple[str, Stretch]] = []
     fatal: SourceError | None = None
     for symbol, future in fetches:
         try:
             for stretch in future.result():
                 pages += [page.rows for page in stretch.pages]
-                rejected += [r for page in stretch.pages for r in page.rejected]
+                unread = [r for page in stretch.pages for r in page.rejected]
+                rejected += unread
+                incomplete |= {symbol} if unread else set()
                 asked.append((symbol, stretch))
         except RequestRefused as error:
             report.failed[symbol] = _why(error, symbol)
@@ -242,8 +248,11 @@ def _write_chunk(context: Context, report: Report, fetches: _Fetches, interval: 
     counts: dict[tuple[str, date], int] = {}
     if pages:
         table = pa.concat_tables(align_decimals(pages)).append_column("batch_id", _constant(context, pages))
+        read = table
         table, refused = _accept(table, rules(KLINES, now))
         rejected += refused
+        if refused:
+            incomplete |= {s for s, n in _per_symbol(read).items() if n != _per_symbol(table).get(s)}
         closed = _closed(table, now)
         table = last_wins(closed, KLINES.key)
         report.repeated += len(closed) - len(table)
@@ -254,9 +263,14 @@ def _write_chunk(context: Context, report: Report, fetches: _Fetches, interval: 
         counts = _counts(table, days)
         _note_new_fields(context, report, KLINES, _unknown_elements(table))
     _quarantine(context, report, KLINES, rejected)
-    _book_coverage(context, asked, counts, interval, now)
+    _book_coverage(context, asked, counts, interval, now, incomplete)
     if fatal is not None:
         raise fatal
+
+
+def _per_symbol(table: pa.Table) -> dict[str, int]:
+    counted = table["symbol"].value_counts()
+    return dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
 
 
 def _unknown_elements(table: pa.Table) -> dict[str, str]:
@@ -343,6 +357,7 @@ def _book_coverage(
     counts: dict[tuple[str, date], int],
     interval: str,
     now: datetime,
+    incomplete: set[str],
 ) -> None:
     rows = []
     for symbol, stretch in asked:
@@ -351,7 +366,7 @@ def _book_coverage(
             # The last bar of a day is closed and answered a little after midnight; an hour is ample.
             final = now >= _midnight(day + ONE_DAY) + timedelta(hours=1)
             rows.append((symbol, day, counts.get((symbol, day), 0), final, stretch.source))
-    books.record_coverage(context.connection, KLINES, interval, rows, now)
+    books.record_coverage(context.connection, KLINES, interval, rows, now, incomplete)
 
 
 def _why(error: RequestRefused, symbol: str) -> str:
@@ -421,12 +436,28 @@ def ingest_fear_greed(context: Context, client: HttpClient, fetched_on: date) ->
     except DamagedObject as error:
         last = None
         report.notes.append(f"{error}; the whole history is written anew")
+    if last is not None:
+        table = _with_lost_days(report, last[0], table)
     value = [*FEAR_GREED.key, *FEAR_GREED.values]
     if last is not None and last[0].select(value).equals(table.select(value)):
         report.written.append(Written(held[-1].key, "unchanged", len(table), 0))
     elif len(table):
         report.written.append(context.lake.merge(FEAR_GREED, fear_greed_key(fetched_on), table))
     return report
+
+
+def _with_lost_days(report: Report, known: pa.Table, table: pa.Table) -> pa.Table:
+    """Return the index's history with the days that were known and that this answer lacks; report a cut answer."""
+    days, came = set(known["date"].to_pylist()), set(table["date"].to_pylist())
+    lost = sorted(days - came)
+    if not lost:
+        return table
+    if not came or min(came) > min(days) or max(came) < max(days):
+        report.failed["history"] = (
+            f"the answer was cut: it lacks {len(lost):,} of the {len(days):,} days that are known, the first "
+            f"{lost[0]}; they are kept"
+        )
+    return union(FEAR_GREED, known, table)
 
 
 # -- shared ------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ travels in a header). Numbers are JSON numbers of any form: they are read as dec
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -43,7 +43,7 @@ def sweep(client: HttpClient, ids: Sequence[str], snapshot_at: datetime) -> Swee
 
     The table has MARKETS' bronze columns (without ``batch_id``), one row per coin: of a coin that came twice the row
     updated last is kept. Top pages that were full and still brought too few coins, because some changed places between
-    two requests, are asked for once more.
+    two requests, are asked for once more, and so are ids that one answer lacks.
     """
     rows: dict[str, dict[str, Any]] = {}
     rejected: list[Rejected] = []
@@ -83,10 +83,22 @@ def sweep(client: HttpClient, ids: Sequence[str], snapshot_at: datetime) -> Swee
         missing = max(0, TOP - len(top) - refused)
         if not missing or not full:
             break
-    for at in range(0, len(ids), IDS_PER_REQUEST):
-        coins, _ = ask(ids=",".join(ids[at : at + IDS_PER_REQUEST]), page=1)
-        repeated += len(coins) - len(set(coins))
+    twice, unread = _ask_by_id(ask, ids)
+    lacking = [coin for coin in ids if coin not in rows]
+    if len(lacking) > unread:  # else each was answered, but cannot be read
+        _ask_by_id(ask, lacking)
+    repeated += twice
     return Sweep(_table(list(rows.values())), tuple(rejected), repeated, missing)
+
+
+def _ask_by_id(ask: Callable[..., tuple[list[str], int]], ids: Sequence[str]) -> tuple[int, int]:
+    """Request the records of ids; return how many came twice, and how many cannot be read."""
+    twice = unread = 0
+    for at in range(0, len(ids), IDS_PER_REQUEST):
+        coins, refused = ask(ids=",".join(ids[at : at + IDS_PER_REQUEST]), page=1)
+        twice += len(coins) - len(set(coins))
+        unread += refused
+    return twice, unread
 
 
 def without_news(table: pa.Table) -> dict[str, str]:

@@ -417,6 +417,14 @@ def _above(low: str, high: str) -> Rule:
     return f"{low} is above {high}", lambda t: pc.greater(*_comparable(t[low], t[high]))
 
 
+def _longer_than_interval(table: pa.Table) -> Any:
+    """Tell which bars end after their interval: those of a coarser one, in a file or answer of the wrong kind."""
+    names = table["interval"].combine_chunks().dictionary_encode()
+    steps = pa.array([1000 * INTERVAL_MS[name] for name in names.dictionary.to_pylist()], pa.int64())
+    span = pc.subtract(table["close_time"].cast(pa.int64()), table["open_time"].cast(pa.int64()))
+    return pc.greater_equal(span, steps.take(names.indices))
+
+
 KLINE_RULES: tuple[Rule, ...] = (
     *(_positive(name) for name in ("open", "high", "low", "close")),
     *(_not_negative(n) for n in ("volume", "quote_volume", "trade_count")),
@@ -426,6 +434,7 @@ KLINE_RULES: tuple[Rule, ...] = (
     _above("taker_buy_base_volume", "volume"),
     _above("taker_buy_quote_volume", "quote_volume"),
     ("close_time is not after open_time", lambda t: pc.less_equal(t["close_time"], t["open_time"])),
+    ("close_time is after the bar's interval", _longer_than_interval),
 )
 
 MARKET_RULES: tuple[Rule, ...] = tuple(

@@ -6,8 +6,9 @@ Belongs here: the text of a bar and its exact numbers and times. Does not: who i
 
 from __future__ import annotations
 
-import csv
+import codecs
 import json
+import re
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +26,8 @@ FIELDS = (
 )  # fmt: skip
 _INTEGERS = ("open_time", "close_time", "trade_count")
 _DECIMALS = tuple(name for name in FIELDS if name not in (*_INTEGERS, "extra"))
+# Archives of other markets begin with a header; any other first line that is no bar is a rejected record.
+_HEADER = re.compile(rb'"?open[ _]?time', re.IGNORECASE)
 _BRONZE = [name for name in KLINES.schema.names if name != "batch_id"]
 
 # One bar as REST sends it, without its digits; brackets and quotes become what no number can hold in its middle.
@@ -72,7 +75,8 @@ def _lines(body: bytes) -> bytes | None:
 
 def parse_csv(text: bytes, symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
     """Read an archive's lines into what REST sends for the same bars: times are cut to the millisecond, its grain."""
-    if not text[:1].isdigit():
+    text = text.removeprefix(codecs.BOM_UTF8)
+    if _HEADER.match(text):
         text = text.partition(b"\n")[2]
     if text:
         try:
@@ -162,11 +166,15 @@ def _line_by_line(text: bytes, symbol: str, interval: str, url: str, fetched_at:
     """Read each line of CSV alone, so that one bad record costs only itself."""
     integers = [FIELDS.index(name) for name in _INTEGERS]
     rows: list[list[str | int]] = []
-    for line in csv.reader(text.decode("utf-8", "replace").splitlines()):
-        cells: list[str | int] = [*line]
+    # Not str.splitlines and not csv.reader: what a damaged line holds (a quote, a form feed) must not reach the next.
+    for line in text.decode("utf-8", "replace").split("\n"):
+        if not line.strip():
+            continue
+        cells: list[str | int] = [cell.strip('"') for cell in line.rstrip("\r").split(",")]
         for at in integers:
-            if at < len(line) and line[at].isdigit():
-                cells[at] = int(line[at])
+            cell = str(cells[at]) if at < len(cells) else ""
+            if cell.isascii() and cell.isdigit() and len(cell) < 20:
+                cells[at] = int(cell)
         rows.append(cells)
     page = read_bars(rows, symbol, interval, url, fetched_at)
     return Page(_to_rest_grain(page.rows), page.rejected)

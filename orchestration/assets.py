@@ -379,7 +379,8 @@ GAPS = dg.AssetKey(["ops", "gaps"])
         # Dagster would cut the one dbt build into several.
         dg.AssetSpec(
             GAPS, group_name="ops", kinds={"postgres"}, owners=OWNERS, code_version="1", deps=[["raw", KLINES.name]],
-            description="Each hole in a series of bars, and why: exchange_halt, not_listed, delisted, missing_locally.",
+            description="Each gap in a series of bars, and why: exchange_halt, symbol_halt, not_listed, delisted, "
+            "missing_locally.",
         ),
     ],
     check_specs=[
@@ -405,9 +406,14 @@ def _gaps(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeRe
         ranges: dict[str, list[date]] = {"1h": []}
         for interval, day in filter(None, (klines_day(key) for key, _ in news)):
             ranges.setdefault(interval, []).append(day)
+        # A second answer that lacks a gap's bars too loads nothing and explains it all the same.
+        answered: dict[str, list[tuple[date, date]]] = {}
+        for interval, first, end in gaps.answered_twice(connection):
+            answered.setdefault(interval, []).append((first, end))
+            ranges.setdefault(interval, [])
         kinds: Counter[str] = Counter()
         for interval, days in ranges.items():
-            touched = [run_range, *((day, day + timedelta(days=1)) for day in days)]
+            touched = [run_range, *((day, day + timedelta(days=1)) for day in days), *answered.get(interval, [])]
             kinds.update(gaps.classify(connection, interval, touched, stores.universe()))
         books.mark_judged(connection, GAPS.to_user_string(), (batch for _, batch in news))
         open_holes = gaps.unexplained(connection)

@@ -96,7 +96,7 @@ def _binance(settings: Settings) -> Iterator[Finding]:
                 yield (
                     False,
                     f"universe {symbol}",
-                    f"is {status} on Binance; correct or remove its row in the universe file",
+                    f"is {status or 'in no answer'} on Binance; correct or remove its row in the universe file",
                 )
     except SourceError as error:
         yield False, "Binance", str(error).removeprefix("Binance: ")

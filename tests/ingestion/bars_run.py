@@ -50,6 +50,7 @@ class Market:
         self.loaded = self.chain.load(KLINES)
         interval = options.get("interval", "1h")
         days = [(d, d + timedelta(days=1)) for days in self.chain_days() for d in days]
+        days += [(a, b) for kind, a, b in gaps.answered_twice(self.chain.connection) if kind == interval]
         gaps.classify(self.chain.connection, interval, [(first, last), *days], self.assets)
         return report
 
@@ -58,6 +59,13 @@ class Market:
         return self.chain.one(
             "select coalesce(array_agg(array[substring(object_key from 'date=([0-9-]{10})')::date]), '{}') "
             "from ops.load_ledger where loaded_at = (select max(loaded_at) from ops.load_ledger)"
+        )
+
+    def later(self, passed: str) -> None:
+        """Let time pass for what is known of gaps: a Postgres interval."""
+        self.chain.ask(
+            f"update ops.gaps set found_at = found_at - interval '{passed}', "
+            f"asked_again_at = asked_again_at - interval '{passed}' returning 1"
         )
 
     def rows(self) -> list[tuple[Any, ...]]:

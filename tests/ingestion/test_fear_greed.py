@@ -123,6 +123,20 @@ def test_a_value_that_changes_and_changes_back_ends_where_the_source_is(chain: C
     assert chain.one("select count(*) from ops.restatements") == 2
 
 
+@pytest.mark.parametrize("kept", [slice(0, 3), slice(2, None)], ids=["old days cut", "new days cut"])
+def test_a_cut_history_is_reported_and_takes_no_known_day_away(chain: Chain, client_of: Client, kept: slice) -> None:
+    days = [sentiment(str(40 + n), days_back(n)) for n in range(6)]
+    ingest(chain, client_of, index_of(days), days_back(1))
+    *same, last = days[kept]
+    report = ingest(chain, client_of, index_of([*same, {**last, "value": "77"}]))
+    assert list(report.failed) == ["history"]
+    newest = chain.lake.read(fear_greed_key(TODAY))
+    assert newest is not None
+    assert sorted(newest[0]["date"].to_pylist()) == sorted(days_back(n) for n in range(6))
+    values = [value for _, value, _ in stored(chain)]
+    assert values == [77 if day is last else 40 + n for n, day in enumerate(days)]
+
+
 def test_a_missing_day_stays_missing(chain: Chain, client_of: Client) -> None:
     ingest(chain, client_of, index_of([sentiment("40", TODAY), sentiment("42", days_back(2))]))
     assert [row[0] for row in stored(chain)] == [TODAY, days_back(2)]

@@ -18,6 +18,7 @@ from ingestion.simulator.server import simulator as running_simulator
 from ingestion.symbols import tracked_now
 
 TWO = (asset("BTCUSDT"), asset("ETHUSDT"))
+NO_FILES = {"kind": "status", "match": "/archive", "status": 404}
 
 
 @pytest.fixture
@@ -25,8 +26,8 @@ def market(chain: Chain, simulator: Simulator, client_of: Callable[..., HttpClie
     return Market(chain, simulator, client_of, TWO)
 
 
-def gap(start: str, end: str, symbol: str | None = None) -> list[dict[str, str]]:
-    return [{"kind": "gap", "match": "/binance", "from": start, "to": end, **({"symbol": symbol} if symbol else {})}]
+def gap(start: str, end: str, symbol: str | None = None, match: str = "/") -> list[dict[str, str]]:
+    return [{"kind": "gap", "match": match, "from": start, "to": end, **({"symbol": symbol} if symbol else {})}]
 
 
 def test_a_whole_series_has_no_holes(market: Market) -> None:
@@ -34,31 +35,98 @@ def test_a_whole_series_has_no_holes(market: Market) -> None:
     assert market.holes() == []
 
 
-def test_what_every_symbol_misses_is_a_halt(market: Market) -> None:
+@pytest.mark.parametrize("source", ["rest", "archive", "auto"])
+def test_what_every_symbol_lacks_by_rest_and_archive_is_a_halt(market: Market, source: str) -> None:
     market.simulator.faults.set(gap("2024-05-02T05:00Z", "2024-05-02T08:00Z"))
-    market.bring("2024-05-01", "2024-05-04")
+    market.bring("2024-05-01", "2024-05-04", source=source)
     assert market.holes() == [
         ("BTCUSDT", "2024-05-02 05:00", 3, "exchange_halt"),
         ("ETHUSDT", "2024-05-02 05:00", 3, "exchange_halt"),
     ]
 
 
-def test_a_lone_symbol_cannot_prove_a_halt(market: Market) -> None:
-    market.assets = TWO[:1]
+@pytest.mark.parametrize(("source", "lacking"), [("rest", "/binance"), ("archive", "/archive")])
+def test_what_one_way_lacks_is_loaded_from_the_other(market: Market, source: str, lacking: str) -> None:
+    market.simulator.faults.set(gap("2024-05-02T05:00Z", "2024-05-03T08:00Z", match=lacking))
+    market.bring("2024-05-01", "2024-05-04", source=source)
+    assert market.holes() == []
+    assert len(market.rows()) == 2 * 72
+
+
+def test_what_one_way_lacks_is_no_halt_while_the_other_cannot_answer(market: Market) -> None:
+    market.simulator.faults.set([*gap("2024-05-02T05:00Z", "2024-05-02T08:00Z"), NO_FILES])
+    report = market.bring("2024-05-01", "2024-05-04")
+    assert any("2024-05-02" in note for note in report.notes)
+    assert {kind for *_, kind in market.holes()} == {"missing_locally"}
+    market.bring("2024-05-01", "2024-05-04")
+    assert {kind for *_, kind in market.holes()} == {"missing_locally"}
+    market.simulator.faults.set(gap("2024-05-02T05:00Z", "2024-05-02T08:00Z"))
+    market.later("2 hours")
+    market.bring("2024-06-01", "2024-06-02")
+    assert {kind for *_, kind in market.holes()} == {"exchange_halt"}
+
+
+def test_what_all_symbols_lack_for_longer_than_any_halt_is_a_loss(market: Market) -> None:
+    market.simulator.faults.set(gap("2024-05-02T05:00Z", "2024-05-04T06:00Z"))
+    market.bring("2024-05-01", "2024-05-06")
+    assert {(bars, kind) for _, _, bars, kind in market.holes()} == {(49, "missing_locally")}
+    market.simulator.faults.clear()
+    market.bring("2024-06-01", "2024-06-02")
+    assert market.holes() == []
+
+
+def test_a_confirmed_halt_is_requested_again_daily_for_a_week_and_then_settled(market: Market) -> None:
     market.simulator.faults.set(gap("2024-05-02T05:00Z", "2024-05-02T08:00Z"))
     market.bring("2024-05-01", "2024-05-04")
-    assert market.holes() == [("BTCUSDT", "2024-05-02 05:00", 3, "missing_locally")]
+    asked = []
+    for age in ("0 hours", "25 hours", "25 hours", "8 days"):
+        market.later(age)
+        market.bring("2024-06-01", "2024-06-02")
+        asked.append(market.asked("/klines") - 2)
+    assert asked == [0, 2, 2, 0]
+    assert {kind for *_, kind in market.holes()} == {"exchange_halt"}
 
 
-def test_a_hole_over_midnight_is_one_hole_whichever_day_comes_last(market: Market) -> None:
-    market.simulator.faults.set(gap("2024-05-02T22:00Z", "2024-05-03T02:00Z", "ETHUSDT"))
+def test_a_halt_that_the_exchange_fills_later_disappears(market: Market) -> None:
+    market.simulator.faults.set(gap("2024-05-02T05:00Z", "2024-05-02T08:00Z"))
+    market.bring("2024-05-01", "2024-05-04")
+    market.simulator.faults.clear()
+    market.later("25 hours")
+    market.bring("2024-06-01", "2024-06-02")
+    assert market.holes() == []
+
+
+def test_what_two_ways_lack_of_one_symbol_alone_is_its_own_halt(market: Market) -> None:
+    market.simulator.faults.set(gap("2024-05-02T05:00Z", "2024-05-05T08:00Z", "ETHUSDT"))
+    market.bring("2024-05-01", "2024-05-07")
+    assert market.holes() == [("ETHUSDT", "2024-05-02 05:00", 75, "symbol_halt")]
+
+
+@pytest.mark.parametrize(("end", "kind"), [("02T08:00Z", "symbol_halt"), ("05T08:00Z", "missing_locally")])
+def test_a_lone_symbol_cannot_prove_a_halt_of_the_exchange(market: Market, end: str, kind: str) -> None:
+    market.assets = TWO[:1]
+    market.simulator.faults.set(gap("2024-05-02T05:00Z", f"2024-05-{end}"))
+    market.bring("2024-05-01", "2024-05-07")
+    assert [kind for *_, kind in market.holes()] == [kind]
+
+
+def test_bars_that_bronze_has_lost_are_no_halt(market: Market) -> None:
+    market.bring("2024-05-01", "2024-05-04")
+    market.bring("2024-05-01", "2024-05-04", source="archive")
+    market.chain.ask("delete from raw.binance_klines where open_time >= '2024-05-02' and open_time < '2024-05-03'")
+    gaps.classify(market.chain.connection, "1h", [(date(2024, 5, 1), date(2024, 5, 4))], TWO)
+    assert {(bars, kind) for _, _, bars, kind in market.holes()} == {(24, "missing_locally")}
+
+
+def test_a_gap_over_midnight_is_one_gap_whichever_day_comes_last(market: Market) -> None:
+    market.simulator.faults.set([*gap("2024-05-02T22:00Z", "2024-05-03T02:00Z", "ETHUSDT"), NO_FILES])
     market.bring("2024-05-02", "2024-05-03")
     market.bring("2024-05-03", "2024-05-04")
     assert market.holes() == [("ETHUSDT", "2024-05-02 22:00", 4, "missing_locally")]
 
 
-def test_a_hole_that_the_next_run_fills_disappears(market: Market) -> None:
-    market.simulator.faults.set(gap("2024-05-02T05:00Z", "2024-05-02T08:00Z", "ETHUSDT"))
+def test_a_gap_that_the_next_run_fills_disappears(market: Market) -> None:
+    market.simulator.faults.set([*gap("2024-05-02T05:00Z", "2024-05-02T08:00Z", "ETHUSDT"), NO_FILES])
     market.bring("2024-05-01", "2024-05-04")
     market.simulator.faults.clear()
     market.bring("2024-06-01", "2024-06-02")
@@ -66,15 +134,17 @@ def test_a_hole_that_the_next_run_fills_disappears(market: Market) -> None:
     assert market.chain.one("select count(*) from raw.binance_klines where open_time < '2024-06-01'") == 2 * 72
 
 
-def test_a_hole_that_stays_is_asked_about_once_and_then_named(market: Market) -> None:
-    market.simulator.faults.set(gap("2024-05-02T05:00Z", "2024-05-02T08:00Z", "ETHUSDT"))
+def test_a_gap_that_stays_is_requested_with_growing_distance_and_named(market: Market) -> None:
+    market.simulator.faults.set([*gap("2024-05-02T05:00Z", "2024-05-02T08:00Z", "ETHUSDT"), NO_FILES])
     market.bring("2024-05-01", "2024-05-04")
     assert gaps.unexplained(market.chain.connection) == []
     asked = []
-    for _ in range(3):
+    for passed in ("0 hours", "0 hours", "61 minutes", "61 minutes", "61 minutes"):
+        market.later(passed)
         market.bring("2024-06-01", "2024-06-02")
-        asked.append(market.asked("/klines"))
-    assert asked == [3, 2, 2]
+        asked.append(market.asked("/klines") - 2)
+    # At once, after an hour, and then as long after that request as the gap has been known.
+    assert asked == [1, 0, 1, 0, 1]
     assert gaps.unexplained(market.chain.connection) == [("ETHUSDT", "1h", "2024-05-02 05:00", 3)]
 
 
@@ -117,7 +187,7 @@ def test_intervals_are_judged_apart(market: Market) -> None:
     market.bring("2024-05-01", "2024-05-02")
     market.simulator.faults.set(gap("2024-05-01T05:00Z", "2024-05-01T06:00Z", "ETHUSDT"))
     market.bring("2024-05-01", "2024-05-02", interval="15m")
-    assert market.chain.ask("select interval, bars, kind from ops.gaps") == [("15m", 4, "missing_locally")]
+    assert market.chain.ask("select interval, bars, kind from ops.gaps") == [("15m", 4, "symbol_halt")]
 
 
 def test_nothing_is_asked_for_before_a_listing(market: Market) -> None:

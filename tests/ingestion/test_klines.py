@@ -142,7 +142,8 @@ def test_any_range_gives_each_bar_once_in_a_bounded_number_of_calls(
         client.close()
     got = [ms(at) for page in pages for at in page.rows["open_time"].to_pylist()]
     assert got == [first + h * HOUR_MS for h in opened if start <= h < start + hours]
-    assert len(server.asked) <= len(got) // PAGE + 1
+    # One request more than the pages when the series ends before the range: a short page may be a cut one.
+    assert len(server.asked) <= len(got) // PAGE + 2
 
 
 def test_a_start_before_the_listing_begins_with_the_first_bar(

@@ -234,6 +234,15 @@ def test_an_answer_without_a_list_is_asked_for_again_and_then_named(
     assert chain.lake.list("") == []
 
 
+def test_ids_that_one_answer_lacks_are_requested_again_and_not_called_unknown(chain: Chain, client_of: Client) -> None:
+    answers = iter([[coin("bitcoin")], [], [coin("small"), coin("smaller")]])
+    with scripted(lambda asked: Reply(body=next(answers))) as server:
+        client = client_of(server.url, source="CoinGecko")
+        assets = [asset("small"), asset("smaller")]
+        report = bronze.ingest_markets(chain.context(), client, assets, SNAPSHOT)
+    assert (report.rows, report.failed) == (3, {})
+
+
 def test_all_ids_unknown_is_an_answer_and_no_fault(chain: Chain, client_of: Client) -> None:
     report = ingest(chain, client_of, [coin("bitcoin")], ("nothing-like-it",), by_ids=[])
     assert (report.rows, list(report.failed)) == (1, ["nothing-like-it"])
