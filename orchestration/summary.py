@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestration.quality import docs
+from orchestration.simulated import hint
 
+QUERY = 'sql "select * from marts.v_top_gainers limit 5"'
 MARK = {"ok": "ok", "partial": "partial", "failed": "FAILED"}
 
 
@@ -52,8 +54,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     for line in problems(summary):
         console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
     console.print(
-        f"{MARK[summary['status']]} in {summary['seconds']:.1f} s. Next: `tickmart status`, "  # noqa: S608 - words
-        f'`tickmart sql "select * from marts.v_top_gainers limit 5"`, `tickmart up` for Dagster and the dashboard.',
+        f"{MARK[summary['status']]} in {summary['seconds']:.1f} s. Next: {hint('status')}, "
+        f"{hint(QUERY)}, {hint('up')} for Dagster and the dashboard.",
         highlight=False,
         soft_wrap=True,
     )
@@ -116,7 +118,7 @@ def print_status(found: dict[str, Any], console: Console) -> None:
     console.print(
         f"last run: {last['job']} {last['status']} at {_minute(last['ended_at'])}"
         if last
-        else "no run yet: `tickmart run` makes one",
+        else f"no run yet: {hint('run')} makes one",
         highlight=False,
     )
     if found["database_error"]:
@@ -135,7 +137,7 @@ def print_undelivered(alerts: dict[str, Any] | None, console: Console) -> None:
     if alerts["waiting"]:
         parts.append(f"{alerts['waiting']:,} alert(s) not sent yet, the oldest of {_minute(alerts['oldest_at'])} UTC")
     if alerts["refused"]:
-        parts.append(f"{alerts['refused']:,} alert(s) refused: mend it, then `tickmart alert retry`")
+        parts.append(f"{alerts['refused']:,} alert(s) refused: mend it, then {hint('alert retry')}")
     if alerts["last_error"] and len(parts) > bool(alerts["open_incidents"]):
         parts.append(alerts["last_error"])
     if parts:
