@@ -35,7 +35,7 @@ from ingestion import schema
 from ingestion.lake import Lake
 from ingestion.settings import ROLES, Postgres, Role, Settings
 from ingestion.warehouse import Connection, closing, connect, locked
-from orchestration import environment
+from orchestration import environment, simulated
 from orchestration.programs import postgres_client
 from orchestration.stack import die_with_parent, stack
 
@@ -85,6 +85,8 @@ def make(
         (draft / BRONZE).mkdir(parents=True, mode=0o700)
         try:
             manifest = {"format": FORMAT, "tickmart": version("tickmart"), "made_at": f"{made_at:%Y-%m-%dT%H:%M:%SZ}"}
+            if (seed := simulated.seed_of(settings.home)) is not None:
+                manifest["simulated_seed"] = seed
             ledger = _dump(settings.postgres, draft, manifest, tell)
             _copy_objects(lake, draft, ledger, manifest, tell)
             _write_manifest(draft, manifest)

@@ -369,6 +369,8 @@ def restore(source: Path, check: bool, as_json: bool) -> None:
             done = {**backups.rehearse(settings, source, embedded=embedded, tell=_tell), "differences": []}
         else:
             done = backups.restore(settings, source, logins(os.environ), tell=_tell)
+            if (seed := done.get("simulated_seed")) is not None:
+                simulated.mark_restored(settings, seed, embedded=embedded)
     if as_json:
         _json(backups.summary(done))
     elif not done["differences"]:

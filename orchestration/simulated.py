@@ -56,6 +56,16 @@ def make_demo(home: Path, seed: int) -> None:
     write_private(home / MARK_FILE, orjson.dumps({"seed": seed}).decode() + "\n")
 
 
+def mark_restored(settings: Settings, seed: int, *, embedded: bool) -> None:
+    """Mark what the backup of a demo was restored into, so that it is never refreshed from the real APIs."""
+    if embedded:
+        make_demo(settings.home, seed)
+        return
+    assert settings.postgres is not None
+    with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+        books.set_version(connection, _NAME, _MARK)
+
+
 def enter_demo() -> list[str]:
     """Take the user's own servers out of this process's environment; return the names of those that were set."""
     dropped = [name for name in SERVERS if os.environ.pop(name, "").strip()]
