@@ -66,7 +66,7 @@ lint: setup-dev ## ruff, mypy, sqlfluff; Dockerfiles, shell scripts, workflows
 	@.venv/bin/sqlfluff lint --disable-progress-bar dbt_project
 	@.venv/bin/hadolint Dockerfile tests/compose/*.Dockerfile
 	@PATH="$$PWD/.venv/bin:$$PATH"; if command -v shellcheck > /dev/null; then \
-	  shellcheck docker/*.sh tests/compose/*.sh .github/*.sh .ci/run; \
+	  shellcheck bin/tickmart docker/*.sh tests/compose/*.sh .github/*.sh .ci/run; \
 	else echo "shell scripts are not checked: shellcheck has no wheel for this machine (Debian: apt install shellcheck)" >&2; fi
 	@.venv/bin/zizmor --offline --quiet .github/workflows
 

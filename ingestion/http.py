@@ -338,8 +338,6 @@ class HttpClient:
             # A bucket that does not list its keys answers AccessDenied for one that it has not.
             if missing_ok and (status == 404 or (status == 403 and b"<Code>AccessDenied</Code>" in body)):
                 return None
-            if status == 407:
-                raise _HostBlocked(f"{PROXY_FAULT}: it {_PROXY_LOGIN}")
             if status != 200:
                 self._judge(host, status, answer)
             parsed = parse(answer)
@@ -390,6 +388,8 @@ class HttpClient:
                 status=418,
             )
             raise self._down
+        if status == 407:
+            raise _HostBlocked(f"{PROXY_FAULT}: it {_PROXY_LOGIN}")
         if status in (403, 451):
             raise _HostBlocked(f"answered {status}{text}")
         if status == 429:

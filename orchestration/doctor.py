@@ -45,7 +45,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield True, "home", str(settings.home)
     if (seed := simulated.seed_of(settings.home)) is not None:
         yield True, "sources", f"simulated markets (seed {seed})"
-    yield True, "proxies", _proxies(settings)
+    yield True, "proxies", proxies_used(settings)
     yield from _stores(settings)
     yield from _binance(settings)
     key = "with a key" if settings.coingecko_api_key else "keyless"
@@ -55,7 +55,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield True, "alerts", f"{', '.join(on)}: `tickmart alert test` tries them" if on else "no channel is set"
 
 
-def _proxies(settings: Settings) -> str:
+def proxies_used(settings: Settings) -> str:
     """Say which source is asked through which proxy."""
     alerting = settings.alerting
     urls = {

@@ -32,8 +32,8 @@ OWN_SERVER = (
 # The operating system's; PSQL_ and the four after it are for the person at `tickmart psql`.
 SYSTEM = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_", "TZ", "TZDIR", "TMPDIR", "TERM", "TERMINFO",
-    "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "HOSTNAME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "MALLOC_",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", *VARIABLES,
+    "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "HOSTNAME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
+    "MALLOC_", "SSL_CERT_FILE", "SSL_CERT_DIR", *VARIABLES,
     # How Python writes files and output; nothing that decides which code it runs.
     "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED",
     "PSQL_", "PAGER", "LESS", "EDITOR", "VISUAL",

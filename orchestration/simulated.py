@@ -23,6 +23,7 @@ import orjson
 from ingestion import books, proxies, warehouse
 from ingestion.settings import Settings, SettingsError
 from ingestion.warehouse import Connection
+from orchestration import environment
 from orchestration.stack import StackError, simulator_environment, write_private
 
 # The service `demo` of docker-compose.yml leaves this in the home; its service `simulator` listens there.
@@ -68,6 +69,8 @@ def mark_restored(settings: Settings, seed: int, *, embedded: bool) -> None:
 
 def enter_demo() -> list[str]:
     """Take the user's own servers out of this process's environment; return the names of those that were set."""
+    for name in environment.OWN_SERVER:
+        os.environ.pop(name, None)
     dropped = [name for name in SERVERS if os.environ.pop(name, "").strip()]
     _reach_nobody()
     return dropped

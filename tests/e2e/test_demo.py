@@ -37,6 +37,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory, real_world: ScriptedS
         "HOME": str(folder),
         "TICKMART_HOME": str(folder / "home"),
         "PGHOST": "127.0.0.1", "PGPORT": port, "PGUSER": "real", "PGPASSWORD": "real-password",
+        "PGSSLMODE": "require", "PGCHANNELBINDING": "require", "PGGSSENCMODE": "require",
         "MINIO_ENDPOINT": f"127.0.0.1:{port}", "MINIO_ACCESS_KEY": "real", "MINIO_SECRET_KEY": "real-secret",
         **dict.fromkeys(("BINANCE_BASE_URL", "COINGECKO_BASE_URL", "FEAR_GREED_BASE_URL"), real_world.url),
         "SLACK_WEBHOOK_URL": f"{real_world.url}/services/x", "https_proxy": real_world.url,

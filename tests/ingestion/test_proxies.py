@@ -11,7 +11,7 @@ from ingestion import proxies
 from ingestion.http import Deadline, HttpClient, SourceError
 from ingestion.settings import SettingsError, load_settings, secrets
 from orchestration import channels
-from orchestration.doctor import _proxies
+from orchestration.doctor import proxies_used
 
 HOST = "http://market.example.invalid"
 LOGIN = "http://me:canary%2Fpassword@"
@@ -169,10 +169,10 @@ def test_tickmarts_own_services_are_never_asked_through_a_proxy(proxy, monkeypat
 
 
 def test_doctor_says_which_source_uses_which_proxy(monkeypatch):
-    assert _proxies(load_settings({})) == "none"
+    assert proxies_used(load_settings({})) == "none"
     monkeypatch.setenv("https_proxy", "http://me:canary@p:3128")
     monkeypatch.setenv("no_proxy", "api.coingecko.com")
-    said = _proxies(load_settings({}))
+    said = proxies_used(load_settings({}))
     assert "Binance, Binance archive, Fear & Greed: proxy http://p:3128 (https_proxy)" in said
     assert "CoinGecko: none" in said
     assert "canary" not in said
