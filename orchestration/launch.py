@@ -369,5 +369,6 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
         command = Path(f"/proc/{pid}/cmdline")
         # A process id is given out again: where the system tells, the program must still be ours.
-        return b"tickmart" in command.read_bytes() if command.exists() else True
+        line = command.read_bytes() if command.exists() else b"tickmart"
+        return b"tickmart" in line or b"orchestration.cli" in line
     return False

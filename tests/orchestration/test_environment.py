@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ingestion import settings
 from orchestration import environment
+from orchestration.launch import _alive
 from orchestration.up import dashboard_env
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,3 +164,16 @@ def test_make_passes_no_python_path_on(hostile, tmp_path):
     done = subprocess.run(["make", "-f", probe, "probe"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert not {line.partition("=")[0] for line in done.stdout.splitlines()} & {"PYTHONPATH", "PYTHONHOME"}
+
+
+def test_a_run_of_a_living_command_is_not_taken_for_a_dead_one(tmp_path):
+    """The command's own process is known by its command line, wherever the checkout lies."""
+    env = {**environment.system(), "TICKMART_HOME": str(tmp_path), "PGHOST": "127.0.0.1", "PGPORT": "9"}
+    process = subprocess.Popen([TICKMART, "metrics", "--port", "0"], env=env, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline().startswith("Metrics")
+        assert _alive(process.pid)
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert not _alive(process.pid)
