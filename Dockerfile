@@ -15,6 +15,7 @@ RUN pip install --require-hashes -r /app/requirements.lock \
     && find /opt/venv -depth -type d -name tests ! -path '*/dbt/*' -exec rm -rf {} +
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE ./
+COPY bin bin
 COPY ingestion ingestion
 COPY orchestration orchestration
 COPY dashboard dashboard

@@ -11,10 +11,12 @@ MARKERS = not slow and not kills and not s3_strict and not browser and not engin
 PYTHON ?=
 ARGS ?=
 export PYTHON
+# Python obeys these before it runs a line of ours.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP
 
 # A stamp's name carries the checksum of what was installed and where, so that a changed lock, a changed entry point or
 # a moved folder installs again, an interrupted install leaves no stamp, and touching files does nothing.
-checksum = $(shell { cat $(1) pyproject.toml; pwd -P; } | cksum | tr ' ' '-')
+checksum = $(shell { cat $(1) pyproject.toml bin/tickmart; pwd -P; } | cksum | tr ' ' '-')
 RUNTIME = .venv/.runtime-$(call checksum,requirements.lock)
 DEVELOPMENT = .venv/.development-$(call checksum,requirements-dev.lock)
 
@@ -64,7 +66,7 @@ lint: setup-dev ## ruff, mypy, sqlfluff; Dockerfiles, shell scripts, workflows
 	@.venv/bin/sqlfluff lint --disable-progress-bar dbt_project
 	@.venv/bin/hadolint Dockerfile tests/compose/*.Dockerfile
 	@PATH="$$PWD/.venv/bin:$$PATH"; if command -v shellcheck > /dev/null; then \
-	  shellcheck docker/*.sh tests/compose/*.sh .github/*.sh .ci/run; \
+	  shellcheck bin/tickmart docker/*.sh tests/compose/*.sh .github/*.sh .ci/run; \
 	else echo "shell scripts are not checked: shellcheck has no wheel for this machine (Debian: apt install shellcheck)" >&2; fi
 	@.venv/bin/zizmor --offline --quiet .github/workflows
 

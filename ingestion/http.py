@@ -21,6 +21,8 @@ import orjson
 import tenacity
 import urllib3
 
+from ingestion import proxies
+
 T = TypeVar("T")
 
 ATTEMPTS = 6
@@ -175,13 +177,18 @@ class HttpClient:
         self._secrets = [value for value in (headers or {}).values() if value]
         self._lock = threading.Lock()
         self._attempts: list[Attempt] = []
-        self._pool = urllib3.PoolManager(
-            maxsize=connections,
-            block=True,
-            retries=False,
-            timeout=timeout,
-            headers={"User-Agent": "tickmart/0.1", "Accept-Encoding": "gzip", **(headers or {})},
-        )
+        self._proxies = {base: proxies.proxy_of(base) for base in self._base_urls}
+        self._pools = {
+            proxy: proxies.pool(
+                proxy,
+                maxsize=connections,
+                block=True,
+                retries=False,
+                timeout=timeout,
+                headers={"User-Agent": "tickmart/0.1", "Accept-Encoding": "gzip", **(headers or {})},
+            )
+            for proxy in set(self._proxies.values())
+        }
 
     def get(
         self,
@@ -211,13 +218,15 @@ class HttpClient:
                     raise self._failing(base, path, last) from None
                 # Given up for this client's life, so that fifty symbols do not each wait for a host out of reach.
                 self._refused[base] = str(last)
-        tried = "; ".join(f"{base} {why}" for base, why in self._refused.items())
+        tried = "; ".join(f"{self._named(base)} {why}" for base, why in self._refused.items())
         self._down = SourceError(self.source, f"{tried}. {self._mend(tried)}")
         raise self._down
 
     def _failing(self, base: str, path: str, last: _Again) -> SourceError:
         """Say that a host answers, but not usefully; too many requests or too much time end the source's turn."""
-        message = f"{base}{path} {last}, {last.attempts} times. Run again later; it goes on where it stopped."
+        message = (
+            f"{self._named(base, path)} {last}, {last.attempts} times. Run again later; it goes on where it stopped."
+        )
         if last.too_many:
             self._down = SourceError(self.source, message, kind="rate_limited", status=429)
         elif self._deadline.remaining() <= 0:
@@ -232,9 +241,17 @@ class HttpClient:
 
     def close(self) -> None:
         """Close the kept-alive connections."""
-        self._pool.clear()
+        for pool in self._pools.values():
+            pool.clear()
+
+    def _named(self, base: str, path: str = "") -> str:
+        """Return an address for a message, with the proxy that it was asked through."""
+        proxy = self._proxies[base]
+        return f"{base}{path} (through {proxy})" if proxy else f"{base}{path}"
 
     def _mend(self, tried: str) -> str:
+        if failing := next((p for p in self._pools if p and f"{p}) {PROXY_FAULT}" in tried), None):
+            return f"Correct {failing.variable}, unset it, or name the host in no_proxy."
         if "answered 451" in tried or "answered 403" in tried:
             return f"The network you are in is blocked there; set {self.setting} to a host that serves it."
         if "answered 404" in tried or "answered 3" in tried:
@@ -307,7 +324,7 @@ class HttpClient:
         started, at = time.monotonic(), datetime.now(UTC)
         status, size, error = None, 0, None
         try:
-            response = self._pool.request(
+            response = self._pools[self._proxies[base]].request(
                 "GET", base + path, fields={k: str(v) for k, v in params.items()}, preload_content=False
             )
             status = response.status
@@ -371,6 +388,8 @@ class HttpClient:
                 status=418,
             )
             raise self._down
+        if status == 407:
+            raise _HostBlocked(f"{PROXY_FAULT}: it {_PROXY_LOGIN}")
         if status in (403, 451):
             raise _HostBlocked(f"answered {status}{text}")
         if status == 429:
@@ -386,7 +405,11 @@ class HttpClient:
         raise RequestRefused(self.source, f"{host} answered {status}{text}", status=status, code=code)
 
 
+# How a message about a proxy, and not about the host behind it, begins.
+PROXY_FAULT = "was not reached, for the proxy failed"
+_PROXY_LOGIN = "wants another user and password (407)"
 _NO_CONNECTION = (
+    urllib3.exceptions.ProxyError,
     urllib3.exceptions.ConnectTimeoutError,
     urllib3.exceptions.NewConnectionError,
     urllib3.exceptions.SSLError,
@@ -416,6 +439,8 @@ def _read(response: urllib3.BaseHTTPResponse, deadline_s: float) -> bytes:
 
 def wire_fault(problem: Exception) -> str:
     """Say in a few words what went wrong on the wire, without addresses of objects in memory."""
+    if isinstance(problem, urllib3.exceptions.ProxyError):
+        return f"{PROXY_FAULT}: it {_proxy_fault(problem.original_error)}"
     if isinstance(problem, urllib3.exceptions.NameResolutionError):
         return "has no address (DNS does not know the host)"
     # urllib3 derives the refusal from the timeout, so the order matters.
@@ -434,6 +459,14 @@ def wire_fault(problem: Exception) -> str:
     if isinstance(problem, urllib3.exceptions.ResponseError):
         return f"failed ({problem})"
     return f"failed ({type(problem).__name__})"
+
+
+def _proxy_fault(problem: Exception) -> str:
+    """Say what a proxy did; http.client has no class for a refused tunnel, only a text with the status."""
+    refused = re.match(r"Tunnel connection failed: (\d{3})", str(problem))
+    if refused is None:
+        return wire_fault(problem)
+    return _PROXY_LOGIN if refused[1] == "407" else f"answered {refused[1]} to CONNECT"
 
 
 def _body(body: bytes) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -87,7 +88,7 @@ class Lake:
             timeout=timeout,
             retries=retries,
             cert_reqs="CERT_REQUIRED",
-            ca_certs=certifi.where(),
+            ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
         )
         # A stated region saves a request per bucket, and rclone has none to tell.
         self._client = Minio(

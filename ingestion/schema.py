@@ -114,7 +114,7 @@ def applied(connection: Connection) -> dict[int, tuple[str, str]]:
 def _missing(connection: Connection, postgres: Postgres, known: Sequence[Migration]) -> list[Migration]:
     """Return what the database has yet to go through; WarehouseError when it has been another way."""
     done = applied(connection)
-    where = f"database {postgres.database} on {postgres.host}:{postgres.port}"
+    where = f"database {postgres.database} on {postgres.address}"
     if done and max(done) > len(known):
         raise WarehouseError(
             f"{where} is at migration {max(done)} ({done[max(done)][0]}), tickmart {version('tickmart')} knows "
@@ -153,7 +153,7 @@ def _set_access_up(connection: Connection, postgres: Postgres, passwords: dict[R
     except psycopg2.errors.InsufficientPrivilege as error:
         reason = str(error).splitlines()[0]
         raise WarehouseError(
-            f"Postgres {postgres.host}:{postgres.port}: {postgres.user} may not set tickmart up ({reason}). Grant "
+            f"Postgres {postgres.address}: {postgres.user} may not set tickmart up ({reason}). Grant "
             f"CREATEROLE and CREATE on database {postgres.database}, or have an administrator run this once."
         ) from None
 
@@ -177,7 +177,7 @@ def _apply(connection: Connection, postgres: Postgres, migration: Migration) -> 
         if isinstance(error, psycopg2.errors.LockNotAvailable):
             mend = "stop what else works on this database, and start again"
         raise WarehouseError(
-            f"database {postgres.database} on {postgres.host}:{postgres.port}: migration {migration.number} "
+            f"database {postgres.database} on {postgres.address}: migration {migration.number} "
             f"({migration.name}) failed, and nothing of it stays: {reason}: {mend}"
         ) from None
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from ingestion import proxies
+
 Role = Literal["ingest", "transform", "quality_ro", "dashboard_ro", "dagster"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -34,6 +36,11 @@ class Postgres:
     database: str
     user: str
     password: str = field(repr=False)
+
+    @property
+    def address(self) -> str:
+        """Host and port as URLs and messages have them: an IPv6 address in brackets."""
+        return proxies.join(self.host, self.port)
 
     def connect_kwargs(self, role: Role | None = None, environ: Mapping[str, str] = os.environ) -> dict[str, str | int]:
         """Return psycopg2's keyword arguments for the owner, or for one of tickmart's roles.
@@ -119,14 +126,23 @@ class Settings:
     alerting: Alerting
 
 
+def home_of(environ: Mapping[str, str]) -> Path:
+    """Return TICKMART_HOME, by default .tickmart in the working folder."""
+    return Path(environ.get("TICKMART_HOME", "").strip() or ".tickmart").expanduser().absolute()
+
+
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings from ``environ``; raise SettingsError naming the first variable that is malformed."""
     values = {name: value.strip() for name, value in environ.items() if value.strip()}
+    try:
+        proxies.check(environ)
+    except proxies.ProxyError as error:
+        raise SettingsError(str(error)) from None
     key = values.get("COINGECKO_API_KEY")
     if key is not None and not _plain_text(key):
         raise SettingsError("COINGECKO_API_KEY: a key has neither spaces nor special characters; copy it again")
     default_coingecko = "https://api.coingecko.com/api/v3"
-    home = Path(values.get("TICKMART_HOME", ".tickmart")).expanduser().absolute()
+    home = home_of(environ)
     return Settings(
         home=home,
         backups=Path(values.get("TICKMART_BACKUPS", str(home / "backups"))).expanduser().absolute(),
@@ -160,6 +176,7 @@ def secrets(environ: Mapping[str, str] = os.environ) -> list[str]:
     for name in ("SMTP_URL", "DAGSTER_PG_URL"):
         password = urlsplit(environ.get(name, "")).password
         found |= {password, unquote(password)} if password else set()
+    found |= proxies.logins(environ)
     # A value of a few characters would blank out words that have nothing to do with it.
     return sorted((value for value in found if len(value) >= 6), key=len, reverse=True)
 
@@ -191,8 +208,7 @@ def _secret_url(name: str, value: str, mend: str) -> SplitResult:
         parts.port  # noqa: B018 - urllib judges the port only when it is read
     except ValueError:
         raise SettingsError(f"{name}: its value is no URL (it is not shown, being secret); {mend}") from None
-    local = parts.hostname in ("127.0.0.1", "::1", "localhost")
-    if parts.scheme != "https" and not (parts.scheme == "http" and local):
+    if parts.scheme != "https" and not (parts.scheme == "http" and proxies.is_loopback(parts.hostname or "")):
         raise SettingsError(f"{name}: its value is no https URL (it is not shown, being secret); {mend}")
     if not parts.hostname or len(parts.path) < 2 or parts.username or parts.fragment or not _plain_text(value):
         raise SettingsError(f"{name}: its value is not a whole URL (it is not shown, being secret); {mend}")
@@ -306,13 +322,24 @@ def _postgres(values: Mapping[str, str]) -> Postgres | None:
             f"PGHOST: {host!r} is a socket directory; tickmart needs a TCP host such as 127.0.0.1 "
             "(Great Expectations cannot take a socket path)"
         )
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]  # as a URL has an IPv6 address; libpq wants it bare
     port = _whole(values, "PGPORT", 5432, 1, 65_535)
     user = values.get("PGUSER", "postgres")
     return Postgres(host, port, values.get("PGDATABASE", user), user, values.get("PGPASSWORD", ""))
 
 
-def _is_port(text: str) -> bool:
-    return text.isdecimal() and 0 < int(text) < 65_536
+def _is_endpoint(text: str) -> bool:
+    """Tell whether a text is host or host:port, an IPv6 address in brackets."""
+    try:
+        parts = urlsplit(f"//{text}")
+        port = parts.port
+    except ValueError:
+        return False
+    in_brackets = parts.netloc.startswith("[")
+    bare = f"[{parts.hostname}]" if in_brackets else parts.hostname or ""
+    written = text.lower() in (bare, f"{bare}:{port}") and port != 0
+    return written and bool(parts.hostname) and _plain_text(text)
 
 
 def _object_store(values: Mapping[str, str]) -> ObjectStore | None:
@@ -325,10 +352,10 @@ def _object_store(values: Mapping[str, str]) -> ObjectStore | None:
                 f"or unset {', '.join(stray)} for the embedded one"
             )
         return None
-    host, _, port = endpoint.partition(":")
-    if "/" in endpoint or not host or not _plain_text(endpoint) or (":" in endpoint and not _is_port(port)):
+    if not _is_endpoint(endpoint):
         raise SettingsError(
-            f"MINIO_ENDPOINT: {endpoint!r} must be host or host:port, no scheme, no path; MINIO_SECURE=true means https"
+            f"MINIO_ENDPOINT: {endpoint!r} must be host or host:port, an IPv6 address in brackets ([::1]:9000), no "
+            "scheme, no path; MINIO_SECURE=true means https"
         )
     for name in ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"):
         if name not in values:

@@ -56,7 +56,7 @@ def connect(postgres: Postgres, role: Role | None = None) -> Connection:
     except psycopg2.Error as error:
         reason = " ".join(str(error).split())[:200]
         raise WarehouseError(
-            f"Postgres {postgres.host}:{postgres.port}/{postgres.database} as {role or postgres.user}: {reason}. "
+            f"Postgres {postgres.address}/{postgres.database} as {role or postgres.user}: {reason}. "
             "Check PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE."
         ) from None
 

@@ -35,6 +35,7 @@ from ingestion import schema
 from ingestion.lake import Lake
 from ingestion.settings import ROLES, Postgres, Role, Settings
 from ingestion.warehouse import Connection, closing, connect, locked
+from orchestration import environment, simulated
 from orchestration.programs import postgres_client
 from orchestration.stack import die_with_parent, stack
 
@@ -84,6 +85,8 @@ def make(
         (draft / BRONZE).mkdir(parents=True, mode=0o700)
         try:
             manifest = {"format": FORMAT, "tickmart": version("tickmart"), "made_at": f"{made_at:%Y-%m-%dT%H:%M:%SZ}"}
+            if (seed := simulated.seed_of(settings.home)) is not None:
+                manifest["simulated_seed"] = seed
             ledger = _dump(settings.postgres, draft, manifest, tell)
             _copy_objects(lake, draft, ledger, manifest, tell)
             _write_manifest(draft, manifest)
@@ -356,12 +359,12 @@ def _stands_already(owner: Postgres, manifest: Manifest) -> bool:
         found = _occupied(connection)
     if major < manifest["postgres_major"]:
         raise BackupError(
-            f"Postgres {owner.host}:{owner.port} is {major}, the backup is of {manifest['postgres_major']}: "
+            f"Postgres {owner.address} is {major}, the backup is of {manifest['postgres_major']}: "
             "restore into that version or a newer one"
         )
     if found and _differences(owner, manifest):
         raise BackupError(
-            f"database {owner.database} on {owner.host}:{owner.port} is not empty ({found}): restore into a new one "
+            f"database {owner.database} on {owner.address} is not empty ({found}): restore into a new one "
             "(another TICKMART_HOME or PGDATABASE), or drop it first if nothing in it is needed"
         )
     return found is not None
@@ -546,13 +549,14 @@ def _alone(lock: Path, otherwise: str) -> Iterator[None]:
 def _program(name: str, major: int, postgres: Postgres, arguments: list[str]) -> Iterator[None]:
     """Run a client program beside the block and wait for its end; BackupError with its last words when it fails."""
     program = postgres_client(name, major)
-    env = {k: v for k, v in os.environ.items() if k not in ("PGOPTIONS", "PGSERVICE")}
+    env = environment.database(os.environ)
     env |= {"PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGDATABASE": postgres.database}
     env |= {"PGUSER": postgres.user, "PGPASSWORD": postgres.password}
     with tempfile.TemporaryFile() as told:
         process = subprocess.Popen(
             [program, "--no-password", *arguments],
             env=env,
+            cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=told,
             stderr=told,

@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 import urllib3
 
+from ingestion import proxies
 from ingestion.http import retry_after, wire_fault
 from ingestion.settings import Alerting, Smtp, secrets
 
@@ -30,7 +31,6 @@ PINGS = 3
 # beyond some 13,000 in all it answers msg_blocks_too_long.
 SLACK_HEADER, SLACK_SECTION, SLACK_TOTAL = 150, 3_000, 12_000
 WORDS = {"error": "FAILED", "warn": "WARNING"}
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Unavailable(Exception):
@@ -134,9 +134,10 @@ def _cut(text: str, limit: int) -> str:
 def _send_slack(alerting: Alerting, messages: Sequence[Message]) -> None:
     assert alerting.slack_webhook_url is not None
     body = orjson.dumps(slack_payload(messages))
+    proxy = proxies.proxy_of(alerting.slack_webhook_url)
     timeout = urllib3.Timeout(connect=5, read=TIMEOUT_S)
     try:
-        with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
+        with proxies.pool(proxy, retries=False, timeout=timeout) as pool:
             answer = pool.request(
                 "POST",
                 alerting.slack_webhook_url,
@@ -146,7 +147,7 @@ def _send_slack(alerting: Alerting, messages: Sequence[Message]) -> None:
             )
     except (urllib3.exceptions.HTTPError, OSError) as error:
         # The exception's own text holds the webhook's address, which is a secret.
-        raise Unavailable(f"Slack {wire_fault(error)}") from None
+        raise Unavailable(f"Slack{_through(proxy)} {wire_fault(error)}") from None
     said = answer.data[:120].decode(errors="replace")
     if answer.status == 429 or answer.status >= 500:
         raise Unavailable(f"Slack answered {answer.status} {said}", retry_after(answer.headers))
@@ -202,7 +203,7 @@ def _send_mail(alerting: Alerting, messages: Sequence[Message]) -> None:
     assert alerting.smtp is not None
     server = alerting.smtp
     mail = compose(alerting, messages)
-    where = f"mail server {server.host}:{server.port}"
+    where = f"mail server {proxies.join(server.host, server.port)}"
     try:
         with _smtp(server) as client:
             refused = client.send_message(mail)
@@ -240,10 +241,10 @@ def _smtp(server: Smtp) -> smtplib.SMTP:
         if not server.tls and client.has_extn("starttls"):
             client.starttls(context=context)
             client.ehlo()
-        elif not server.tls and server.password and server.host not in LOOPBACK:
+        elif not server.tls and server.password and not proxies.is_loopback(server.host):
             raise Refused(
-                f"mail server {server.host}:{server.port} offers no STARTTLS, and a password is not sent in the clear: "
-                "write smtps:// in SMTP_URL, or leave user and password out"
+                f"mail server {proxies.join(server.host, server.port)} offers no STARTTLS, and a password is "
+                "not sent in the clear: write smtps:// in SMTP_URL, or leave user and password out"
             )
         if server.user and server.password:
             client.login(server.user, server.password)
@@ -262,14 +263,20 @@ _SEND: dict[str, Callable[[Alerting, Sequence[Message]], None]] = {"slack": _sen
 def ping(url: str) -> str | None:
     """Ask for the heartbeat URL; return what went wrong in one line, or None."""
     why = ""
-    with urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=3, read=5)) as pool:
+    proxy = proxies.proxy_of(url)
+    timeout = urllib3.Timeout(connect=3, read=5)
+    with proxies.pool(proxy, retries=False, timeout=timeout) as pool:
         for _ in range(PINGS):
             try:
                 answer = pool.request("GET", url, headers={"User-Agent": "tickmart/0.1"})
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                why = f"HEARTBEAT_URL {wire_fault(error)}"
+                why = f"HEARTBEAT_URL{_through(proxy)} {wire_fault(error)}"
                 continue
             if answer.status < 300:
                 return None
             why = f"HEARTBEAT_URL answered {answer.status}"
     return why
+
+
+def _through(proxy: proxies.Proxy | None) -> str:
+    return f" (through {proxy})" if proxy else ""

@@ -24,21 +24,21 @@ import psycopg2
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ingestion import rejects, warehouse
+from ingestion import proxies, rejects, warehouse
 from ingestion.bronze import Context
 from ingestion.datasets import BINANCE_OPENED, INTERVAL_MS, KLINES, object_day
 from ingestion.http import SourceError
 from ingestion.lake import Lake, LakeError
-from ingestion.settings import Settings, SettingsError, load_settings
+from ingestion.settings import Settings, SettingsError, home_of, load_settings
 from ingestion.universe import UniverseError
 from ingestion.warehouse import WarehouseError
-from orchestration import alerts, channels, health, logs, programs, retention, services
+from orchestration import alerts, channels, environment, health, logs, programs, retention, services, simulated
 from orchestration import backup as backups
 from orchestration import doctor as checkup
 from orchestration.launch import logins, quiet, refresh_window, run_job, session
 from orchestration.stack import StackError, free_port, port_owner_message, prepare_home, stack
 from orchestration.summary import print_incidents, print_rejected, print_status, print_summary
-from orchestration.up import demo_settings, keep_up
+from orchestration.up import keep_up, use_demo_home
 
 EXIT = {"ok": 0, "failed": 1, "partial": 3}
 WRONG_INPUT = 2
@@ -80,6 +80,15 @@ def main(debug: bool) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # A shell starts background commands with SIGINT ignored; Ctrl-C and kill -INT must end this one all the same.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    _enter_demo_home()
+
+
+@clear_errors
+def _enter_demo_home() -> None:
+    """In a demo home, use its own servers and simulator, whatever the environment names."""
+    home = home_of(os.environ)
+    if simulated.seed_of(home) is not None and (dropped := simulated.enter_demo()):
+        click.echo(f"tickmart: {home} is a demo: {', '.join(dropped)} not used", err=True)
 
 
 @main.command()
@@ -137,7 +146,9 @@ def up() -> None:
 @clear_errors
 def demo(seed: int, days: int) -> None:
     """The same as `up`, offline, against the simulator: a full dashboard without network or keys."""
-    with demo_settings(seed), session() as settings:
+    use_demo_home(seed)
+    _enter_demo_home()
+    with session() as settings:
         today = datetime.now(UTC).date()
         start, end = date.fromordinal(today.toordinal() - days), date.fromordinal(today.toordinal() + 1)
         from orchestration.definitions import JOB
@@ -358,6 +369,8 @@ def restore(source: Path, check: bool, as_json: bool) -> None:
             done = {**backups.rehearse(settings, source, embedded=embedded, tell=_tell), "differences": []}
         else:
             done = backups.restore(settings, source, logins(os.environ), tell=_tell)
+            if (seed := done.get("simulated_seed")) is not None:
+                simulated.mark_restored(settings, seed, embedded=embedded)
     if as_json:
         _json(backups.summary(done))
     elif not done["differences"]:
@@ -410,7 +423,7 @@ def metrics(port: int, host: str) -> None:
     with stack(wanted.home, postgres=wanted.postgres is None, s3=False) as env:
         os.environ.update(env)
         server, thread = endpoint.serve(load_settings(), host, port)
-        click.echo(f"Metrics http://{host}:{server.server_port}/metrics")
+        click.echo(f"Metrics http://{proxies.join(host, server.server_port)}/metrics")
         sys.stdout.flush()
         thread.join()
 
@@ -441,7 +454,7 @@ def doctor() -> None:
 @clear_errors
 def simulate(arguments: Sequence[str]) -> None:
     """Serve the simulated APIs: [--port N] [--faults FILE] and more, see --help."""
-    os.execv(sys.executable, [sys.executable, "-m", "ingestion.simulator", *arguments])  # noqa: S606
+    os.execv(sys.executable, environment.python("-m", "ingestion.simulator", *arguments))  # noqa: S606
 
 
 @main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
@@ -578,5 +591,11 @@ def _day(option: str, text: str) -> date:
         raise SettingsError(f"{option}: {text!r} is not a day (YYYY-MM-DD)") from None
 
 
+def start() -> None:
+    """Run the command with the environment that it may see: `bin/tickmart` enters here."""
+    environment.isolate()
+    main(prog_name="tickmart")
+
+
 if __name__ == "__main__":
-    main()
+    start()

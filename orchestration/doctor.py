@@ -11,13 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 from rich.console import Console
 
-from ingestion import binance, warehouse
+from ingestion import binance, proxies, warehouse
 from ingestion.datasets import MARKETS
 from ingestion.http import Deadline, HttpClient, SourceError
 from ingestion.lake import Lake, LakeError
 from ingestion.settings import Settings
 from ingestion.universe import read_universe
-from orchestration import channels
+from orchestration import channels, simulated
 
 # What breaks when it drifts: the package, the versions that work (below the bound), and why.
 BOUNDS = (
@@ -43,6 +43,9 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield True, "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     yield from _versions()
     yield True, "home", str(settings.home)
+    if (seed := simulated.seed_of(settings.home)) is not None:
+        yield True, "sources", f"simulated markets (seed {seed})"
+    yield True, "proxies", proxies_used(settings)
     yield from _stores(settings)
     yield from _binance(settings)
     key = "with a key" if settings.coingecko_api_key else "keyless"
@@ -50,6 +53,23 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield _reach("Fear & Greed", (settings.fear_greed_url,), "FEAR_GREED_BASE_URL", "/fng/", "no key needed")
     on = channels.configured(settings.alerting) + ["heartbeat"] * (settings.alerting.heartbeat_url is not None)
     yield True, "alerts", f"{', '.join(on)}: `tickmart alert test` tries them" if on else "no channel is set"
+
+
+def proxies_used(settings: Settings) -> str:
+    """Say which source is asked through which proxy."""
+    alerting = settings.alerting
+    urls = {
+        "Binance": settings.binance_urls[0], "Binance archive": settings.binance_archive_url,
+        "CoinGecko": settings.coingecko_url, "Fear & Greed": settings.fear_greed_url,
+        "Slack": alerting.slack_webhook_url, "heartbeat": alerting.heartbeat_url,
+    }  # fmt: skip
+    names: dict[proxies.Proxy | None, list[str]] = {}
+    for name, url in urls.items():
+        if url:
+            names.setdefault(proxies.proxy_of(url), []).append(name)
+    if set(names) == {None}:
+        return "none"
+    return "; ".join(f"{', '.join(found)}: {proxy or 'none'}" for proxy, found in names.items())
 
 
 def _versions() -> Iterator[Finding]:
@@ -71,7 +91,7 @@ def _stores(settings: Settings) -> Iterator[Finding]:
         cursor.execute("show server_version")
         found = cursor.fetchone()
         assert found is not None
-        yield True, "Postgres", f"{found[0]} at {settings.postgres.host}:{settings.postgres.port}"
+        yield True, "Postgres", f"{found[0]} at {settings.postgres.address}"
     try:
         lake = Lake(settings.object_store, attempts=1)
         lake.ensure_bucket()

@@ -23,9 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestration.servers import S3, Postgres, Server
+from orchestration.servers import S3, Postgres, Server, Simulator
 from orchestration.stack import (
     CHILD_GRACE_S,
+    CODE,
     LOOPBACK,
     SUPERUSER,
     StackError,
@@ -94,7 +95,7 @@ class Keeper:
 
     def _publish(self) -> None:
         """Tell clients where to connect, and with which token: other users may connect to loopback, too."""
-        state = {"pid": os.getpid(), "port": self._listener.getsockname()[1], "token": self._token}
+        state = {"pid": os.getpid(), "port": self._listener.getsockname()[1], "token": self._token, "code": CODE}
         write_private(self._state_file, json.dumps(state) + "\n")
 
     def _home_is_ours(self) -> bool:
@@ -167,14 +168,14 @@ class Keeper:
             self._lonely_until = 0.0
             return {"welcome": 1}
         if "need" in message:
-            return {name: self._provide(name) for name in message["need"]}
+            return {name: self._provide(name, message) for name in message["need"]}
         if "watch" in message:
             client.groups.add(int(message["watch"]))
             return {}
         client.groups.discard(int(message["unwatch"]))
         return {}
 
-    def _provide(self, name: str) -> int:
+    def _provide(self, name: str, message: dict[str, Any]) -> int:
         """Start a server unless it runs, and return its port."""
         server = self._servers.get(name)
         if server is None:
@@ -183,6 +184,8 @@ class Keeper:
             credentials = load_credentials(self._home)
             if name == "postgres":
                 server = Postgres(self._home, credentials["postgres"][SUPERUSER])
+            elif name == "simulator":
+                server = Simulator(self._home, int(message["simulator_seed"]))
             else:
                 server = S3(self._home, credentials["s3"])
             server.start()

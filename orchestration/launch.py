@@ -24,7 +24,7 @@ from uuid import uuid4
 
 import psycopg2
 
-from ingestion import binance, books, schema, warehouse
+from ingestion import binance, books, proxies, schema, warehouse
 from ingestion.http import Deadline, HttpClient, SourceError
 from ingestion.settings import ROLES, Role, Settings, load_settings
 from ingestion.symbols import tracked_now
@@ -60,7 +60,10 @@ def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> I
     os.environ["TICKMART_HOME"] = str(wanted.home)
     prepare_home(wanted.home)
     with stack(
-        wanted.home, postgres=postgres and wanted.postgres is None, s3=s3 and wanted.object_store is None
+        wanted.home,
+        postgres=postgres and wanted.postgres is None,
+        s3=s3 and wanted.object_store is None,
+        simulator_seed=simulated.seed_of(wanted.home) if postgres or s3 else None,
     ) as env:
         os.environ.update(env)
         settings = load_settings()
@@ -103,7 +106,7 @@ def dagster_url(environ: Mapping[str, str]) -> str:
     options = "-c search_path=dagster -c timezone=UTC -c synchronous_commit=off" + (f" -c role={role}" if role else "")
     user = quote(environ["TICKMART_PG_DAGSTER_USER"], safe="")
     password = quote(environ["TICKMART_PG_DAGSTER_PASSWORD"], safe="")
-    where = f"{environ['PGHOST']}:{environ['PGPORT']}/{quote(environ['PGDATABASE'], safe='')}"
+    where = f"{proxies.join(environ['PGHOST'], int(environ['PGPORT']))}/{quote(environ['PGDATABASE'], safe='')}"
     # The driver is named: SQLAlchemy 2.1 would read plain postgresql:// as psycopg 3.
     return f"postgresql+psycopg2://{user}:{password}@{where}?options={quote(options)}"
 
@@ -366,5 +369,6 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
         command = Path(f"/proc/{pid}/cmdline")
         # A process id is given out again: where the system tells, the program must still be ours.
-        return b"tickmart" in command.read_bytes() if command.exists() else True
+        line = command.read_bytes() if command.exists() else b"tickmart"
+        return b"tickmart" in line or b"orchestration.cli" in line
     return False

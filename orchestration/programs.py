@@ -27,11 +27,13 @@ from orchestration.stack import StackError
 STAMP = "project.sha256"
 
 
-def child(argv: Sequence[str], env: dict[str, str]) -> int:
-    """Run a program on this terminal and return its exit code; Ctrl-C is meant for it."""
+def child(argv: Sequence[str], env: dict[str, str], folder: Path | None = None) -> int:
+    """Run a program on this terminal, in ``folder``, and return its exit code; Ctrl-C is meant for it."""
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with subprocess.Popen(argv, env=env, restore_signals=True, preexec_fn=_default_interrupt) as process:
+        with subprocess.Popen(
+            argv, env=env, cwd=folder, restore_signals=True, preexec_fn=_default_interrupt
+        ) as process:
             return process.wait()
     finally:
         signal.signal(signal.SIGINT, previous)
@@ -64,7 +66,8 @@ def dbt(target: Path, arguments: Sequence[str]) -> int:
     """Run dbt on our project with its artifacts in ``target``, and return its exit code."""
     from orchestration.models import DBT, PROJECT_DIR
 
-    return child([DBT, *arguments], {**os.environ, "DBT_TARGET_PATH": str(target), "DBT_PROJECT_DIR": str(PROJECT_DIR)})
+    env = {**os.environ, "DBT_TARGET_PATH": str(target), "DBT_PROJECT_DIR": str(PROJECT_DIR)}
+    return child([DBT, *arguments], env, PROJECT_DIR)
 
 
 def write_docs(home: Path) -> Path:

@@ -19,13 +19,15 @@ import click
 from ingestion import schema, warehouse
 from ingestion.lake import Lake
 from ingestion.settings import ROLES, Settings, SettingsError, load_settings
-from orchestration import simulated
+from orchestration import environment, simulated
 from orchestration.launch import CODE_SERVER_SINCE, dagster_instance, dagster_url, export_tools, logins
-from orchestration.stack import StackError, prepare_home
+from orchestration.stack import WORKING_FOLDER, StackError, prepare_home
 
+# Dagster would put the folder it works in on the search path of the code that it loads.
+CODE_SERVER = ("dagster", "api", "grpc", "-m", "orchestration.definitions", "--empty-working-directory")
 WORKSPACE = Path(__file__).resolve().parent.parent / "docker" / "workspace.yaml"
 PROCESSES: dict[str, Sequence[str]] = {
-    "code": ("dagster", "api", "grpc", "-m", "orchestration.definitions", "-h", "0.0.0.0"),  # noqa: S104 - a container
+    "code": (*CODE_SERVER, "-h", "0.0.0.0"),  # noqa: S104 - a container
     "webserver": ("dagster_webserver", "-h", "0.0.0.0", "-w", str(WORKSPACE)),  # noqa: S104 - a container
     "daemon": ("dagster._daemon", "run", "-w", str(WORKSPACE)),
 }
@@ -85,12 +87,14 @@ def become(name: str, port: int | None, *, read_only: bool) -> None:
         assert settings.postgres is not None
         with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
             simulated.follow(connection)
-    argv = [sys.executable, "-m", *PROCESSES[name], *(["-p", str(port)] if port is not None else [])]
+    argv = environment.python("-m", *PROCESSES[name], *(["-p", str(port)] if port is not None else []))
     if read_only:
         argv.append("--read-only")
     click.echo(f"tickmart: {name} starts", err=True)
     sys.stderr.flush()
-    os.execv(sys.executable, argv)  # noqa: S606
+    os.chdir(settings.home / WORKING_FOLDER)
+    env = dict(os.environ) if name == "code" else environment.without_proxies(os.environ)
+    os.execve(sys.executable, argv, env)  # noqa: S606
 
 
 def _export(settings: Settings) -> None:

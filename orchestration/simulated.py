@@ -1,9 +1,10 @@
-"""Simulated markets in the place of the public APIs: what is set then, and that a database never holds both.
+"""Simulated markets in place of the public APIs: which homes and databases hold them, and the settings that follow.
 
-Belongs here: where the sources are looked for in a demo, the mark of a database that holds one. Does not: the simulator
-itself (``ingestion.simulator``), starting it (``up``, ``docker-compose.yml``).
+Belongs here: the mark of a demo home or of a demo database, and what the environment is then. Does not: the simulator
+itself (``ingestion.simulator``), starting it (``stack``, ``docker-compose.yml``).
 
-Compose does not tell a container which profiles were asked for, and goes on without an optional service that does not
+A home that `tickmart demo` made says so in a file: every command in it uses the embedded servers and the simulator.
+Compose does not tell a container which profiles were requested, and goes on without an optional service that does not
 start. So the profile demo asks by a file, before anything else, and from then on the database says what it holds: a
 simulator that is away is an error, never a reason to ask the real APIs.
 """
@@ -11,36 +12,88 @@ simulator that is away is an error, never a reason to ask the real APIs.
 from __future__ import annotations
 
 import os
+import shlex
 import urllib.error
-import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
 
-from ingestion import books, warehouse
+import orjson
+
+from ingestion import books, proxies, warehouse
 from ingestion.settings import Settings, SettingsError
 from ingestion.warehouse import Connection
-from orchestration.stack import StackError
+from orchestration import environment
+from orchestration.stack import StackError, simulator_environment, write_private
 
 # The service `demo` of docker-compose.yml leaves this in the home; its service `simulator` listens there.
 WANTED = "demo-wanted"
 SERVICE = "http://simulator:8600"
-URLS = {
-    "BINANCE_BASE_URL": f"{SERVICE}/binance",
-    "BINANCE_ARCHIVE_URL": f"{SERVICE}/archive",
-    "COINGECKO_BASE_URL": f"{SERVICE}/coingecko/api/v3",
-    "FEAR_GREED_BASE_URL": f"{SERVICE}/alternative",
-}
+URLS = simulator_environment(SERVICE)
+# In a demo home: the seed of its market.
+MARK_FILE = "demo.json"
+SERVERS = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "MINIO_ENDPOINT", "MINIO_ACCESS_KEY",
+           "MINIO_SECRET_KEY", "MINIO_BUCKET", "MINIO_SECURE")  # fmt: skip
 # In ops.versions, among what else stands in this database.
 _NAME, _MARK = "markets", "simulated"
 
 
+def seed_of(home: Path) -> int | None:
+    """Return the seed of a demo home's market; None for a home of real markets."""
+    path = home / MARK_FILE
+    try:
+        return int(orjson.loads(path.read_bytes())["seed"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise StackError(f'{path} cannot be read: write {{"seed": 3}} into it, or remove the demo home') from None
+
+
+def make_demo(home: Path, seed: int) -> None:
+    """Mark a home as a demo; StackError when it is the demo of another market."""
+    known = seed_of(home)
+    if known not in (None, seed):
+        raise StackError(f"{home} holds the demo of --seed {known}: remove that folder for a demo of --seed {seed}")
+    write_private(home / MARK_FILE, orjson.dumps({"seed": seed}).decode() + "\n")
+
+
+def mark_restored(settings: Settings, seed: int, *, embedded: bool) -> None:
+    """Mark what the backup of a demo was restored into, so that it is never refreshed from the real APIs."""
+    if embedded:
+        make_demo(settings.home, seed)
+        return
+    assert settings.postgres is not None
+    with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+        books.set_version(connection, _NAME, _MARK)
+
+
+def enter_demo() -> list[str]:
+    """Take the user's own servers out of this process's environment; return the names of those that were set."""
+    for name in environment.OWN_SERVER:
+        os.environ.pop(name, None)
+    dropped = [name for name in SERVERS if os.environ.pop(name, "").strip()]
+    _reach_nobody()
+    return dropped
+
+
+def hint(arguments: str) -> str:
+    """Return a command to type next, which addresses the demo home that this process works in."""
+    home = Path(os.environ.get("TICKMART_HOME", ".tickmart")).absolute()
+    demo = f"TICKMART_HOME={shlex.quote(str(home))} " if (home / MARK_FILE).exists() else ""
+    return f"`{demo}tickmart {arguments}`"
+
+
 def point_at(urls: Mapping[str, str]) -> None:
-    """Set this process's environment to a simulator's addresses, and leave nobody to tell of an invented market."""
-    os.environ.update(
-        urls,
-        # The simulator has no monthly plan to spare.
-        TICKMART_COINGECKO_CALLS_PER_MINUTE="1000",
-        TICKMART_COINGECKO_CALLS_PER_MONTH="1000000",
-    )
+    """Set this process's environment to a simulator's addresses, and leave nobody to notify of an invented market."""
+    hosts = {urlsplit(url).hostname or "" for url in urls.values()}
+    excluded = filter(None, os.environ.get("no_proxy", "").split(","))
+    os.environ.update(urls, no_proxy=",".join(dict.fromkeys([*excluded, *hosts])))
+    _reach_nobody()
+
+
+def _reach_nobody() -> None:
+    # The simulator has no monthly plan to spare.
+    os.environ.update(TICKMART_COINGECKO_CALLS_PER_MINUTE="1000", TICKMART_COINGECKO_CALLS_PER_MONTH="1000000")
     for variable in ("COINGECKO_API_KEY", "TICKMART_UNIVERSE", "SLACK_WEBHOOK_URL", "SMTP_URL", "ALERT_EMAIL_TO",
                      "HEARTBEAT_URL"):  # fmt: skip
         os.environ.pop(variable, None)
@@ -89,7 +142,7 @@ def _has_run(connection: Connection) -> bool:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - an address of our own
+        with proxies.open_directly(url, timeout=10) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -24,11 +24,17 @@ from typing import Any, Self
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
+from orchestration import environment
+
 LOOPBACK = "127.0.0.1"
 SUPERUSER = "tickmart"
 DATABASE = "tickmart"
 BUCKET = "bronze"
 ROLES = ("ingest", "transform", "quality_ro", "dashboard_ro", "dagster")
+# The checkout or installation whose code runs: the supervisor's and its clients' must be the same.
+CODE = str(Path(__file__).resolve().parent.parent)
+# In a home: where child processes work. Nothing writes there, so that no tool finds a file of its own in it.
+WORKING_FOLDER = "work"
 
 # The first start includes initdb, a start after a crash the recovery of up to max_wal_size of log; both take seconds on
 # a laptop, and nobody waits for ever.
@@ -46,27 +52,31 @@ class StackError(Exception):
 
 
 @contextlib.contextmanager
-def stack(home: Path, *, postgres: bool, s3: bool) -> Iterator[dict[str, str]]:
+def stack(home: Path, *, postgres: bool, s3: bool, simulator_seed: int | None = None) -> Iterator[dict[str, str]]:
     """Lend the embedded servers of `home` for the block and yield the environment variables that reach them.
 
-    `postgres=False` or `s3=False` means that the user brings that server: nothing of it is started or exported. The
+    `postgres=False` or `s3=False` means that the user brings that server: nothing of it is started or exported. With a
+    seed, the simulator of that market is one of the servers, and the variables name it as every source. The
     servers are shared with every other tickmart process of the same home; when the last of them has gone, they have
     stopped before this block is left. Raises StackError when a server cannot be started.
     """
     home = home.absolute()
-    needs = [name for name, needed in (("postgres", postgres), ("s3", s3)) if needed]
+    simulated = simulator_seed is not None
+    needs = [name for name, needed in (("postgres", postgres), ("s3", s3), ("simulator", simulated)) if needed]
     if not needs:
         yield {}
         return
     with KeeperConnection(home) as keeper:
-        ports = keeper.request({"need": needs})
+        ports = keeper.request({"need": needs, "simulator_seed": simulator_seed})
         credentials = load_credentials(home)
-        environment: dict[str, str] = {}
+        variables: dict[str, str] = {}
         if postgres:
-            environment |= _postgres_environment(ports["postgres"], credentials["postgres"])
+            variables |= _postgres_environment(ports["postgres"], credentials["postgres"])
         if s3:
-            environment |= _s3_environment(ports["s3"], credentials["s3"])
-        yield environment
+            variables |= _s3_environment(ports["s3"], credentials["s3"])
+        if simulated:
+            variables |= simulator_environment(f"http://{LOOPBACK}:{ports['simulator']}")
+        yield variables
 
 
 def _postgres_environment(port: int, passwords: Mapping[str, str]) -> dict[str, str]:
@@ -96,6 +106,16 @@ def _s3_environment(port: int, keys: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def simulator_environment(url: str) -> dict[str, str]:
+    """Return the variables that name a simulator as every source."""
+    return {
+        "BINANCE_BASE_URL": f"{url}/binance",
+        "BINANCE_ARCHIVE_URL": f"{url}/archive",
+        "COINGECKO_BASE_URL": f"{url}/coingecko/api/v3",
+        "FEAR_GREED_BASE_URL": f"{url}/alternative",
+    }
+
+
 def prepare_home(home: Path) -> None:
     """Create `home` and its log folder if missing, and prove that it can be written; StackError if not.
 
@@ -110,6 +130,7 @@ def prepare_home(home: Path) -> None:
         if not home.is_dir():
             raise StackError(f"TICKMART_HOME {home} is a file, not a folder: remove it or set TICKMART_HOME elsewhere")
         (home / "logs").mkdir(mode=0o700, exist_ok=True)
+        (home / WORKING_FOLDER).mkdir(mode=0o700, exist_ok=True)
         probe = home / f".probe-{os.getpid()}"
         try:
             probe.write_bytes(b"\0" * 4096)  # an empty file can still be created on a full disk
@@ -246,16 +267,16 @@ class KeeperConnection:
             if self._process is not None and self._process.poll() not in (None, 0):
                 raise StackError(f"the keeper of the embedded servers did not start: {last_line(log)}; log: {log}")
             with log.open("ab") as errors:
-                # -P and PYTHONPATH: the keeper runs this very code, whatever the folder it is called from holds.
-                search_path = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+                # PYTHONPATH: the supervisor runs this very code, whatever Python finds elsewhere.
+                search_path = os.pathsep.join([CODE, *filter(None, sys.path)])
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "orchestration.keeper", str(self._home), str(lock.fileno())],
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search_path))},
+                    environment.python("-m", "orchestration.keeper", str(self._home), str(lock.fileno())),
+                    env={**environment.system(), "PYTHONPATH": search_path, "PYTHONNOUSERSITE": "1"},
                     pass_fds=[lock.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=errors,
                     stderr=errors,
-                    cwd=self._home,
+                    cwd=self._home / WORKING_FOLDER,
                     start_new_session=True,  # the terminal's Ctrl-C is not meant for it
                 )
 
@@ -268,12 +289,19 @@ class KeeperConnection:
             return None
         try:
             connection.sendall(json.dumps({"token": state["token"]}).encode() + b"\n")
-            if connection.recv(16) == b'{"welcome": 1}\n':
-                return connection
+            welcome = connection.recv(16) == b'{"welcome": 1}\n'
         except OSError:
-            pass  # a keeper that is busy or ending, or a stranger on the port of one that was killed: ask again
+            welcome = False  # a keeper that is busy or ending, or a stranger on the port of one that was killed
+        other = state.get("code", CODE)
+        if welcome and other == CODE:
+            return connection
         connection.close()
-        return None
+        if welcome:
+            raise StackError(
+                f"TICKMART_HOME {self._home} is in use by the tickmart in {other}, and this one is in {CODE}: "
+                "stop the commands of that one first, or set TICKMART_HOME elsewhere"
+            )
+        return None  # ask again
 
 
 class Children:
@@ -297,13 +325,14 @@ class Children:
         self._keeper.close()
 
     def spawn(self, name: str, argv: Sequence[str], env: Mapping[str, str], log_path: Path) -> subprocess.Popen[bytes]:
-        """Start `argv` with exactly the environment `env`, its output appended to `log_path`."""
+        """Start `argv` in the home's working folder with the environment `env`, its output appended to `log_path`."""
         log_path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with log_path.open("ab") as log:
                 process = subprocess.Popen(
                     argv,
                     env=dict(env),
+                    cwd=self._home / WORKING_FOLDER,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

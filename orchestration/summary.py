@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestration.quality import docs
+from orchestration.simulated import hint
 
 # Why checks of other runs were not part of this one, by who makes them.
 NOT_RUN = {
@@ -20,6 +21,7 @@ NOT_RUN = {
     "great_expectations": "expectations not validated (nothing new was loaded)",
     "pipeline": "checks not run (only a run that fetches and loads makes them)",
 }
+QUERY = 'sql "select * from marts.v_top_gainers limit 5"'
 MARK = {"ok": "ok", "partial": "partial", "failed": "FAILED"}
 
 
@@ -58,8 +60,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     for line in problems(summary):
         console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
     console.print(
-        f"{MARK[summary['status']]} in {summary['seconds']:.1f} s. Next: `tickmart status`, "  # noqa: S608 - words
-        f'`tickmart sql "select * from marts.v_top_gainers limit 5"`, `tickmart up` for Dagster and the dashboard.',
+        f"{MARK[summary['status']]} in {summary['seconds']:.1f} s. Next: {hint('status')}, "
+        f"{hint(QUERY)}, {hint('up')} for Dagster and the dashboard.",
         highlight=False,
         soft_wrap=True,
     )
@@ -122,7 +124,7 @@ def print_status(found: dict[str, Any], console: Console) -> None:
     console.print(
         f"last run: {last['job']} {last['status']} at {_minute(last['ended_at'])}"
         if last
-        else "no run yet: `tickmart run` makes one",
+        else f"no run yet: {hint('run')} makes one",
         highlight=False,
     )
     if found["database_error"]:
@@ -141,7 +143,7 @@ def print_undelivered(alerts: dict[str, Any] | None, console: Console) -> None:
     if alerts["waiting"]:
         parts.append(f"{alerts['waiting']:,} alert(s) not sent yet, the oldest of {_minute(alerts['oldest_at'])} UTC")
     if alerts["refused"]:
-        parts.append(f"{alerts['refused']:,} alert(s) refused: mend it, then `tickmart alert retry`")
+        parts.append(f"{alerts['refused']:,} alert(s) refused: mend it, then {hint('alert retry')}")
     if alerts["last_error"] and len(parts) > bool(alerts["open_incidents"]):
         parts.append(alerts["last_error"])
     if parts:

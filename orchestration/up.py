@@ -9,20 +9,19 @@ import os
 import sys
 import time
 import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-import orjson
 
+from ingestion import proxies
 from ingestion.settings import Settings, SettingsError, load_settings
-from orchestration import alerts, health, simulated
+from orchestration import alerts, environment, health, simulated
 from orchestration.launch import close_orphans, dagster_instance
 from orchestration.quality import docs
-from orchestration.stack import Children, StackError, free_port, port_owner_message
+from orchestration.services import CODE_SERVER
+from orchestration.stack import WORKING_FOLDER, Children, StackError, free_port, port_owner_message, prepare_home
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_WITHIN_S = 120.0
@@ -65,36 +64,33 @@ def keep_up(settings: Settings, first_run: Callable[[], None]) -> None:
     # Dagster's processes have a login for each role and no need of the owner's.
     env = {k: v for k, v in os.environ.items() if k not in ("PGUSER", "PGPASSWORD")}
     env["TICKMART_SCHEDULE"] = "running"
-    python = sys.executable
+    no_source = environment.without_proxies(env)
+    python = environment.python
     with Children(settings.home) as children:
-        code = [python, "-m", "dagster", "api", "grpc", "-m", "orchestration.definitions"]
-        children.spawn("dagster-code", [*code, "-h", "127.0.0.1", "-p", str(code_port)], env, logs / "dagster-code.log")
-        children.spawn("dashboard", dashboard_command(ports["dashboard"]), dashboard_env(env), logs / "dashboard.log")
+        code = python("-m", *CODE_SERVER, "-h", "127.0.0.1", "-p", str(code_port))
+        children.spawn("dagster-code", code, env, logs / "dagster-code.log")
+        reader = dashboard_env(no_source, settings.home)
+        children.spawn("dashboard", dashboard_command(ports["dashboard"]), reader, logs / "dashboard.log")
         pages = settings.home / docs.FOLDER
         pages.mkdir(exist_ok=True)
-        static = [
-            python,
-            "-m",
-            "http.server",
-            str(ports["data-docs"]),
-            "--bind",
-            "127.0.0.1",
-            "--directory",
-            str(pages),
-        ]
-        children.spawn("data-docs", static, {"PATH": os.environ["PATH"]}, logs / "data-docs.log")
+        address = (str(ports["data-docs"]), "--bind", "127.0.0.1")
+        static = python("-m", "http.server", *address, "--directory", str(pages))
+        children.spawn("data-docs", static, environment.system(), logs / "data-docs.log")
         _until_listening(children, code_port, "dagster-code", logs)
-        web = [python, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(ports["dagster"]), "-w", str(workspace)]
-        children.spawn("dagster-webserver", web, env, logs / "dagster-webserver.log")
-        daemon = [python, "-m", "dagster._daemon", "run", "-w", str(workspace)]
-        children.spawn("dagster-daemon", daemon, env, logs / "dagster-daemon.log")
+        web = python("-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(ports["dagster"]), "-w", str(workspace))
+        children.spawn("dagster-webserver", web, no_source, logs / "dagster-webserver.log")
+        daemon = python("-m", "dagster._daemon", "run", "-w", str(workspace))
+        children.spawn("dagster-daemon", daemon, no_source, logs / "dagster-daemon.log")
         _until_ready(children, f"http://127.0.0.1:{ports['dashboard']}/_stcore/health", "dashboard", logs)
         _until_ready(children, f"http://127.0.0.1:{ports['dagster']}/server_info", "dagster-webserver", logs)
         click.echo(f"Dashboard   http://127.0.0.1:{ports['dashboard']}")
         click.echo(f"Dagster     http://127.0.0.1:{ports['dagster']}")
         click.echo(f"Checks      http://127.0.0.1:{ports['data-docs']}")
-        click.echo(f"Postgres    {os.environ['PGHOST']}:{os.environ['PGPORT']}, database {os.environ['PGDATABASE']}")
+        where = proxies.join(os.environ["PGHOST"], int(os.environ["PGPORT"]))
+        click.echo(f"Postgres    {where}, database {os.environ['PGDATABASE']}")
         click.echo(f"Lake        {os.environ['MINIO_ENDPOINT']}, bucket {os.environ.get('MINIO_BUCKET', 'bronze')}")
+        if simulated.seed_of(settings.home) is not None:
+            click.echo(f"Demo        {simulated.hint('status')}, and every other command likewise")
         click.echo("Refreshed five minutes past each hour. Ctrl-C stops everything.")
         sys.stdout.flush()
         try:
@@ -132,15 +128,19 @@ def _close_earlier_runs() -> None:
 
 def dashboard_command(port: int) -> list[str]:
     """Return the command that serves the dashboard on loopback."""
-    return [
-        sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "server.py"),
+    return environment.python(
+        "-m", "streamlit", "run", str(ROOT / "dashboard" / "server.py"),
         "--server.address", "127.0.0.1", "--server.port", str(port), "--server.headless", "true",
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
-def dashboard_env(env: dict[str, str]) -> dict[str, str]:
-    """Return the dashboard's environment: libpq's variables for the read-only role, and no other secret."""
+def dashboard_env(env: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Return the dashboard's environment: libpq's variables for the read-only role, and no other secret.
+
+    Its HOME is a folder of ours, because Streamlit reads ~/.streamlit/config.toml and secrets.toml.
+    """
     kept = {k: v for k, v in env.items() if not k.startswith(NOT_FOR_THE_DASHBOARD)}
+    kept = environment.with_home(kept, home / WORKING_FOLDER)
     kept["PGUSER"] = os.environ["TICKMART_PG_DASHBOARD_RO_USER"]
     kept["PGPASSWORD"] = os.environ["TICKMART_PG_DASHBOARD_RO_PASSWORD"]
     role = os.environ.get("TICKMART_PG_DASHBOARD_RO_ROLE", "")
@@ -159,7 +159,7 @@ def _until_ready(children: Children, url: str, name: str, logs: Path) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - loopback, our own
+            with proxies.open_directly(url, timeout=2) as answer:
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, OSError):
@@ -176,23 +176,12 @@ def _still_waiting(children: Children, name: str, logs: Path, deadline: float) -
         raise StackError(f"{name} was not ready after {READY_WITHIN_S:.0f} s; log: {logs / (name + '.log')}")
 
 
-@contextmanager
-def demo_settings(seed: int) -> Iterator[None]:
-    """Start the simulator and point every source at it, in a home of its own so that real data stays apart."""
-    home = load_settings().home / "demo"
-    os.environ["TICKMART_HOME"] = str(home)
-    from orchestration.stack import prepare_home
-
-    prepare_home(home.parent)
+def use_demo_home(seed: int) -> None:
+    """Go to the demo's home, apart from real data: HOME/demo, or HOME itself if it is one."""
+    home = load_settings().home
+    if simulated.seed_of(home) is None:
+        prepare_home(home)
+        home = home / "demo"
     prepare_home(home)
-    log = home / "logs" / "simulator.log"
-    with Children(home) as children:
-        argv = [sys.executable, "-m", "ingestion.simulator", "--port", "0", "--seed", str(seed)]
-        log.unlink(missing_ok=True)
-        children.spawn("simulator", argv, os.environ, log)
-        deadline = time.monotonic() + 30
-        while not (log.exists() and log.read_bytes().endswith(b"\n")):
-            _still_waiting(children, "simulator", log.parent, deadline)
-        urls = orjson.loads(log.read_bytes().splitlines()[0])
-        simulated.point_at({name: value for name, value in urls.items() if name.endswith("_URL")})
-        yield
+    simulated.make_demo(home, seed)
+    os.environ["TICKMART_HOME"] = str(home)

@@ -157,8 +157,10 @@ class Simulator(ThreadingHTTPServer):
         self.coingecko_limiter = Limiter(coingecko_limit, ban_seconds)
         self.faults = Faults(seed, list(faults))
         self.requests, self.lock = Counter[tuple[str, int]](), threading.Lock()
+        in_url = f"[{host}]" if ":" in host else host
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), Handler)
-        base = f"http://{host}:{self.server_address[1]}"
+        base = f"http://{in_url}:{self.server_address[1]}"
         self.base_url = base
         self.binance_url, self.archive_url = f"{base}/binance", f"{base}/archive"
         self.coingecko_url, self.fear_greed_url = f"{base}/coingecko/api/v3", f"{base}/alternative"

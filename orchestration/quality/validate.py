@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import sqlalchemy.event
 
+from ingestion import proxies
 from orchestration.quality.suites import Suite
 
 if TYPE_CHECKING:
@@ -165,8 +166,9 @@ def _connection_string() -> str:
     password = env.get("TICKMART_PG_QUALITY_RO_PASSWORD", env.get("PGPASSWORD", ""))
     role = env.get("TICKMART_PG_QUALITY_RO_ROLE", "")
     options = "-c timezone=UTC" + (f" -c role={role}" if role else "")
+    where = proxies.join(env["PGHOST"], int(env["PGPORT"]))
     return (
-        f"postgresql+psycopg2://{quote(user, safe='')}:{quote(password, safe='')}@{env['PGHOST']}:{env['PGPORT']}"
+        f"postgresql+psycopg2://{quote(user, safe='')}:{quote(password, safe='')}@{where}"
         f"/{quote(env['PGDATABASE'], safe='')}?options={quote(options)}"
     )
 

@@ -549,6 +549,36 @@ def test_missing_binaries_name_the_package_and_the_way_round_it(tmp_path: Path) 
     assert errors.count("\n") == 1
 
 
+def test_two_checkouts_never_share_a_home(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    for package in ("ingestion", "orchestration"):
+        shutil.copytree(ROOT / package, other / package, ignore=shutil.ignore_patterns("__pycache__", "simulator"))
+    first = start_client(tmp_path / "home", "postgres", env=dict(os.environ, PYTHONPATH=str(other)), cwd=tmp_path)
+    environment_of(first)
+    _, errors = start_client(tmp_path / "home", "postgres").communicate(timeout=PATIENCE_S)
+    assert errors.startswith("StackError: TICKMART_HOME")
+    assert str(other) in errors
+    assert str(ROOT) in errors
+    assert errors.count("\n") == 1
+    assert first.poll() is None
+    leave(first)
+    second = start_client(tmp_path / "home", "postgres")
+    assert ask(environment_of(second), "select 1") == [(1,)]
+    leave(second)
+
+
+def test_the_supervisor_and_its_servers_get_nothing_of_the_users_environment(tmp_path: Path) -> None:
+    foreign = {"PGSERVICE": "prod", "DBT_TARGET": "prod", "SLACK_WEBHOOK_URL": "secret", "PGPASSWORD": "secret"}
+    client = start_client(tmp_path / "home", env=dict(os.environ, PYTHONPATH=str(ROOT), **foreign), cwd=tmp_path)
+    environment_of(client)
+    processes = [*keepers(tmp_path / "home"), *family(tmp_path / "home")]
+    assert len(processes) > 2
+    for process in processes:
+        assert not set(foreign) & set(process.environ())
+        assert Path(process.cwd()).is_relative_to(tmp_path / "home")
+    leave(client)
+
+
 def test_busy_port_is_named_with_its_owner_and_the_setting_to_change() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -1,0 +1,134 @@
+"""HTTP proxies as the environment names them: which one a URL goes through, and the connections that do.
+
+Belongs here: http_proxy, https_proxy, all_proxy and no_proxy, in either case, with the rules of urllib, curl and pip.
+Does not: what is asked for (``http``). Loopback and tickmart's own services (Postgres, S3, Dagster) never use one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import ProxyHandler, build_opener, proxy_bypass_environment  # type: ignore[attr-defined]
+
+import urllib3
+
+VARIABLES = tuple(
+    name for word in ("http", "https", "all", "no") for name in (f"{word}_proxy", f"{word}_proxy".upper())
+)
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+# urlopen for tickmart's own services.
+open_directly = build_opener(ProxyHandler({})).open
+
+
+class ProxyError(ValueError):
+    """A proxy setting that cannot be used; the message is one line: variable, what is wrong, fix."""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy, the variable that names it, and its login, which no text may repeat."""
+
+    variable: str
+    url: str
+    login: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"proxy {self.url} ({self.variable})"
+
+
+def check(environ: Mapping[str, str] = os.environ) -> None:
+    """Raise ProxyError for the first variable that names no usable proxy."""
+    for word in ("http", "https", "all"):
+        _read(word, environ)
+
+
+def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
+    """Return the proxy that a URL is asked for through; None for a direct connection."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_loopback(host) or _excluded(host, parts.port, _value("no", environ)[1]):
+        return None
+    return _read(parts.scheme, environ) or _read("all", environ)
+
+
+def pool(proxy: Proxy | None, **options: Any) -> urllib3.PoolManager:
+    """Return a pool of connections, through the proxy if there is one."""
+    if proxy is None:
+        return urllib3.PoolManager(**options)
+    login = urllib3.make_headers(proxy_basic_auth=proxy.login) if proxy.login else None
+    return urllib3.ProxyManager(proxy.url, proxy_headers=login, **options)
+
+
+def logins(environ: Mapping[str, str] = os.environ) -> set[str]:
+    """Return the passwords inside the proxy variables, as written and decoded."""
+    found: set[str] = set()
+    for name in VARIABLES:
+        # urlsplit would refuse some malformed values, whose password is one all the same.
+        login, at, _ = environ.get(name, "").rpartition("@")
+        password = login.rpartition("://")[2].partition(":")[2] if at else ""
+        found |= {password, unquote(password)} if password else set()
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, name or address, is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")
+
+
+def _value(word: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return a variable's name and value; as in urllib, the one in lower case counts, even when it is empty."""
+    name = f"{word}_proxy"
+    name = name if name in environ else name.upper()
+    return name, environ.get(name, "").strip()
+
+
+def _read(word: str, environ: Mapping[str, str]) -> Proxy | None:
+    name, value = _value(word, environ)
+    if not value:
+        return None
+    url = value if "://" in value else f"http://{value}"
+    form = "write http://host:port, or http://user:password@host:port with odd characters %-encoded, or unset it"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if "@" in parts.netloc else None
+        (login or "").encode("latin-1")  # what a Basic login can hold
+    except ValueError:
+        raise ProxyError(
+            f"{name}: its value is no address of a proxy (not shown: it may hold a password); {form}"
+        ) from None
+    if parts.scheme.startswith("socks"):
+        raise ProxyError(f"{name}: a {parts.scheme} proxy is not supported; name an HTTP proxy, or unset it")
+    plain = value.isascii() and value.isprintable() and " " not in value
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or not plain:
+        raise ProxyError(f"{name}: its value is no address of a proxy (not shown: it may hold a password); {form}")
+    return Proxy(name, f"{parts.scheme}://{join(parts.hostname, port)}", login)
+
+
+def join(host: str, port: int | None) -> str:
+    """Return host:port as URLs have it: an IPv6 address in brackets."""
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port is None else f"{shown}:{port}"
+
+
+def _excluded(host: str, port: int | None, no_proxy: str) -> bool:
+    """Tell whether no_proxy names a host: by urllib's rules, and by networks (10.0.0.0/8) as curl and Go have them."""
+    if not no_proxy:
+        return False
+    rules = {"no": no_proxy}
+    if proxy_bypass_environment(host, rules) or proxy_bypass_environment(join(host, port), rules):
+        return True
+    for entry in no_proxy.split(","):
+        try:
+            if "/" in entry and ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip(), strict=False):
+                return True
+        except ValueError:
+            continue
+    return False
