@@ -14,7 +14,7 @@ def labels(coins: pd.DataFrame, *columns: str, least: int = 1) -> dict[str, str]
     """
     columns = columns or ("symbol", "name")
     parts = {coin["crypto_id"]: _parts(coin, columns) for coin in coins.to_dict("records")}
-    taken = dict.fromkeys(parts, least)
+    taken = {crypto_id: max(1, min(least, len(parts[crypto_id]))) for crypto_id in parts}
     while True:
         found = {crypto_id: _label(crypto_id, parts[crypto_id], taken[crypto_id]) for crypto_id in parts}
         counts = Counter(map(same_to_a_reader, found.values()))

@@ -9,7 +9,6 @@ import html
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
 from datetime import date, datetime
 
 import numpy as np
@@ -101,8 +100,3 @@ def same_to_a_reader(text: str) -> str:
     """Return what two texts share that cannot be told apart: without case, width and invisible characters."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join("".join(char for char in folded if char.isprintable()).split())
-
-
-def joined(parts: Iterable[str]) -> str:
-    """Return parts with a dot between them."""
-    return " · ".join(parts)
