@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from dashboard.formats import change, is_missing, money, percent, price, ratio
+from dashboard.formats import change, is_missing, money, percent, price, ratio, signed
 
 Bar = Literal["1h", "4h", "1d", "1w"]
 BAR_LENGTH: dict[Bar, timedelta] = {
@@ -52,13 +52,12 @@ def with_gaps(bars: pd.DataFrame, bar: Bar) -> pd.DataFrame:
 
 def similar_coins(wanted: str, coins: pd.DataFrame, limit: int = 3) -> list[str]:
     """Return up to `limit` crypto_ids that are spelled like `wanted`, by id, symbol or name; the largest if none is."""
-    spelled: dict[str, str] = {}
-    for column in ("name", "symbol", "crypto_id"):
-        spelled |= {
-            str(text).lower(): crypto_id for text, crypto_id in zip(coins[column], coins["crypto_id"], strict=True)
-        }
+    spelled: dict[str, list[str]] = {}  # one spelling can be that of several coins
+    for column in ("crypto_id", "symbol", "name"):
+        for text, crypto_id in zip(coins[column], coins["crypto_id"], strict=True):
+            spelled.setdefault(str(text).lower(), []).append(crypto_id)
     near = get_close_matches(wanted.lower().strip(), spelled, n=limit * 3, cutoff=0.5)
-    found = list(dict.fromkeys(spelled[text] for text in near))[:limit]
+    found = list(dict.fromkeys(crypto_id for text in near for crypto_id in spelled[text]))[:limit]
     return found or coins["crypto_id"].head(limit).tolist()
 
 
@@ -71,11 +70,11 @@ def market_sentence(market: pd.Series, fear_greed: pd.Series | None) -> str:
         direction = "unchanged in 24 h"
     else:
         direction = f"{'up' if move > 0 else 'down'} {percent(abs(move))} in 24 h"
-    known = int(market["advancers"] + market["decliners"] + market["unchanged"])
-    rose = market["advancers"] >= market["decliners"]
-    breadth = (
-        f"{int(market['advancers'] if rose else market['decliners'])} of {known} coins {'rose' if rose else 'fell'}"
-    )
+    rose, fell, same = (int(market[name]) for name in ("advancers", "decliners", "unchanged"))
+    if rose == fell == 0:
+        breadth = f"none of {same} coins moved" if same else "no coin's change is known"
+    else:
+        breadth = f"{max(rose, fell)} of {rose + fell + same} coins {'rose' if rose >= fell else 'fell'}"
     mood = "" if fear_greed is None else f"; {fear_greed['classification'].lower()} at {int(fear_greed['value'])}"
     return f"The market is worth {money(market['total_market_cap_usd'])}, {direction}; {breadth}{mood}."
 
@@ -86,23 +85,50 @@ def losers(top: pd.DataFrame, limit: int = 5, least_volume_usd: float = 1_000_00
     return fell.nsmallest(limit, "change_24h_pct")
 
 
+def is_flat(values: pd.Series) -> bool:
+    """Tell whether a series has no two known values that differ by more than rounding: nothing ranks or correlates."""
+    known = values.dropna()
+    return known.empty or bool(np.isclose(known.min(), known.max(), rtol=1e-9, atol=1e-12))
+
+
 def percentile_of_last(values: pd.Series, window: int) -> float | None:
-    """Return how many percent of the last `window` known values the newest reaches; None below 60 known values."""
+    """Return the percentile rank of the newest of the last `window` known values, ties counted half (mid-rank).
+
+    None below 60 known values, and where all are alike.
+    """
     known = values.dropna().tail(window)
-    if len(known) < 60 or is_missing(values.iloc[-1]):
+    if len(known) < 60 or is_missing(values.iloc[-1]) or is_flat(known):
         return None
-    return float((known <= known.iloc[-1]).mean() * 100)
+    last = known.iloc[-1]
+    return float(((known < last).mean() + (known <= last).mean()) / 2 * 100)
+
+
+def unchanged_since(daily: pd.DataFrame) -> pd.Series:
+    """Return the first of the newest days whose closes are all the same."""
+    moved = daily["close"].ne(daily["close"].iloc[-1])
+    return daily.loc[moved[moved].index[-1] :].iloc[1] if moved.any() else daily.iloc[0]
+
+
+RSI_DAYS = 14
+UNCHANGED_DAYS = 30  # closes that have been one for so long leave the indicators below without a meaning
 
 
 def coin_readings(name: str, daily: pd.DataFrame) -> list[str]:
     """Say in neutral words what the newest finished day shows: trend, RSI zone, volatility, drawdown."""
-    if daily.empty:
+    if daily.empty or is_missing(daily["close"].iloc[-1]):
         return []
     last, said = daily.iloc[-1], []
+    first = unchanged_since(daily)
+    alike = daily[daily["date"] >= first["date"]]
+    if len(alike) >= UNCHANGED_DAYS:
+        traded = "" if alike["volume"].iloc[1:].any() else "; nothing was traded since"
+        return [f"{name} has closed at {price(last['close'])} every day since {first['date']:%Y-%m-%d}{traded}."]
     if not is_missing(last["sma_30"]):
         gap = (last["close"] / last["sma_30"] - 1) * 100
-        said.append(f"{name} closed {percent(abs(gap))} {'above' if gap >= 0 else 'below'} its 30-day average.")
-    if not is_missing(last["rsi_14"]):
+        side = "above" if gap > 0 else "below"
+        where = "at" if round(gap, 2) == 0 else f"{percent(abs(gap))} {side}"
+        said.append(f"{name} closed {where} its 30-day average.")
+    if not is_missing(last["rsi_14"]) and len(alike) <= RSI_DAYS:
         zone = "overbought" if last["rsi_14"] > 70 else "oversold" if last["rsi_14"] < 30 else "neither high nor low"
         said.append(f"RSI 14 is {last['rsi_14']:.0f}: by the usual reading {zone}.")
     rank = percentile_of_last(daily["volatility_30d"], 365)
@@ -110,7 +136,7 @@ def coin_readings(name: str, daily: pd.DataFrame) -> list[str]:
         days = int(min(365, daily["volatility_30d"].notna().sum()))
         said.append(
             f"30-day volatility is {percent(last['volatility_30d'] * 100)} a year, "
-            f"higher than on {percent(rank, 0)} of the last {days} days."
+            f"percentile {rank:.0f} of the last {days} days."
         )
     if not is_missing(last["drawdown_pct"]):
         peak = daily.loc[daily["close"].idxmax()]
@@ -160,7 +186,7 @@ def risk_over(daily: pd.DataFrame, bitcoin: pd.DataFrame, days: int) -> dict[str
     found = unknown | {
         "return_pct": float((window["close"].iloc[-1] / start - 1) * 100),
         "volatility_pct": float(logs.std() * np.sqrt(365) * 100),
-        "sharpe": float(simple.mean() / simple.std() * np.sqrt(365)),
+        "sharpe": None if is_flat(simple) else float(simple.mean() / simple.std() * np.sqrt(365)),
         "max_drawdown_pct": float((path / path.cummax() - 1).min() * 100),
     }
     both = (
@@ -168,10 +194,10 @@ def risk_over(daily: pd.DataFrame, bitcoin: pd.DataFrame, days: int) -> dict[str
         .merge(bitcoin[["date", "return_pct", "log_return"]], on="date", suffixes=("", "_btc"))
         .dropna()
     )
-    if len(both) == days:
+    if len(both) == days and not is_flat(both["return_pct_btc"]):
         covariance = both[["return_pct", "return_pct_btc"]].cov()
         found["beta_btc"] = float(covariance.iloc[0, 1] / covariance.iloc[1, 1])
-        found["correlation_btc"] = float(both["log_return"].corr(both["log_return_btc"]))
+        found["correlation_btc"] = correlation(both["log_return"], both["log_return_btc"])
     return found
 
 
@@ -205,6 +231,14 @@ def daily_changes(sentiment: pd.DataFrame, volume: pd.DataFrame) -> pd.DataFrame
     return pd.DataFrame({"mood": by_day["change_1d"], "price": by_day["btc_return_pct"], "volume": logs - logs.shift()})
 
 
+def correlation(first: pd.Series, second: pd.Series) -> float | None:
+    """Return the correlation of two series, None where one of them is flat: it then has none."""
+    both = pd.DataFrame({"first": first, "second": second}).dropna()
+    if len(both) < 3 or is_flat(both["first"]) or is_flat(both["second"]):
+        return None
+    return float(both["first"].corr(both["second"]))
+
+
 def rolling_correlation(first: pd.Series, second: pd.Series, days: int) -> pd.Series:
     """Return the correlation of two daily series over the last `days` days, where at least 90 % of them are known."""
     return first.rolling(days, min_periods=int(days * 0.9)).corr(second)
@@ -220,8 +254,8 @@ def lead_lag(mood: pd.Series, other: pd.Series, reach: int = 14) -> pd.DataFrame
     for lag in range(-reach, reach + 1):
         pair = pd.DataFrame({"mood": mood, "other": other.shift(-lag)}).dropna()
         n = len(pair)
-        rows.append((lag, pair["mood"].corr(pair["other"]) if n > 2 else np.nan, n, 1.96 / np.sqrt(n) if n else np.nan))
-    return pd.DataFrame(rows, columns=["lag", "correlation", "n", "band"])
+        rows.append((lag, correlation(pair["mood"], pair["other"]), n, 1.96 / np.sqrt(n) if n else np.nan))
+    return pd.DataFrame(rows, columns=["lag", "correlation", "n", "band"]).astype({"correlation": float})
 
 
 def forward_by_index(sentiment: pd.DataFrame, days: int = 30) -> pd.DataFrame:
@@ -349,6 +383,17 @@ def sample_rows(sample: str) -> pd.DataFrame | None:
     if not all(isinstance(row, dict) for row in rows):
         rows = [{"value": row} for row in rows]
     return pd.DataFrame(rows).map(lambda cell: json.dumps(cell) if isinstance(cell, bool | list | dict) else cell)
+
+
+def best_and_worst(final: pd.Series, names: dict[str, str], since: str) -> str:
+    """Say which of the coins indexed to 100 did best and worst; of one coin, or of equals, only what they did."""
+    gains = final.sort_values(ascending=False) - 100
+    first, last = names[gains.index[0]], names[gains.index[-1]]
+    if round(gains.iloc[0], 2) == round(gains.iloc[-1], 2):
+        if len(gains) == 1:
+            return f"{first}: {signed(gains.iloc[0])} since {since}."
+        return f"All {len(gains)} coins did the same: {signed(gains.iloc[0])} since {since}."
+    return f"{first} did best: {signed(gains.iloc[0])} since {since}; {last} worst, {signed(gains.iloc[-1])}."
 
 
 def quality_sentence(datasets: pd.DataFrame, titles: dict[str, str], checks: pd.DataFrame) -> str:

@@ -175,7 +175,7 @@ def source_requests() -> pd.DataFrame:
 def missing_bars() -> pd.DataFrame:
     """Hours without a bar of each tracked asset on each of the newest 60 finished days, where any is missing.
 
-    Columns crypto_id, date, missing. Days before an asset's first bar, and after its last, do not count.
+    Columns crypto_id, symbol, name, date, missing. Days before an asset's first bar, and after its last, do not count.
     """
     return fetch_frame(
         """
@@ -184,7 +184,7 @@ def missing_bars() -> pd.DataFrame:
             from (select max(date) as date from marts.fct_daily_summary) as newest
             cross join generate_series(0, 59) as n
         )
-        select c.crypto_id, days.date, 24 - coalesce(d.bar_count, 0) as missing
+        select c.crypto_id, c.symbol, c.name, days.date, 24 - coalesce(d.bar_count, 0) as missing
         from marts.dim_crypto as c
         inner join days
             on days.date > (c.first_bar_at at time zone 'UTC')::date
@@ -215,7 +215,7 @@ def divergence() -> pd.DataFrame:
     """The ten assets whose price at CoinGecko and newest close at Binance differ most, in percent."""
     return fetch_frame(
         """
-        select crypto_id, symbol, snapshot_at, opened_at, price_usd, close, divergence_pct
+        select crypto_id, symbol, name, snapshot_at, opened_at, price_usd, close, divergence_pct
         from marts.v_price_divergence
         order by abs(divergence_pct) desc nulls last
         limit 10

@@ -4,6 +4,7 @@ Belongs here: Streamlit calls that more than one page needs. Does not: SQL, figu
 """
 
 import pickle
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard import analysis, formats, health, queries, zoom
+from dashboard import text as as_text
 from dashboard.charts import base
 from dashboard.database import MartsError
 
@@ -77,9 +79,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def text(words: str) -> str:
-    """Return words as Markdown that shows them as they are (two dollar signs would make a formula), 24 h unbroken."""
-    return formats.unbroken(words).replace("$", "\\$")
+def text(words: object) -> str:
+    """Return words as Markdown that shows them as they are, 24 h unbroken."""
+    return formats.unbroken(as_text.markdown(words))
 
 
 # -- colours ---------------------------------------------------------------------------------------------------------
@@ -207,7 +209,7 @@ ON_OFF = ("true", "false")
 
 def quoted(value: str) -> str:
     """Return what a visitor or a link wrote as code, shortened: nothing of it is Markdown, a link least of all."""
-    shown = " ".join(value.replace("`", "'").split())
+    shown = as_text.visible(" ".join(value.replace("`", "'").split()))
     return f"`{shown[:60]}{'…' if len(shown) > 60 else ''}`"
 
 
@@ -318,10 +320,17 @@ def chart(figure: go.Figure, key: str, *, alt: str, how: str, source: str, zoome
 
 def table(frame: Any, *, alt: str, missing: str, **options: Any) -> Any:
     """Show a table, or a Styler of one, with its alternative text; under one with dashes it says what a dash means."""
+    if isinstance(frame, pd.DataFrame):
+        words = frame.select_dtypes(["object", "string"])
+        frame = frame.assign(**{name: words[name].map(_visible) for name in words})
     shown = st.dataframe(frame, placeholder=formats.MISSING, alt=alt, **{"hide_index": True, **options})
     if formats.has_dashes(getattr(frame, "data", frame)):
         st.caption(f"{formats.MISSING} {formats.unbroken(missing)}.")
     return shown
+
+
+def _visible(cell: Any) -> Any:
+    return as_text.visible(cell, keep="\n") if isinstance(cell, str) else cell
 
 
 @contextmanager
@@ -337,14 +346,19 @@ def data_and_export() -> Iterator[bool]:
 
 def csv_button(label: str, content: Callable[[], bytes], file_name: str) -> None:
     """Offer a file that is made when it is asked for; the page does not run again."""
+    file_name = re.sub(r"[^\w.-]", "_", file_name)
     st.download_button(label, content, file_name, "text/csv", icon=":material/download:", on_click="ignore")
 
 
 def export(frame: pd.DataFrame, name: str, about: str, source: str) -> bytes:
     """Return a CSV whose first lines, marked #, say what it is, whence, and when it was written."""
-    lines = [f"# tickmart: {about}", f"# source: {source}", f"# written: {formats.instant(now())}; all times are UTC"]
+    lines = [
+        f"# tickmart: {as_text.visible(about)}",
+        f"# source: {source}",
+        f"# written: {formats.instant(now())}; all times are UTC",
+    ]
     lines += [f"# {column}: {text}" for column in frame.columns if (text := _defined(name, column))]
-    return ("\n".join(lines) + "\n" + frame.to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%SZ")).encode()
+    return ("\n".join(lines) + "\n" + as_text.csv(frame)).encode()
 
 
 def _defined(relation: str, column: str) -> str:

@@ -19,6 +19,7 @@ from psycopg2.extras import Json, RealDictCursor, execute_values
 from ingestion.datasets import DATASETS, FEAR_GREED, KLINES, Dataset, Rejected, keys_of_newest_days, read_json
 from ingestion.http import Attempt
 from ingestion.settings import Settings
+from ingestion.text import plain
 from ingestion.warehouse import Connection
 
 
@@ -422,7 +423,7 @@ def record_stage(
                 status = excluded.status, rows = excluded.rows, files = excluded.files, seconds = excluded.seconds,
                 detail = excluded.detail, ended_at = clock_timestamp()
             """,
-            (run_id, stage, dataset, status, rows, files, seconds, Json(detail, dumps=_dumps)),
+            (run_id, stage, dataset, status, rows, files, seconds, Json(detail, dumps=as_json)),
         )
 
 
@@ -436,7 +437,7 @@ def record_checks(connection: Connection, run_id: str, results: Sequence[dict[st
     for result in results:
         row = {**dict.fromkeys(columns), "blocking": False, **result}
         if row["sample"] is not None:
-            row["sample"] = Json(row["sample"], dumps=_dumps)
+            row["sample"] = Json(row["sample"], dumps=as_json)
         rows.append((run_id, *(row[c] for c in columns)))
     with connection, connection.cursor() as cursor:
         execute_values(
@@ -486,7 +487,7 @@ def end_run(connection: Connection, run_id: str, status: str, summary: dict[str,
     with connection, connection.cursor() as cursor:
         cursor.execute(
             "update ops.runs set status = %s, summary = %s, ended_at = clock_timestamp() where run_id = %s",
-            (status, Json(summary, dumps=_dumps), run_id),
+            (status, Json(summary, dumps=as_json), run_id),
         )
 
 
@@ -554,9 +555,9 @@ def summarise_run(connection: Connection, run_id: str) -> dict[str, Any]:
     }
 
 
-def _dumps(value: Any) -> str:
-    """Write JSON that Postgres takes: dates as text, NaN as null."""
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+def as_json(value: Any) -> str:
+    """Write JSON that Postgres takes: dates as text, decimals with their digits, NaN as null."""
+    return orjson.dumps(value, default=plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
 def refresh_start(connection: Connection, symbols: Sequence[str], today: date, default_days: int) -> date:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from ingestion.datasets import DECIMAL, MARKETS, UTC_US, Page, Rejected, decimals, exact, read_json
 from ingestion.http import Answer, HttpClient
+from ingestion.text import plain
 
 PER_PAGE = 250
 TOP = 250
@@ -154,7 +155,7 @@ def unknown_fields(payloads: Iterable[str]) -> dict[str, str]:
     for payload in payloads:
         for name, value in read_json(payload).items():
             if name not in known and name not in found:
-                found[name] = json.dumps(value, default=str)
+                found[name] = json.dumps(value, default=plain)
     return found
 
 

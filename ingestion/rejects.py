@@ -39,11 +39,11 @@ from ingestion.warehouse import Connection
 
 
 def listed(connection: Connection, limit: int) -> list[dict[str, Any]]:
-    """Return the newest rejected records with their reasons and when they were replayed."""
+    """Return the newest rejected records (as JSON text, with their digits), why, and when they were replayed."""
     with connection.cursor(cursor_factory=RealDictCursor) as cursor:
         cursor.execute(
             """
-            select rejected_id, rejected_at, dataset, reason, record, object_key, replayed_at
+            select rejected_id, rejected_at, dataset, reason, record::text as record, object_key, replayed_at
             from ops.rejected_records order by rejected_at desc, rejected_id desc limit %s
             """,
             (limit,),

@@ -24,6 +24,7 @@ import urllib3
 from ingestion import proxies
 from ingestion.http import retry_after, wire_fault
 from ingestion.settings import Alerting, Smtp, secrets
+from ingestion.text import visible
 
 TIMEOUT_S = 10.0
 PINGS = 3
@@ -60,6 +61,13 @@ class Message:
     tables: dict[str, list[list[str]]] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Write out control and direction characters: each channel then only adds its own escaping."""
+        tables = {name: [[visible(cell) for cell in row] for row in rows] for name, rows in self.tables.items()}
+        object.__setattr__(self, "title", visible(" ".join(self.title.split())))
+        object.__setattr__(self, "detail", visible(self.detail, keep="\n"))
+        object.__setattr__(self, "tables", tables)
+
     def as_json(self) -> dict[str, Any]:
         """Return the message as the outbox keeps it."""
         return asdict(self)
@@ -95,21 +103,23 @@ def without_secrets(text: str) -> str:
 def slack_payload(messages: Sequence[Message]) -> dict[str, Any]:
     """Return the webhook's JSON: a header, a section per message, their links; within Slack's limits whatever comes."""
     head = messages[0].heading if len(messages) == 1 else _counted(messages)
-    blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": _cut(head, SLACK_HEADER), "emoji": False}}
-    ]
+    blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain_text(_cut(head, SLACK_HEADER))}]
     room = min(SLACK_SECTION, SLACK_TOTAL // len(messages))
     for message in messages[:40]:
-        title = _slack_text(message.heading, 300)
-        body = _slack_text(message.detail, room - len(title) - 4)
-        blocks.append(
-            {"type": "section", "text": {"type": "mrkdwn", "text": f"*{title}*\n{body}" if body else f"*{title}*"}}
-        )
+        title = _cut(message.heading, 300)
+        body = _cut(message.detail, room - len(title) - 1)
+        blocks.append({"type": "section", "text": _plain_text(f"{title}\n{body}" if body else title)})
     links = {name: url for message in messages for name, url in message.links.items()}
     if links:
         text = " | ".join(f"<{url}|{_slack_text(name, 40)}>" for name, url in list(links.items())[:5])
         blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": text}]})
-    return {"text": _slack_text(f"tickmart: {head}", 400), "blocks": blocks, "unfurl_links": False}
+    text = _slack_text(f"tickmart: {head}", 400)
+    return {"text": text, "mrkdwn": False, "blocks": blocks, "unfurl_links": False}
+
+
+def _plain_text(text: str) -> dict[str, Any]:
+    """Return Slack's text object in which nothing is markup: no bold, code, link, emoji or mention."""
+    return {"type": "plain_text", "text": text, "emoji": False}
 
 
 def _counted(messages: Sequence[Message]) -> str:
@@ -162,7 +172,7 @@ def compose(alerting: Alerting, messages: Sequence[Message]) -> EmailMessage:
     """Return the mail, plain and HTML; its id is that of its messages, so that a repeated one is known as such."""
     mail = EmailMessage()
     head = messages[0].heading if len(messages) == 1 else _counted(messages)
-    mail["Subject"] = _cut(f"tickmart: {' '.join(head.split())}", 200)
+    mail["Subject"] = _cut(f"tickmart: {head}", 200)
     mail["From"] = alerting.email_from
     mail["To"] = ", ".join(alerting.email_to)
     mail["Date"] = formatdate()

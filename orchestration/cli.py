@@ -30,6 +30,7 @@ from ingestion.datasets import BINANCE_OPENED, INTERVAL_MS, KLINES, object_day
 from ingestion.http import SourceError
 from ingestion.lake import Lake, LakeError
 from ingestion.settings import Settings, SettingsError, home_of, load_settings
+from ingestion.text import plain, visible
 from ingestion.universe import UniverseError
 from ingestion.warehouse import WarehouseError
 from orchestration import alerts, channels, environment, health, logs, programs, retention, services, simulated
@@ -38,11 +39,11 @@ from orchestration import doctor as checkup
 from orchestration.launch import logins, quiet, refresh_window, run_job, session
 from orchestration.stack import StackError, free_port, port_owner_message, prepare_home, stack
 from orchestration.summary import print_incidents, print_rejected, print_status, print_summary
+from orchestration.terminal import console, line, print_query
 from orchestration.up import keep_up, use_demo_home
 
 EXIT = {"ok": 0, "failed": 1, "partial": 3}
 WRONG_INPUT = 2
-PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -66,7 +67,7 @@ def clear_errors(command: Command) -> Command:
             sys.exit(130)
         if click.get_current_context().find_root().params.get("debug"):
             raise shown
-        click.echo(f"tickmart: {shown}", err=True)
+        _tell(str(shown))
         sys.exit(code)
 
     return wrapped  # type: ignore[return-value]
@@ -171,13 +172,13 @@ def status(as_json: bool) -> None:
             found = health.status(settings)
     except (StackError, WarehouseError, psycopg2.Error) as error:
         problem = " ".join(str(error).split())[:300]
-        click.echo(f"tickmart: {problem}", err=True)
+        _tell(problem)
         found = health.without_database(settings, problem)
     health.write_status(settings, found)
     if as_json:
         _json(found)
     else:
-        print_status(found, terminal())
+        print_status(found, console())
     sys.exit(health.EXIT[found["status"]])
 
 
@@ -225,7 +226,7 @@ def alert_list(limit: int, as_json: bool) -> None:
     if as_json:
         _json(found)
     else:
-        print_incidents(found, terminal())
+        print_incidents(found, console())
 
 
 @alert.command("retry")
@@ -288,9 +289,9 @@ def rejected_list(limit: int, as_json: bool) -> None:
         with warehouse.closing(warehouse.connect(settings.postgres, "quality_ro")) as connection:
             found = rejects.listed(connection, limit)
     if as_json:
-        _json(found)
+        _json([{**row, "record": orjson.Fragment(row["record"])} for row in found])
     else:
-        print_rejected(found, terminal())
+        print_rejected(found, console())
 
 
 @rejected.command("replay")
@@ -317,10 +318,9 @@ def rejected_replay() -> None:
 def prune(days: int | None, dry_run: bool) -> None:
     """Remove old rejected records, run logs, request logs, Dagster runs and dbt targets; never data."""
     with session() as settings:
-        console = terminal()
         for what, count, keep_days in retention.prune(settings, days=days, dry_run=dry_run):
             word = "would be removed" if dry_run else "removed"
-            console.print(f"{what} older than {keep_days} days: {count:,} {word}", highlight=False)
+            line(console(), f"{what} older than {keep_days} days: {count:,} {word}")
 
 
 @main.command()
@@ -375,8 +375,8 @@ def restore(source: Path, check: bool, as_json: bool) -> None:
         _json(backups.summary(done))
     elif not done["differences"]:
         click.echo(f"{'checked' if check else 'restored'} {source}: {backups.in_words(done)}, all as they were")
-    for line in done["differences"]:
-        click.echo(f"tickmart: {line}", err=True)
+    for difference in done["differences"]:
+        _tell(difference)
     sys.exit(EXIT["failed" if done["differences"] else "ok"])
 
 
@@ -430,15 +430,16 @@ def metrics(port: int, host: str) -> None:
 
 @main.command()
 @click.argument("query")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
+@click.option("--csv", "form", flag_value="csv", help='Print CSV; null is nothing, the empty text is "".')
+@click.option("--json", "form", flag_value="json", help="Print an array of objects.")
 @clear_errors
-def sql(query: str, as_csv: bool) -> None:
-    """Run one read-only query."""
+def sql(query: str, form: str | None) -> None:
+    """Run one read-only query and print every value as Postgres writes it."""
     with session(s3=False) as settings:
         assert settings.postgres is not None
         with warehouse.closing(warehouse.connect(settings.postgres, "quality_ro")) as connection:
             connection.set_session(readonly=True)
-            health.print_query(connection, query, terminal(), as_csv=as_csv)
+            print_query(connection, query, form or "table")
 
 
 @main.command()
@@ -446,7 +447,7 @@ def sql(query: str, as_csv: bool) -> None:
 def doctor() -> None:
     """Check versions, settings, every source and store, and the universe against the live symbol lists."""
     with session() as settings:
-        sys.exit(0 if checkup.examine(settings, terminal()) else 1)
+        sys.exit(0 if checkup.examine(settings, console()) else 1)
 
 
 @main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
@@ -518,11 +519,9 @@ def _run(
     log = settings.home / "logs" / f"{command}-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
     began = time.monotonic()
     with quiet(log) as terminal:
-        console = Console(file=terminal)
-        console.print(
-            f"tickmart {command}: {start} to {end} (UTC, half-open); log: {log}", highlight=False, soft_wrap=True
-        )
-        with _progress(console, bar) as progress, logs.shown(partial(console.print, **PLAIN)):
+        out = console(terminal)
+        line(out, f"tickmart {command}: {start} to {end} (UTC, half-open); log: {log}")
+        with _progress(out, bar) as progress, logs.shown(partial(line, out)):
             task = progress.add_task("binance", total=None, rows="0 rows", weight="")
 
             def show(state: Any, weight: int) -> None:
@@ -539,20 +538,20 @@ def _run(
     return summary
 
 
-def _progress(console: Console, bar: bool) -> Progress:
+def _progress(out: Console, bar: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed}/{task.total} days, {task.fields[rows]}, {task.fields[weight]}"),
         TimeRemainingColumn(),
-        console=console,
-        disable=not (bar and console.is_terminal),
+        console=out,
+        disable=not (bar and out.is_terminal),
         transient=True,
     )
 
 
 def _show(summary: dict[str, Any]) -> None:
-    print_summary(summary, Console(stderr=True))
+    print_summary(summary, console(sys.stderr))
 
 
 def _finish(summary: dict[str, Any], as_json: bool) -> None:
@@ -560,28 +559,23 @@ def _finish(summary: dict[str, Any], as_json: bool) -> None:
         _json(summary)
         _warn(summary)
     else:
-        print_summary(summary, terminal())
+        print_summary(summary, console())
     sys.exit(EXIT[summary["status"]])
 
 
-def terminal() -> Console:
-    """Return stdout's console; piped into a file or a program, a table is never cut to a terminal's width."""
-    return Console() if sys.stdout.isatty() else Console(width=10_000)
-
-
-def _tell(line: str) -> None:
-    click.echo(f"tickmart: {line}", err=True)
+def _tell(text: str) -> None:
+    click.echo(f"tickmart: {visible(text, keep=chr(10))}", err=True)
 
 
 def _warn(summary: dict[str, Any]) -> None:
     """Repeat on stderr, one line each, what a person must know beside the JSON."""
     for stage in summary["stages"]:
-        for line in filter(None, [stage["detail"].get("error"), *(stage["detail"].get("failed") or {}).values()]):
-            click.echo(f"tickmart: {line}", err=True)
+        for problem in filter(None, [stage["detail"].get("error"), *(stage["detail"].get("failed") or {}).values()]):
+            _tell(problem)
 
 
 def _json(value: Any) -> None:
-    sys.stdout.write(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode() + "\n")
+    sys.stdout.write(orjson.dumps(value, default=plain, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 def _day(option: str, text: str) -> date:

@@ -18,6 +18,7 @@ from ingestion.lake import Lake, LakeError
 from ingestion.settings import Settings
 from ingestion.universe import read_universe
 from orchestration import channels, simulated
+from orchestration.terminal import line
 
 # What breaks when it drifts: the package, the versions that work (below the bound), and why.
 BOUNDS = (
@@ -34,7 +35,7 @@ def examine(settings: Settings, console: Console) -> bool:
     good = True
     for ok, what, told in findings(settings):
         good &= ok
-        console.print(f"{'ok     ' if ok else 'PROBLEM'} {what}: {told}", highlight=False, soft_wrap=True, markup=False)
+        line(console, f"{'ok     ' if ok else 'PROBLEM'} {what}: {told}")
     return good
 
 

@@ -1,4 +1,4 @@
-"""How the datasets stand, read from raw, ops and marts: for ``tickmart status``, its JSON file and ad-hoc queries.
+"""How the datasets stand, read from raw, ops and marts: for ``tickmart status`` and its JSON file.
 
 Belongs here: reading. Does not: evaluating health, which the mart ``fct_dataset_health`` does for everybody. The SLAs
 are on the age of the data, not of the last run: a run that brings nothing new does not make data fresh.
@@ -6,9 +6,7 @@ are on the age of the data, not of the last run: a run that brings nothing new d
 
 from __future__ import annotations
 
-import csv
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,13 +14,11 @@ from typing import Any
 
 import orjson
 from psycopg2.extras import RealDictCursor
-from rich.console import Console
-from rich.table import Table
 
 from ingestion import warehouse
 from ingestion.datasets import DATASETS
 from ingestion.settings import Settings
-from ingestion.warehouse import WarehouseError
+from ingestion.text import plain
 
 # The newest moment that each dataset's data speaks of: one index probe per series instead of a scan.
 NEWEST = {
@@ -250,28 +246,5 @@ def write_status(settings: Settings, found: dict[str, Any] | None = None) -> Non
     """Leave the status as a JSON file, so that the dashboard can tell even when Postgres is down."""
     path = settings.home / "status.json"
     part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_bytes(orjson.dumps(found or status(settings), default=str))
+    part.write_bytes(orjson.dumps(found or status(settings), default=plain))
     part.replace(path)
-
-
-def print_query(connection: warehouse.Connection, query: str, console: Console, *, as_csv: bool) -> None:
-    """Run one statement and print its rows as a table, or as CSV; WarehouseError in one line when it cannot run."""
-    import psycopg2
-
-    with connection.cursor() as cursor:
-        try:
-            cursor.execute(query)
-        except psycopg2.Error as error:
-            raise WarehouseError(f"sql: {' '.join(str(error).split())[:300]}") from None
-        if cursor.description is None:
-            raise WarehouseError("sql: the statement returns no rows; it must be one query")
-        names = [column.name for column in cursor.description]
-        if as_csv:
-            writer = csv.writer(sys.stdout, lineterminator="\n")
-            writer.writerow(names)
-            writer.writerows(cursor)
-            return
-        table = Table(*names, box=None, pad_edge=False, header_style="bold")
-        for row in cursor:
-            table.add_row(*("" if value is None else str(value) for value in row))
-    console.print(table)

@@ -23,6 +23,7 @@ from typing import Any
 import structlog
 
 from ingestion.settings import secrets
+from ingestion.text import plain, visible
 
 FILE = "tickmart.jsonl"
 LIMIT_BYTES, KEPT = 10_000_000, 5
@@ -46,7 +47,7 @@ def _bound() -> Any:
             handler.close()
         path.parent.mkdir(parents=True, exist_ok=True)
         file = SharedFile(path)
-        file.setFormatter(_formatter(structlog.processors.JSONRenderer(default=str)))
+        file.setFormatter(_formatter(structlog.processors.JSONRenderer(default=plain)))
         console = Console()
         console.setFormatter(_formatter(_readable))
         _LOGGER.handlers[:] = [file, console]
@@ -98,7 +99,8 @@ def _readable(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    """Return a value on one line: what an exchange or a user wrote starts no line and colors nothing."""
+    return f"{value:.2f}" if isinstance(value, float) else visible(plain(value))
 
 
 class Console(logging.StreamHandler[Any]):

@@ -20,6 +20,7 @@ from psycopg2.extras import RealDictCursor
 
 from ingestion import books, warehouse
 from ingestion.datasets import DATASETS
+from ingestion.text import plain
 from orchestration import logs
 from orchestration.assets import ONE_RUN, OWNERS
 from orchestration.quality.validate import SAMPLE_ROWS
@@ -206,7 +207,7 @@ def failing_rows(reader: warehouse.Connection, compiled: str) -> list[Any]:
         try:
             cursor.execute("set local statement_timeout = '20s'")
             cursor.execute(f"select * from ({compiled}) as failing limit {SAMPLE_ROWS}")  # noqa: S608 - dbt compiled it
-            return [{name: str(value) for name, value in row.items()} for row in cursor.fetchall()]
+            return [{k: None if v is None else plain(v) for k, v in row.items()} for row in cursor.fetchall()]
         except psycopg2.Error as error:
             return [f"the rows could not be read again: {' '.join(str(error).split())[:200]}"]
         finally:

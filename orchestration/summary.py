@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from orchestration import terminal
 from orchestration.quality import docs
 from orchestration.simulated import hint
 
@@ -27,46 +27,44 @@ MARK = {"ok": "ok", "partial": "partial", "failed": "FAILED"}
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
     """Print per stage what was done, what the checks said, and where to look next."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, side in (("stage", "left"), ("dataset", "left"), ("rows", "right"), ("files", "right")):
-        table.add_column(name, justify=side)  # type: ignore[arg-type]
-    for name, side in (("seconds", "right"), ("rows/s", "right"), ("", "left"), ("what changed", "left")):
-        table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
-    for stage in summary["stages"]:
-        table.add_row(
-            stage["stage"],
-            stage["dataset"],
-            f"{stage['rows']:,}",
-            f"{stage['files']:,}",
-            f"{stage['seconds']:.2f}",
-            f"{stage['rows_per_s'] or 0:,.0f}",
-            MARK[stage["status"]],
-            _changed(stage),
-        )
-    console.print(table)
+    terminal.table(
+        console,
+        ("stage", "dataset", "rows", "files", "seconds", "rows/s", "", "what changed"),
+        [
+            (
+                stage["stage"],
+                stage["dataset"],
+                f"{stage['rows']:,}",
+                f"{stage['files']:,}",
+                f"{stage['seconds']:.2f}",
+                f"{stage['rows_per_s'] or 0:,.0f}",
+                MARK[stage["status"]],
+                _changed(stage),
+            )
+            for stage in summary["stages"]
+        ],
+        right=("rows", "files", "seconds", "rows/s"),
+    )
     checks = summary["checks"]
     counted = f"checks: {checks['passed']} passed, {checks['warned']} warned, {checks['failed']} failed"
     omitted = [f"{n} {NOT_RUN[source]}" for source, n in checks.get("not_run", {}).items()]
-    console.print("; ".join([counted, *omitted]), highlight=False, soft_wrap=True)
+    terminal.line(console, "; ".join([counted, *omitted]))
     # What a source or a symbol failed of stands below, once.
     shown = [c for c in checks["failures"] if c["check_name"] != "source_answered"]
     for check in shown[:20]:
         word = "warning" if check["severity"] == "warn" else "FAILED"
-        console.print(
-            f"  {word} {check['asset']} {check['check_name']}: {check['observed']}", highlight=False, soft_wrap=True
-        )
+        terminal.line(console, f"  {word} {check['asset']} {check['check_name']}: {check['observed']}")
     if shown and (home := os.environ.get("TICKMART_HOME")):
-        console.print(f"  row by row: {docs.address(Path(home))}", highlight=False, soft_wrap=True)
+        terminal.line(console, f"  row by row: {docs.address(Path(home))}")
     for line in problems(summary):
-        console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
-    console.print(
+        terminal.line(console, f"  {line}")
+    terminal.line(
+        console,
         f"{MARK[summary['status']]} in {summary['seconds']:.1f} s. Next: {hint('status')}, "
         f"{hint(QUERY)}, {hint('up')} for Dagster and the dashboard.",
-        highlight=False,
-        soft_wrap=True,
     )
     if summary["status"] == "failed":
-        console.print(f"log: {summary['log']}", highlight=False, soft_wrap=True)
+        terminal.line(console, f"log: {summary['log']}")
 
 
 def problems(summary: dict[str, Any]) -> list[str]:
@@ -100,38 +98,40 @@ def _changed(stage: dict[str, Any]) -> str:
 
 def print_status(found: dict[str, Any], console: Console) -> None:
     """Print one line per dataset, its health first."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
     right = ("rows", "age", "SLA", "gaps", "rejected")
-    for name in ("health", "dataset", *right[:1], "newest data (UTC)", *right[1:], "last run (UTC)", "why"):
-        table.add_column(name, justify="right" if name in right else "left")
-    for row in found["datasets"]:
-        table.add_row(
-            row["health"],
-            row["dataset"],
-            _count(row["rows"]),
-            _minute(row["newest"]),
-            span(row["age_seconds"]),
-            span(row["sla_seconds"]),
-            _count(row["open_gaps"]),
-            _count(row["rejected"]),
-            f"{_minute(row['last_run']['ended_at'])} {row['last_run']['status']}" if row["last_run"] else "-",
-            ", ".join(f"{part} {word}" for part, word in row["parts"].items() if word != "healthy"),
-        )
-    console.print(table)
+    terminal.table(
+        console,
+        ("health", "dataset", *right[:1], "newest data (UTC)", *right[1:], "last run (UTC)", "why"),
+        [
+            (
+                row["health"],
+                row["dataset"],
+                _count(row["rows"]),
+                _minute(row["newest"]),
+                span(row["age_seconds"]),
+                span(row["sla_seconds"]),
+                _count(row["open_gaps"]),
+                _count(row["rejected"]),
+                f"{_minute(row['last_run']['ended_at'])} {row['last_run']['status']}" if row["last_run"] else "-",
+                ", ".join(f"{part} {word}" for part, word in row["parts"].items() if word != "healthy"),
+            )
+            for row in found["datasets"]
+        ],
+        right=right,
+    )
     for symbol, why in found["failed_symbols"].items():
-        console.print(f"  {symbol}: {why}", highlight=False, soft_wrap=True)
+        terminal.line(console, f"  {symbol}: {why}")
     last = found["last_run"]
-    console.print(
+    terminal.line(
+        console,
         f"last run: {last['job']} {last['status']} at {_minute(last['ended_at'])}"
         if last
         else f"no run yet: {hint('run')} makes one",
-        highlight=False,
     )
     if found["database_error"]:
-        console.print(
-            f"as of {_minute(found['generated_at'])} UTC, for there is no newer: {found['database_error']}",
-            highlight=False, soft_wrap=True, markup=False,
-        )  # fmt: skip
+        terminal.line(
+            console, f"as of {_minute(found['generated_at'])} UTC, for there is no newer: {found['database_error']}"
+        )
     print_undelivered(found["alerts"], console)
 
 
@@ -147,39 +147,41 @@ def print_undelivered(alerts: dict[str, Any] | None, console: Console) -> None:
     if alerts["last_error"] and len(parts) > bool(alerts["open_incidents"]):
         parts.append(alerts["last_error"])
     if parts:
-        console.print("; ".join(parts), highlight=False, soft_wrap=True, markup=False)
+        terminal.line(console, "; ".join(parts))
 
 
 def print_incidents(found: list[dict[str, Any]], console: Console) -> None:
     """Print one line per incident and one per message that has not been sent."""
     for row in found:
         state = f"recovered {_minute(row['recovered_at'])}" if row["recovered_at"] else "OPEN"
-        console.print(
-            f"{_minute(row['opened_at'])} UTC {state} {row['severity']} {row['kind']}: {row['title']}",
-            highlight=False, soft_wrap=True, markup=False,
-        )  # fmt: skip
+        opened = _minute(row["opened_at"])
+        terminal.line(console, f"{opened} UTC {state} {row['severity']} {row['kind']}: {row['title']}")
         for message in row["messages"]:
             fate = f"sent {_minute(message['sent_at'])}" if message["sent_at"] else "waiting"
             fate = f"refused {_minute(message['refused_at'])}" if message["refused_at"] else fate
             why = f" ({message['last_error']})" if message["last_error"] else ""
-            console.print(
-                f"    {message['channel']} {message['event']}: {fate}{why}",
-                highlight=False, soft_wrap=True, markup=False,
-            )  # fmt: skip
+            terminal.line(console, f"    {message['channel']} {message['event']}: {fate}{why}")
     if not found:
-        console.print("no incident so far")
+        terminal.line(console, "no incident so far")
 
 
 def print_rejected(found: list[dict[str, Any]], console: Console) -> None:
     """Print one line per rejected record."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("rejected (UTC)", "dataset", "reason", "record", "replayed (UTC)"):
-        table.add_column(name)
-    for row in found:
-        record = str(row["record"])
-        shown = record if len(record) <= 120 else f"{record[:117]}..."
-        table.add_row(_minute(row["rejected_at"]), row["dataset"], row["reason"], shown, _minute(row["replayed_at"]))
-    console.print(table)
+    names = ("rejected (UTC)", "dataset", "reason", "record", "replayed (UTC)")
+    terminal.table(
+        console,
+        names,
+        [
+            (
+                _minute(row["rejected_at"]),
+                row["dataset"],
+                row["reason"],
+                row["record"] if len(row["record"]) <= 120 else f"{row['record'][:117]}...",
+                _minute(row["replayed_at"]),
+            )
+            for row in found
+        ],
+    )
 
 
 def span(seconds: float | None) -> str:

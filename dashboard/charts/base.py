@@ -7,10 +7,14 @@ SVG: WebGL is slower without a graphics card, and browsers allow only some eight
 and captions are none of a figure's business.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+
+from dashboard import text
 
 HOVER_TIME = "%Y-%m-%d %H:%M UTC"
 HOVER_DAY = "%Y-%m-%d"
@@ -92,6 +96,29 @@ def mixed(colour: str, ground: str, share: float) -> str:
     return "#" + "".join(f"{round(share * top + (1 - share) * below):02X}" for top, below in channels)
 
 
+def coin_axis(labels: Mapping[str, str]) -> dict[str, object]:
+    """Return an axis of categories that are crypto_ids, each under its label: equal tickers stay two coins."""
+    return {
+        "type": "category",
+        "tickmode": "array",
+        "tickvals": list(labels),
+        "ticktext": [text.label(shown) for shown in labels.values()],
+    }
+
+
+def labelled(coins: pd.DataFrame, labels: Mapping[str, str]) -> list[str]:
+    """Return the labels of some coins, row by row, for a tooltip or legend."""
+    return [text.label(labels[crypto_id]) for crypto_id in coins["crypto_id"]]
+
+
+def room_for_one_value(values: pd.Series) -> dict[str, object] | None:
+    """Return what an axis must include where all its values are one: Plotly would add 1 on either side of a price."""
+    known = values[np.isfinite(values.astype(float))]
+    if known.empty or known.min() != known.max() or known.iloc[0] == 0:
+        return None
+    return {"include": [float(known.iloc[0]) * 0.9, float(known.iloc[0]) * 1.1]}
+
+
 def correlation_lines(lines: dict[str, pd.Series], colours: Palette) -> go.Figure:
     """Rolling correlations through time on a fixed scale from −1 to 1; keys are names, indexes are days."""
     figure = blank(colours, 300, hovermode="x unified")
@@ -101,7 +128,7 @@ def correlation_lines(lines: dict[str, pd.Series], colours: Palette) -> go.Figur
         figure.add_scatter(
             x=values.index,
             y=values,
-            name=name,
+            name=text.label(name),
             connectgaps=False,
             hovertemplate="%{y}",
             line={"dash": dash, "color": colours.up if colour == 3 else colours.lines[colour], "width": 1.6},

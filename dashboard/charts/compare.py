@@ -7,7 +7,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard import formats
-from dashboard.charts.base import CELL_FONT, Palette, blank, diverging, faded
+from dashboard.charts.base import CELL_FONT, Palette, blank, coin_axis, diverging, faded, labelled
+from dashboard.labels import labels
+from dashboard.text import label
 
 
 def indexed_lines(table: pd.DataFrame, names: dict[str, str], colours: Palette, log: bool) -> go.Figure:
@@ -19,13 +21,13 @@ def indexed_lines(table: pd.DataFrame, names: dict[str, str], colours: Palette, 
         figure.add_scatter(
             x=table.index,
             y=table[column],
-            name=names.get(column, column),
+            name=label(names[column]),
             connectgaps=False,
             line={"color": shades[number % len(shades)], "width": 1.8, "dash": dashes[number % len(dashes)]},
             hovertemplate="%{y:.1f}",
         )
     figure.add_hline(y=100, line={"color": colours.muted, "width": 1, "dash": "dot"})
-    figure.update_yaxes(side="right", type="log" if log else "linear", tickformat=",.4~g")
+    figure.update_yaxes(side="right", type="log" if log else "linear", tickformat=",.4~r")
     return figure
 
 
@@ -36,9 +38,10 @@ def risk_return(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) ->
     """
     known = coins.dropna(subset=["volatility_90d", "return_90d_pct"])
     figure = blank(colours, 400, showlegend=False)
-    size = np.sqrt(known["quote_volume"].clip(lower=0) / max(known["quote_volume"].max(), 1)) * 34 + 7
+    volume = known["quote_volume"].fillna(0).clip(lower=0)
+    size = np.sqrt(volume / max(1, volume.max())) * 34 + 7
     picked = known["crypto_id"].isin(chosen)
-    names = pd.Series(np.where(picked, known["symbol"].str.upper(), ""), index=known.index)
+    names = pd.Series(np.where(picked, labelled(known, labels(known)), ""), index=known.index)
     figure.add_scatter(
         x=known["volatility_90d"],
         y=known["return_90d_pct"],
@@ -51,11 +54,13 @@ def risk_return(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) ->
             "color": np.where(picked, colours.up, faded(colours.muted, 0.45)),
             "line": {"width": 1, "color": colours.surface},
         },
-        customdata=np.column_stack([known["name"], known["return_90d_pct"].map(formats.change)]),
+        customdata=np.column_stack(
+            [labelled(known, labels(known, "name", "symbol")), known["return_90d_pct"].map(formats.change)]
+        ),
         hovertemplate="%{customdata[0]}<br>return %{customdata[1]}<br>volatility %{x}<extra></extra>",
     )
     figure.add_hline(y=0, line={"color": colours.muted, "width": 1})
-    figure.update_xaxes(title="volatility, a year", tickformat=".0%", hoverformat=".2%")
+    figure.update_xaxes(title="volatility, a year", tickformat=".0%", hoverformat=".2%", rangemode="nonnegative")
     figure.update_yaxes(title="return over 90 days", ticksuffix="%", side="right")
     return figure
 
@@ -103,8 +108,10 @@ def label_places(x: pd.Series, y: pd.Series, sizes: pd.Series, names: pd.Series)
     return places
 
 
-def correlation_heatmap(correlations: pd.DataFrame, numbers: pd.DataFrame, colours: Palette) -> go.Figure:
-    """Square heat map of correlations from −1 to 1, the value in each cell, its n in the hover; labels as given."""
+def correlation_heatmap(
+    correlations: pd.DataFrame, numbers: pd.DataFrame, names: dict[str, str], colours: Palette
+) -> go.Figure:
+    """Square heat map of correlations from −1 to 1 by crypto_id, the value in each cell, names and n in the hover."""
     figure = blank(colours, 90 + 34 * len(correlations))
     values = correlations.to_numpy(dtype=float)
     figure.add_heatmap(
@@ -123,12 +130,19 @@ def correlation_heatmap(correlations: pd.DataFrame, numbers: pd.DataFrame, colou
         text=[[formats.ratio(cell).replace("0.", ".") if np.isfinite(cell) else "" for cell in row] for row in values],
         texttemplate="%{text}",
         textfont={"color": colours.text, "size": CELL_FONT},
-        customdata=numbers.to_numpy(dtype=float),
+        customdata=[
+            [
+                [label(names[one]), label(names[other]), formats.count(numbers.loc[one, other])]
+                for other in correlations.columns
+            ]
+            for one in correlations.index
+        ],
         zhoverformat=".2f",
-        hovertemplate="%{y} with %{x}: %{z}<br>n = %{customdata:.0f} days<extra></extra>",
+        hovertemplate="%{customdata[0]} with %{customdata[1]}: %{z}<br>n = %{customdata[2]} days<extra></extra>",
     )
-    figure.update_xaxes(showgrid=False, type="category", side="top")
-    figure.update_yaxes(showgrid=False, type="category", autorange="reversed")
+    axis = coin_axis({crypto_id: names[crypto_id] for crypto_id in correlations.index})
+    figure.update_xaxes(showgrid=False, side="top", **axis)
+    figure.update_yaxes(showgrid=False, autorange="reversed", **axis)
     return figure
 
 
@@ -137,9 +151,9 @@ def beta_bars(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) -> g
     known = coins.dropna(subset=["beta_btc_90d"]).sort_values("beta_btc_90d")
     figure = blank(colours, 330, showlegend=False)
     figure.add_bar(
-        x=known["symbol"].str.upper(),
+        x=known["crypto_id"],
         y=known["beta_btc_90d"],
-        customdata=known["name"],
+        customdata=labelled(known, labels(known, "name", "symbol")),
         marker={
             "color": np.where(known["crypto_id"].isin(chosen), colours.up, faded(colours.muted, 0.45)),
             "line_width": 0,
@@ -147,6 +161,6 @@ def beta_bars(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) -> g
         hovertemplate="%{customdata}: %{y}<extra></extra>",
     )
     figure.add_hline(y=1, line={"color": colours.text, "width": 1, "dash": "dot"})
-    figure.update_xaxes(showgrid=False, type="category", tickangle=-60, tickfont={"size": 10})
+    figure.update_xaxes(showgrid=False, tickangle=-60, tickfont={"size": 10}, **coin_axis(labels(known)))
     figure.update_yaxes(side="right", hoverformat=".2f")
     return figure

@@ -5,7 +5,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard import formats
-from dashboard.charts.base import Palette, blank, faded
+from dashboard.charts.base import Palette, blank, coin_axis, faded, labelled
+from dashboard.labels import labels
+from dashboard.text import label
 
 MOST_RUNS = 30
 HEAT_DAYS = 60
@@ -39,7 +41,7 @@ def run_squares(runs: pd.DataFrame, colours: Palette) -> go.Figure:
             "took": [formats.MISSING if formats.is_missing(s) else f"{s:,.0f} s" for s in runs["seconds"]],
             "fetched": runs["fetched_rows"].map(formats.count),
             "changed": runs["changed_rows"].map(formats.count),
-            "run_id": runs["run_id"],
+            "run_id": runs["run_id"].map(label),
         }
     )
     places = pd.Series(range(len(runs)), index=runs.index)
@@ -79,7 +81,7 @@ def run_squares(runs: pd.DataFrame, colours: Palette) -> go.Figure:
     )
     for row, job in enumerate(jobs):
         figure.add_annotation(
-            text=job.replace("_", " "),
+            text=label(job.replace("_", " ")),
             x=0,
             xref="paper",
             xanchor="left",
@@ -127,7 +129,11 @@ def bars_with_band(counts: pd.DataFrame, colours: Palette) -> go.Figure:
 
 
 def missing_heatmap(missing: pd.DataFrame, newest: pd.Timestamp, colours: Palette) -> go.Figure:
-    """Missing hours by coin and day (crypto_id, date, missing) over the HEAT_DAYS to `newest`; coins with any alone."""
+    """Missing hours by coin and day over the HEAT_DAYS to `newest`; coins with any alone.
+
+    Expects crypto_id, symbol, name, date, missing.
+    """
+    tickers = labels(missing.drop_duplicates("crypto_id"))
     days = pd.date_range(end=newest, periods=HEAT_DAYS)
     table = missing.pivot(index="crypto_id", columns="date", values="missing")
     table = table.reindex(index=missing["crypto_id"].unique(), columns=days)
@@ -136,6 +142,7 @@ def missing_heatmap(missing: pd.DataFrame, newest: pd.Timestamp, colours: Palett
         z=table.to_numpy(dtype=float),
         x=days,
         y=list(table.index),
+        text=[[label(tickers[crypto_id])] * len(days) for crypto_id in table.index],
         zmin=0,
         zmax=24,
         xgap=1,
@@ -143,15 +150,16 @@ def missing_heatmap(missing: pd.DataFrame, newest: pd.Timestamp, colours: Palett
         hoverongaps=False,
         colorscale=[[0, faded(colours.down, 0.25)], [1, colours.down]],
         colorbar={"title": "hours", "thickness": 10},
-        hovertemplate="%{y}, %{x|%Y-%m-%d}: %{z:.0f} hours missing<extra></extra>",
+        hovertemplate="%{text}, %{x|%Y-%m-%d}: %{z:.0f} hours missing<extra></extra>",
     )
     figure.update_xaxes(showgrid=False)
-    figure.update_yaxes(showgrid=False, type="category", autorange="reversed", tickfont={"size": 10})
+    figure.update_yaxes(showgrid=False, autorange="reversed", tickfont={"size": 10}, **coin_axis(tickers))
     return figure
 
 
 def divergence_bars(coins: pd.DataFrame, tolerance_pct: float, colours: Palette) -> go.Figure:
     """How far Binance's close stands from CoinGecko's price, in percent, with the tolerated band."""
+    tickers = labels(coins)
     figure = blank(colours, 34 * max(len(coins), 3) + 50, showlegend=False)
     figure.add_vrect(
         x0=-tolerance_pct, x1=tolerance_pct, fillcolor=faded(colours.muted, 0.15), line_width=0, layer="below"
@@ -159,7 +167,7 @@ def divergence_bars(coins: pd.DataFrame, tolerance_pct: float, colours: Palette)
     off = coins["divergence_pct"].abs() > tolerance_pct
     figure.add_bar(
         x=coins["divergence_pct"],
-        y=coins["symbol"].str.upper(),
+        y=coins["crypto_id"],
         orientation="h",
         marker={"color": np.where(off, colours.down, faded(colours.up, 0.6)), "line_width": 0},
         customdata=np.column_stack(
@@ -167,12 +175,13 @@ def divergence_bars(coins: pd.DataFrame, tolerance_pct: float, colours: Palette)
                 coins["price_usd"].map(formats.price),
                 coins["close"].map(formats.price),
                 coins["opened_at"].map(formats.instant),
+                labelled(coins, tickers),
             ]
         ),
-        hovertemplate="%{x}<br>CoinGecko %{customdata[0]}<br>Binance %{customdata[1]} (hour of "
+        hovertemplate="%{customdata[3]} %{x}<br>CoinGecko %{customdata[0]}<br>Binance %{customdata[1]} (hour of "
         "%{customdata[2]})<extra></extra>",
     )
     reach = max(tolerance_pct * 1.4, float(coins["divergence_pct"].abs().max() or 0) * 1.1)
     figure.update_xaxes(ticksuffix="%", hoverformat=".2f", range=[-reach, reach])
-    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False, **coin_axis(tickers))
     return figure

@@ -6,26 +6,33 @@ import plotly.graph_objects as go
 
 from dashboard import formats
 from dashboard.analysis import with_gaps
-from dashboard.charts.base import HOVER_TIME, Palette, blank, diverging, faded
+from dashboard.charts.base import HOVER_TIME, Palette, blank, coin_axis, diverging, faded, labelled
+from dashboard.labels import labels
+from dashboard.text import label
 
 
 def change_bars(coins: pd.DataFrame, column: str, colours: Palette) -> go.Figure:
     """Horizontal bars of a change in percent (`column`), one per coin in the given order, largest coin on top.
 
-    Expects `symbol`, `name`, `price_usd`, `market_cap_usd`; rows without a change are left out.
+    Expects crypto_id, symbol, name, price_usd, market_cap_usd; rows without a change are left out.
     """
-    known = coins.dropna(subset=[column])
+    known = coins[np.isfinite(coins[column])]
+    tickers = labels(known)
     figure = blank(colours, 38 * max(len(known), 3) + 24)
     figure.add_bar(
         x=known[column],
-        y=known["symbol"].str.upper(),
+        y=known["crypto_id"],
         orientation="h",
         marker_color=[colours.up if value >= 0 else colours.down for value in known[column]],
         text=[formats.change(value) for value in known[column]],
         textposition="outside",
         cliponaxis=False,
         customdata=np.column_stack(
-            [known["name"], known["price_usd"].map(formats.price), known["market_cap_usd"].map(formats.money)]
+            [
+                labelled(known, labels(known, "name", "symbol")),
+                known["price_usd"].map(formats.price),
+                known["market_cap_usd"].map(formats.money),
+            ]
         ),
         hovertemplate="%{customdata[0]}<br>%{text}<br>price %{customdata[1]}<br>market cap "
         "%{customdata[2]}<extra></extra>",
@@ -38,7 +45,7 @@ def change_bars(coins: pd.DataFrame, column: str, colours: Palette) -> go.Figure
     # room beside the longest bars for their labels
     figure.update_xaxes(range=[low - reach * 0.45 * (low < 0), max(high, 0) + reach * 0.45], showgrid=False)
     figure.update_xaxes(showticklabels=False, zeroline=True, zerolinecolor=colours.muted)
-    figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
+    figure.update_yaxes(autorange="reversed", showgrid=False, **coin_axis(tickers))
     return figure
 
 
@@ -48,13 +55,17 @@ def market_treemap(coins: pd.DataFrame, colours: Palette) -> go.Figure:
     moves = sized["change_24h_pct"]
     figure = blank(colours, 470)
     figure.add_treemap(
-        labels=sized["symbol"].str.upper(),
+        labels=labelled(sized, labels(sized)),
         ids=sized["crypto_id"],
         parents=[""] * len(sized),
         values=sized["market_cap_usd"],
         text=moves.map(formats.change),
         customdata=np.column_stack(
-            [sized["name"], sized["price_usd"].map(formats.price), sized["market_cap_usd"].map(formats.money)]
+            [
+                labelled(sized, labels(sized, "name", "symbol")),
+                sized["price_usd"].map(formats.price),
+                sized["market_cap_usd"].map(formats.money),
+            ]
         ),
         texttemplate="<b>%{label}</b><br>%{text}",
         hovertemplate="%{customdata[0]}<br>%{text} in 24 h<br>price %{customdata[1]}<br>market cap "
@@ -75,16 +86,20 @@ def market_treemap(coins: pd.DataFrame, colours: Palette) -> go.Figure:
 
 
 def core_lines(trends: pd.DataFrame, colours: Palette) -> go.Figure:
-    """Closes of a week from 100, one line per coin (symbol, opened_at, index_100), broken where an hour is missing."""
+    """Closes of a week from 100, one line per coin, broken where an hour is missing.
+
+    Expects crypto_id, symbol, name, opened_at, index_100.
+    """
     figure = blank(colours, 320, hovermode="x unified")
     shades = (colours.up, *colours.lines)
     dashes = ("solid", "solid", "dash", "dot", "dashdot")
-    for number, (symbol, part) in enumerate(trends.groupby("symbol", sort=False)):
+    tickers = labels(trends.drop_duplicates("crypto_id"))
+    for number, (crypto_id, part) in enumerate(trends.groupby("crypto_id", sort=False)):
         hours = with_gaps(part[["opened_at", "index_100"]], "1h")
         figure.add_scatter(
             x=hours["opened_at"],
             y=hours["index_100"].round(3),
-            name=str(symbol).upper(),
+            name=label(tickers[crypto_id]),
             connectgaps=False,
             line={"color": shades[number % len(shades)], "width": 1.7, "dash": dashes[number % len(dashes)]},
             hovertemplate="%{y:.2f}",
@@ -97,21 +112,24 @@ def core_lines(trends: pd.DataFrame, colours: Palette) -> go.Figure:
 
 def share_bars(coins: pd.DataFrame, colours: Palette) -> go.Figure:
     """Horizontal bars of 24 h volume (volume_24h_usd) with the share in the whole market as label, largest on top."""
+    tickers = labels(coins)
     figure = blank(colours, 320)
     figure.add_bar(
         x=coins["volume_24h_usd"],
-        y=coins["symbol"].str.upper(),
+        y=coins["crypto_id"],
         orientation="h",
         marker={"color": faded(colours.up, 0.6), "line_width": 0},
+        customdata=labelled(coins, tickers),
         cliponaxis=False,
         textposition="outside",
         text=[
             f"{formats.money(row.volume_24h_usd)} · {formats.percent(row.volume_share_pct)}"
             for row in coins.itertuples()
         ],
-        hovertemplate="%{y}: %{text} of all volume<extra></extra>",
+        hovertemplate="%{customdata}: %{text} of all volume<extra></extra>",
     )
     # room beside the longest bar for its label
-    figure.update_xaxes(visible=False, range=[0, float(coins["volume_24h_usd"].max() or 1) * 1.5])
-    figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
+    largest = float(coins["volume_24h_usd"].max())
+    figure.update_xaxes(visible=False, range=[0, largest * 1.5 if largest > 0 else 1])
+    figure.update_yaxes(autorange="reversed", showgrid=False, **coin_axis(tickers))
     return figure

@@ -13,7 +13,16 @@ import plotly.graph_objects as go
 
 from dashboard import formats
 from dashboard.analysis import BAR_LENGTH, Bar, with_gaps
-from dashboard.charts.base import CELL_FONT, HOVER_DAY, HOVER_TIME, Palette, blank, diverging, faded
+from dashboard.charts.base import (
+    CELL_FONT,
+    HOVER_DAY,
+    HOVER_TIME,
+    Palette,
+    blank,
+    diverging,
+    faded,
+    room_for_one_value,
+)
 
 
 @dataclass(frozen=True)
@@ -91,9 +100,12 @@ def price_chart(
     figure.update_yaxes(
         domain=[len(panes) * share, 1],
         side="right",
-        tickformat=",.6~g",
-        hoverformat=",.6~g",
+        tickformat=",.6~r",  # g would write a price of 0.00000941 as 9.41e-6
+        hoverformat=",.6~r",
         type="log" if log else "linear",
+        rangemode="nonnegative",
+        minallowed=None if log else 0,
+        autorangeoptions=room_for_one_value(pd.concat([bars["low"], bars["high"]])),
     )
     for number, name in enumerate(panes, start=2):
         bottom = share * (len(panes) + 1 - number)
@@ -104,12 +116,14 @@ def price_chart(
             "gridcolor": colours.grid,
             "zeroline": False,
             "nticks": 3,
-            "tickformat": {"RSI": "d", "Volatility": ".0%", "Volume": ""}.get(name, ",.3~g"),
-            "hoverformat": {"RSI": ".2f", "Volatility": ".2%"}.get(name, ",.6~g"),
+            "tickformat": {"RSI": "d", "Volatility": ".0%", "Volume": ""}.get(name, ",.3~r"),
+            "hoverformat": {"RSI": ".2f", "Volatility": ".2%"}.get(name, ",.6~r"),
             "exponentformat": "B",
             "fixedrange": True,
             "anchor": "x",
         }
+        if name != "MACD":  # the one that can be below 0
+            axis["rangemode"] = "tozero" if name == "Volume" else "nonnegative"
         if name == "RSI":
             axis |= {"range": [0, 100], "tickvals": [30, 70], "ticktext": ["30", "70"]}
         figure.update_layout({f"yaxis{number}": axis})
@@ -320,7 +334,8 @@ def drawdown_area(daily: pd.DataFrame, colours: Palette) -> go.Figure:
         fillcolor=faded(colours.down, 0.18),
         hovertemplate="%{y}",
     )
-    if daily["drawdown_pct"].notna().any():
+    low = float(daily["drawdown_pct"].min()) if daily["drawdown_pct"].notna().any() else 0.0
+    if low < 0:
         deepest = daily.loc[daily["drawdown_pct"].idxmin()]
         figure.add_annotation(
             x=deepest["date"],
@@ -333,7 +348,8 @@ def drawdown_area(daily: pd.DataFrame, colours: Palette) -> go.Figure:
             ay=22,
             font={"color": colours.text},
         )
-    figure.update_yaxes(ticksuffix="%", hoverformat=".2f", side="right")
+    # room below the deepest day for its number; a price that never fell has no depth of its own
+    figure.update_yaxes(ticksuffix="%", hoverformat=".2f", side="right", range=[low * 1.15 if low < 0 else -1, 0])
     figure.update_xaxes(hoverformat=HOVER_DAY)
     return figure
 
@@ -344,7 +360,7 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 def return_calendar(returns: pd.DataFrame, colours: Palette) -> go.Figure:
     """Heat map of monthly returns in percent (rows years, columns months 1 to 12), the value in each cell."""
     values = returns.to_numpy(dtype=float)
-    limit = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
+    limit = (float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0) or 1.0
     figure = blank(colours, 90 + 40 * len(returns))
     figure.add_heatmap(
         z=values,
@@ -378,7 +394,7 @@ def return_histogram(daily: pd.DataFrame, colours: Palette) -> go.Figure:
     figure = blank(colours, 300, showlegend=False, bargap=0.04, barmode="overlay")
     if returns.empty:
         return figure
-    reach = float(np.ceil(returns.abs().quantile(0.995)))
+    reach = max(1.0, float(np.ceil(returns.abs().quantile(0.995))))
     edges = np.linspace(-reach, reach, 41)
     counts, _ = np.histogram(returns.clip(-reach, reach), edges)
     middles = (edges[:-1] + edges[1:]) / 2

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from dashboard import formats
 from dashboard.charts.base import HOVER_DAY, Palette, blank, faded
+from dashboard.text import label
 
 ZONES = ((0, 25, "Extreme Fear"), (25, 47, "Fear"), (47, 54, "Neutral"), (54, 76, "Greed"), (76, 100, "Extreme Greed"))
 
@@ -72,11 +73,11 @@ def sentiment_history(sentiment: pd.DataFrame, colours: Palette) -> go.Figure:
         y=known["value"],
         yaxis="y2",
         name="Fear & Greed",
-        customdata=known["classification"],
+        customdata=known["classification"].fillna("").map(label),
         marker={"color": known["classification"].map(shades).fillna(colours.grid), "line_width": 0},
         hovertemplate="%{y} %{customdata}",
     )
-    figure.update_yaxes(domain=[0.44, 1], side="right", type="log", tickformat=",.6~g")
+    figure.update_yaxes(domain=[0.44, 1], side="right", type="log", tickformat=",.6~r")
     figure.update_layout(
         yaxis2={
             "domain": [0, 0.38],
@@ -113,7 +114,7 @@ def volume_lines(trend: pd.DataFrame, colours: Palette) -> go.Figure:
             customdata=trend[column].map(formats.money),
             hovertemplate="%{customdata}",
         )
-    figure.update_yaxes(side="right", exponentformat="B")
+    figure.update_yaxes(side="right", exponentformat="B", rangemode="tozero")
     figure.update_xaxes(hoverformat=HOVER_DAY)
     return figure
 

@@ -5,6 +5,7 @@ import streamlit as st
 from dashboard import analysis, formats, queries, shell, zoom
 from dashboard.charts import base
 from dashboard.charts import compare as charts
+from dashboard.labels import coins_called, labels
 
 MOST = 5
 WINDOWS = {"30 days": 30, "90 days": 90, "365 days": 365}
@@ -15,8 +16,7 @@ MATRIX = 12  # more cells than this cannot be read
 def together(chosen: list[str]) -> None:
     """Who moves with whom, over a window of its own."""
     coins = queries.latest_risk()
-    names = dict(zip(coins["crypto_id"], coins["name"], strict=True))
-    symbols = dict(zip(coins["crypto_id"], coins["symbol"].str.upper(), strict=True))
+    names, tickers = labels(coins, "name", "symbol"), labels(coins)
     shell.heading("Do they move together?", ["fct_correlations_daily.correlation", "fct_correlations_daily.n"])
     window = WINDOWS[
         st.segmented_control(
@@ -38,9 +38,8 @@ def together(chosen: list[str]) -> None:
         )
     else:
         correlations, numbers = shell.once(analysis.correlation_matrix, pairs, rows)
-        named = correlations.rename(index=symbols, columns=symbols)
         shell.chart(
-            shell.once(charts.correlation_heatmap, named, numbers, shell.colours()),
+            shell.once(charts.correlation_heatmap, correlations, numbers, tickers, shell.colours()),
             "matrix",
             alt=f"Correlation matrix of daily log returns over {window} days",
             how=f"Correlation of daily log returns over the {window} days to "
@@ -51,7 +50,7 @@ def together(chosen: list[str]) -> None:
     if len(chosen) > 1:
         shell.heading("Has that changed?", ["fct_correlations_daily.correlation"])
         lines = {
-            f"{symbols[chosen[0]]} with {symbols[other]}": queries.correlation_history(
+            f"{tickers[chosen[0]]} with {tickers[other]}": queries.correlation_history(
                 chosen[0], other, window
             ).set_index("date")["correlation"]
             for other in chosen[1:]
@@ -69,17 +68,18 @@ coins = queries.latest_risk()
 if coins.empty:
     shell.empty_warehouse()
     raise shell.Finished
-names = dict(zip(coins["crypto_id"], coins["name"], strict=True))
+names = labels(coins, "name", "symbol")
 default = coins["crypto_id"].head(3).tolist()
 asked = st.query_params.get_all("coins")
-unknown = [crypto_id for crypto_id in asked if crypto_id not in names]
+meant = {link: coins_called(link, coins) for link in asked}
+unknown = [link for link, found in meant.items() if len(found) != 1]
 if unknown:
-    near = analysis.similar_coins(unknown[0], coins)
+    near = meant[unknown[0]] or analysis.similar_coins(unknown[0], coins)
     shell.left_out(
-        f"Not tracked: {', '.join(shell.quoted(crypto_id) for crypto_id in unknown[:MOST])}. "
-        f"Perhaps you meant {' or '.join(near)}?"
+        f"Not tracked, or the ticker of several coins: {', '.join(map(shell.quoted, unknown[:MOST]))}. "
+        f"Perhaps you meant {' or '.join(map(shell.text, near))}?"
     )
-wanted = list(dict.fromkeys(crypto_id for crypto_id in asked if crypto_id in names))
+wanted = list(dict.fromkeys(found[0] for found in meant.values() if len(found) == 1))
 if len(wanted) > MOST:
     st.warning(f"At most {MOST} coins are compared: these are the first of {len(wanted)}.", icon=":material/link_off:")
 shell.check_address(range=analysis.RANGES, log=shell.ON_OFF, window=WINDOWS)
@@ -117,9 +117,7 @@ if table.dropna(how="all").empty:
     raise shell.Finished
 final = table.ffill().iloc[-1].sort_values(ascending=False)
 since = formats.instant(table.index[0].date())
-best = f"{names[final.index[0]]} did best: {formats.signed(final.iloc[0] - 100)} since {since}"
-worst = f"; {names[final.index[-1]]} worst, {formats.signed(final.iloc[-1] - 100)}" if len(final) > 1 else ""
-st.title(f"{best}{worst}.", anchor=False)
+st.title(shell.text(analysis.best_and_worst(final, names, since)), anchor=False)
 shell.heading("Which did better?", ["fct_daily_summary.close"])
 shell.chart(
     shell.once(charts.indexed_lines, table, names, shell.colours(), log),
@@ -149,7 +147,9 @@ with st.grid(2, min_column_width=340, gap="medium"):
             "beta",
             alt="Beta to bitcoin over 90 days of all tracked coins: "
             + ", ".join(
-                f"{row.name} {formats.ratio(row.beta_btc_90d)}" for row in coins.itertuples() if row.crypto_id in chosen
+                f"{names[row.crypto_id]} {formats.ratio(row.beta_btc_90d)}"
+                for row in coins.itertuples()
+                if row.crypto_id in chosen
             ),
             how="2 moved twice as much as bitcoin, on the dotted line as much; chosen coins in colour.",
             source=f"computed from {shell.BINANCE} closes",

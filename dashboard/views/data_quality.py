@@ -9,6 +9,8 @@ import streamlit as st
 from dashboard import analysis, formats, health, queries, shell
 from dashboard.charts import data_quality as charts
 from dashboard.database import MartsError
+from dashboard.labels import labels
+from dashboard.text import visible
 
 UTC_MINUTE = "YYYY-MM-DD HH:mm z"
 TOLERANCE_PCT = 5.0  # beyond it the mart's own check warns
@@ -43,10 +45,10 @@ def from_status_file(error: MartsError) -> None:
         missing="was not known at that refresh",
     )
     for symbol, detail in (status.get("failed_symbols") or {}).items():
-        st.warning(f"{symbol}: {detail}")
+        st.warning(shell.text(f"{symbol}: {detail}"))
     if status.get("last_run"):
         run = status["last_run"]
-        st.caption(f"Last run: {run['job']}, {run['status']}, started {run['started_at']}.")
+        st.caption(shell.text(f"Last run: {run['job']}, {run['status']}, started {run['started_at']}."))
     links()
 
 
@@ -147,12 +149,14 @@ def check_list(checks: pd.DataFrame) -> None:
     bad = checks[checks["status"] != "passed"]
     for row in formats.rows(bad):
         mark = ":red[✕]" if row.severity == "error" else ":orange[▲]"
-        with st.expander(f"{mark} **{row.check_name}** on {row.asset}", expanded=row.severity == "error"):
+        title = f"{mark} **{shell.text(row.check_name)}** on {shell.text(row.asset)}"
+        with st.expander(title, expanded=row.severity == "error"):
             st.markdown(
-                f"Expected: {row.expected or formats.MISSING}  \nObserved: {row.observed or formats.MISSING}  \n"
+                f"Expected: {shell.text(row.expected or formats.MISSING)}  \n"
+                f"Observed: {shell.text(row.observed or formats.MISSING)}  \n"
                 f"Failing rows: {formats.count(row.failed_rows)} · "
                 f"{'blocking' if row.is_blocking else 'not blocking'} · "
-                f"{row.source} · {formats.instant(row.checked_at)} · run `{row.run_id}`"
+                f"{shell.text(row.source)} · {formats.instant(row.checked_at)} · run {shell.quoted(row.run_id)}"
             )
             if row.status == "error":
                 st.caption("The check itself could not run.")
@@ -173,7 +177,7 @@ def sample(check: Any) -> None:
     """Some of the rows that break a check. Not st.code, whose 1.6 MB of colours the first chart had to wait for."""
     rows = analysis.sample_rows(check.sample)
     if rows is None:
-        st.text(check.sample)
+        st.text(visible(check.sample, keep="\n"))
     else:
         shell.table(
             rows,
@@ -193,8 +197,8 @@ def incident_list(incidents: pd.DataFrame) -> None:
             told = f"{row.sent_alerts} messages sent, {row.waiting_alerts} waiting, {row.refused_alerts} refused"
             st.caption(
                 f"{row.kind} · since {formats.instant(row.incident_opened_at)} · {told}"
-                + (f" ({row.alert_error})" if row.alert_error else "")
-                + (f" · run `{row.run_id}`" if row.run_id else "")
+                + (f" ({shell.text(row.alert_error)})" if row.alert_error else "")
+                + (f" · run {shell.quoted(row.run_id)}" if row.run_id else "")
             )
     over = incidents[~incidents["is_open"]]
     if not over.empty:
@@ -413,6 +417,7 @@ with st.grid(2, min_column_width=340, gap="medium"):
     with st.container():
         shell.heading("Do the sources agree?", ["v_price_divergence.divergence_pct"])
         apart = queries.divergence()
+        tickers = labels(apart)
         if apart.empty:
             st.caption("No coin has a candle within two hours of the latest sweep, so nothing can be compared.")
         else:
@@ -421,7 +426,7 @@ with st.grid(2, min_column_width=340, gap="medium"):
                 "divergence",
                 alt="Difference between Binance and CoinGecko prices of the ten coins that differ most: "
                 + ", ".join(
-                    f"{row.symbol.upper()} {formats.percent(row.divergence_pct)}" for row in apart.itertuples()
+                    f"{tickers[row.crypto_id]} {formats.percent(row.divergence_pct)}" for row in apart.itertuples()
                 ),
                 how="Binance's newest close against CoinGecko's price, the ten that differ most; beyond the grey "
                 f"±{TOLERANCE_PCT:g}% "

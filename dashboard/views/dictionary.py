@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import formats, health, manifest, queries, shell
 from dashboard.database import MartsError
+from dashboard.text import csv
 
 SHOWN = {
     "column_name": "Column",
@@ -108,4 +109,4 @@ for relation, part in found.groupby("relation"):
                 for name, title in SHOWN.items()
             },
         )
-shell.csv_button("CSV of all definitions", lambda: columns.to_csv(index=False).encode(), "tickmart_dictionary.csv")
+shell.csv_button("CSV of all definitions", lambda: csv(columns).encode(), "tickmart_dictionary.csv")

@@ -5,6 +5,7 @@ import streamlit as st
 
 from dashboard import analysis, formats, queries, shell
 from dashboard.charts import overview as charts
+from dashboard.labels import labels
 
 CHANGES = {"1 h": "change_1h_pct", "24 h": "change_24h_pct", "7 d": "change_7d_pct"}
 
@@ -85,7 +86,7 @@ def cards(market: pd.Series, mood: pd.DataFrame) -> None:
             last = mood.iloc[-1]
             card(
                 "Fear & Greed",
-                f"{last['value']:.0f} · {last['classification']}",
+                shell.text(f"{last['value']:.0f} · {last['classification']}"),
                 last["change_1d"],
                 plain(last["change_1d"], " points", 0),
                 "fct_sentiment_daily.value",
@@ -108,15 +109,17 @@ def movers(title: str, coins: pd.DataFrame, column: str, rule: str, empty: str) 
         st.markdown(f"**{title}**", help=rule)
         if coins.empty:
             st.caption(empty)
+        tickers, names = labels(coins), labels(coins, "name", "symbol")
         for coin in coins.to_dict("records"):
+            crypto_id = coin["crypto_id"]
             with st.container(
                 horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", wrap=False
             ):
                 st.page_link(
                     "views/price.py",
-                    label=f"{str(coin['symbol']).upper()} :gray[{shell.text(formats.price(coin['price_usd']))}]",
-                    query_params={"coin": coin["crypto_id"]},
-                    help=str(coin["name"]),
+                    label=f"{shell.text(tickers[crypto_id])} :gray[{shell.text(formats.price(coin['price_usd']))}]",
+                    query_params={"coin": crypto_id},
+                    help=shell.text(names[crypto_id]),
                 )
                 st.markdown(shell.coloured_change(coin[column]), width="content")
 
@@ -127,7 +130,7 @@ def top_table(top: pd.DataFrame) -> None:
     shown = pd.DataFrame(
         {
             "#": top["position"],
-            "Coin": top["name"] + " · " + top["symbol"].str.upper(),
+            "Coin": top["crypto_id"].map(labels(top, "name", "symbol", least=2)),
             "Price": top["price_usd"],
             **{name: top[column] for name, column in CHANGES.items()},
             "Market cap": top["market_cap_usd"],
@@ -225,12 +228,15 @@ with left:
     )
     ten = top.head(10)
     known = ten.dropna(subset=[CHANGES[window]])
-    missing = len(ten) - len(known)
+    missing, tickers = len(ten) - len(known), labels(known)
     shell.chart(
         shell.once(charts.change_bars, ten, CHANGES[window], shell.colours()),
         "top_10",
         alt=f"Bar chart of the {window} change of the ten largest coins: "
-        + ", ".join(f"{c.symbol.upper()} {formats.change(getattr(c, CHANGES[window]))}" for c in known.itertuples()),
+        + ", ".join(
+            f"{tickers[crypto_id]} {formats.change(move)}"
+            for crypto_id, move in zip(known["crypto_id"], known[CHANGES[window]], strict=True)
+        ),
         how="Largest market capitalisation on top." + (f" Without a figure: {missing}." if missing else ""),
         source=shell.COINGECKO,
     )
@@ -266,7 +272,10 @@ with st.grid(2, min_column_width=340, gap="medium"):
             ["v_trendline_core.index_100", "v_trendline_core.slope_pct_per_day"],
         )
         slopes = trends.drop_duplicates("crypto_id")
-        told = ", ".join(f"{row.symbol.upper()} {formats.signed(row.slope_pct_per_day)}" for row in slopes.itertuples())
+        tickers = labels(slopes)
+        told = ", ".join(
+            f"{tickers[row.crypto_id]} {formats.signed(row.slope_pct_per_day)}" for row in slopes.itertuples()
+        )
         if trends.empty:
             st.caption("No candles yet.")
         else:
@@ -275,16 +284,19 @@ with st.grid(2, min_column_width=340, gap="medium"):
                 "core",
                 alt="Hourly closes of the last 7 days of the five largest tracked coins, from 100; trend per day: "
                 f"{told}",
-                how=f"Hourly closes from 100. Slope of the straight line through them, per day: {told}.",
+                how=f"Hourly closes from 100. Slope of the straight line through them, per day: {shell.text(told)}.",
                 source=shell.BINANCE,
             )
     with st.container():
+        tickers = labels(busiest)
         shell.heading("Where is the trading?", ["v_volume_24h.volume_24h_usd", "v_volume_24h.volume_share_pct"])
         shell.chart(
             shell.once(charts.share_bars, busiest, shell.colours()),
             "busiest",
             alt="The ten coins with most volume in 24 h: "
-            + ", ".join(f"{row.symbol.upper()} {formats.money(row.volume_24h_usd)}" for row in busiest.itertuples()),
+            + ", ".join(
+                f"{tickers[row.crypto_id]} {formats.money(row.volume_24h_usd)}" for row in busiest.itertuples()
+            ),
             how="Volume of the last 24 h on all exchanges, and its share in that of all coins.",
             source=shell.COINGECKO,
         )

@@ -78,7 +78,7 @@ def through_time() -> None:
         f"{formats.money(trend['volume_usd'].iloc[-1])}",
         how="Volume of all tracked coins, in USDT; full colour marks days more than 2 standard deviations off their "
         "last 90 "
-        f"days. Newest day: z = {formats.ratio(z)}.",
+        "days." + ("" if formats.is_missing(z) else f" Newest day: z = {formats.ratio(z)}."),
         source=shell.BINANCE,
     )
 
@@ -123,7 +123,10 @@ if last["change_1d"] == 0:
 elif not formats.is_missing(last["change_1d"]):
     points = f"{abs(last['change_1d']):.0f} {'point' if abs(last['change_1d']) == 1 else 'points'}"
     moved = f", {points} {'above' if last['change_1d'] > 0 else 'below'} the day before"
-st.title(f"The crowd shows {last['classification'].lower()}: {last['value']:.0f} of 100{moved}{mean}.", anchor=False)
+st.title(
+    f"The crowd shows {shell.text(last['classification'].lower())}: {last['value']:.0f} of 100{moved}{mean}.",
+    anchor=False,
+)
 st.info(
     "The index is **for bitcoin** and is made of bitcoin's own volatility (25%), momentum and volume (25%), "
     "dominance (10%), social media, surveys and search trends. That it goes with bitcoin's price is therefore partly "
@@ -171,9 +174,13 @@ with st.grid(2, min_column_width=340, gap="medium"):
             shell.once(charts.lead_lag_bars, lags, shell.colours()),
             "lags",
             alt="Correlation of the index's change with bitcoin's return from 14 days before to 14 days after",
-            how=f"Right of 0 the mood is ahead. Grey band: 95% of unrelated series stay inside; {outside} of "
-            f"{len(lags)} lags "
-            f"lie outside, one or two would by chance. n = {formats.between(lags['n'].min(), lags['n'].max())} days.",
+            how="Right of 0 the mood is ahead. Grey band: 95% of unrelated series stay inside; "
+            + (
+                f"{outside} of {len(lags)} lags lie outside, one or two would by chance. "
+                if lags["correlation"].notna().any()
+                else "no correlation, for the index or the price did not move. "
+            )
+            + f"n = {formats.between(lags['n'].min(), lags['n'].max())} days.",
             source="computed from both sources",
         )
 
@@ -205,7 +212,7 @@ if len(forward) < analysis.LEAST_DAYS:
     st.info(f"Needs {analysis.LEAST_DAYS} days with a close {AHEAD} days later; there are {len(forward)}.")
 else:
     tens = shell.once(analysis.by_tens, forward)
-    together = forward["value"].corr(forward["forward_pct"])
+    together = analysis.correlation(forward["value"], forward["forward_pct"])
     band = analysis.overlap_band(len(forward), AHEAD)
     counts = ", ".join(f"{row.middle - 5:.0f} to {row.middle + 5:.0f}: {row.n}" for row in tens.itertuples())
     shell.chart(
@@ -215,10 +222,15 @@ else:
         "of the index: "
         + ", ".join(f"{row.middle:.0f} {formats.signed(row.median)} (n={row.n})" for row in tens.itertuples()),
         how=f"Each point is a day: the index, and bitcoin's return over the {AHEAD} days after. Line and band: median "
-        f"and middle 80% by tens of the index (days by tens: {counts}). Correlation {formats.ratio(together)}, "
-        f"n = {len(forward):,} days; their months overlap and are worth about {len(forward) // AHEAD} separate ones, "
-        f"of which chance alone makes up to ± {formats.ratio(band)}. "
-        + ("That is inside chance." if abs(together) <= band else "That is more than chance, in this one history."),
+        f"and middle 80% by tens of the index (days by tens: {counts}). "
+        + (
+            "No correlation: the index or the price did not move."
+            if together is None
+            else f"Correlation {formats.ratio(together)}, n = {len(forward):,} days; their months overlap and are "
+            f"worth about {len(forward) // AHEAD} separate ones, of which chance alone makes up to "
+            f"± {formats.ratio(band)}. "
+            + ("That is inside chance." if abs(together) <= band else "That is more than chance, in this one history.")
+        ),
         source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
     )
 rows()

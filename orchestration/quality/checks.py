@@ -89,7 +89,7 @@ def as_check(
         "expectations": table(judged.verdicts),
         "broken": [
             {"check": v.name, "severity": v.severity, "status": v.status, "observed": v.observed,
-             "expected": v.expected, "sample": str(v.sample)}
+             "expected": v.expected, "sample": books.as_json(v.sample)}
             for v in broken
         ],
     }  # fmt: skip

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from ingestion.text import plain, visible
 from orchestration.quality.suites import Suite
 from orchestration.quality.validate import Judged, without_secrets
 
@@ -49,12 +50,13 @@ PAGE = """<!DOCTYPE html>
 {% for verdict in broken %}
 <h2 class="{{ 'failed' if verdict.severity == 'error' else 'warned' }}">{{ verdict.name }}</h2>
 <p>{{ verdict.severity }}, {{ verdict.status }}. Guards against: {{ guards[verdict.name] }}.<br>
-Observed: {{ verdict.observed }}.<br>Expected: {{ verdict.expected }}</p>
+Observed: {{ verdict.observed | data }}.<br>Expected: {{ verdict.expected }}</p>
 {% if verdict.sample %}<table>
 {% if verdict.sample[0] is mapping %}
 <tr>{% for name in verdict.sample[0] %}<th>{{ name }}</th>{% endfor %}</tr>
-{% for row in verdict.sample %}<tr>{% for value in row.values() %}<td>{{ value }}</td>{% endfor %}</tr>{% endfor %}
-{% else %}{% for row in verdict.sample %}<tr><td>{{ row }}</td></tr>{% endfor %}{% endif %}
+{% for row in verdict.sample %}
+<tr>{% for value in row.values() %}<td>{{ value | data }}</td>{% endfor %}</tr>{% endfor %}
+{% else %}{% for row in verdict.sample %}<tr><td>{{ row | data }}</td></tr>{% endfor %}{% endif %}
 </table>{% endif %}
 {% endfor %}
 {% for section in sections %}{% set section_loop = loop %}{% include 'section.j2' %}{% endfor %}
@@ -136,14 +138,32 @@ def _rendered(suite: Suite, judged: Judged, run_id: str, at: datetime) -> str:
     result: Any = judged.result
     # What GX adds of its own (the connection's name, the query, ids) says nothing to a reader.
     result.meta = {"run_id": RunIdentifier(run_name=run_id, run_time=at)}
+    for found in result.results:
+        found.result = {
+            name: _as_html(value) if isinstance(value, (list, str)) else value for name, value in found.result.items()
+        }
+        found.exception_info = _as_html(found.exception_info)
     document = ValidationResultsPageRenderer(run_info_at_end=False).render(result).to_json_dict()
-    template = DefaultJinjaPageView().env.from_string(PAGE)
+    environment = DefaultJinjaPageView().env
+    environment.filters["data"] = lambda value: visible(plain(value))
+    template = environment.from_string(PAGE)
     page = template.render(
         document, style=STYLE, describes=suite.describes, rows=f"{judged.rows:,}", run_id=run_id,
         at=f"{at:%Y-%m-%d %H:%M} UTC", guards={rule.check: rule.guards for rule in suite.rules},
         broken=[v for v in judged.verdicts if v.status != "passed"],
     )  # fmt: skip
     return _EXPECTATIONS_LINK.sub(r"\1", _ICON.sub(lambda icon: _STATUS.get(icon[1], ""), page))
+
+
+def _as_html(value: Any) -> Any:
+    """Return data as HTML text for Great Expectations' blocks, which escape nothing and take $ for a variable."""
+    if isinstance(value, dict):
+        return {name: _as_html(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_html(item) for item in value]
+    if value is None or isinstance(value, int):
+        return value
+    return escape(visible(plain(value))).replace("$", "&#36;")
 
 
 def _write(path: Path, text: str) -> None:

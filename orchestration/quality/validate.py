@@ -17,6 +17,7 @@ from urllib.parse import quote
 import sqlalchemy.event
 
 from ingestion import proxies
+from ingestion.text import plain
 from orchestration.quality.suites import Suite
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def _verdict(result: Any, rows: int) -> Verdict:
     elif "unexpected_count" in found:
         observed = f"{found['unexpected_count']:,} of {rows:,} rows break it"
     else:
-        observed = str(found.get("observed_value"))[:300]
+        observed = plain(found.get("observed_value"))[:300]
     return Verdict(
         name,
         severity,

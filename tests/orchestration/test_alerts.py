@@ -492,12 +492,14 @@ def test_whatever_is_told_keeps_within_slacks_limits_and_is_escaped(messages: li
     blocks = payload["blocks"]
     assert len(blocks) <= 50
     assert len(blocks[0]["text"]["text"]) <= 150
-    sections = [block["text"]["text"] for block in blocks if block["type"] == "section"]
+    shown = [block["text"] for block in blocks if block["type"] == "section"]
+    assert {text["type"] for text in shown} == {"plain_text"}
+    sections = [text["text"] for text in shown]
     assert all(0 < len(text) <= 3000 for text in sections)
     assert sum(map(len, sections)) <= 13_000
-    for text in [*sections, payload["text"]]:
-        rest = text.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "")
-        assert not set("&<>") & set(rest)
+    rest = payload["text"].replace("&amp;", "").replace("&lt;", "").replace("&gt;", "")
+    assert not set("&<>") & set(rest)
+    assert payload["mrkdwn"] is False
 
 
 @given(TEXT.filter(lambda text: not any(0xD800 <= ord(c) <= 0xDFFF for c in text)), TEXT)
