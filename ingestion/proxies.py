@@ -125,9 +125,11 @@ def _excluded(host: str, port: int | None, no_proxy: str) -> bool:
     rules = {"no": no_proxy}
     if proxy_bypass_environment(host, rules) or proxy_bypass_environment(join(host, port), rules):
         return True
-    for entry in no_proxy.split(","):
+    for entry in map(str.strip, no_proxy.split(",")):
         try:
-            if "/" in entry and ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip(), strict=False):
+            if entry == "*":
+                return True
+            if "/" in entry and ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False):
                 return True
         except ValueError:
             continue

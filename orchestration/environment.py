@@ -65,7 +65,7 @@ def isolate(environ: MutableMapping[str, str] = os.environ) -> None:
     environ.update(PYTHONSAFEPATH="1", PYTHONNOUSERSITE="1")
     if any(environ.get(name) for name in VARIABLES):
         # gRPC sends even what is meant for 127.0.0.1 through http_proxy.
-        excluded = [environ.get("no_proxy") or environ.get("NO_PROXY") or "", *LOOPBACK_NAMES]
+        excluded = [environ.get("no_proxy", environ.get("NO_PROXY", "")), *LOOPBACK_NAMES]
         environ["no_proxy"] = ",".join(filter(None, excluded))
 
 

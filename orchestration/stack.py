@@ -33,7 +33,7 @@ BUCKET = "bronze"
 ROLES = ("ingest", "transform", "quality_ro", "dashboard_ro", "dagster")
 # The checkout or installation whose code runs: the supervisor's and its clients' must be the same.
 CODE = str(Path(__file__).resolve().parent.parent)
-# In a home: where child processes work. Nothing writes there, so that no tool finds a file of its own in it.
+# In a home: where child processes work. Nothing of the user's lies there that a tool would read.
 WORKING_FOLDER = "work"
 
 # The first start includes initdb, a start after a crash the recovery of up to max_wal_size of log; both take seconds on

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from ingestion import proxies
-from ingestion.settings import Settings, SettingsError, load_settings
+from ingestion.settings import Settings, SettingsError, home_of, load_settings
 from orchestration import alerts, environment, health, simulated
 from orchestration.launch import close_orphans, dagster_instance
 from orchestration.quality import docs
@@ -69,7 +69,7 @@ def keep_up(settings: Settings, first_run: Callable[[], None]) -> None:
     with Children(settings.home) as children:
         code = python("-m", *CODE_SERVER, "-h", "127.0.0.1", "-p", str(code_port))
         children.spawn("dagster-code", code, env, logs / "dagster-code.log")
-        reader = dashboard_env(no_source, settings.home)
+        reader = dashboard_env(no_source)
         children.spawn("dashboard", dashboard_command(ports["dashboard"]), reader, logs / "dashboard.log")
         pages = settings.home / docs.FOLDER
         pages.mkdir(exist_ok=True)
@@ -134,13 +134,13 @@ def dashboard_command(port: int) -> list[str]:
     )  # fmt: skip
 
 
-def dashboard_env(env: Mapping[str, str], home: Path) -> dict[str, str]:
+def dashboard_env(env: Mapping[str, str]) -> dict[str, str]:
     """Return the dashboard's environment: libpq's variables for the read-only role, and no other secret.
 
     Its HOME is a folder of ours, because Streamlit reads ~/.streamlit/config.toml and secrets.toml.
     """
     kept = {k: v for k, v in env.items() if not k.startswith(NOT_FOR_THE_DASHBOARD)}
-    kept = environment.with_home(kept, home / WORKING_FOLDER)
+    kept = environment.with_home(kept, home_of(env) / WORKING_FOLDER)
     kept["PGUSER"] = os.environ["TICKMART_PG_DASHBOARD_RO_USER"]
     kept["PGPASSWORD"] = os.environ["TICKMART_PG_DASHBOARD_RO_PASSWORD"]
     role = os.environ.get("TICKMART_PG_DASHBOARD_RO_ROLE", "")

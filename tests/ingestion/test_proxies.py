@@ -74,6 +74,7 @@ def test_the_login_goes_to_the_proxy_and_nowhere_else(proxy, monkeypatch, caplog
         ("other.com, api.example.com", "https://api.example.com", True),
         ("example.com", "https://notexample.com", False),
         ("*", "https://anything.example", True),
+        ("*,localhost", "https://anything.example", True),
         ("10.0.0.0/8", "http://10.1.2.3:8600", True),
         ("10.0.0.0/8", "http://11.1.2.3:8600", False),
         ("2001:db8::1", "http://[2001:db8::1]:8600", True),

@@ -109,7 +109,7 @@ def test_the_dashboard_reads_no_configuration_of_the_user_but_his_certificates(t
     (certificates / "root.crt").write_text("")
     for name in ("USER", "PASSWORD"):
         monkeypatch.setenv(f"TICKMART_PG_DASHBOARD_RO_{name}", "x")
-    env = dashboard_env({"HOME": str(tmp_path / "me"), "PGHOST": "db"}, tmp_path / "home")
+    env = dashboard_env({"HOME": str(tmp_path / "me"), "PGHOST": "db", "TICKMART_HOME": str(tmp_path / "home")})
     assert Path(env["HOME"]).is_relative_to(tmp_path / "home")
     assert env["PGSSLROOTCERT"] == str(certificates / "root.crt")
     assert "PGSSLKEY" not in env
