@@ -287,7 +287,11 @@ def _report_symbols(fetch: _Fetch, tracked: Sequence[str], report: Report) -> No
         report.notes.append(
             f"{symbol} is no longer listed by Binance and is not asked for; give its row a valid_to to say since when"
         )
+    today = fetch.now.date()
+    open_rows = {a.binance_symbol for a in fetch.assets if a.valid_to is None or a.valid_to > today}
     for symbol, status in sorted(found.paused.items()):
+        if symbol not in open_rows:
+            continue
         ended = found.ended_at.get(symbol)
         last = f"its last bar is of {ended:%Y-%m-%d}" if ended else "it has no bar"
         report.notes.append(

@@ -160,6 +160,12 @@ def test_a_symbol_that_ended_before_the_range_is_said_to_have_ended_once_and_has
     assert market.holes() == [("ETHUSDT", "2024-03-01 00:00", 9 * 24, "delisted")]
 
 
+def test_an_end_that_the_universe_knows_is_not_reported(market: Market, exchange: SmallExchange) -> None:
+    market.assets = (asset("BTCUSDT"), asset("ETHUSDT", valid_to=date(2024, 2, 11)))
+    exchange.status["ETHUSDT"], exchange.ends["ETHUSDT"] = "BREAK", moment(date(2024, 2, 11))
+    assert not any("ETHUSDT" in note for note in market.bring("2024-02-01", "2024-02-20").notes)
+
+
 def test_a_symbol_that_ends_inside_the_range_has_its_bars_and_an_end(market: Market, exchange: SmallExchange) -> None:
     exchange.status["ETHUSDT"], exchange.ends["ETHUSDT"] = "HALT", moment(date(2024, 3, 4), 7)
     market.bring("2024-03-01", "2024-03-10")
