@@ -483,7 +483,8 @@ def psql(arguments: Sequence[str]) -> None:
 
 def _refresh(settings: Settings, command: str) -> dict[str, Any]:
     """Run the whole job over the days that a refresh is about."""
-    from orchestration.definitions import FIRST_LOAD_DAYS, JOB
+    from orchestration.definitions import JOB
+    from orchestration.partitions import FIRST_LOAD_DAYS
 
     start, end = refresh_window(settings, FIRST_LOAD_DAYS)
     return _run(settings, JOB, start, end, {"bronze__binance_klines": {"skip_covered": True}}, command)

@@ -215,7 +215,8 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
     ``config`` is that of its steps by name. The run is a run like any other in Dagster's list. Raises nothing for a
     failed step: the summary's status tells.
     """
-    from orchestration.definitions import defs, range_tags
+    from orchestration.definitions import defs
+    from orchestration.partitions import range_tags
     from orchestration.resources import Stores
 
     stores = Stores()
@@ -330,7 +331,7 @@ def close_orphans(
     records = [
         record
         for record in instance.get_run_records(RunsFilter(statuses=[*in_progress, DagsterRunStatus.NOT_STARTED]))
-        if record.dagster_run.status in in_progress or PID_TAG in record.dagster_run.tags
+        if record.dagster_run.status in in_progress or command_pid(record.dagster_run) is not None
     ]
     runs = [record.dagster_run for record in records]
     launched = {
@@ -340,16 +341,16 @@ def close_orphans(
         for record in records
     }
     here = socket.gethostname()
-    elsewhere = {run.run_id for run in runs if run.tags.get(HOST_TAG, here) != here}
+    elsewhere = {run.run_id for run in runs if command_pid(run) is not None and run.tags.get(HOST_TAG, here) != here}
     unknown = {run_id for run_id in books.open_runs(connection) if not instance.has_run(run_id)}
     silent = books.silent_runs(connection, [*elsewhere, *unknown], SILENCE_S)
     closed = sorted(silent & unknown)
     for run in runs:
-        pid = run.tags.get(PID_TAG)
+        pid = command_pid(run)
         if pid is None:
             gone_here = launched_before is not None and launched[run.run_id] < launched_before
         else:
-            gone_here = not _alive(int(pid))
+            gone_here = not _alive(pid)
         if run.run_id in silent or (run.run_id not in elsewhere and gone_here):
             instance.report_run_failed(run, "Its process ended without closing it (killed, or the machine went down).")
             # What it held of the pools is held for ever otherwise, and the next run waits for it.
@@ -357,6 +358,15 @@ def close_orphans(
             closed.append(run.run_id)
     books.close_runs(connection, closed)
     return closed
+
+
+def command_pid(run: Any) -> int | None:
+    """Return the process id of the command that executes a run, None for a run of Dagster's own processes.
+
+    A re-execution has the tags of the run that it repeats, but Dagster executes it.
+    """
+    pid = run.tags.get(PID_TAG)
+    return int(pid) if pid is not None and run.parent_run_id is None else None
 
 
 def _alive(pid: int) -> bool:

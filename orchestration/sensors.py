@@ -32,6 +32,26 @@ def build_failure_sensor() -> dg.SensorDefinition:
     return close_failed_runs
 
 
+def build_ended_sensor(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
+    """Return the sensor that closes a run of part of the graph, or a canceled one, which has no step that does so."""
+
+    @dg.run_status_sensor(
+        run_status=status, name=f"close_{status.value.lower()}_runs", default_status=dg.DefaultSensorStatus.RUNNING
+    )
+    def close_ended_runs(context: dg.RunStatusSensorContext) -> None:
+        run = context.dagster_run
+        with warehouse.closing(Stores().connect("ingest")) as connection:
+            if run.run_id not in books.open_runs(connection):
+                return
+            summary = books.summarise_run(connection, run.run_id)
+            if status is dg.DagsterRunStatus.CANCELED:
+                summary |= {"status": "failed", "error": "The run was canceled in Dagster."}
+            books.end_run(connection, run.run_id, summary["status"], summary)
+        logs.unit("run ended", run=run.run_id, job=run.job_name, status=summary["status"])
+
+    return close_ended_runs
+
+
 def build_dead_run_sensor() -> dg.SensorDefinition:
     """Return the sensor that ends the runs of commands that were killed, and of a code server that died."""
 
