@@ -27,7 +27,6 @@ from orchestration.servers import S3, Postgres, Server
 from orchestration.stack import (
     CHILD_GRACE_S,
     LOOPBACK,
-    SUPERUSER,
     StackError,
     create_credentials,
     group_alive,
@@ -182,7 +181,7 @@ class Keeper:
                 create_credentials(self._home)
             credentials = load_credentials(self._home)
             if name == "postgres":
-                server = Postgres(self._home, credentials["postgres"][SUPERUSER])
+                server = Postgres(self._home, credentials["postgres"])
             else:
                 server = S3(self._home, credentials["s3"])
             server.start()
