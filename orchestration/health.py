@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from rich.table import Table
 from ingestion import warehouse
 from ingestion.settings import Settings
 from ingestion.warehouse import WarehouseError
+from orchestration.attempts import newest_failure
 
 HOUR = 3600
 # The newest moment that each dataset's data speaks of: one index probe per series instead of a scan.
@@ -122,20 +123,40 @@ def status(settings: Settings) -> dict[str, Any]:
         cursor.execute(
             "select run_id, job, status, started_at, ended_at from ops.runs order by started_at desc limit 1"
         )
-        last = cursor.fetchone()
+        last = newest_run(cursor.fetchone(), settings)
         alerts = undelivered(cursor)
     late = alerts["waiting"] and (now - alerts["oldest_at"]).total_seconds() > OVERDUE_S
     return {
         "generated_at": now,
-        "status": worst([d["health"] for d in datasets] + ["warning"] * bool(alerts["refused"] or late)),
+        "status": worst(
+            [d["health"] for d in datasets]
+            + ["warning"] * bool(alerts["refused"] or late)
+            + ["degraded"] * bool(last and last.get("error"))
+        ),
         "database_error": None,
         "datasets": datasets,
         "failed_symbols": failed,
-        "last_run": dict(last) if last else None,
+        "last_run": last,
         "alerts": alerts,
         "home": str(settings.home),
         "links": links(),
     }
+
+
+def newest_run(recorded: Mapping[str, Any] | None, settings: Settings) -> dict[str, Any] | None:
+    """Return the newest run: the recorded one, or a later one that failed because it could not use the database."""
+    failure = newest_failure(settings.home, "run")
+    if failure is None or (recorded and _moment(recorded["started_at"]) >= failure["failed_at"]):
+        return dict(recorded) if recorded else None
+    at = failure["failed_at"]
+    return {
+        "run_id": failure["run_id"], "job": failure["job"], "status": "failed", "started_at": at, "ended_at": at,
+        "error": failure["error"],
+    }  # fmt: skip
+
+
+def _moment(value: Any) -> datetime:
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value)
 
 
 def _last_runs(cursor: Any) -> dict[str, dict[str, Any]]:
@@ -225,15 +246,19 @@ def without_database(settings: Settings, error: str) -> dict[str, Any]:
             "generated_at": now, "datasets": [_judge(row, unknown, now) for row in rows], "failed_symbols": {},
             "last_run": None, "alerts": None, "home": str(settings.home), "links": {},
         }  # fmt: skip
-    return {**last, "status": "degraded", "database_error": error}
+    newest = newest_run(last["last_run"], settings)
+    return {**last, "last_run": newest, "status": "degraded", "database_error": error}
 
 
 def write_status(settings: Settings, found: dict[str, Any] | None = None) -> None:
     """Leave the status as a JSON file, so that the dashboard can tell even when Postgres is down."""
     path = settings.home / "status.json"
     part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_bytes(orjson.dumps(found or status(settings), default=str))
-    part.replace(path)
+    try:
+        part.write_bytes(orjson.dumps(found or status(settings), default=str))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def print_query(connection: warehouse.Connection, query: str, console: Console, *, as_csv: bool) -> None:

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -30,7 +30,8 @@ from ingestion.settings import ROLES, Role, Settings, load_settings
 from ingestion.symbols import tracked_now
 from ingestion.universe import read_universe
 from ingestion.warehouse import WarehouseError
-from orchestration import alerts, logs, simulated
+from orchestration import alerts, disk, logs, simulated
+from orchestration.attempts import record_failure
 from orchestration.stack import StackError, prepare_home, stack, write_private
 
 if TYPE_CHECKING:
@@ -71,6 +72,19 @@ def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> I
                 simulated.follow(connection)
             settings = load_settings()
         export_tools(settings)
+        yield settings
+
+
+@contextmanager
+def run_session(command: str) -> Iterator[Settings]:
+    """Open a session for a run; one that cannot be opened is kept as the newest failed run."""
+    with ExitStack() as opened:
+        try:
+            settings = opened.enter_context(session())
+        except (StackError, WarehouseError, psycopg2.Error) as error:
+            home = load_settings().home
+            record_failure(home, "run", f"tickmart {command}", disk.explained(error, home) or error)
+            raise
         yield settings
 
 
@@ -145,8 +159,10 @@ def quiet(log: Path) -> Iterator[IO[str]]:
         try:
             yield terminal
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with suppress(OSError):  # a full disk: what the log lacks is told on the terminal
+                sys.stdout.flush()
+            with suppress(OSError):
+                sys.stderr.flush()
             os.dup2(saved_out, 1)
             os.dup2(saved_err, 2)
             os.close(saved_out)
@@ -254,6 +270,8 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
                 raise_on_error=False,
             )
             problem = first_failure(result)
+            if problem:
+                problem = disk.explained(StackError(problem), stores.settings.home) or problem
         except BaseException as error:
             problem = f"{type(error).__name__}: {error}"
             traceback.print_exc()
@@ -262,7 +280,7 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
             signal.signal(signal.SIGTERM, previous)
             ended.set()
             # Not the connection of the beginning: the server may have restarted since.
-            with warehouse.closing(stores.connect("ingest")) as connection:
+            with _kept_if_lost(stores, job_name, run_id), warehouse.closing(stores.connect("ingest")) as connection:
                 summary = books.summarise_run(connection, run_id)
                 if problem and summary["status"] != "failed":
                     summary["status"] = "failed"
@@ -277,6 +295,17 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
             if unsent := alerts.tick_aside(stores.settings):
                 logs.unit("alerts", run=run_id, status="failed", problem=unsent)
     return summary
+
+
+@contextmanager
+def _kept_if_lost(stores: Stores, job_name: str, run_id: str) -> Iterator[None]:
+    """Keep a run whose end the database cannot record as the newest failed run."""
+    try:
+        yield
+    except (WarehouseError, psycopg2.Error) as error:
+        home = stores.settings.home
+        record_failure(home, "run", job_name, disk.explained(error, home) or error, run_id)
+        raise
 
 
 def _beating(stores: Stores, run_id: str) -> threading.Event:

@@ -9,9 +9,11 @@ import time
 from datetime import UTC, datetime
 
 import dagster as dg
+import psycopg2
 
 from ingestion import books, warehouse
 from orchestration import alerts, logs, retention
+from orchestration.attempts import record_failure
 from orchestration.launch import CODE_SERVER_SINCE, close_orphans
 from orchestration.resources import Stores
 
@@ -22,7 +24,12 @@ def build_failure_sensor() -> dg.SensorDefinition:
     @dg.run_failure_sensor(name="close_failed_runs", default_status=dg.DefaultSensorStatus.RUNNING)
     def close_failed_runs(context: dg.RunFailureSensorContext) -> None:
         stores = Stores()
-        with warehouse.closing(stores.connect("ingest")) as connection:
+        try:
+            connection = stores.connect("ingest")
+        except warehouse.WarehouseError as error:
+            record_failure(stores.settings.home, "run", context.dagster_run.job_name, error, context.dagster_run.run_id)
+            raise
+        with warehouse.closing(connection):
             # It may have failed before its first step could open it.
             books.begin_run(connection, context.dagster_run.run_id, context.dagster_run.job_name)
             summary = books.summarise_run(connection, context.dagster_run.run_id)
@@ -72,7 +79,12 @@ def build_alert_sensor() -> dg.SensorDefinition:
 
     @dg.sensor(name="alerts", minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
     def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        sent = alerts.tick(Stores().settings, beat=True)
+        settings = Stores().settings
+        try:
+            sent = alerts.tick(settings, beat=True)
+        except (warehouse.WarehouseError, psycopg2.Error) as error:
+            record_failure(settings.home, "scheduler", "alerts", error)
+            raise
         return dg.SkipReason(f"sent: {sent}" if any(sent.values()) else "nothing to send")
 
     return alert_sensor

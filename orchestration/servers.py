@@ -294,7 +294,9 @@ class Postgres:
         """Remove a postmaster.pid whose number another program has by now: Postgres would refuse to start."""
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
-            if process.status() != psutil.STATUS_ZOMBIE and process.name().startswith("postgres"):
+            # Of a copied home, or after the number was given out again, it may be the server of another data folder.
+            here = process.name().startswith("postgres") and process.cwd() == str(self._data)
+            if process.status() != psutil.STATUS_ZOMBIE and here:
                 raise StackError(f"process {pid}, a Postgres that tickmart did not start, uses {self._data}: stop it")
             (self._data / "postmaster.pid").unlink(missing_ok=True)
 
@@ -375,7 +377,7 @@ class Postgres:
         )
 
     def _unusable(self, error: psycopg2.Error) -> StackError:
-        if "password authentication failed" in str(error):
+        if re.search("password authentication failed|no password supplied", str(error)):
             return StackError(
                 f"{self._home / 'credentials.json'} is not the one that {self._data} was made with: "
                 "restore it, or move both away and run `tickmart rebuild`, which needs only the lake"

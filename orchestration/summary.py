@@ -119,6 +119,8 @@ def print_status(found: dict[str, Any], console: Console) -> None:
         else "no run yet: `tickmart run` makes one",
         highlight=False,
     )
+    if last and last.get("error"):
+        console.print(f"  {last['error']}", highlight=False, soft_wrap=True, markup=False)
     if found["database_error"]:
         console.print(
             f"as of {_minute(found['generated_at'])} UTC, for there is no newer: {found['database_error']}",
