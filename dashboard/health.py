@@ -54,6 +54,11 @@ def dbt_docs() -> Path | None:
     return page if page.is_file() else None
 
 
+def is_loaded(status: dict[str, Any] | None) -> bool:
+    """Tell whether the last refresh or restore left rows in the database, by its status file."""
+    return any(row.get("rows") for row in (status or {}).get("datasets", ()))
+
+
 def read_status() -> dict[str, Any] | None:
     """Return the status that the last refresh left in TICKMART_HOME, instants as datetimes; None when there is none.
 

@@ -149,7 +149,8 @@ def stamp() -> None:
         try:
             datasets = queries.dataset_health()
         except MartsError as error:
-            said = "Nothing loaded yet" if error.reason == "empty" else "Database unreachable"
+            missing = "Marts not built yet" if health.is_loaded(health.read_status()) else "Nothing loaded yet"
+            said = missing if error.reason == "empty" else "Database unreachable"
             st.page_link(QUALITY_PAGE, label=f":red[**{said}** · why?]", icon=":material/error:")
             return
         word = health.worst(datasets["health"])
@@ -383,7 +384,15 @@ def problem(error: MartsError) -> None:
 
 
 def empty_warehouse() -> None:
-    """Say that nothing is loaded yet and how to change that."""
+    """Say that nothing is loaded yet, or that no mart is built of it, and how to change that."""
+    if health.is_loaded(health.read_status()):
+        st.info(
+            "The data is loaded, but the tables that the pages read are not built, as after a restore. The next "
+            "refresh builds them: the hourly one under `tickmart up` or Docker Compose, or `tickmart run` now.",
+            title="The marts are not built yet",
+            icon=":material/hourglass_empty:",
+        )
+        return
     st.info(
         "Nothing has been loaded yet. Run `tickmart run` for the last 30 days of the real markets, or `tickmart demo` "
         "for simulated ones without network; under `tickmart up` the first refresh starts by itself. "

@@ -382,19 +382,19 @@ def newest_objects(connection: Connection, dataset: Dataset, days: int) -> list[
         return keys_of_newest_days((key for (key,) in cursor.fetchall()), days)
 
 
-def refusals(connection: Connection, run_id: str, asset: str) -> list[str]:
-    """Return what a run's blocking checks of an asset last said when they did not pass, one line each."""
+def refusals(connection: Connection, run_ids: Sequence[str], asset: str) -> list[str]:
+    """Return the blocking checks of an asset whose last result in these runs is not passed, one line each."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             select check_name || ' (' || coalesce(observed, status) || ')' from (
                 select distinct on (check_name) check_name, status, observed
-                from ops.check_results where run_id = %s and asset = %s and blocking
+                from ops.check_results where run_id = any(%s) and asset = %s and blocking
                 order by check_name, check_id desc
             ) as latest
             where status <> 'passed' order by check_name
             """,
-            (run_id, asset),
+            (list(run_ids), asset),
         )
         found = [row[0] for row in cursor.fetchall()]
     connection.commit()
@@ -491,32 +491,39 @@ def end_run(connection: Connection, run_id: str, status: str, summary: dict[str,
         )
 
 
-def summarise_run(connection: Connection, run_id: str) -> dict[str, Any]:
-    """Return what a run did, from the books: its stages, its checks, and the verdict ok, partial or failed."""
+def summarise_run(connection: Connection, run_id: str, earlier: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a run did, from ``ops``: its stages, its checks, and the result ok, partial or failed.
+
+    ``earlier`` names the runs of which this one repeats some steps, the newest first: what it did not do again counts
+    as they recorded it.
+    """
+    runs = [run_id, *earlier]
     with connection.cursor(cursor_factory=RealDictCursor) as cursor:
         cursor.execute(
             """
-            select stage, dataset, status, rows, files, seconds, rows / nullif(seconds, 0) as rows_per_s, detail
-            from ops.run_stages where run_id = %s order by ended_at
+            select stage, dataset, status, rows, files, seconds, rows_per_s, detail
+            from (
+                select distinct on (stage, dataset) *, rows / nullif(seconds, 0) as rows_per_s
+                from ops.run_stages
+                where run_id = any(%(runs)s)
+                order by stage, dataset, array_position(%(runs)s, run_id)
+            ) as newest
+            order by ended_at
             """,
-            (run_id,),
+            {"runs": runs},
         )
         stages = [dict(row) for row in cursor.fetchall()]
         cursor.execute(
             """
-            select status, severity, count(*) as n from ops.check_results where run_id = %s group by status, severity
+            select distinct on (asset, check_name)
+                asset, check_name, source, severity, status, blocking, observed, expected, failed_rows
+            from ops.check_results
+            where run_id = any(%s)
+            order by asset, check_name, check_id desc
             """,
-            (run_id,),
+            (runs,),
         )
-        counts = {(row["status"], row["severity"]): row["n"] for row in cursor.fetchall()}
-        cursor.execute(
-            """
-            select asset, check_name, source, severity, status, blocking, observed, expected, failed_rows
-            from ops.check_results where run_id = %s and status <> 'passed' order by severity, asset, check_name
-            """,
-            (run_id,),
-        )
-        failures = [dict(row) for row in cursor.fetchall()]
+        checks = [dict(row) for row in cursor.fetchall()]
         cursor.execute(
             """
             select source, count(distinct (asset, check_name)) as n
@@ -526,15 +533,16 @@ def summarise_run(connection: Connection, run_id: str) -> dict[str, Any]:
                 and status <> 'error'
                 and not exists (
                     select from ops.check_results as own
-                    where own.run_id = %s and own.asset = known.asset and own.check_name = known.check_name
+                    where own.run_id = any(%s) and own.asset = known.asset and own.check_name = known.check_name
                 )
             group by source order by source
             """,
-            (run_id,),
+            (runs,),
         )
         not_run = {row["source"]: row["n"] for row in cursor.fetchall()}
     connection.commit()
-    errors = sum(n for (status, severity), n in counts.items() if status != "passed" and severity == "error")
+    failures = sorted((c for c in checks if c["status"] != "passed"), key=lambda c: c["severity"])
+    errors = sum(c["severity"] == "error" for c in failures)
     verdict = "ok"
     if any(s["status"] == "partial" for s in stages):
         verdict = "partial"
@@ -545,9 +553,9 @@ def summarise_run(connection: Connection, run_id: str) -> dict[str, Any]:
         "status": verdict,
         "stages": stages,
         "checks": {
-            "passed": sum(n for (status, _), n in counts.items() if status == "passed"),
+            "passed": len(checks) - len(failures),
             "failed": errors,
-            "warned": sum(n for (status, severity), n in counts.items() if status != "passed" and severity == "warn"),
+            "warned": len(failures) - errors,
             "failures": failures,
             # Checks of the last two days that this run had no reason to repeat, by who makes them.
             "not_run": not_run,

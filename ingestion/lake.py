@@ -28,6 +28,7 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 from minio.lifecycleconfig import AbortIncompleteMultipartUpload, LifecycleConfig, NoncurrentVersionExpiration, Rule
 from minio.versioningconfig import OFF, VersioningConfig
 
+from ingestion.connection_errors import s3_problem
 from ingestion.datasets import Dataset, union
 from ingestion.http import wire_fault
 from ingestion.settings import ObjectStore
@@ -219,11 +220,12 @@ class Lake:
     def _fail(self, what: str, error: Exception) -> NoReturn:
         where = f"object store {'https' if self.store.secure else 'http'}://{self.store.endpoint}/{self.store.bucket}"
         if isinstance(error, S3Error):
-            why = f"answered {error.code} ({error.message or 'no reason given'})"
+            code, said = error.code, f"{error.code}: {error.message or 'no reason given'}"
         else:
             # Of repeated attempts the last one's reason counts.
-            why = wire_fault(getattr(error, "reason", None) or error)
-        raise LakeError(f"{where} {why}: {what}. Check MINIO_ENDPOINT, MINIO_BUCKET and the keys.") from error
+            code, said = None, wire_fault(getattr(error, "reason", None) or error)
+        cause, fix = s3_problem(code, f"{said} {error}")
+        raise LakeError(f"{where}, {what}: {cause} ({' '.join(said.split())[:200]}): {fix}") from error
 
 
 def read_ahead(read: Callable[[ObjectInfo], T | None], objects: Sequence[ObjectInfo]) -> Iterator[T]:

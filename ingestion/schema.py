@@ -42,6 +42,16 @@ _READS: dict[Role, tuple[str, ...]] = {
     "dashboard_ro": ("marts",),
 }
 
+# Functions that PUBLIC may call by default and that write to the server or hold others up, with the logins that need
+# them.
+# They belong to the superuser: an owner who is none cannot revoke them (SECURITY.md).
+_FUNCTIONS: dict[str, tuple[Role, ...]] = {
+    "^(lo_.+|loread|lowrite)$": (),
+    "^pg_(notify|logical_emit_message)$": (),
+    "^pg_(try_)?advisory_": ("ingest",),
+    "^pg_(cancel|terminate)_backend$": ("transform",),  # dbt cancels its queries so
+}
+
 _LEDGER = """
 create table if not exists ops.migrations (
     number integer primary key,
@@ -88,7 +98,7 @@ def bootstrap(postgres: Postgres, passwords: dict[Role, str] | None = None, migr
     at, for a migration that was changed after it was applied, and for one that fails, of which nothing stays.
     """
     known = read_migrations(migrations)
-    stamp = hashlib.sha256(f"{_SCHEMAS}{_READS}{sorted(passwords or {})}".encode()).hexdigest()
+    stamp = hashlib.sha256(f"{_SCHEMAS}{_READS}{_FUNCTIONS}{sorted(passwords or {})}".encode()).hexdigest()
     with closing(connect(postgres)) as connection:
         if _stands(connection, stamp) and not _missing(connection, postgres, known):
             return False
@@ -149,6 +159,7 @@ def _set_access_up(connection: Connection, postgres: Postgres, passwords: dict[R
         with connection, connection.cursor() as cursor:
             _create_roles(cursor, passwords)
             _create_schemas(cursor, postgres.database)
+            _restrict_functions(cursor)
             cursor.execute("comment on schema ops is %s", (f"tickmart {stamp}",))
     except psycopg2.errors.InsufficientPrivilege as error:
         reason = str(error).splitlines()[0]
@@ -239,3 +250,20 @@ def _create_schemas(cursor: Any, database: str) -> None:
                 "alter default privileges for role {owner} in schema {schema} grant select on tables to {reader}",
             ):
                 cursor.execute(sql.SQL(statement).format(**names))
+
+
+def _restrict_functions(cursor: Any) -> None:
+    """Take the functions of _FUNCTIONS from PUBLIC and give them to the logins that need them, as far as allowed."""
+    cursor.execute("select rolsuper from pg_roles where rolname = current_user")
+    if cursor.fetchone() != (True,):
+        return
+    for pattern, roles in _FUNCTIONS.items():
+        cursor.execute(
+            "select oid::regprocedure::text from pg_proc"
+            " where pronamespace = 'pg_catalog'::regnamespace and proname ~ %s",
+            (pattern,),
+        )
+        functions = sql.SQL(", ").join(sql.SQL(name) for (name,) in cursor.fetchall())
+        cursor.execute(sql.SQL("revoke execute on function {} from public").format(functions))
+        for role in roles:
+            cursor.execute(sql.SQL("grant execute on function {} to {}").format(functions, sql.Identifier(role)))

@@ -26,6 +26,7 @@ from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 from ingestion import pgcopy
+from ingestion.connection_errors import postgres_problem
 from ingestion.datasets import (
     DATASETS,
     KLINES,
@@ -50,14 +51,16 @@ class WarehouseError(Exception):
 
 
 def connect(postgres: Postgres, role: Role | None = None) -> Connection:
-    """Connect as the owner or as one of tickmart's roles, in UTC; WarehouseError names server and mend."""
+    """Connect as the owner or as one of tickmart's roles, in UTC; WarehouseError names server, cause and fix."""
+    parameters = postgres.connect_kwargs(role)
     try:
-        return psycopg2.connect(**postgres.connect_kwargs(role))  # type: ignore[call-overload, no-any-return]
+        return psycopg2.connect(**parameters)  # type: ignore[call-overload, no-any-return]
     except psycopg2.Error as error:
-        reason = " ".join(str(error).split())[:200]
+        login = str(parameters["user"])
+        problem = postgres_problem(error, role, own_login=login != postgres.user)
+        as_role = f" in role {role}" if role and login != role else ""
         raise WarehouseError(
-            f"Postgres {postgres.address}/{postgres.database} as {role or postgres.user}: {reason}. "
-            "Check PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE."
+            f"Postgres {postgres.address}/{postgres.database} as {login}{as_role}: {problem}"
         ) from None
 
 

@@ -5,7 +5,8 @@ work itself (``ingestion``), dbt (``models``), checks as evidence (``quality``).
 
 History is partitioned by UTC day and always run as one range, all symbols together: fifty symbols of three years by
 hour would be 1.3 million partitions where Dagster advises against more than 100,000. The market list has no history and
-the sentiment index comes whole each time, so they have no partitions.
+the sentiment index comes whole each time, so they have no partitions. A run launched without a range (the Launchpad's
+default) takes the days that a refresh takes.
 
 A source that cannot be used fails its own check and not its step: the rest of the graph goes on with what bronze holds,
 and the run's verdict (``ops/run_verdict``) turns the run red in the end.
@@ -22,20 +23,17 @@ import dagster as dg
 import pyarrow as pa
 
 from ingestion import bars, books, bronze, gaps, warehouse
-from ingestion.datasets import BINANCE_OPENED, FEAR_GREED, KLINES, MARKETS, Dataset, klines_day
+from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, Dataset, klines_day
 from ingestion.http import HttpClient, SourceError
 from ingestion.lake import DamagedObject, Lake, ObjectInfo, read_ahead
 from orchestration import logs
+from orchestration.partitions import DAYS, chosen_days, run_days
 from orchestration.resources import Stores, release_memory
 
 # BackfillPolicy and partitioned checks are marked beta in 1.13; their behaviour is pinned by tests instead.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-# end_offset=1: today's partition exists while today lasts, and is written again each hour.
-DAYS = dg.DailyPartitionsDefinition(start_date=BINANCE_OPENED.isoformat(), timezone="UTC", end_offset=1)
-# Run tags: the first and the last day of a run's range.
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 ONE_RUN = dg.BackfillPolicy.single_run()
 OWNERS = ["team:market-data"]
 # A batch of objects that is loaded in one transaction: some 60,000 rows, 15 MB; the next is read meanwhile.
@@ -45,11 +43,11 @@ LOAD_ROWS = 60_000
 class KlinesConfig(dg.Config):
     """How a range of days is asked for."""
 
-    interval: str = "1h"
+    interval: Literal["1m", "5m", "15m", "1h", "4h", "1d"] = "1h"
     source: Literal["rest", "archive", "auto"] = "rest"
     """Ask the REST API, read the bulk archives as far as they go, or take the cheaper of both for each month."""
     skip_covered: bool = False
-    """Leave out days that are over and have been answered; a refresh sets it, a backfill asks for everything anew."""
+    """Leave out days that are over and have been answered; a refresh sets it, a backfill requests everything again."""
     resume: bool = False
     """Book the range as a backfill, and take up one that was cut off."""
 
@@ -116,11 +114,25 @@ def as_check_result(verdict: dict[str, Any]) -> dg.AssetCheckResult:
 
 
 def days(context: dg.AssetExecutionContext) -> str | None:
-    """Return the run's range of days as it is logged, or None when it has none."""
-    if not context.has_partition_key_range:
+    """Return the run's chosen range of days as it is logged, or None when it has none."""
+    chosen = chosen_days(context.run.tags)
+    if chosen is None:
         return None
-    found = context.partition_key_range
-    return found.start if found.start == found.end else f"{found.start}...{found.end}"
+    first, last = chosen[0], chosen[1] - timedelta(days=1)
+    return str(first) if first == last else f"{first}...{last}"
+
+
+def counted_runs(context: Any) -> list[str]:
+    """Return the runs whose records count as this run's: itself and, if it repeats only some steps, those it repeats.
+
+    Dagster repeats the failed steps of a run (re-execution from failure, and its own retry after a crash) under a new
+    run id: what the other steps recorded stands under the old one.
+    """
+    run, counted = context.run, [context.run.run_id]
+    while run is not None and run.parent_run_id is not None and run.step_keys_to_execute is not None:
+        counted.append(run.parent_run_id)
+        run = context.instance.get_run_by_id(run.parent_run_id)
+    return counted
 
 
 def _bronze(
@@ -195,8 +207,7 @@ def _bronze(
 )
 def bronze_klines(context: dg.AssetExecutionContext, config: KlinesConfig, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Fetch the run's range of days."""
-    window = context.partition_time_window
-    start, end = window.start.astimezone(UTC).date(), window.end.astimezone(UTC).date()
+    start, end = run_days(context.run)
     universe = stores.universe()
 
     def ingest(run: bronze.Context, client: HttpClient, budget: Any) -> bronze.Report:
@@ -320,7 +331,7 @@ def _raw(
     started = time.monotonic()
     with stores.connection("ingest") as connection:
         books.begin_run(connection, context.run_id, context.job_name)
-        refused = books.refusals(connection, context.run_id, f"bronze/{dataset.name}")
+        refused = books.refusals(connection, counted_runs(context), f"bronze/{dataset.name}")
         if config.rebuild and not refused:
             warehouse.empty(connection, dataset)
             # No version is the present one's: dbt then builds the marts anew.
@@ -399,8 +410,7 @@ def raw_klines(context: dg.AssetExecutionContext, config: RawConfig, stores: Sto
 
 def _gaps(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Look for holes on the run's days, and on the days that loads have touched since holes were last looked for."""
-    window = context.partition_time_window
-    run_range = (window.start.astimezone(UTC).date(), window.end.astimezone(UTC).date())
+    run_range = run_days(context.run)
     with stores.connection("ingest") as connection:
         news = books.unjudged_objects(connection, GAPS.to_user_string(), KLINES, context.run_id)
         ranges: dict[str, list[date]] = {"1h": []}

@@ -35,7 +35,7 @@ from ingestion import schema
 from ingestion.lake import Lake
 from ingestion.settings import ROLES, Postgres, Role, Settings
 from ingestion.warehouse import Connection, closing, connect, locked
-from orchestration import environment, simulated
+from orchestration import disk, environment, simulated
 from orchestration.programs import postgres_client
 from orchestration.stack import die_with_parent, stack
 
@@ -96,12 +96,25 @@ def make(
                 _write_manifest(draft, manifest)
             os.sync()  # one call for the thousands of files
             draft.rename(folder)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(draft, ignore_errors=True)
+            if disk.is_full(error, settings.home):
+                # The check restores beside the home, the rest is written to the target.
+                fuller = min((into, settings.home), key=lambda folder: shutil.disk_usage(folder).free)
+                raise BackupError(disk.full_line(fuller, _needed_bytes(settings.postgres, lake))) from error
             raise
         if keep is not None:
             _remove_older(into, keep, tell)
     return {**manifest, "path": str(folder)}
+
+
+def _needed_bytes(postgres: Postgres, lake: Lake) -> int:
+    """Return what a backup takes at most: every object, and the rows as they lie in the database."""
+    with closing(connect(postgres)) as connection, connection, connection.cursor() as cursor:
+        tables = _tables(connection)
+        cursor.execute("select coalesce(sum(pg_total_relation_size(t::regclass)), 0) from unnest(%s) as t", (tables,))
+        rows = int((cursor.fetchone() or (0,))[0])
+    return rows + sum(info.size for info in lake.list(""))
 
 
 def _dump(postgres: Postgres, draft: Path, manifest: Manifest, tell: Tell) -> set[str]:

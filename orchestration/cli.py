@@ -33,10 +33,10 @@ from ingestion.settings import Settings, SettingsError, home_of, load_settings
 from ingestion.text import plain, visible
 from ingestion.universe import UniverseError
 from ingestion.warehouse import WarehouseError
-from orchestration import alerts, channels, environment, health, logs, programs, retention, services, simulated
+from orchestration import alerts, channels, disk, environment, health, logs, programs, retention, services, simulated
 from orchestration import backup as backups
 from orchestration import doctor as checkup
-from orchestration.launch import logins, quiet, refresh_window, run_job, session
+from orchestration.launch import logins, quiet, refresh_window, run_job, run_session, session
 from orchestration.stack import StackError, free_port, port_owner_message, prepare_home, stack
 from orchestration.summary import print_incidents, print_rejected, print_status, print_summary
 from orchestration.terminal import console, line, print_query
@@ -62,11 +62,17 @@ def clear_errors(command: Command) -> Command:
             code, shown = 1, error
         except psycopg2.Error as error:
             code, shown = 1, WarehouseError(f"Postgres: {' '.join(str(error).split())[:300]}")
+        except OSError as error:
+            if not disk.is_full(error, load_settings().home):
+                raise
+            code, shown = 1, StackError(str(error))
         except KeyboardInterrupt:
             click.echo("tickmart: interrupted; run again to go on where it stopped", err=True)
             sys.exit(130)
         if click.get_current_context().find_root().params.get("debug"):
             raise shown
+        if code == 1 and not isinstance(shown, backups.BackupError):
+            shown = StackError(disk.explained(shown, load_settings().home) or str(shown))
         _tell(str(shown))
         sys.exit(code)
 
@@ -97,7 +103,7 @@ def _enter_demo_home() -> None:
 @clear_errors
 def run(as_json: bool) -> None:
     """Refresh once: sources, bronze, raw, dbt, checks. An empty warehouse gets the last 30 days first."""
-    with session() as settings:
+    with run_session("run") as settings:
         _finish(_refresh(settings, "run"), as_json)
 
 
@@ -126,7 +132,7 @@ def backfill(start: str, end: str | None, interval: str, source: str, as_json: b
     first, last = max(first, BINANCE_OPENED), min(last, date.fromordinal(today.toordinal() + 1))
     if first >= last:
         raise SettingsError(f"--end {end}: Binance has no bars before {BINANCE_OPENED}; choose a later day")
-    with session() as settings:
+    with run_session("backfill") as settings:
         from orchestration.definitions import JOB
 
         klines = {"resume": True, "interval": interval, "source": source}
@@ -137,7 +143,7 @@ def backfill(start: str, end: str | None, interval: str, source: str, as_json: b
 @clear_errors
 def up() -> None:
     """Run once, then keep everything up: Postgres, Dagster (hourly schedule on), dashboard. Ctrl-C stops it all."""
-    with session() as settings:
+    with run_session("up") as settings:
         keep_up(settings, lambda: _show(_refresh(settings, "up")))
 
 
@@ -149,7 +155,7 @@ def demo(seed: int, days: int) -> None:
     """The same as `up`, offline, against the simulator: a full dashboard without network or keys."""
     use_demo_home(seed)
     _enter_demo_home()
-    with session() as settings:
+    with run_session("demo") as settings:
         today = datetime.now(UTC).date()
         start, end = date.fromordinal(today.toordinal() - days), date.fromordinal(today.toordinal() + 1)
         from orchestration.definitions import JOB
@@ -171,7 +177,7 @@ def status(as_json: bool) -> None:
         with session(s3=False) as settings:
             found = health.status(settings)
     except (StackError, WarehouseError, psycopg2.Error) as error:
-        problem = " ".join(str(error).split())[:300]
+        problem = disk.explained(error, settings.home) or " ".join(str(error).split())[:500]
         _tell(problem)
         found = health.without_database(settings, problem)
     health.write_status(settings, found)
@@ -246,7 +252,7 @@ def alert_retry() -> None:
 @clear_errors
 def check(as_json: bool) -> None:
     """Run the quality suites and the models' tests alone, over what stands in bronze and the marts."""
-    with session() as settings:
+    with run_session("check") as settings:
         from orchestration.quality.checks import CHECK_JOB
 
         today = datetime.now(UTC).date()
@@ -259,7 +265,7 @@ def check(as_json: bool) -> None:
 @clear_errors
 def rebuild(as_json: bool) -> None:
     """Empty raw and the marts, and build both anew from bronze alone."""
-    with session() as settings:
+    with run_session("rebuild") as settings:
         from orchestration.definitions import REBUILD, REBUILD_JOB
 
         assert settings.object_store is not None
@@ -360,7 +366,7 @@ def backup(target: Path | None, check: bool, keep: int | None, as_json: bool) ->
 def restore(source: Path, check: bool, as_json: bool) -> None:
     """Bring an empty database and an empty bucket to what the backup in the folder SOURCE holds, and compare.
 
-    Cut off, it goes on when it is started again. Afterwards `tickmart run` builds the marts and loads what is new.
+    Cut off, it goes on when it is started again. In the end the marts are built from what was restored.
     """
     source = source.absolute()
     embedded = load_settings().postgres is None
@@ -371,13 +377,14 @@ def restore(source: Path, check: bool, as_json: bool) -> None:
             done = backups.restore(settings, source, logins(os.environ), tell=_tell)
             if (seed := done.get("simulated_seed")) is not None:
                 simulated.mark_restored(settings, seed, embedded=embedded)
+    built = None if check or done["differences"] else _build_marts()
     if as_json:
         _json(backups.summary(done))
     elif not done["differences"]:
         click.echo(f"{'checked' if check else 'restored'} {source}: {backups.in_words(done)}, all as they were")
     for difference in done["differences"]:
         _tell(difference)
-    sys.exit(EXIT["failed" if done["differences"] else "ok"])
+    sys.exit(EXIT["failed" if done["differences"] else built or "ok"])
 
 
 @main.command()
@@ -495,9 +502,24 @@ def psql(arguments: Sequence[str]) -> None:
         sys.exit(programs.child([program, *arguments], env))
 
 
+def _build_marts() -> str:
+    """Build the marts from what stands in raw, without any source; return partial when some are not built."""
+    from orchestration.definitions import REBUILD_JOB
+
+    _tell("building the marts")
+    today = datetime.now(UTC).date()
+    with run_session("restore") as settings:
+        summary = _run(settings, REBUILD_JOB, today, date.fromordinal(today.toordinal() + 1), {}, "restore")
+    if all(s["status"] == "ok" for s in summary["stages"] if s["stage"] == "dbt") and not summary["error"]:
+        return "ok"  # what its checks say is the data's, not the restore's
+    _show(summary)
+    return "partial"
+
+
 def _refresh(settings: Settings, command: str) -> dict[str, Any]:
     """Run the whole job over the days that a refresh is about."""
-    from orchestration.definitions import FIRST_LOAD_DAYS, JOB
+    from orchestration.definitions import JOB
+    from orchestration.partitions import FIRST_LOAD_DAYS
 
     start, end = refresh_window(settings, FIRST_LOAD_DAYS)
     return _run(settings, JOB, start, end, {"bronze__binance_klines": {"skip_covered": True}}, command)

@@ -6,7 +6,6 @@ can swap resources; Dagster loads ``defs``.
 
 import os
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -15,16 +14,17 @@ from dagster_dbt import DbtCliResource
 from ingestion import books
 from ingestion.datasets import FEAR_GREED, KLINES, MARKETS
 from ingestion.settings import load_settings
-from ingestion.symbols import tracked_now
 from orchestration import alerts, health, logs
-from orchestration.assets import ASSETS, DAYS, ONE_RUN, OWNERS, RANGE_END, RANGE_START
-from orchestration.launch import PID_TAG
+from orchestration.assets import ASSETS, ONE_RUN, OWNERS, counted_runs
+from orchestration.launch import command_pid
 from orchestration.models import DBT, book_specs, build_models, project
+from orchestration.partitions import DAYS, MARKETS_JOB, range_tags, refresh_days
 from orchestration.quality.checks import CHECK_JOB, CHECKS
 from orchestration.resources import Stores
 from orchestration.sensors import (
     build_alert_sensor,
     build_dead_run_sensor,
+    build_ended_sensor,
     build_failure_sensor,
     build_housekeeping_schedule,
     housekeeping,
@@ -32,18 +32,11 @@ from orchestration.sensors import (
 
 SCHEDULE_TAG = "dagster/schedule_name"
 JOB = "market_refresh"
-MARKETS_JOB = "markets_refresh"
 REBUILD_JOB = "rebuild"
 # The hourly run takes a market snapshot too; at its minute there is none to be taken besides.
 HOURLY_MINUTE = 5
-FIRST_LOAD_DAYS = 30
 REBUILD = {f"raw__{dataset.name}": {"rebuild": True} for dataset in (KLINES, MARKETS, FEAR_GREED)}
 REFRESH = {"ops": {"bronze__binance_klines": {"config": {"skip_covered": True}}}}
-
-
-def range_tags(start: Any, end: Any) -> dict[str, str]:
-    """Return the run tags of the half-open range of UTC days [start, end)."""
-    return {RANGE_START: start.isoformat(), RANGE_END: (end - timedelta(days=1)).isoformat()}
 
 
 def build_verdict(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
@@ -59,10 +52,11 @@ def build_verdict(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
     def run_verdict(context: dg.AssetExecutionContext, stores: Stores) -> Iterator[Any]:
         """Judge the run by its stages and checks."""
         with stores.connection("ingest") as connection:
-            summary = books.summarise_run(connection, context.run_id)
+            earlier = counted_runs(context)[1:]
+            summary = books.summarise_run(connection, context.run_id, earlier)
             books.end_run(connection, context.run_id, summary["status"], summary)
         health.write_status(stores.settings)
-        if PID_TAG not in context.run.tags:  # a command logs the end of its run itself
+        if command_pid(context.run) is None:  # a command logs the end of its run itself
             checks = {word: summary["checks"][word] for word in ("passed", "warned", "failed")}
             logs.unit("run ended", run=context.run_id, job=context.job_name, status=summary["status"], **checks)
         errors = [s["detail"]["error"] for s in summary["stages"] if s["detail"].get("error")]
@@ -70,6 +64,8 @@ def build_verdict(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
         if scheduled and summary["status"] != "failed" and (problem := alerts.ping_dead_man(stores.settings)):
             context.log.warning(problem)
         if errors:
+            if earlier:
+                errors.append("A failed source is requested again by a whole run alone: launch one, not a part of it")
             raise dg.Failure(description=" | ".join(errors), allow_retries=False)
         yield dg.MaterializeResult(metadata={"status": summary["status"], "checks": summary["checks"]})
 
@@ -94,13 +90,9 @@ def build_schedule(job: Any) -> dg.ScheduleDefinition:
     )
     def hourly_refresh(context: dg.ScheduleEvaluationContext, stores: Stores) -> dg.RunRequest:
         tick = context.scheduled_execution_time
-        today = tick.date()
-        symbols = tracked_now(stores.universe(), today)
         with stores.connection("ingest") as connection:
-            start = books.refresh_start(connection, symbols, today, FIRST_LOAD_DAYS)
-        return dg.RunRequest(
-            run_key=tick.isoformat(), run_config=REFRESH, tags=range_tags(start, today + timedelta(days=1))
-        )
+            days = refresh_days(connection, stores.universe(), tick.date())
+        return dg.RunRequest(run_key=tick.isoformat(), run_config=REFRESH, tags=range_tags(*days))
 
     return hourly_refresh
 
@@ -172,7 +164,13 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         asset_checks=CHECKS,
         jobs=[*jobs.values(), housekeeping],
         schedules=schedules,
-        sensors=[build_failure_sensor(), build_dead_run_sensor(), build_alert_sensor()],
+        sensors=[
+            build_failure_sensor(),
+            build_ended_sensor(dg.DagsterRunStatus.SUCCESS),
+            build_ended_sensor(dg.DagsterRunStatus.CANCELED),
+            build_dead_run_sensor(),
+            build_alert_sensor(),
+        ],
         resources={
             "stores": Stores(),
             "dbt": DbtCliResource(project_dir=dbt_project, dbt_executable=DBT),

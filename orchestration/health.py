@@ -7,7 +7,7 @@ are on the age of the data, not of the last run: a run that brings nothing new d
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,7 @@ from ingestion import warehouse
 from ingestion.datasets import DATASETS
 from ingestion.settings import Settings
 from ingestion.text import plain
+from orchestration.attempts import newest_failure
 
 # The newest moment that each dataset's data speaks of: one index probe per series instead of a scan.
 NEWEST = {
@@ -161,20 +162,40 @@ def status(settings: Settings) -> dict[str, Any]:
         cursor.execute(
             "select run_id, job, status, started_at, ended_at from ops.runs order by started_at desc limit 1"
         )
-        last = cursor.fetchone()
+        last = newest_run(cursor.fetchone(), settings)
         alerts = undelivered(cursor)
     late = alerts["waiting"] and (now - alerts["oldest_at"]).total_seconds() > OVERDUE_S
     return {
         "generated_at": now,
-        "status": worst([d["health"] for d in datasets] + ["warning"] * bool(alerts["refused"] or late)),
+        "status": worst(
+            [d["health"] for d in datasets]
+            + ["warning"] * bool(alerts["refused"] or late)
+            + ["degraded"] * bool(last and last.get("error"))
+        ),
         "database_error": None,
         "datasets": datasets,
         "failed_symbols": failed,
-        "last_run": dict(last) if last else None,
+        "last_run": last,
         "alerts": alerts,
         "home": str(settings.home),
         "links": links(),
     }
+
+
+def newest_run(recorded: Mapping[str, Any] | None, settings: Settings) -> dict[str, Any] | None:
+    """Return the newest run: the recorded one, or a later one that failed because it could not use the database."""
+    failure = newest_failure(settings.home, "run")
+    if failure is None or (recorded and _moment(recorded["started_at"]) >= failure["failed_at"]):
+        return dict(recorded) if recorded else None
+    at = failure["failed_at"]
+    return {
+        "run_id": failure["run_id"], "job": failure["job"], "status": "failed", "started_at": at, "ended_at": at,
+        "error": failure["error"],
+    }  # fmt: skip
+
+
+def _moment(value: Any) -> datetime:
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value)
 
 
 def _last_runs(cursor: Any) -> dict[str, dict[str, Any]]:
@@ -230,7 +251,8 @@ def without_database(settings: Settings, error: str) -> dict[str, Any]:
             "generated_at": now, "datasets": rows, "failed_symbols": {},
             "last_run": None, "alerts": None, "home": str(settings.home), "links": {},
         }  # fmt: skip
-    return {**last, "status": "degraded", "database_error": error}
+    newest = newest_run(last["last_run"], settings)
+    return {**last, "last_run": newest, "status": "degraded", "database_error": error}
 
 
 def _aged(row: dict[str, Any], now: datetime) -> dict[str, Any]:
@@ -246,5 +268,8 @@ def write_status(settings: Settings, found: dict[str, Any] | None = None) -> Non
     """Leave the status as a JSON file, so that the dashboard can tell even when Postgres is down."""
     path = settings.home / "status.json"
     part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_bytes(orjson.dumps(found or status(settings), default=plain))
-    part.replace(path)
+    try:
+        part.write_bytes(orjson.dumps(found or status(settings), default=plain))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from psycopg2.extras import RealDictCursor
 from ingestion.settings import Settings
 from ingestion.warehouse import Connection
 from orchestration import health
+from orchestration.attempts import newest_failure
 from orchestration.quality import suites
 from orchestration.summary import problems, span
 
@@ -79,7 +80,8 @@ def look(connection: Connection, settings: Settings, now: datetime, daemon_since
         wrong += _stale(cursor, settings, now)
         wrong += _gaps(cursor)
         wrong += _budgets(cursor, settings, now)
-        found, sound = _daemon(cursor, now, daemon_since)
+        wrong += _unrecorded_run(cursor, settings, now)
+        found, sound = _daemon(cursor, settings, now, daemon_since)
         wrong += found
         right |= sound
     by_fingerprint = {finding.fingerprint: finding for finding in wrong}
@@ -112,6 +114,16 @@ def _runs(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
         title = f"{run['job']} failed at {run['ended_at']:%Y-%m-%d %H:%M} UTC"
         wrong.append(Finding(fingerprint, "run_failed", "error", title, detail, run["run_id"]))
     return wrong, right
+
+
+def _unrecorded_run(cursor: Any, settings: Settings, now: datetime) -> list[Finding]:
+    """Return the newest run if it failed because it could not use the database."""
+    cursor.execute("select run_id, job, status, started_at, ended_at from ops.runs order by started_at desc limit 1")
+    run = health.newest_run(cursor.fetchone(), settings)
+    if run is None or not run.get("error") or now - run["ended_at"] > FORGOTTEN_AFTER:
+        return []
+    title = f"{run['job']} failed at {run['ended_at']:%Y-%m-%d %H:%M} UTC: it could not use the database"
+    return [Finding(f"run_failed:{run['job']}", "run_failed", "error", title, run["error"], run["run_id"])]
 
 
 def _checks(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
@@ -237,7 +249,9 @@ def _budgets(cursor: Any, settings: Settings, now: datetime) -> list[Finding]:
     return wrong
 
 
-def _daemon(cursor: Any, now: datetime, since: datetime | None) -> tuple[list[Finding], set[str]]:
+def _daemon(
+    cursor: Any, settings: Settings, now: datetime, since: datetime | None
+) -> tuple[list[Finding], set[str]]:  # fmt: skip
     cursor.execute("select beat_at from ops.heartbeats where name = 'daemon'")
     row = cursor.fetchone()
     beats = [beat for beat in (row["beat_at"] if row else None, since) if beat is not None]
@@ -246,6 +260,10 @@ def _daemon(cursor: Any, now: datetime, since: datetime | None) -> tuple[list[Fi
         return [], {fingerprint}
     if since is None or now - max(beats) <= DAEMON_SILENT_AFTER:
         return [], set()
+    failure = newest_failure(settings.home, "scheduler")
+    if failure and now - failure["failed_at"] <= DAEMON_SILENT_AFTER:
+        title = "Dagster's scheduler is alive, but cannot use the database: its runs fail"
+        return [Finding(fingerprint, "daemon_silent", "error", title, failure["error"])], set()
     title = "Dagster's daemon shows no sign of life"
     last = f"Its last tick was at {row['beat_at']:%Y-%m-%d %H:%M} UTC. " if row else "It has never ticked. "
     detail = f"{last}No schedule runs while it is silent: see logs/dagster-daemon.log, or start `tickmart up` anew."

@@ -28,7 +28,6 @@ from orchestration.stack import (
     CHILD_GRACE_S,
     CODE,
     LOOPBACK,
-    SUPERUSER,
     StackError,
     create_credentials,
     group_alive,
@@ -183,7 +182,7 @@ class Keeper:
                 create_credentials(self._home)
             credentials = load_credentials(self._home)
             if name == "postgres":
-                server = Postgres(self._home, credentials["postgres"][SUPERUSER])
+                server = Postgres(self._home, credentials["postgres"])
             elif name == "simulator":
                 server = Simulator(self._home, int(message["simulator_seed"]))
             else:

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -30,7 +30,8 @@ from ingestion.settings import ROLES, Role, Settings, load_settings
 from ingestion.symbols import tracked_now
 from ingestion.universe import read_universe
 from ingestion.warehouse import WarehouseError
-from orchestration import alerts, logs, simulated
+from orchestration import alerts, disk, logs, simulated
+from orchestration.attempts import record_failure
 from orchestration.stack import StackError, prepare_home, stack, write_private
 
 if TYPE_CHECKING:
@@ -74,6 +75,19 @@ def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> I
                 simulated.follow(connection)
             settings = load_settings()
         export_tools(settings)
+        yield settings
+
+
+@contextmanager
+def run_session(command: str) -> Iterator[Settings]:
+    """Open a session for a run; one that cannot be opened is kept as the newest failed run."""
+    with ExitStack() as opened:
+        try:
+            settings = opened.enter_context(session())
+        except (StackError, WarehouseError, psycopg2.Error) as error:
+            home = load_settings().home
+            record_failure(home, "run", f"tickmart {command}", disk.explained(error, home) or error)
+            raise
         yield settings
 
 
@@ -148,8 +162,10 @@ def quiet(log: Path) -> Iterator[IO[str]]:
         try:
             yield terminal
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with suppress(OSError):  # a full disk: what the log lacks is told on the terminal
+                sys.stdout.flush()
+            with suppress(OSError):
+                sys.stderr.flush()
             os.dup2(saved_out, 1)
             os.dup2(saved_err, 2)
             os.close(saved_out)
@@ -218,7 +234,8 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
     ``config`` is that of its steps by name. The run is a run like any other in Dagster's list. Raises nothing for a
     failed step: the summary's status tells.
     """
-    from orchestration.definitions import defs, range_tags
+    from orchestration.definitions import defs
+    from orchestration.partitions import range_tags
     from orchestration.resources import Stores
 
     stores = Stores()
@@ -256,6 +273,8 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
                 raise_on_error=False,
             )
             problem = first_failure(result)
+            if problem:
+                problem = disk.explained(StackError(problem), stores.settings.home) or problem
         except BaseException as error:
             problem = f"{type(error).__name__}: {error}"
             traceback.print_exc()
@@ -264,7 +283,7 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
             signal.signal(signal.SIGTERM, previous)
             ended.set()
             # Not the connection of the beginning: the server may have restarted since.
-            with warehouse.closing(stores.connect("ingest")) as connection:
+            with _kept_if_lost(stores, job_name, run_id), warehouse.closing(stores.connect("ingest")) as connection:
                 summary = books.summarise_run(connection, run_id)
                 if problem and summary["status"] != "failed":
                     summary["status"] = "failed"
@@ -279,6 +298,17 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
             if unsent := alerts.tick_aside(stores.settings):
                 logs.unit("alerts", run=run_id, status="failed", problem=unsent)
     return summary
+
+
+@contextmanager
+def _kept_if_lost(stores: Stores, job_name: str, run_id: str) -> Iterator[None]:
+    """Keep a run whose end the database cannot record as the newest failed run."""
+    try:
+        yield
+    except (WarehouseError, psycopg2.Error) as error:
+        home = stores.settings.home
+        record_failure(home, "run", job_name, disk.explained(error, home) or error, run_id)
+        raise
 
 
 def _beating(stores: Stores, run_id: str) -> threading.Event:
@@ -333,7 +363,7 @@ def close_orphans(
     records = [
         record
         for record in instance.get_run_records(RunsFilter(statuses=[*in_progress, DagsterRunStatus.NOT_STARTED]))
-        if record.dagster_run.status in in_progress or PID_TAG in record.dagster_run.tags
+        if record.dagster_run.status in in_progress or command_pid(record.dagster_run) is not None
     ]
     runs = [record.dagster_run for record in records]
     launched = {
@@ -343,16 +373,16 @@ def close_orphans(
         for record in records
     }
     here = socket.gethostname()
-    elsewhere = {run.run_id for run in runs if run.tags.get(HOST_TAG, here) != here}
+    elsewhere = {run.run_id for run in runs if command_pid(run) is not None and run.tags.get(HOST_TAG, here) != here}
     unknown = {run_id for run_id in books.open_runs(connection) if not instance.has_run(run_id)}
     silent = books.silent_runs(connection, [*elsewhere, *unknown], SILENCE_S)
     closed = sorted(silent & unknown)
     for run in runs:
-        pid = run.tags.get(PID_TAG)
+        pid = command_pid(run)
         if pid is None:
             gone_here = launched_before is not None and launched[run.run_id] < launched_before
         else:
-            gone_here = not _alive(int(pid))
+            gone_here = not _alive(pid)
         if run.run_id in silent or (run.run_id not in elsewhere and gone_here):
             instance.report_run_failed(run, "Its process ended without closing it (killed, or the machine went down).")
             # What it held of the pools is held for ever otherwise, and the next run waits for it.
@@ -360,6 +390,15 @@ def close_orphans(
             closed.append(run.run_id)
     books.close_runs(connection, closed)
     return closed
+
+
+def command_pid(run: Any) -> int | None:
+    """Return the process id of the command that executes a run, None for a run of Dagster's own processes.
+
+    A re-execution has the tags of the run that it repeats, but Dagster executes it.
+    """
+    pid = run.tags.get(PID_TAG)
+    return int(pid) if pid is not None and run.parent_run_id is None else None
 
 
 def _alive(pid: int) -> bool:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -30,7 +30,8 @@ from ingestion.budget import SharedBudget
 from ingestion.http import Deadline, HttpClient
 from ingestion.lake import Lake
 from ingestion.settings import Role, Settings, load_settings
-from ingestion.universe import Asset, read_universe
+from ingestion.universe import Asset, UniverseError, read_universe
+from orchestration.partitions import choose_refresh_days, needs_days
 
 # Until the exchange has said otherwise (exchangeInfo.rateLimits), its documented limit per minute and address.
 BINANCE_WEIGHT_PER_MINUTE = 6000
@@ -44,6 +45,18 @@ T = TypeVar("T")
 
 class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Postgres, the lake and the sources, as the environment names them."""
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Give a run that was launched without days those of a refresh, before any of its steps."""
+        run, instance = context.run, context.instance
+        if run is None or instance is None or not needs_days(run):
+            return
+        # The step that needs what is missing says so.
+        with (
+            suppress(UniverseError, warehouse.WarehouseError, dg.Failure),
+            warehouse.closing(self.connect("ingest")) as connection,
+        ):
+            choose_refresh_days(instance, run, connection, self.universe())
 
     @property
     def settings(self) -> Settings:

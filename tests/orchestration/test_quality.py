@@ -569,7 +569,7 @@ def test_a_check_that_raises_is_an_error_and_closes_the_gate(loaded, monkeypatch
         "expectations": (False, dg.AssetCheckSeverity.ERROR), "load_gate": (False, dg.AssetCheckSeverity.WARN),
     }  # fmt: skip
     with warehouse.closing(warehouse.connect(loaded.postgres, "ingest")) as connection:
-        [reason] = books.refusals(connection, result.run_id, "bronze/coingecko_markets")
+        [reason] = books.refusals(connection, [result.run_id], "bronze/coingecko_markets")
     assert "/no/such/universe.csv" in reason
 
 

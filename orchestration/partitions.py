@@ -1,0 +1,80 @@
+"""Partitions of the history of bars: UTC days, and the range of them that a run is about.
+
+Belongs here: reading the range from a run's tags, and the range of a run that was launched without one. Does not: what
+is done with it (``assets``).
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+
+from ingestion import books
+from ingestion.datasets import BINANCE_OPENED
+from ingestion.symbols import tracked_now
+from ingestion.universe import Asset
+from ingestion.warehouse import Connection
+
+# end_offset=1: today's partition exists while today lasts, and is written again each hour.
+DAYS = dg.DailyPartitionsDefinition(start_date=BINANCE_OPENED.isoformat(), timezone="UTC", end_offset=1)
+# Run tags: the first and the last day of a run's range, or its only day.
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+PARTITION = "dagster/partition"
+FIRST_LOAD_DAYS = 30
+# Market snapshots have no partitions.
+MARKETS_JOB = "markets_refresh"
+
+
+def range_tags(start: date, end: date) -> dict[str, str]:
+    """Return the run tags of the half-open range of UTC days [start, end)."""
+    return {RANGE_START: start.isoformat(), RANGE_END: (end - timedelta(days=1)).isoformat()}
+
+
+def chosen_days(tags: Mapping[str, str]) -> tuple[date, date] | None:
+    """Return the half-open range of days that a run's tags choose, None when they choose none.
+
+    Raises Failure, in one line, for a range that ends before it starts or that holds a day that has not begun.
+    """
+    first, last = (tags.get(name) or tags.get(PARTITION) for name in (RANGE_START, RANGE_END))
+    if first is None or last is None:
+        return None
+    start, end = date.fromisoformat(first), date.fromisoformat(last)
+    today = datetime.now(UTC).date()
+    if start > end or end > today:
+        raise dg.Failure(
+            f"partitions {first} to {last}: choose days from {BINANCE_OPENED} to {today} (UTC), the first one first",
+            allow_retries=False,
+        )
+    return start, end + timedelta(days=1)
+
+
+def run_days(run: dg.DagsterRun) -> tuple[date, date]:
+    """Return the half-open range of days of a run; Failure when it has none."""
+    chosen = chosen_days(run.tags)
+    if chosen is None:
+        raise dg.Failure(f"{run.job_name} has no days to work on: choose a range of partitions", allow_retries=False)
+    return chosen
+
+
+def refresh_days(connection: Connection, universe: list[Asset], today: date) -> tuple[date, date]:
+    """Return the half-open range of days of a refresh: yesterday and today, or more after days without a run."""
+    start = books.refresh_start(connection, tracked_now(universe, today), today, FIRST_LOAD_DAYS)
+    return start, today + timedelta(days=1)
+
+
+def needs_days(run: dg.DagsterRun) -> bool:
+    """Tell whether a run was launched without days (the Launchpad's default) though its assets are partitioned."""
+    return run.job_name != MARKETS_JOB and not {RANGE_START, RANGE_END, PARTITION} & run.tags.keys()
+
+
+def choose_refresh_days(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, connection: Connection, universe: list[Asset]
+) -> None:
+    """Give a run without days those of a refresh, as if they had been chosen at its launch.
+
+    Dagster 1.13 reads them from the run's tags wherever a partitioned asset is checked, and fails with an internal
+    error where there are none. The stored run gets the tags for its other processes, this object for this one.
+    """
+    tags = range_tags(*refresh_days(connection, universe, datetime.now(UTC).date()))
+    instance.add_run_tags(run.run_id, tags)
+    run.tags.update(tags)  # type: ignore[attr-defined]
