@@ -506,7 +506,7 @@ def _build_marts() -> str:
     """Build the marts from what stands in raw, without any source; return partial when some are not built."""
     from orchestration.definitions import REBUILD_JOB
 
-    _tell("building the marts")
+    _tell("everything is restored; building the marts (cut off here, `tickmart run` builds them)")
     today = datetime.now(UTC).date()
     with run_session("restore") as settings:
         summary = _run(settings, REBUILD_JOB, today, date.fromordinal(today.toordinal() + 1), {}, "restore")

@@ -111,6 +111,20 @@ def test_data_quality_and_dictionary_render_before_the_first_load(visit, request
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_page_of_a_restored_database_says_that_the_marts_are_not_built(visit, bare_database, tmp_path, page):
+    left = {
+        "generated_at": str(datetime.now(UTC)),
+        "datasets": [{"dataset": "x", "health": "healthy", "rows": 193_500}],
+    }
+    (tmp_path / "status.json").write_text(json.dumps(left))
+    said = words(visit(bare_database, page))
+    assert "Marts not built yet" in said
+    assert "has been loaded yet" not in said
+    if page != "dictionary":
+        assert "tickmart run" in said
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_page_keeps_old_data_and_warns_that_it_is_old(visit, stale_marts, page):
     app = visit(stale_marts, page)
     assert not app.exception

@@ -343,6 +343,9 @@ def test_a_home_that_was_restored_goes_on_where_the_backup_stood(home, market, f
     there = Home(tmp_path / "home", market.urls())
     restored = there.tickmart("restore", made["path"])
     assert restored.returncode == 0, restored.stderr
+    # Without another command, and without its sources, the marts are there.
+    count = "select count(*) as n from marts.fct_prices"
+    assert there.sql(count) == home.sql(count)
     code, summary = there.run("backfill", "--start", "2026-03-01", "--end", "2026-03-05")
     assert (code, summary["status"]) == (0, "ok"), summary
     [bars] = [s for s in summary["stages"] if (s["stage"], s["dataset"]) == ("raw", "binance_klines")]

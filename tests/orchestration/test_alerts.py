@@ -26,6 +26,7 @@ from ingestion.datasets import FEAR_GREED
 from ingestion.settings import Alerting, Settings, Smtp, load_settings
 from orchestration import alerts, channels, health
 from orchestration.assets import judge_source
+from orchestration.attempts import record_failure
 from orchestration.channels import Message
 from orchestration.cli import main
 from orchestration.incidents import Finding, Incident, Seen, decide
@@ -188,6 +189,36 @@ KINDS = {
         "daemon_silent", "error", BEAT.format(at=NOW - 9 * HOUR), BEAT.format(at=LATER),
     ),
 }  # fmt: skip
+
+
+def test_a_scheduler_whose_runs_cannot_log_in_is_not_called_silent(chain: Chain, tmp_path: Path):
+    settings = settings_of(chain, TICKMART_HOME=str(tmp_path))
+    now = datetime.now(UTC)
+    chain.ask(BEAT.format(at=now - HOUR))
+    title = "select title, detail from ops.incidents where recovered_at is null and kind = 'daemon_silent'"
+    look_at(chain, settings, now, since=now - HOUR)
+    [(silent, _)] = chain.ask(title)
+    assert "no sign of life" in silent
+    record_failure(tmp_path, "scheduler", "alerts", "the server knows no such user")
+    look_at(chain, settings, now, since=now - HOUR)
+    assert chain.ask(title) == [
+        ("Dagster's scheduler is alive, but cannot use the database: its runs fail", "the server knows no such user")
+    ]
+    chain.ask(BEAT.format(at=now))
+    look_at(chain, settings, now, since=now - HOUR)
+    assert chain.ask(title) == []
+
+
+def test_a_run_that_the_database_could_not_record_is_an_incident(chain: Chain, tmp_path: Path):
+    settings = settings_of(chain, TICKMART_HOME=str(tmp_path))
+    now = datetime.now(UTC)
+    chain.ask(RUN.format(id="1", at=now - HOUR, status="ok"))
+    record_failure(tmp_path, "run", "j", "the server knows no such user", "2")
+    look_at(chain, settings, now)
+    assert chain.ask("select kind, run_id, recovered_at from ops.incidents") == [("run_failed", "2", None)]
+    chain.ask(RUN.format(id="3", at=now + HOUR, status="ok"))
+    look_at(chain, settings, now + 2 * HOUR)
+    assert chain.one("select recovered_at is not null from ops.incidents")
 
 
 @pytest.mark.parametrize("what", KINDS)

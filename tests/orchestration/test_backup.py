@@ -306,7 +306,7 @@ def test_the_commands_make_one_and_bring_it_back(source: Source, elsewhere: Sett
             "PGPASSWORD": owner.password, "MINIO_ENDPOINT": store.endpoint, "MINIO_ACCESS_KEY": store.access_key,
             "MINIO_SECRET_KEY": store.secret_key, "MINIO_BUCKET": store.bucket,
         }  # fmt: skip
-        return subprocess.run([TICKMART, *arguments], env=env, capture_output=True, text=True, timeout=120)
+        return subprocess.run([TICKMART, *arguments], env=env, capture_output=True, text=True, timeout=280)
 
     done = tickmart(source.settings, "backup", "--json")
     assert done.returncode == 0, done.stderr

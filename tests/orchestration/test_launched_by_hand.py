@@ -13,15 +13,16 @@ import pytest
 from chain import Chain
 from dagster import DagsterRunStatus
 
-from ingestion import books
+from ingestion import books, warehouse
 from ingestion.datasets import INTERVAL_MS, KLINES
 from ingestion.simulator.server import simulator
 from orchestration.assets import ASSETS, KlinesConfig, counted_runs
+from orchestration.attempts import newest_failure
 from orchestration.launch import PID_TAG, close_orphans
 from orchestration.partitions import DAYS, PARTITION, RANGE_END, RANGE_START
 from orchestration.quality.checks import BRONZE_CHECKS
 from orchestration.resources import Stores
-from orchestration.sensors import build_ended_sensor
+from orchestration.sensors import build_alert_sensor, build_ended_sensor, build_failure_sensor
 
 BARS = dg.AssetKey(["bronze", "binance_klines"])
 TODAY = datetime.now(UTC).date()
@@ -194,3 +195,19 @@ def test_a_run_without_a_step_that_closes_it_is_closed_when_it_has_ended(job, ch
     build_ended_sensor(ended)(context)
     assert chain.ask("select status, ended_at is not null from ops.runs") == [(status, True)]
     assert os.environ["PGDATABASE"] == chain.postgres.database
+
+
+def test_a_run_of_dagsters_that_cannot_log_in_is_kept_for_the_status(job, chain, instance, tmp_path, monkeypatch):
+    run = instance.add_run(dg.DagsterRun("market_refresh", status=DagsterRunStatus.FAILURE))
+    monkeypatch.setenv("TICKMART_PG_INGEST_USER", "ingest")
+    monkeypatch.setenv("TICKMART_PG_INGEST_PASSWORD", "not-the-password")
+    event = dg.DagsterEvent("PIPELINE_FAILURE", run.job_name)
+    context = dg.build_run_status_sensor_context("close_failed_runs", event, instance, run).for_run_failure()
+    with pytest.raises(warehouse.WarehouseError):
+        build_failure_sensor()(context)
+    with pytest.raises(warehouse.WarehouseError):
+        build_alert_sensor()(dg.build_sensor_context(instance=instance))
+    failed = newest_failure(tmp_path, "run")
+    assert (failed["job"], failed["run_id"]) == ("market_refresh", run.run_id)
+    assert "TICKMART_PG_INGEST_PASSWORD" in failed["error"]
+    assert newest_failure(tmp_path, "scheduler")["error"] == failed["error"]

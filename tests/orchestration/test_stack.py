@@ -505,6 +505,29 @@ def test_as_an_ordinary_user(tmp_path_factory: pytest.TempPathFactory) -> None:
         shutil.rmtree(folder)
 
 
+def without_password(home: Path) -> None:
+    credentials = json.loads((home / "credentials.json").read_text())
+    credentials["postgres"]["tickmart"] = ""
+    (home / "credentials.json").write_text(json.dumps(credentials))
+
+
+def test_a_login_that_changed_its_own_password_has_that_of_the_file_after_a_restart(home: Path) -> None:
+    with stack(home, postgres=True, s3=False) as env:
+        ask(env, "create role quality_ro login password 'changed by itself'")
+    with stack(home, postgres=True, s3=False) as env:
+        connect(env, user="quality_ro", password=env["TICKMART_PG_QUALITY_RO_PASSWORD"]).close()
+
+
+def test_a_pid_file_that_names_the_postgres_of_another_home_is_stale(home: Path, initialised: Path) -> None:
+    other = home.with_name("other")
+    subprocess.run(["cp", "-a", initialised, other], check=True)
+    with stack(other, postgres=True, s3=False):
+        shutil.copyfile(other / "postgres" / "postmaster.pid", home / "postgres" / "postmaster.pid")
+        with stack(home, postgres=True, s3=False) as env:
+            assert ask(env, "select value from kept") == [(42,)]
+    wait_for(lambda: not keepers(other), "the end of the other keeper")
+
+
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/tickmart"])
 def test_unusable_home_is_named_with_the_mend(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
@@ -523,6 +546,7 @@ def test_unusable_home_is_named_with_the_mend(tmp_path: Path, place: str) -> Non
         (lambda home: (home / "postgres/PG_VERSION").unlink(), r"holds no database .*tickmart rebuild"),
         (lambda home: (home / "credentials.json").unlink(), r"credentials\.json is not the one .*: restore it"),
         (lambda home: (home / "credentials.json").write_text("{}"), r"credentials\.json is damaged: restore it"),
+        (lambda home: without_password(home), r"credentials\.json is not the one .*: restore it"),
         (
             lambda home: [path.unlink() for path in (home / "postgres/base").glob("*/pg_filenode.map")],
             r"started but is unusable: .*pg_filenode.map.*postgres\.log$",

@@ -12,6 +12,7 @@ import pytest
 from chain import Chain
 
 from orchestration import health
+from orchestration.attempts import record_failure
 
 ROOT = Path(__file__).resolve().parents[2]
 TICKMART = Path(sys.executable).with_name("tickmart")
@@ -116,6 +117,41 @@ def test_without_a_database_and_without_a_past_every_dataset_is_unknown(tmp_path
     found = Asked(tmp_path / "home", PGHOST="127.0.0.1", PGPORT="9", PGUSER="me", PGPASSWORD="x")
     assert found.code == 1
     assert set(found.health.values()) == {"unknown"}
+
+
+def test_a_run_that_could_not_log_in_is_the_newest_run_until_one_is_recorded(fresh: Chain, tmp_path):
+    fresh.ask("insert into ops.runs values ('good', 'market_refresh', now() - interval '1 hour', now(), 'ok')")
+    home, owner = tmp_path / "home", fresh.postgres
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
+    failed = subprocess.run(
+        [TICKMART, "run"], capture_output=True, text=True, cwd=ROOT, timeout=60,
+        env={
+            **kept, "TICKMART_HOME": str(home), "PGHOST": owner.host, "PGPORT": str(owner.port), "PGUSER": owner.user,
+            "PGPASSWORD": "canary-password", "PGDATABASE": owner.database, "MINIO_ENDPOINT": "127.0.0.1:9",
+            "MINIO_ACCESS_KEY": "a", "MINIO_SECRET_KEY": "s",
+        },
+    )  # fmt: skip
+    assert failed.returncode == 1
+    assert failed.stderr.count("\n") == 1
+    found = ask(fresh, home)
+    assert (found.code, found.told["status"]) == (1, "degraded")
+    assert set(found.health.values()) == {"healthy"}
+    last = found.told["last_run"]
+    assert (last["job"], last["status"]) == ("tickmart run", "failed")
+    assert "no such user with this password" in last["error"]
+    assert "canary" not in json.dumps(found.told)
+    fresh.ask("insert into ops.runs values ('better', 'market_refresh', now(), now(), 'ok')")
+    again = ask(fresh, home)
+    assert (again.code, again.told["last_run"]["run_id"]) == (0, "better")
+
+
+def test_a_run_that_could_not_log_in_is_named_even_while_the_database_is_away(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    record_failure(home, "run", "market_refresh", "nothing listens there", "run-7")
+    found = Asked(home, PGHOST="127.0.0.1", PGPORT="9", PGUSER="me", PGPASSWORD="x")
+    assert found.code == 1
+    assert (found.told["last_run"]["run_id"], found.told["last_run"]["status"]) == ("run-7", "failed")
 
 
 def test_the_dashboard_reads_what_status_left(tmp_path, monkeypatch):
