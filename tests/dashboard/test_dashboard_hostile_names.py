@@ -27,7 +27,7 @@ def hostile(server):
         update ops.check_results set observed = '{name}', expected = '{name}', check_name = '{name}'
         where status = 'failed';
         update ops.incidents set title = '{name}', detail = '{name}';
-        update ops.runs set error = '{name}', job = '{name}';
+        update ops.runs set job = '{name}', summary = jsonb_build_object('error', '{name}');
         update marts.fct_prices set open = 0.5, high = 0.5, low = 0.5, close = 0.5, volume = 0, quote_volume = 0
         where crypto_id = 'solana';
         update marts.fct_daily_summary set
@@ -83,7 +83,7 @@ def test_a_link_by_a_ticker_of_two_coins_says_which_there_are(visit, hostile, se
 
 def test_a_link_by_the_ticker_of_one_coin_opens_it(visit, marts):
     app = visit(marts, "price", coin="BTC")
-    assert app.query_params["coin"] == ["bitcoin"]
+    assert app.query_params["coin"] == "bitcoin"
     assert visit(marts, "compare", coins=["eth", "btc"]).query_params["coins"] == ["ethereum", "bitcoin"]
 
 
