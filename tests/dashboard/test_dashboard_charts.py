@@ -98,8 +98,10 @@ def test_720_candles_with_everything_stay_below_300_kb():
 
 
 def test_change_bars_leave_out_unknown_coins_and_keep_the_given_order():
-    (bars,) = overview.change_bars(SNAPSHOT, "change_24h_pct", LIGHT).data
-    assert list(bars.y) == ["BTC", "PEPE"]
+    figure = overview.change_bars(SNAPSHOT, "change_24h_pct", LIGHT)
+    (bars,) = figure.data
+    assert list(bars.y) == ["bitcoin", "pepe"]
+    assert figure.layout.yaxis.ticktext == ("BTC", "PEPE")
     assert list(bars.marker.color) == [LIGHT.up, LIGHT.down]
     assert list(bars.text) == ["▲ 1.50%", "▼ 30.00%"]
 
@@ -179,7 +181,15 @@ def test_every_day_with_a_later_close_is_one_point_against_the_index():
 
 
 def test_missing_hours_stand_on_an_axis_of_sixty_days_however_few_they_are():
-    missing = pd.DataFrame({"crypto_id": ["a"], "date": pd.to_datetime(["2026-03-01"]), "missing": [3]})
+    missing = pd.DataFrame(
+        {
+            "crypto_id": ["a"],
+            "symbol": ["a"],
+            "name": ["A"],
+            "date": pd.to_datetime(["2026-03-01"]),
+            "missing": [3],
+        }
+    )
     (heat,) = data_quality.missing_heatmap(missing, pd.Timestamp("2026-03-10"), LIGHT).data
     assert len(heat.x) == 60
     assert pd.Timestamp(heat.x[-1]) == pd.Timestamp("2026-03-10")

@@ -543,6 +543,22 @@ def test_any_text_makes_a_mail_with_its_own_headers_alone(title: str, detail: st
     assert mail.get_body(("html",)).get_content().count("<h3>") == 1
 
 
+def test_what_a_source_sent_is_text_in_slack_and_mail():
+    evil = "<!channel> *x* `y` :smile: <https://x.y|z> & \x1b[31m\u202e"
+    message = Message("k", "opened", "error", f"{evil}\nBcc: you@example.org", evil, {"Data": [[evil, "1"]]})
+    payload = channels.slack_payload([message])
+    (section,) = [block["text"] for block in payload["blocks"] if block["type"] == "section"]
+    assert section["type"] == "plain_text"
+    assert "<!channel> *x* `y` :smile:" in section["text"]
+    assert "<!channel>" not in payload["text"]
+    mail = channels.compose(Alerting(email_to=("me@example.org",), email_from="tickmart@example.org"), [message])
+    page, words = (mail.get_body((kind,)).get_content() for kind in ("html", "plain"))
+    assert "&lt;!channel&gt;" in page
+    assert "<!channel> *x*" in words
+    for sent in (str(payload), mail["Subject"], page, words):
+        assert not {"\x1b", "\u202e"} & set(sent)
+
+
 # -- e-mail ----------------------------------------------------------------------------------------------------------
 
 MESSAGE = Message("incident 7 opened 0", "opened", "error", "it <broke>", "mend & go on", links={"Dagster": "http://d"})

@@ -1,6 +1,7 @@
 """The suites of bronze: each expectation fails when its one thing is corrupted, and no other does."""
 
 import copy
+import html
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, fear_greed_key, klines_key, markets_key
-from orchestration.quality import evidence, suites
+from orchestration.quality import docs, evidence, suites
 from orchestration.quality.suites import Suite
 from orchestration.quality.validate import Judged, judge_frame
 
@@ -183,3 +184,19 @@ def test_failing_rows_are_capped():
         row["trade_count"] = 0
     [verdict] = [v for v in judged(suites.BRONZE_KLINES, rows).verdicts if v.status != "passed"]
     assert (verdict.failed_rows, len(verdict.sample)) == (48, 10)
+
+
+def test_what_a_source_sent_is_text_in_data_docs_with_its_digits(tmp_path):
+    evil = "<script>alert(1)</script> $name ${x} {{7*7}} &amp;\x1b[31m\u202e"
+    market = coins()
+    market[0].update(crypto_id=evil, current_price=Decimal("-0.00000001"))
+    index = days()
+    index[5].update(classification=evil)
+    for suite, rows in ((suites.BRONZE_MARKETS, [*market, dict(market[0])]), (suites.BRONZE_FEAR_GREED, index)):
+        page = docs.publish(tmp_path, "run-1", suite, judged(suite, rows), AT)
+        assert page is not None
+        written = page.read_text()
+        assert "&lt;script&gt;alert(1)" in written
+        assert "${x}" in html.unescape(written)
+        for raw in ("<script>", "\x1b", "\u202e", "1e-08", "1E-8"):
+            assert raw not in written

@@ -1,0 +1,67 @@
+"""Data is text: in Markdown, chart labels and CSV nothing that a source or a user wrote is markup or a formula."""
+
+import csv
+import io
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from dashboard import text
+
+GITHUB = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+
+
+def read(markdown: str) -> str:
+    """The text of Markdown that has no markup; fails on any other element."""
+    tokens = [child for token in GITHUB.parse(markdown) for child in token.children or [token]]
+    kinds = {token.type for token in tokens}
+    assert kinds <= {"paragraph_open", "paragraph_close", "text", "text_special", "hardbreak", "softbreak"}, kinds
+    return "".join("\n" if token.type.endswith("break") else token.content for token in tokens)
+
+
+@given(st.text(min_size=1) | st.text("*_`~[]()<>!#+-=|&$:. 1a\n", min_size=1))
+def test_any_text_is_one_paragraph_of_itself_in_markdown(value):
+    escaped = text.markdown(" ".join(value.split()) or "x")
+    assert read(escaped).replace("\u2060", "") == text.visible(" ".join(value.split()) or "x")
+
+
+@pytest.mark.parametrize(
+    "value", [":red[x]", ":smile:", ":100:", "$x$", ":material/home:", "http://x.y", "a@b.cd", ":id"]
+)
+def test_what_streamlit_adds_to_markdown_is_broken_too(value):
+    assert text.markdown(value).count("\\") > 0
+    assert ":streamlit:" not in text.markdown(":streamlit:")
+    assert " -> " not in text.markdown("a -> b")
+
+
+def test_control_and_direction_characters_are_written_out_and_words_stay():
+    assert text.visible("a\x1b[31mb\u202ec\x00\n") == "a\\x1b[31mb\\u202ec\\x00\\n"
+    for word in ("Ωmega", "币安人生", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "👩‍🚀", "10\u00a0h"):
+        assert text.visible(word) == word
+
+
+def test_a_tag_or_entity_in_a_chart_label_is_text():
+    assert text.label("<a href='http://x'>&amp;</a>\u202e") == "&lt;a href='http://x'&gt;&amp;amp;&lt;/a&gt;\\u202e"
+
+
+def test_csv_keeps_digits_null_and_the_empty_text_apart_and_computes_nothing():
+    frame = pd.DataFrame(
+        {
+            "price": [1e-8, 0.0, float("nan")],
+            "exact": ["-0.00000001", "+5", None],
+            "name": ['=HYPERLINK("http://x")', "", "a,\nb"],
+            "count": [1, 2, 3],
+        }
+    )
+    written = text.csv(frame)
+    assert written.splitlines()[1:3] == ['0.00000001,-0.00000001,"\'=HYPERLINK(""http://x"")",1', '0.0,+5,"",2']
+    rows = list(csv.reader(io.StringIO(written)))
+    assert rows[3] == ["", "", "a,\nb", "3"]
+
+
+def test_a_table_of_prices_shows_as_many_decimals_as_its_smallest_needs():
+    assert text.decimals(pd.Series([67000.0, 9.41e-6, None])) == 8
+    assert text.decimals(pd.Series([1.0, 2.0])) == 0
