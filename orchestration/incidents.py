@@ -225,7 +225,7 @@ def _gaps(cursor: Any) -> list[Finding]:
         Finding(
             f"gap_stays:{row['interval']}:{row['gap_start']:%Y-%m-%dT%H:%M}", "gap_stays", "warn",
             f"{row['bars']:,} bar(s) of {row['interval']} from {row['gap_start']:%Y-%m-%d %H:%M} UTC stay missing",
-            f"Asked for again, Binance did not send them: {', '.join(row['symbols'][:10])}"
+            f"Requested again without result; later runs request them again: {', '.join(row['symbols'][:10])}"
             + (f" and {len(row['symbols']) - 10} more" if len(row["symbols"]) > 10 else ""),
         )
         for row in cursor.fetchall()
