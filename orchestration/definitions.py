@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DbtCliResource
 
 from ingestion import books
 from ingestion.datasets import FEAR_GREED, KLINES, MARKETS
@@ -19,7 +18,7 @@ from ingestion.symbols import tracked_now
 from orchestration import alerts, health, logs
 from orchestration.assets import ASSETS, DAYS, ONE_RUN, OWNERS, RANGE_END, RANGE_START
 from orchestration.launch import PID_TAG
-from orchestration.models import DBT, book_specs, build_models, project
+from orchestration.models import DBT, DbtCli, book_specs, build_models, project
 from orchestration.quality.checks import CHECK_JOB, CHECKS
 from orchestration.resources import Stores
 from orchestration.sensors import (
@@ -175,7 +174,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         sensors=[build_failure_sensor(), build_dead_run_sensor(), build_alert_sensor()],
         resources={
             "stores": Stores(),
-            "dbt": DbtCliResource(project_dir=dbt_project, dbt_executable=DBT),
+            "dbt": DbtCli(project_dir=dbt_project, dbt_executable=DBT),  # type: ignore[arg-type]
             **(resources or {}),
         },
     )
