@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DbtCliResource
 
 from ingestion import books
 from ingestion.datasets import FEAR_GREED, KLINES, MARKETS
@@ -17,7 +16,7 @@ from ingestion.settings import load_settings
 from orchestration import alerts, health, logs
 from orchestration.assets import ASSETS, ONE_RUN, OWNERS, counted_runs
 from orchestration.launch import command_pid
-from orchestration.models import DBT, book_specs, build_models, project
+from orchestration.models import DBT, DbtCli, book_specs, build_models, project
 from orchestration.partitions import DAYS, MARKETS_JOB, range_tags, refresh_days
 from orchestration.quality.checks import CHECK_JOB, CHECKS
 from orchestration.resources import Stores
@@ -173,7 +172,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         ],
         resources={
             "stores": Stores(),
-            "dbt": DbtCliResource(project_dir=dbt_project, dbt_executable=DBT),
+            "dbt": DbtCli(project_dir=dbt_project, dbt_executable=DBT),  # type: ignore[arg-type]
             **(resources or {}),
         },
     )

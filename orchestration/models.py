@@ -8,7 +8,8 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import dagster as dg
 import orjson
 import psycopg2
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
+from packaging.version import Version
 from psycopg2.extras import RealDictCursor
 
 from ingestion import books, warehouse
@@ -29,6 +31,14 @@ from orchestration.resources import Stores
 # The dbt of this environment, whatever stands on PATH (another package also installs a program of that name).
 DBT = str(Path(sys.executable).with_name("dbt"))
 PROJECT_DIR = Path(__file__).resolve().parent.parent / "dbt_project"
+
+
+class DbtCli(DbtCliResource):
+    """Runs the dbt of this environment; Dagster would ask `dbt --version`, which asks PyPI and takes seconds."""
+
+    @cached_property
+    def _cli_version(self) -> Version:
+        return Version(version("dbt-core"))
 
 
 def project() -> DbtProject:
@@ -46,7 +56,7 @@ def parse(target: Path) -> DbtProject:
     """Write the project's manifest into a folder, with a stamp that says of which files it was made."""
     found = DbtProject(PROJECT_DIR, target_path=target, profiles_dir=PROJECT_DIR)
     target.mkdir(parents=True, exist_ok=True)
-    DbtCliResource(project_dir=found, dbt_executable=DBT).cli(["parse", "--quiet"], target_path=target).wait()
+    DbtCli(project_dir=found, dbt_executable=DBT).cli(["parse", "--quiet"], target_path=target).wait()  # type: ignore[arg-type]
     (target / "project.sha256").write_text(dbt_project_digest(PROJECT_DIR))
     return found
 
@@ -125,8 +135,8 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
             parsed = orjson.loads(dbt_project.manifest_path.read_bytes())
             books.record_datasets(connection, stores.settings, dataset_assets(parsed))
             # Tables that an older version of the project built may lack a column: a new version builds all anew, once.
-            version = dbt_project_digest(PROJECT_DIR)
-            anew = [] if books.version(connection, "dbt_project") == version else ["--full-refresh"]
+            digest = dbt_project_digest(PROJECT_DIR)
+            anew = [] if books.version(connection, "dbt_project") == digest else ["--full-refresh"]
             # Left to itself it would write megabytes a run beside the code, where nothing clears up.
             target = stores.settings.home / "dbt" / context.run_id
             invocation = dbt.cli(
@@ -148,7 +158,7 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
             yield from (told(check, tests) for check in checks)
             # A part of the models, or their tests alone, leaves the others as they were.
             if invocation.is_successful() and context.selected_asset_keys == dbt_build.keys:
-                books.set_version(connection, "dbt_project", version)
+                books.set_version(connection, "dbt_project", digest)
             book(connection, context.run_id, results, tests, time.monotonic() - started)
         if not invocation.is_successful():
             raise dg.Failure(description=failure_line(results, manifest), allow_retries=False)

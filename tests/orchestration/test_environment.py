@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted import Reply, scripted
 
 from ingestion import settings
 from orchestration import environment
 from orchestration.launch import _alive
+from orchestration.models import parse
 from orchestration.up import dashboard_env
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,3 +179,14 @@ def test_a_run_of_a_living_command_is_not_taken_for_a_dead_one(tmp_path):
         process.terminate()
         process.wait(20)
     assert not _alive(process.pid)
+
+
+@pytest.mark.slow
+def test_dbt_asks_nobody_outside(tmp_path, monkeypatch):
+    """Dagster's own way of finding dbt's version would ask PyPI before each run."""
+    with scripted([Reply(403)]) as proxy:
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        monkeypatch.setenv("TICKMART_HOME", str(tmp_path))
+        assert parse(tmp_path / "dbt").manifest_path.exists()
+        assert not proxy.asked
