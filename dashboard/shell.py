@@ -309,6 +309,7 @@ def chart(figure: go.Figure, key: str, *, alt: str, how: str, source: str, zoome
 
     One chart of a page can be zoomed: `zoomed` then names what it shows, so that no zoom is taken for that of another.
     """
+    alt = as_text.visible(alt)
     if zoomed:
         with st.container(key=key, gap=None):
             shown = zoom.applied(figure, zoom.asked())
@@ -324,7 +325,7 @@ def table(frame: Any, *, alt: str, missing: str, **options: Any) -> Any:
     if isinstance(frame, pd.DataFrame):
         words = frame.select_dtypes(["object", "string"])
         frame = frame.assign(**{name: words[name].map(_visible) for name in words})
-    shown = st.dataframe(frame, placeholder=formats.MISSING, alt=alt, **{"hide_index": True, **options})
+    shown = st.dataframe(frame, placeholder=formats.MISSING, alt=as_text.visible(alt), **{"hide_index": True, **options})
     if formats.has_dashes(getattr(frame, "data", frame)):
         st.caption(f"{formats.MISSING} {formats.unbroken(missing)}.")
     return shown
