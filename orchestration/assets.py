@@ -78,7 +78,7 @@ def judge_source(dataset: Dataset, report: bronze.Report) -> list[dict[str, Any]
     came = report.rows + report.rejected
     too_many = dataset.too_many_rejected(report.rejected, came)
     refused = (
-        f"{report.rejected:,} of {came:,} records ({report.rejected / came:.1%}) were rejected, the first because "
+        f"{report.rejected:,} of {came:,} records ({report.rejected / came:.1%}) were refused, the first because "
         f"{report.refusal}; `tickmart rejected list` shows them"
         if report.rejected
         else ""

@@ -2,11 +2,14 @@
 
 import copy
 import html
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -200,3 +203,24 @@ def test_what_a_source_sent_is_text_in_data_docs_with_its_digits(tmp_path):
         assert "${x}" in html.unescape(written)
         for raw in ("<script>", "\x1b", "\u202e", "1e-08", "1E-8"):
             assert raw not in written
+
+
+@pytest.mark.parametrize(
+    ("value", "dropped", "statuses"),
+    [(50.0, [], {"passed"}), (200.0, [], {"passed", "failed"}), (50.0, ["classification"], {"passed", "error"})],
+)
+def test_a_page_of_data_docs_shows_each_status_as_a_word(
+    tmp_path: Path, value: float, dropped: list[str], statuses: set[str]
+):
+    frame = pd.DataFrame({"object_key": ["k"], "date": ["2026-01-01"], "value": [value], "classification": ["Fear"]})
+    found = judge_frame(suites.BRONZE_FEAR_GREED, frame.drop(columns=dropped))
+    page = docs.publish(tmp_path, "run-1", suites.BRONZE_FEAR_GREED, found, AT)
+    assert page is not None
+    text = page.read_text()
+    cells = re.findall(r'<td [^>]*class="hide-succeeded[^"]*"[^>]*>(.*?)</td>', text, re.DOTALL)
+    first = [" ".join(re.sub(r"<[^>]*>", " ", cell).split()) for cell in cells]
+    assert set(re.findall(r'<span class="(?:passed|failed)">(\w+)</span>', text)) >= statuses
+    assert "" not in first
+    # An icon needs a font of another host, and only the site builder makes the pages of expectations.
+    assert "<i " not in text
+    assert [link for link in re.findall(r'href="([^"#]+)"', text) if link != "../index.html"] == []
