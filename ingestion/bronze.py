@@ -25,7 +25,6 @@ from ingestion.archive import History
 from ingestion.binance import Stretch
 from ingestion.datasets import (
     BINANCE_OPENED,
-    COINGECKO_OPENED,
     FEAR_GREED,
     FEAR_GREED_OPENED,
     FEAR_GREED_RULES,
@@ -389,12 +388,9 @@ def ingest_markets(context: Context, client: HttpClient, assets: Sequence[Asset]
             f"{page.missing_from_top} of the {coingecko.TOP} largest coins are in no page of CoinGecko's list"
         )
     table = page.rows.append_column("batch_id", _constant(context, [page.rows]))
-    # A coin may have been updated a moment after the sweep began, and by a clock of its own.
-    too_new = outside("last_updated", _midnight(COINGECKO_OPENED), snapshot_at + ONE_DAY)
-    table, refused = _accept(table, [*MARKET_RULES, too_new])
-    _quarantine(context, report, MARKETS, [*page.rejected, *refused])
+    _quarantine(context, report, MARKETS, page.rejected)
     report.rows = len(table)
-    spoilt = {_coin_id(r.record) for r in (*page.rejected, *refused)}
+    spoilt = {_coin_id(r.record) for r in page.rejected}
     kept = set(table["crypto_id"].to_pylist())
     today = snapshot_at.date()
     # An id whose rows of the universe have all ended may go quiet.
@@ -414,6 +410,7 @@ def ingest_markets(context: Context, client: HttpClient, assets: Sequence[Asset]
                 f"put its present id into the row {row}, or end that row with a valid_to"
             )
     _note_new_fields(context, report, MARKETS, coingecko.unknown_fields(table["payload"].to_pylist()))
+    _note_unfit_values(report, page.unfit)
     if len(table):
         report.written.append(context.lake.merge(MARKETS, markets_key(snapshot_at), table.combine_chunks()))
     return report
@@ -489,6 +486,18 @@ def _note_new_fields(context: Context, report: Report, dataset: Dataset, fields:
     """Report, once for all runs, a field that the source did not use to send; bronze keeps it either way."""
     for name in books.record_new_fields(context.connection, dataset, fields, context.batch_id):
         report.notes.append(f"{dataset.name}: the source sends a new field, {name} (such as {fields[name][:60]})")
+
+
+def _note_unfit_values(report: Report, unfit: dict[str, dict[str, str]]) -> None:
+    """Note in one line the optional values that do not fit their column: how many by field, each with an example."""
+    found = []
+    for name, values in sorted(unfit.items()):
+        coin, value = next(iter(values.items()))
+        found.append(f"{name} of {len(values)} (such as {value} of {coin})")
+    if found:
+        report.notes.append(
+            f"{report.dataset}: optional values that do not fit are null, and kept in payload: {', '.join(found)}"
+        )
 
 
 def _coin_id(record: str) -> str | None:

@@ -1,12 +1,14 @@
 """CoinGecko's market list: a sweep over the universe's ids and the top coins by market cap.
 
 Belongs here: requests, paging and parsing. Facts: https://docs.coingecko.com/reference/coins-markets (up to 250 a page;
-anything but id, symbol, name may be null; ranks move between pages, so a coin can come twice or not at all; the key
-travels in a header). Numbers are JSON numbers of any form: they are read as decimals, never as floats.
+anything but id, symbol, name may be null, and what does not fit its column is made null; ranks move between pages, so a
+coin can come twice or not at all; the key travels in a header). Numbers are JSON numbers of any form: they are read as
+decimals, never as floats.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion.datasets import DECIMAL, MARKETS, UTC_US, Page, Rejected, decimals, exact, read_json
+from ingestion.datasets import (
+    COINGECKO_OPENED,
+    DECIMAL,
+    MARKET_AMOUNTS,
+    MARKETS,
+    UTC_US,
+    Page,
+    Rejected,
+    decimals,
+    exact,
+    read_json,
+)
 from ingestion.http import Answer, HttpClient
 from ingestion.text import plain
 
@@ -33,10 +46,14 @@ ONLY_IN_PAYLOAD = ("roi", "market_cap_rank_with_rehypothecated")
 
 @dataclass(frozen=True)
 class Sweep(Page):
-    """One pass over the market list: how many coins it showed twice (``repeated``), how many of the top not at all."""
+    """One pass over the market list: how many coins it showed twice (``repeated``), how many of the top not at all.
+
+    ``unfit`` names, by field, the coins whose value does not fit the column and is null there, with that value.
+    """
 
     repeated: int = 0
     missing_from_top: int = 0
+    unfit: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
 
 def sweep(client: HttpClient, ids: Sequence[str], snapshot_at: datetime) -> Sweep:
@@ -89,7 +106,15 @@ def sweep(client: HttpClient, ids: Sequence[str], snapshot_at: datetime) -> Swee
     if len(lacking) > unread:  # else each was answered, but cannot be read
         _ask_by_id(ask, lacking)
     repeated += twice
-    return Sweep(_table(list(rows.values())), tuple(rejected), repeated, missing)
+    return Sweep(_table(list(rows.values())), tuple(rejected), repeated, missing, _unfit(rows.values()))
+
+
+def _unfit(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        for name, value in row["unfit"].items():
+            found.setdefault(name, {})[row["crypto_id"]] = value
+    return found
 
 
 def _ask_by_id(ask: Callable[..., tuple[list[str], int]], ids: Sequence[str]) -> tuple[int, int]:
@@ -124,15 +149,16 @@ _NEWS = ("crypto_id", "current_price", "last_updated")
 def parse_markets(
     body: bytes, url: str, snapshot_at: datetime, fetched_at: datetime
 ) -> tuple[list[dict[str, Any]], list[Rejected]]:
-    """Read one page into rows of MARKETS' columns; a row that breaks the contract is rejected alone.
+    """Read one page into rows of MARKETS' columns; a coin without its identity is rejected alone.
 
+    An optional value that does not fit its column is null, and stands under ``unfit`` in the row by its name.
     ValueError when the body is no list: it is asked for again.
     """
     good: list[dict[str, Any]] = []
     rejected: list[Rejected] = []
     for text in _objects(body.decode("utf-8")):
         try:
-            row = _coin(read_json(text))
+            row = _coin(read_json(text), snapshot_at)
             good.append(
                 {**row, "snapshot_at": snapshot_at, "payload": text, "source_url": url, "fetched_at": fetched_at}
             )
@@ -185,7 +211,7 @@ def _skip_space(text: str, at: int) -> int:
     return at
 
 
-def _coin(entry: Any) -> dict[str, Any]:
+def _coin(entry: Any, snapshot_at: datetime) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise ValueError(f"a {type(entry).__name__} instead of an object")
     row: dict[str, Any] = {}
@@ -193,29 +219,39 @@ def _coin(entry: Any) -> dict[str, Any]:
         if not isinstance(entry[source], str) or not entry[source]:
             raise ValueError(f"{source} is {entry[source]!r}, not text")
         row[name] = entry[source]
+    row["unfit"] = {}
     for column in MARKETS.columns:
         if column.name in row or column.name in ("snapshot_at", "payload"):
             continue
         value = entry.get(column.name)
-        row[column.name] = None if value is None else _typed(column.name, column.arrow, value)
+        try:
+            row[column.name] = None if value is None else _typed(column.name, column.arrow, value, snapshot_at)
+        except (ValueError, OverflowError):
+            row[column.name], row["unfit"][column.name] = None, str(value)[:60]
     return row
 
 
-def _typed(name: str, kind: pa.DataType, value: Any) -> Any:
-    """Return ``value`` as the column's type wants it; ValueError when the source has changed the type."""
+def _typed(name: str, kind: pa.DataType, value: Any, snapshot_at: datetime) -> Any:
+    """Return ``value`` as the column's type wants it; ValueError or OverflowError when it does not fit."""
     is_number = isinstance(value, (int, Decimal)) and not isinstance(value, bool)
-    if kind == DECIMAL and is_number:
+    if kind == DECIMAL and is_number and not (name in MARKET_AMOUNTS and value < 0):
         return format(exact(str(value)), "f")
     # Ranks go into a Postgres integer.
-    if kind == pa.int64() and is_number and abs(value) < 2**31 and value == int(value):
+    if kind == pa.int64() and is_number and 0 < value < 2**31 and value == int(value):
         return int(value)
     if kind == pa.string() and isinstance(value, str):
         return value
     if kind == UTC_US and isinstance(value, str):
         moment = datetime.fromisoformat(value)
         # Without an offset it is UTC all the same, whatever the zone of this machine.
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        # A coin may have been updated a moment after the snapshot began, and by a clock of its own.
+        if name != "last_updated" or _OPENED <= moment <= snapshot_at + timedelta(days=1):
+            return moment
     raise ValueError(f"{name} is {str(value)[:60]!r}, which is not {kind}")
+
+
+_OPENED = datetime(COINGECKO_OPENED.year, COINGECKO_OPENED.month, COINGECKO_OPENED.day, tzinfo=UTC)
 
 
 def _table(rows: list[dict[str, Any]]) -> pa.Table:

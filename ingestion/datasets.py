@@ -437,10 +437,11 @@ KLINE_RULES: tuple[Rule, ...] = (
     ("close_time is after the bar's interval", _longer_than_interval),
 )
 
-MARKET_RULES: tuple[Rule, ...] = tuple(
-    _not_negative(name)
-    for name in ("current_price", "market_cap", "total_volume", "circulating_supply", "total_supply", "max_supply")
-)
+MARKET_AMOUNTS = (
+    "current_price", "market_cap", "fully_diluted_valuation", "total_volume", "high_24h", "low_24h",
+    "circulating_supply", "total_supply", "max_supply", "ath", "atl",
+)  # fmt: skip
+MARKET_RULES: tuple[Rule, ...] = tuple(_not_negative(name) for name in MARKET_AMOUNTS)
 
 FEAR_GREED_RULES: tuple[Rule, ...] = (
     ("value is not from 0 to 100", lambda t: pc.or_(pc.less(t["value"], 0), pc.greater(t["value"], 100))),

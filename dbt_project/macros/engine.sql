@@ -57,21 +57,21 @@
     range between interval '{{ count - 1 }} days' preceding and current row
 {%- endmacro %}
 
-{#- Aggregates: the value in the first, or last, row of a group by some order. -#}
-{% macro first_by(value, order) -%}
-    {{ return(adapter.dispatch('first_by')(value, order)) }}
+{#- Aggregates: the value in the first, or last, row of a group by some order; of the rows that satisfy `condition`. -#}
+{% macro first_by(value, order, condition='true') -%}
+    {{ return(adapter.dispatch('first_by')(value, order, condition)) }}
 {%- endmacro %}
 
-{% macro postgres__first_by(value, order) -%}
-    (array_agg({{ value }} order by {{ order }}))[1]
+{% macro postgres__first_by(value, order, condition) -%}
+    (array_agg({{ value }} order by {{ order }}) filter (where {{ condition }}))[1]
 {%- endmacro %}
 
-{% macro last_by(value, order) -%}
-    {{ return(adapter.dispatch('last_by')(value, order)) }}
+{% macro last_by(value, order, condition='true') -%}
+    {{ return(adapter.dispatch('last_by')(value, order, condition)) }}
 {%- endmacro %}
 
-{% macro postgres__last_by(value, order) -%}
-    (array_agg({{ value }} order by {{ order }} desc))[1]
+{% macro postgres__last_by(value, order, condition) -%}
+    (array_agg({{ value }} order by {{ order }} desc) filter (where {{ condition }}))[1]
 {%- endmacro %}
 
 {#- A query of one column, date: every day from the first to the last. -#}
@@ -92,13 +92,20 @@
     range between interval '{{ count }} hours' preceding and interval '{{ count }} hours' preceding
 {%- endmacro %}
 
-{#- Log return ln(price / previous). 2 atanh((a - b) / (a + b)) is ln(a / b) without the loss of digits of ln() near 1. -#}
+{#-
+    Log return ln(price / previous). Near 1, 2 atanh((a - b) / (a + b)) is ln(a / b) without the loss of digits of ln(); far
+    from it the quotient rounds towards 1, at a factor of 1e16 to 1 itself, whose atanh is infinite.
+-#}
 {% macro log_return(price, previous) -%}
     {{ return(adapter.dispatch('log_return')(price, previous)) }}
 {%- endmacro %}
 
 {% macro postgres__log_return(price, previous) -%}
-    2 * atanh((({{ price }} - {{ previous }}) / ({{ price }} + {{ previous }}))::double precision)
+    case
+        when {{ price }} <= 2 * {{ previous }} and {{ previous }} <= 2 * {{ price }}
+            then 2 * atanh((({{ price }} - {{ previous }}) / ({{ price }} + {{ previous }}))::double precision)
+        else ln({{ price }}::double precision) - ln({{ previous }}::double precision)
+    end
 {%- endmacro %}
 
 {#- A 32-bit fingerprint of a text. -#}

@@ -8,6 +8,14 @@
     ({{ numerator }})::double precision / nullif({{ denominator }}, 0)::double precision
 {%- endmacro %}
 
+{#-
+    Volume-weighted average price; null where nothing traded. The quotient is taken in decimals and rounded once, so that it
+    lies between the lowest and the highest price wherever the amounts do.
+-#}
+{% macro vwap(quote_volume, volume) -%}
+    ({{ quote_volume }} / nullif({{ volume }}, 0))::double precision
+{%- endmacro %}
+
 {#- Change from a base to a value, in percent. -#}
 {% macro change_pct(value, base) -%}
     100 * (({{ value }} - {{ base }})::double precision / nullif({{ base }}, 0)::double precision)

@@ -52,8 +52,9 @@
 {%- endmacro %}
 
 {#-
-    The bars that a build will read: those loaded since `built` was built, and the newest two days of each series, of which
-    the last bar is read again. All of them when there is no such model yet, or on a full refresh.
+    The bars that a build will read: those loaded since `built` was built, the newest two days of each series, of which the
+    last bar is read again, and those that `built` knows as invalid. All of them when there is no such model yet, or on a full
+    refresh.
 -#}
 {% macro bars_to_judge(model, built) -%}
     {%- set relation = relation_of(built) -%}
@@ -63,7 +64,7 @@
         {%- set newest_load = newest_load_in(newest_rows(relation, 'opened_at') ~ ' as newest') -%}
         (
             select * from {{ model }} where loaded_at > '{{ newest_load }}'::timestamptz
-            union all
+            union
             select bars.*
             from {{ newest_rows(relation, 'opened_at') }} as newest
             inner join {{ ref('stg_tickmart__universe') }} as tracked on newest.crypto_id = tracked.crypto_id
@@ -75,7 +76,15 @@
                     and bars.opened_at > newest.opened_at - {{ hours(48) }}
                 offset 0
             ) as bars
-            where bars.loaded_at <= '{{ newest_load }}'::timestamptz
+            union
+            select bars.*
+            from {{ relation }} as known
+            inner join {{ model }} as bars
+                on known.binance_symbol = bars.binance_symbol
+                and known.opened_at = bars.opened_at
+            where
+                known.invalid_reason is not null
+                and bars.bar_interval = '1h'
         )
     {%- endif -%}
 {%- endmacro %}

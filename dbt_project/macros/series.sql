@@ -144,8 +144,19 @@
     where
         done.loaded_at is null
         or done.loaded_at < series.loaded_at
-        or done.opened_at < series.last_opened_at
+        or done.opened_at is distinct from series.last_opened_at
     {%- endif %}
+{%- endmacro %}
+
+{#- Pre-hook: delete what changed_series names, so that the model appends. A bar that is invalid by now goes with it. -#}
+{% macro forget_changed_bars(upstream) -%}
+    {%- if is_incremental() -%}
+        delete from {{ this }} as written
+        using ({{ changed_series(upstream) }}) as changed
+        where
+            written.crypto_id = changed.crypto_id
+            and written.opened_at > changed.unchanged_through
+    {%- endif -%}
 {%- endmacro %}
 
 {#-

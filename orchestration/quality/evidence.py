@@ -289,9 +289,9 @@ def klines_reconciliation(spans: Sequence[Span]) -> str:
         select
             (bars.opened_at at time zone 'UTC')::date as date,
             count(*)::integer as rows,
-            count(u.crypto_id)::integer as tracked_rows
+            (count(u.crypto_id) filter (where bars.invalid_reason is null))::integer as tracked_rows
         from span cross join symbols cross join lateral (
-            select b.opened_at from staging.stg_binance__ohlcv as b
+            select b.opened_at, b.invalid_reason from staging.stg_binance__ohlcv as b
             where
                 b.binance_symbol = symbols.symbol and b.bar_interval = '1h'
                 and b.opened_at >= span.starts_at and b.opened_at < span.ends_at
@@ -375,6 +375,11 @@ def markets_reconciliation(objects: Sequence[str]) -> str:
                     on m.crypto_id = coins.crypto_id and m.snapshot_at = s.snapshot_at
             ) as staging_rows,
             (
+                select count(*)::integer from coins inner join staging.stg_coingecko__markets as m
+                    on m.crypto_id = coins.crypto_id and m.snapshot_at = s.snapshot_at
+                where m.invalid_reason is null
+            ) as valid_rows,
+            (
                 select count(*)::integer from marts.fct_market_snapshots as m where m.snapshot_at = s.snapshot_at
             ) as mart_rows
         from snapshots as s
@@ -384,7 +389,7 @@ def markets_reconciliation(objects: Sequence[str]) -> str:
         s.*,
         raw_rows - bronze_rows as raw_surplus,
         staging_rows - raw_rows as staging_surplus,
-        mart_rows - staging_rows as mart_surplus,
+        mart_rows - valid_rows as mart_surplus,
         {_OUTSIDE.format(rows="s.bronze_rows")}
     from counted as s
     cross join lateral ({_band(before, SNAPSHOTS_AT_LEAST)}) as band
@@ -407,6 +412,9 @@ def fear_greed_reconciliation(key: str) -> str:
             (select coalesce(max(rows), 0)::integer from ops.load_ledger where object_key = '{key}') as bronze_rows,
             (select count(*)::integer from raw.{FEAR_GREED.name}) as raw_rows,
             (select count(*)::integer from staging.stg_alternative_me__fear_greed) as staging_rows,
+            (
+                select count(*)::integer from staging.stg_alternative_me__fear_greed where invalid_reason is null
+            ) as valid_rows,
             (select count(*)::integer from marts.fct_sentiment_daily) as mart_rows
     ),
     month as (
@@ -417,7 +425,7 @@ def fear_greed_reconciliation(key: str) -> str:
         counted.*,
         greatest(bronze_rows - raw_rows, 0) as lost_rows,
         staging_rows - raw_rows as staging_surplus,
-        mart_rows - staging_rows as mart_surplus,
+        mart_rows - valid_rows as mart_surplus,
         (select least(31, counted.raw_rows) - count(*)::integer from month) as missing_days_31,
         (select max(step) from month) as largest_step_31
     from counted

@@ -103,7 +103,7 @@ def test_a_row_that_was_refused_whole_can_be_replayed(chain: Chain, simulator: S
 
 
 def test_a_coin_that_could_not_be_read_is_replayed_into_its_snapshot(chain: Chain, client_of: Client) -> None:
-    coins = [coin("bitcoin"), coin("ethereum", current_price="text", circulating_supply=10**30)]
+    coins = [coin("bitcoin"), coin("ethereum", name=None, circulating_supply=10**30)]
     with scripted([Reply(body=coins)]) as server:
         client = client_of(server.url, source="CoinGecko")
         for hour in (4, 5):
@@ -111,20 +111,20 @@ def test_a_coin_that_could_not_be_read_is_replayed_into_its_snapshot(chain: Chai
             bronze.ingest_markets(chain.context(), client, [asset("BTC")], at)
             chain.load(MARKETS)
     assert rejects.replay(chain.context()) == {"coingecko_markets": (0, 1)}
-    chain.ask("update ops.rejected_records set record = record || jsonb_build_object('current_price', 1.5)")
+    chain.ask("update ops.rejected_records set record = record || jsonb_build_object('name', 'Corrected')")
     assert rejects.replay(chain.context()) == {"coingecko_markets": (1, 1)}
     assert chain.load(MARKETS).inserted == 1
     assert chain.ask(
         "select extract(hour from snapshot_at)::int, circulating_supply from raw.coingecko_markets "
-        "where crypto_id = 'ethereum' and current_price = 1.5"
+        "where crypto_id = 'ethereum' and name = 'Corrected'"
     ) == [(4, 10**30)]
 
 
 def test_a_sweep_that_was_refused_whole_is_replayed_as_one_snapshot(chain: Chain, client_of: Client) -> None:
-    with scripted([Reply(body=[coin(c, current_price="text") for c in ("bitcoin", "ethereum")])]) as server:
+    with scripted([Reply(body=[coin(c, name=None) for c in ("bitcoin", "ethereum")])]) as server:
         client = client_of(server.url, source="CoinGecko")
         bronze.ingest_markets(chain.context(), client, [asset("BTC")], datetime(2026, 1, 2, tzinfo=UTC))
-    chain.ask("update ops.rejected_records set record = record || jsonb_build_object('current_price', 1.5)")
+    chain.ask("update ops.rejected_records set record = record || jsonb_build_object('name', 'Corrected')")
     assert rejects.replay(chain.context()) == {"coingecko_markets": (2, 2)}
     assert chain.load(MARKETS).inserted == 2
     assert chain.one("select count(distinct snapshot_at) from raw.coingecko_markets") == 1

@@ -78,17 +78,18 @@ hourly as (
 )
 {%- endif %}
 
+-- a day of invalid bars alone has a row too, with no bars: it carries their load time
 select
     crypto_id,
     date,
-    {{ first_by('open', 'opened_at') }} as open,
-    max(high) as high,
-    min(low) as low,
-    {{ last_by('close', 'opened_at') }} as close,
-    sum(volume) as volume,
-    sum(quote_volume) as quote_volume,
-    sum(trade_count)::bigint as trade_count,
-    count(*)::integer as bar_count,
+    {{ first_by('open', 'opened_at', 'invalid_reason is null') }} as open,
+    max(high) filter (where invalid_reason is null) as high,
+    min(low) filter (where invalid_reason is null) as low,
+    {{ last_by('close', 'opened_at', 'invalid_reason is null') }} as close,
+    sum(volume) filter (where invalid_reason is null) as volume,
+    sum(quote_volume) filter (where invalid_reason is null) as quote_volume,
+    (sum(trade_count) filter (where invalid_reason is null))::bigint as trade_count,
+    (count(*) filter (where invalid_reason is null))::integer as bar_count,
     max(loaded_at) as loaded_at,
     min(series_version) as series_version
 from hourly

@@ -9,6 +9,8 @@
     )
 }}
 
+-- An invalid bar has a row here, with its reason: it carries its load time, so that whatever was made of the bar is
+-- written again without it. All that is made of this table leaves such rows out.
 with series as (
 
     select
@@ -55,6 +57,7 @@ changed as (
     inner join known on series.crypto_id = known.crypto_id
     where
         bars.bar_interval = '1h'
+        and not {{ loaded_in_the_future('bars') }}
         and bars.loaded_at > '{{ oldest_watermark() }}'::timestamptz
         and bars.loaded_at > known.loaded_at
     group by series.crypto_id
@@ -104,6 +107,7 @@ mapped as (
         where
             bars.binance_symbol = series.binance_symbol
             and bars.bar_interval = '1h'
+            and not {{ loaded_in_the_future('bars') }}
             and bars.opened_at >= greatest(series.valid_from_at, kept.first_changed_at - {{ hours(1) }})
             and bars.opened_at < series.valid_to_at
         offset 0
@@ -124,7 +128,9 @@ mapped as (
         on bars.binance_symbol = series.binance_symbol
         and bars.opened_at >= series.valid_from_at
         and bars.opened_at < series.valid_to_at
-    where bars.bar_interval = '1h'
+    where
+        bars.bar_interval = '1h'
+        and not {{ loaded_in_the_future('bars') }}
 
 ),
 {% endif %}
@@ -133,7 +139,7 @@ chained as (
 
     select
         *,
-        first_value(close) over (
+        first_value(case when invalid_reason is null then close end) over (
             partition by crypto_id order by opened_at {{ hours_earlier(1) }}
         ) as close_1h_earlier,
         max(case when opened_at >= first_changed_at then loaded_at end) over (
@@ -158,7 +164,8 @@ select
     taker_buy_volume,
     taker_buy_quote_volume,
     close_1h_earlier,
-    {{ log_return('close', 'close_1h_earlier') }} as log_return,
+    case when invalid_reason is null then {{ log_return('close', 'close_1h_earlier') }} end as log_return,
+    invalid_reason,
     greatest(newest_loaded_at, kept_loaded_at) as loaded_at,
     series_version
 from chained

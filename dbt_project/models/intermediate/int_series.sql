@@ -8,15 +8,19 @@ with newest as (
 
 select
     newest.crypto_id,
-    oldest.opened_at as first_opened_at,
-    newest.opened_at as last_opened_at,
+    first_bar.opened_at as first_opened_at,
+    last_bar.opened_at as last_opened_at,
     newest.loaded_at,
     newest.series_version
 from newest
-cross join lateral (
+{% for name, direction in [('first_bar', 'asc'), ('last_bar', 'desc')] -%}
+left join lateral (
     select opened_at
     from {{ ref('int_crypto_hourly') }} as bars
-    where bars.crypto_id = newest.crypto_id
-    order by opened_at
+    where
+        bars.crypto_id = newest.crypto_id
+        and bars.invalid_reason is null
+    order by opened_at {{ direction }}
     limit 1
-) as oldest
+) as {{ name }} on true
+{% endfor %}

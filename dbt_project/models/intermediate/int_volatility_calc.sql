@@ -13,7 +13,9 @@
 with daily as (
 
     select * from {{ ref('int_crypto_daily') }}
-    where date >= '{{ first_day }}'::date - 91
+    where
+        close is not null
+        and date >= '{{ first_day }}'::date - 91
 
 ),
 

@@ -20,6 +20,7 @@ with daily as (
     cross join (values ('week'), ('month')) as timeframes (timeframe)
     where
         '{{ first_day }}'::date < 'infinity'::date
+        and bars.close is not null
         and bars.date >= {{ start_of('timeframes.timeframe', first_day) }}
 
 ),
@@ -57,7 +58,7 @@ select
     candles.volume,
     candles.quote_volume,
     candles.trade_count,
-    {{ ratio('candles.quote_volume', 'candles.volume') }} as vwap,
+    {{ vwap('candles.quote_volume', 'candles.volume') }} as vwap,
     candles.day_count,
     candles.bar_count,
     days.loaded_at,

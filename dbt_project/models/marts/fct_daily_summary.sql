@@ -78,6 +78,7 @@ daily as (
         and bars.date = resumed.date
     where
         '{{ first_day }}'::date < 'infinity'::date
+        and bars.close is not null
         and bars.date >= coalesce(reading.date, '-infinity'::date)
 
 ),
@@ -149,7 +150,7 @@ select
     signalled.volume,
     signalled.quote_volume,
     signalled.trade_count,
-    {{ ratio('signalled.quote_volume', 'signalled.volume') }} as vwap,
+    {{ vwap('signalled.quote_volume', 'signalled.volume') }} as vwap,
     (100 * risk.simple_return)::double precision as return_pct,
     risk.log_return::double precision as log_return,
     case when signalled.day_number >= 7 then signalled.mean_7::double precision end as sma_7,
@@ -166,7 +167,10 @@ select
         when signalled.day_number >= 20
             then signalled.mean_20::double precision - 2 * sqrt(signalled.variance_20::double precision)
     end as bb_lower_20,
-    100 * signalled.average_gain_14 / nullif(signalled.average_gain_14 + signalled.average_loss_14, 0) as rsi_14,
+    -- the share first: it is 1 exactly without a loss, whereas 100 times it, divided, can round above 100
+    100 * (
+        signalled.average_gain_14 / nullif(signalled.average_gain_14 + signalled.average_loss_14, 0)
+    ) as rsi_14,
     signalled.macd,
     signalled.macd_signal,
     signalled.macd - signalled.macd_signal as macd_histogram,

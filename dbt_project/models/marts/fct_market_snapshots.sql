@@ -10,13 +10,17 @@
 with snapshots as (
 
     select * from {{ ref('stg_coingecko__markets') }}
-    {% if is_incremental() -%}
-    -- a sweep is written whole: shares of the total change when any coin of it is restated
-    where snapshot_at in (
-        select snapshot_at from {{ ref('stg_coingecko__markets') }}
-        where loaded_at > '{{ newest_load() }}'::timestamptz
-    )
-    {%- endif %}
+    where
+        invalid_reason is null
+        {% if is_incremental() -%}
+        -- a snapshot is written whole: shares of the total change when any coin of it is restated
+        and snapshot_at in (
+            select snapshot_at from {{ ref('stg_coingecko__markets') }}
+            where
+                invalid_reason is null
+                and loaded_at > '{{ newest_load() }}'::timestamptz
+        )
+        {%- endif %}
 
 )
 

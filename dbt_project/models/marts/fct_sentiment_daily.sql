@@ -1,6 +1,7 @@
 with sentiment as (
 
     select * from {{ ref('stg_alternative_me__fear_greed') }}
+    where invalid_reason is null
 
 ),
 

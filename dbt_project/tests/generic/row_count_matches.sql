@@ -1,8 +1,8 @@
 {#-
-    Each key has as many rows here as in `compare_to`; returns both counts where they differ, also where one side has none.
-    Counts the last `hours` by `within`, up to the newest that `newest_in`.`newest` knows.
+    Each key has as many rows here as in `compare_to` (of those that satisfy `compare_where`); returns both counts where
+    they differ, also where one side has none. Counts the last `hours` by `within`, up to the newest that `newest_in`.`newest` knows.
 -#}
-{% test row_count_matches(model, compare_to, key, within, hours, newest_in, newest) %}
+{% test row_count_matches(model, compare_to, key, within, hours, newest_in, newest, compare_where=none) %}
 
 with clock as (
 
@@ -27,7 +27,11 @@ there as (
         {{ key }},
         count(*) as rows_there
     from {{ compare_to }}, clock
-    where {{ within }} between clock.newest - interval '{{ hours }} hours' and clock.newest
+    where
+        {{ within }} between clock.newest - interval '{{ hours }} hours' and clock.newest
+        {%- if compare_where %}
+        and {{ compare_where }}
+        {%- endif %}
     group by {{ key }}
 
 )

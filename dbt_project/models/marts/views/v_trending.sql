@@ -56,7 +56,10 @@ compared as (
         weeks.*,
         usual.days as usual_days,
         {{ ratio('weeks.volume_7d_usd / 7', 'usual.volume_usd') }} as volume_ratio,
-        {{ ratio('ln(1 + weeks.change_7d_pct / 100)', 'usual.deviation * sqrt(7::double precision)') }} as move_score
+        -- a price of nearly nothing is -100 % in double precision, which has no logarithm
+        {{ ratio(
+            'ln(1 + nullif(weeks.change_7d_pct, -100) / 100)', 'usual.deviation * sqrt(7::double precision)'
+        ) }} as move_score
     from weeks
     cross join lateral (
         select

@@ -1,3 +1,27 @@
+{%- set amounts = {
+    'price_usd': 'current_price',
+    'market_cap_usd': 'market_cap',
+    'fully_diluted_valuation_usd': 'fully_diluted_valuation',
+    'volume_24h_usd': 'total_volume',
+    'high_24h_usd': 'high_24h',
+    'low_24h_usd': 'low_24h',
+    'circulating_supply': 'circulating_supply',
+    'total_supply': 'total_supply',
+    'max_supply': 'max_supply',
+    'ath_usd': 'ath',
+    'atl_usd': 'atl',
+} -%}
+{%- set changes = {
+    'price_change_24h_usd': 'price_change_24h',
+    'change_1h_pct': 'price_change_percentage_1h_in_currency',
+    'change_24h_pct': 'coalesce(price_change_percentage_24h_in_currency, price_change_percentage_24h)',
+    'change_7d_pct': 'price_change_percentage_7d_in_currency',
+    'market_cap_change_24h_usd': 'market_cap_change_24h',
+    'market_cap_change_24h_pct': 'market_cap_change_percentage_24h',
+    'ath_change_pct': 'ath_change_percentage',
+    'atl_change_pct': 'atl_change_percentage',
+} -%}
+
 with source as (
 
     select * from {{ source('raw', 'coingecko_markets') }}
@@ -10,29 +34,30 @@ select
     upper(symbol) as symbol,
     name,
     image as image_url,
-    current_price as price_usd,
-    market_cap as market_cap_usd,
     market_cap_rank,
-    fully_diluted_valuation as fully_diluted_valuation_usd,
-    total_volume as volume_24h_usd,
-    high_24h as high_24h_usd,
-    low_24h as low_24h_usd,
-    price_change_24h as price_change_24h_usd,
-    price_change_percentage_1h_in_currency as change_1h_pct,
-    coalesce(price_change_percentage_24h_in_currency, price_change_percentage_24h) as change_24h_pct,
-    price_change_percentage_7d_in_currency as change_7d_pct,
-    market_cap_change_24h as market_cap_change_24h_usd,
-    market_cap_change_percentage_24h as market_cap_change_24h_pct,
-    circulating_supply,
-    total_supply,
-    max_supply,
-    ath as ath_usd,
-    ath_change_percentage as ath_change_pct,
+    -- every number is optional: one that cannot be is null, and the coin stays
+    {% for name, value in amounts.items() -%}
+    case when {{ possible_number(value) }} and {{ value }} >= 0 then {{ value }} end as {{ name }},
+    {% endfor -%}
+    {% for name, value in changes.items() -%}
+    case when {{ possible_number(value) }} then {{ value }} end as {{ name }},
+    {% endfor -%}
     ath_date as ath_at,
-    atl as atl_usd,
-    atl_change_percentage as atl_change_pct,
     atl_date as atl_at,
     last_updated as last_updated_at,
     loaded_at,
-    batch_id
+    batch_id,
+    nullif(concat_ws(
+        ', '
+        {%- for name, value in amounts.items() %},
+        case when not ({{ possible_number(value) }} and {{ value }} >= 0) then '{{ name }} = ' || {{ value }} end
+        {%- endfor %}
+        {%- for name, value in changes.items() %},
+        case when not {{ possible_number(value) }} then '{{ name }} = ' || {{ value }} end
+        {%- endfor %}
+    ), '') as impossible_numbers,
+    case
+        when {{ loaded_in_the_future() }} then 'loaded in the future'
+        when batch_id is null then 'not written by the loader'
+    end as invalid_reason
 from source
