@@ -324,7 +324,9 @@ def table(frame: Any, *, alt: str, missing: str, **options: Any) -> Any:
     if isinstance(frame, pd.DataFrame):
         words = frame.select_dtypes(["object", "string"])
         frame = frame.assign(**{name: words[name].map(_visible) for name in words})
-    shown = st.dataframe(frame, placeholder=formats.MISSING, alt=as_text.visible(alt), **{"hide_index": True, **options})
+    shown = st.dataframe(
+        frame, placeholder=formats.MISSING, alt=as_text.visible(alt), **{"hide_index": True, **options}
+    )
     if formats.has_dashes(getattr(frame, "data", frame)):
         st.caption(f"{formats.MISSING} {formats.unbroken(missing)}.")
     return shown
