@@ -18,14 +18,17 @@ import pandas as pd
 INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 JOINERS = "\u200c\u200d"  # part of Persian and Indic words, and of emoji
 MARKDOWN = re.compile(
-    r"[\\`*_{}\[\]<>$~|&@]"  # emphasis, code, links, tags, formulas, tables, entities, mail addresses
-    r"|:(?=[^\W\d]|[\w+-]+:|/)"  # colors, icons, emoji, web addresses
-    r"|(?<=www)\."
+    r"[\\`*_{}\[\]<>$~|&]"  # emphasis, code, links, tags, formulas, tables, entities
+    r"|:(?=[^\W\d])"  # colors and icons
     r"|(?m:^[#+=-])"
 )
 NUMBERED = re.compile(r"(?m)^(\d+)([.)])")
-# Streamlit makes arrows and dashes of these, and its logo of the last, also behind a backslash.
-TYPOGRAPHY = re.compile(r"(?<!\S)(<->|<-|->|--|>=|<=|~=)(?!\S)|:(?=streamlit:)")
+# What Streamlit and its Markdown look for in the text itself, behind any backslash.
+PATTERNS = re.compile(
+    r"(?<!\S)(?:<->|<-|->|--|>=|<=|~=)(?!\S)"  # arrows and dashes
+    r"|:(?!\d\d:\d\d)(?=[\w+-]+:)"  # emoji and Streamlit's logo, but not 14:05:00
+    r"|:(?=//)|(?i:www)(?=\.)|@"  # web and mail addresses
+)
 WORD_JOINER = "\u2060"  # has no width
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -45,7 +48,7 @@ def visible(text: str, keep: str = "") -> str:
 def markdown(text: object) -> str:
     """Return a text as Markdown that shows it as it is, its line ends as line ends."""
     shown = visible(str(text), keep="\n")
-    shown = TYPOGRAPHY.sub(lambda found: found[0][0] + WORD_JOINER + found[0][1:], shown)
+    shown = PATTERNS.sub(lambda found: found[0][0] + WORD_JOINER + found[0][1:], shown)
     return NUMBERED.sub(r"\1\\\2", MARKDOWN.sub(r"\\\g<0>", shown)).replace("\n", "  \n")
 
 

@@ -29,12 +29,19 @@ def test_any_text_is_one_paragraph_of_itself_in_markdown(value):
 
 
 @pytest.mark.parametrize(
-    "value", [":red[x]", ":smile:", ":100:", "$x$", ":material/home:", "http://x.y", "a@b.cd", ":id"]
+    "value",
+    [":smile:", ":100:", ":material/home:x:", ":streamlit:", "http://x.y", "www.x.y", "a@b.cd", "a -> b", "a -- b"],
 )
-def test_what_streamlit_adds_to_markdown_is_broken_too(value):
-    assert text.markdown(value).count("\\") > 0
-    assert ":streamlit:" not in text.markdown(":streamlit:")
-    assert " -> " not in text.markdown("a -> b")
+def test_what_streamlit_finds_in_the_text_itself_is_broken_by_a_character_without_width(value):
+    shown = text.markdown(value)
+    assert "\u2060" in shown
+    assert shown.replace("\u2060", "").replace("\\", "") == value
+    assert text.markdown("14:05:00 and 14:05") == "14:05:00 and 14:05"
+
+
+@pytest.mark.parametrize("value", [":red[x]", "$x$", ":id", "<b>", "`x`"])
+def test_markup_of_streamlit_is_escaped(value):
+    assert text.markdown(value).startswith("\\")
 
 
 def test_control_and_direction_characters_are_written_out_and_words_stay():
