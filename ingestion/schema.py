@@ -48,7 +48,7 @@ _READS: dict[Role, tuple[str, ...]] = {
 _FUNCTIONS: dict[str, tuple[Role, ...]] = {
     "^(lo_.+|loread|lowrite)$": (),
     "^pg_(notify|logical_emit_message)$": (),
-    "^pg_(try_)?advisory_": ("ingest",),
+    "^pg_(try_)?advisory_": ("ingest", "transform"),
     "^pg_(cancel|terminate)_backend$": ("transform",),  # dbt cancels its queries so
 }
 

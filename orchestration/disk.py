@@ -1,4 +1,4 @@
-"""A full disk, told as one line with the space that is needed and the space there is, wherever it was met.
+"""A full disk, reported as one line with the space that is needed and the space there is, wherever it was met.
 
 Belongs here: recognizing it in an error of Python, Postgres, the S3 server, dbt or another program. Does not: what had
 to be written (each writer removes its own draft).
@@ -19,7 +19,7 @@ from ingestion.warehouse import WarehouseError
 
 # Postgres needs room for one segment of its log to go on at all: with less it stops, and clients see a lost server.
 LEAST_BYTES = 16 << 20
-# dbt writes a table anew beside the old one, and a load its log beside the rows.
+# dbt writes a new table beside the old one, and a load its log beside the rows.
 ROOM_FOR_A_RUN_BYTES = 100_000_000
 
 

@@ -162,7 +162,7 @@ def quiet(log: Path) -> Iterator[IO[str]]:
         try:
             yield terminal
         finally:
-            with suppress(OSError):  # a full disk: what the log lacks is told on the terminal
+            with suppress(OSError):  # a full disk must not keep the terminal from being given back
                 sys.stdout.flush()
             with suppress(OSError):
                 sys.stderr.flush()

@@ -81,6 +81,8 @@ NEEDED = {
     ("transform", "a temporary table"): "incremental models",
     ("ingest", "a lock of the session"): "one writer at a time",
     ("ingest", "a lock of the transaction"): "one writer at a time",
+    ("transform", "a lock of the session"): "dbt makes its aggregates once",
+    ("transform", "a lock of the transaction"): "dbt makes its aggregates once",
     ("transform", "the end of a session"): "dbt cancels its queries",
     ("transform", "the end of a query"): "dbt cancels its queries",
     ("transform", "a function in marts"): "owns the schema",
