@@ -26,7 +26,7 @@ NUMBERED = re.compile(r"(?m)^(\d+)([.)])")
 # What Streamlit and its Markdown look for in the text itself, behind any backslash.
 PATTERNS = re.compile(
     r"(?<!\S)(?:<->|<-|->|--|>=|<=|~=)(?!\S)"  # arrows and dashes
-    r"|:(?!\d\d:\d\d)(?=[\w+-]+:)"  # emoji and Streamlit's logo, but not 14:05:00
+    r"|:(?!\d\d:\d\d)(?=[\w+-]+:|material/)"  # emoji, icons and Streamlit's logo, but not 14:05:00
     r"|:(?=//)|(?i:www)(?=\.)|@"  # web and mail addresses
 )
 WORD_JOINER = "\u2060"  # has no width
