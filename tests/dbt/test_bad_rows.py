@@ -40,8 +40,7 @@ def sound(built: Warehouse) -> Warehouse:
     built.execute(
         f"update raw.sound set loaded_at = '{next(LOADS)}'; truncate raw.binance_klines;"
         " insert into raw.binance_klines table raw.sound;"
-        " delete from raw.fear_greed where value not between 0 and 100;"
-        " delete from raw.coingecko_markets where snapshot_at > '2024-01-03 00:05+00'"
+        " delete from raw.fear_greed where value not between 0 and 100"
     )
     return built
 
