@@ -8,6 +8,7 @@ role; `visit` opens pages on one.
 import contextlib
 import csv
 import io
+import json
 import os
 import subprocess
 import sys
@@ -24,11 +25,12 @@ from psycopg2 import sql
 from streamlit.testing.v1 import AppTest
 
 from dashboard import database
-from ingestion import schema
-from ingestion.settings import ROLES, Postgres
+from ingestion import books, schema
+from ingestion.settings import ROLES, Postgres, load_settings
 from ingestion.simulator.coins import UNIVERSE, all_coins, read_universe
 from ingestion.simulator.market import DAY_MS, HOUR_MS, Market
 from ingestion.simulator.shapes import Shapes
+from orchestration.models import dataset_assets
 from orchestration.stack import stack
 
 ROOT = Path(__file__).parents[2]
@@ -252,6 +254,9 @@ def server() -> Iterator[Server]:
         assert built.returncode == 0, built.stdout[-4000:]
         running.execute("tickmart", "analyze")
         running.manifest = target / "manifest.json"
+        with contextlib.closing(running.connect("tickmart")) as connection:
+            assets = dataset_assets(json.loads(running.manifest.read_bytes()))
+            books.record_datasets(connection, load_settings({}), assets)
         yield running
         database.POOL.close()
 
