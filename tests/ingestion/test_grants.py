@@ -43,7 +43,7 @@ ATTEMPTS = {
     "a write to a large object": ("select lo_put(1, 0, 'x')", DENIED),
     "a record in the write-ahead log": ("select pg_logical_emit_message(false, 'a', 'b')", DENIED),
     "a message to listeners by function": ("select pg_notify('a', 'b')", DENIED),
-    "a lock of the session": ("select pg_advisory_lock(7421, 200)", DENIED),
+    "a lock of the session": ("select pg_advisory_lock(7421, 200), pg_advisory_unlock(7421, 200)", DENIED),
     "a lock of the transaction": ("select pg_try_advisory_xact_lock(7421, 200)", DENIED),
     "the end of a session": ("select pg_terminate_backend(0)", DENIED),
     "the end of a query": ("select pg_cancel_backend(0)", DENIED),
