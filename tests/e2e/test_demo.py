@@ -86,7 +86,7 @@ def test_every_command_works_on_the_demos_data_and_simulator(demo, real_world):
     assert json.loads(status.stdout)["home"] == str(home)
     assert all(row["rows"] > 0 for row in json.loads(status.stdout)["datasets"])
     counted = tickmart(env, "sql", "select count(*) > 0 as there from marts.fct_prices", "--csv")
-    assert counted.stdout.split() == ["there", "True"]
+    assert counted.stdout.split() == ["there", "true"]
     doctor = tickmart(env, "doctor")
     assert doctor.returncode == 0, doctor.stdout
     assert "PROBLEM" not in doctor.stdout

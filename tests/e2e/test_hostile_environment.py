@@ -149,7 +149,7 @@ def test_status_and_sql_show_what_up_has_loaded(up, folder, env):
     assert all(row["rows"] > 0 for row in tickmart_status(folder, env)["datasets"])
     rows = tickmart(folder, env, "sql", "select count(*) > 500 as loaded, current_setting('timezone') as zone "
                     "from marts.fct_prices group by 2", "--csv")  # fmt: skip
-    assert rows.splitlines() == ["loaded,zone", "True,UTC"]
+    assert rows.splitlines() == ["loaded,zone", "true,UTC"]
 
 
 def tickmart_status(folder: Path, env: dict[str, str]) -> Any:
