@@ -370,6 +370,7 @@ def restore(source: Path, check: bool, as_json: bool) -> None:
     """
     source = source.absolute()
     embedded = load_settings().postgres is None
+    built = "ok"
     with session(postgres=not check, s3=not check, set_up=False) as settings:
         if check:
             done = {**backups.rehearse(settings, source, embedded=embedded, tell=_tell), "differences": []}
@@ -377,14 +378,15 @@ def restore(source: Path, check: bool, as_json: bool) -> None:
             done = backups.restore(settings, source, logins(os.environ), tell=_tell)
             if (seed := done.get("simulated_seed")) is not None:
                 simulated.mark_restored(settings, seed, embedded=embedded)
-    built = None if check or done["differences"] else _build_marts()
+            if not done["differences"]:
+                built = _build_marts()  # in this session, whose servers the environment names
     if as_json:
         _json(backups.summary(done))
     elif not done["differences"]:
         click.echo(f"{'checked' if check else 'restored'} {source}: {backups.in_words(done)}, all as they were")
     for difference in done["differences"]:
         _tell(difference)
-    sys.exit(EXIT["failed" if done["differences"] else built or "ok"])
+    sys.exit(EXIT["failed" if done["differences"] else built])
 
 
 @main.command()
