@@ -294,13 +294,16 @@ class Postgres:
 
     def _forget_postmaster(self, pid: int) -> None:
         """Remove a postmaster.pid whose number another program has by now: Postgres would refuse to start."""
-        with contextlib.suppress(psutil.NoSuchProcess):
+        try:
             process = psutil.Process(pid)
             # Of a copied home, or after the number was given out again, it may be the server of another data folder.
-            here = process.name().startswith("postgres") and process.cwd() == str(self._data)
-            if process.status() != psutil.STATUS_ZOMBIE and here:
-                raise StackError(f"process {pid}, a Postgres that tickmart did not start, uses {self._data}: stop it")
-            (self._data / "postmaster.pid").unlink(missing_ok=True)
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            here = alive and process.name().startswith("postgres") and process.cwd() == str(self._data)
+        except psutil.Error:  # it has ended, or is another user's
+            here = False
+        if here:
+            raise StackError(f"process {pid}, a Postgres that tickmart did not start, uses {self._data}: stop it")
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def _processes(self) -> set[int]:
         """Return the living processes of any server that was started for this home."""
