@@ -471,7 +471,7 @@ def test_compare_matrix_equals_the_marts(visit, marts, server):
     spec = figure(visit(marts, "compare", coins=["bitcoin", "ethereum"]), "Correlation matrix")
     trace = spec["data"][0]
     cells = numbers(trace["z"]).reshape(len(trace["y"]), len(trace["x"]))
-    assert cells[trace["y"].index("BTC"), trace["x"].index("ETH")] == pytest.approx(correlation)
+    assert cells[trace["y"].index("bitcoin"), trace["x"].index("ethereum")] == pytest.approx(correlation)
 
 
 def test_sentiment_shows_the_newest_value_and_how_many_days_stand_behind_each_mark(visit, marts, server):

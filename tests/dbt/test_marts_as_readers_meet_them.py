@@ -296,11 +296,3 @@ def test_builds_that_start_at_once_create_the_aggregates_once(warehouse: Warehou
     assert [row[0] for row in created] == ["ema", "exact_sum", "wilder"]
     assert warehouse.dbt("run", "--select", "stg_tickmart__runs").success
     assert warehouse.query(aggregates) == created
-
-
-def test_a_source_that_stopped_loading_is_late_then_too_late(warehouse: Warehouse) -> None:
-    for table, age in (("binance_klines", "3 hours"), ("coingecko_markets", "25 hours"), ("fear_greed", "25 hours")):
-        warehouse.execute(f"update raw.{table} set loaded_at = now() - interval '{age}'")
-    verdicts = warehouse.dbt("source", "freshness").statuses
-    assert verdicts.items() >= {"binance_klines": "warn", "coingecko_markets": "error", "fear_greed": "pass"}.items()
-    assert "universe" not in verdicts

@@ -173,7 +173,7 @@ def test_a_wrong_key_is_refused_in_one_line(own_lake: Lake, at: str) -> None:
 
 def test_a_store_that_is_not_there_is_told_in_one_line(server: S3Server) -> None:
     nowhere = replace(server.store(), endpoint="127.0.0.1:1")
-    with pytest.raises(LakeError, match=r"127\.0\.0\.1:1/lake-.* cannot be connected to .*MINIO_ENDPOINT") as refusal:
+    with pytest.raises(LakeError, match=r"127\.0\.0\.1:1/lake-.* cannot be reached .*MINIO_ENDPOINT") as refusal:
         Lake(nowhere, attempts=1).ensure_bucket()
     assert "\n" not in str(refusal.value)
 
