@@ -215,8 +215,11 @@ def divergence() -> pd.DataFrame:
     """The ten assets whose price at CoinGecko and newest close at Binance differ most, in percent."""
     return fetch_frame(
         """
-        select crypto_id, symbol, name, snapshot_at, opened_at, price_usd, close, divergence_pct
-        from marts.v_price_divergence
+        select
+            apart.crypto_id, apart.symbol, coin.name, apart.snapshot_at, apart.opened_at, apart.price_usd, apart.close,
+            apart.divergence_pct
+        from marts.v_price_divergence as apart
+        left join marts.dim_crypto as coin on apart.crypto_id = coin.crypto_id
         order by abs(divergence_pct) desc nulls last
         limit 10
         """
