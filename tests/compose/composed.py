@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from orchestration.stack import free_port
+from orchestration.local.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_INS = bool(os.environ.get("TICKMART_COMPOSE_STAND_INS"))

@@ -9,10 +9,12 @@ from typing import Any
 import psycopg2
 import pytest
 
-from ingestion.lake import Lake, LakeError
+from ingestion.bronze.lake import Lake, LakeError
 from ingestion.settings import load_settings
-from orchestration import backup, disk, health
-from orchestration.stack import StackError, stack
+from orchestration.local.client import stack
+from orchestration.local.processes import StackError
+from orchestration.maintenance import backup, disk
+from orchestration.observability import health
 
 
 @pytest.fixture

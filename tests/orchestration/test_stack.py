@@ -22,7 +22,9 @@ import psycopg2
 import pytest
 from minio import Minio
 
-from orchestration.stack import Children, StackError, free_port, port_owner_message, stack
+from orchestration.local.children import Children
+from orchestration.local.client import stack
+from orchestration.local.processes import StackError, free_port, port_owner_message
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 30.0
@@ -95,7 +97,7 @@ def commands_with(home: Path, word: str) -> list[psutil.Process]:
 
 
 def keepers(home: Path) -> list[psutil.Process]:
-    return commands_with(home, "orchestration.keeper")
+    return commands_with(home, "orchestration.local.supervisor")
 
 
 def runs(process: psutil.Process) -> bool:
