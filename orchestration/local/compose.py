@@ -2,7 +2,7 @@
 
 Belongs here: setting servers up that others run (``docker-compose.yml``), and becoming one of the long-running
 processes. Does not: the embedded servers and their children (``stack``, ``up``), what stands in a database
-(``ingestion.schema``).
+(``ingestion.database.migrate``).
 """
 
 from __future__ import annotations

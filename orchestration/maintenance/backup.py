@@ -1,7 +1,7 @@
 """Backups: one folder with what the database and the bucket held, and a manifest by which either can be checked.
 
 Belongs here: making, checking, keeping and restoring one. Does not: servers (``stack``), the database's form
-(``ingestion.schema``).
+(``ingestion.database.migrate``).
 
 A backup holds schemas raw and ops (pg_dump) and every object of the bucket. Marts, staging and intermediate are not in
 it: dbt makes them from raw. Dagster's schema is not either: what a refresh goes by (coverage, ledger, unfinished

@@ -230,7 +230,7 @@ def test_a_writer_that_is_killed_leaves_the_old_object_or_the_new(own_lake: Lake
     old, new = bars(range(24)), bars(range(24), close="100.5")
     writer = """
 import sys
-from ingestion.lake import Lake, parse_parquet
+from ingestion.bronze.lake import Lake, parse_parquet
 from ingestion.settings import ObjectStore
 lake = Lake(ObjectStore(*sys.argv[1:5]))
 tables = [parse_parquet(open(path, "rb").read(), path) for path in sys.argv[6:]]

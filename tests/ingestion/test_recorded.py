@@ -141,7 +141,7 @@ sys.path[:0] = sys.argv[4:]
 import test_recorded
 from chain import Chain
 from ingestion import warehouse
-from ingestion.lake import Lake
+from ingestion.bronze.lake import Lake
 from ingestion.settings import ObjectStore, Postgres
 postgres, store = Postgres(**json.loads(sys.argv[1])), ObjectStore(**json.loads(sys.argv[2]))
 lake = Lake(store)

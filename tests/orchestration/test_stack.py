@@ -34,7 +34,9 @@ AS_ROOT = os.geteuid() == 0
 CLIENT = """
 import json, os, sys
 from pathlib import Path
-from orchestration.stack import Children, StackError, stack
+from orchestration.local.children import Children
+from orchestration.local.client import stack
+from orchestration.local.processes import StackError
 home, what = Path(sys.argv[1]), sys.argv[2]
 try:
     with stack(home, postgres=True, s3=what != "postgres") as env:
@@ -488,7 +490,7 @@ def test_as_an_ordinary_user(tmp_path_factory: pytest.TempPathFactory) -> None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     for python in (sys.executable, f"/usr/bin/python{version}", f"/usr/local/bin/python{version}"):
         with contextlib.suppress(OSError):
-            command = [python, "-c", "import psycopg2, orchestration.stack"]
+            command = [python, "-c", "import psycopg2, orchestration.local.client"]
             if subprocess.run(command, cwd="/", capture_output=True, **options).returncode == 0:
                 break
     else:
