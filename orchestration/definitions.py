@@ -8,7 +8,7 @@ import dagster as dg
 from ingestion.settings import load_settings
 from orchestration.assets.dbt import DBT, DbtCli, book_specs, build_models, project
 from orchestration.assets.raw import ASSETS
-from orchestration.assets.run_status import build_verdict
+from orchestration.assets.run_status import build_run_status
 from orchestration.jobs import JOB, build_jobs
 from orchestration.partitions import MARKETS_JOB
 from orchestration.quality.checks import CHECKS
@@ -28,7 +28,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Assemble the definitions; ``resources`` replaces single ones."""
     dbt_project = project()
     models = build_models(dbt_project)
-    verdict = build_verdict([*models.keys, dg.AssetKey(["raw", "universe"])])
+    verdict = build_run_status([*models.keys, dg.AssetKey(["raw", "universe"])])
     made = {key for asset in ASSETS if isinstance(asset, dg.AssetsDefinition) for key in asset.keys}
     jobs = build_jobs(models)
     schedules = [build_schedule(jobs[JOB]), build_housekeeping_schedule(_schedules_status())]

@@ -26,14 +26,14 @@ MOST_RETRIES = 3
 # -- a server that goes and comes back ---------------------------------------------------------------------------------
 
 
-class Patience:
+class ConnectRetry:
     """Waits for Postgres while it restarts: so long from when it was first found missing, whoever asks, and once."""
 
     def __init__(self) -> None:
         self._missing_since: float | None = None
         self._lock = threading.Lock()
 
-    def outlast(self, connect: Callable[[], T], patience_s: float) -> T:
+    def connect(self, connect: Callable[[], T], patience_s: float) -> T:
         """Return what ``connect`` does, which is tried again while the server may come back."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(may_come_back),
@@ -53,7 +53,7 @@ class Patience:
             return time.monotonic() - self._missing_since
 
 
-SERVER = Patience()
+SERVER = ConnectRetry()
 
 
 def may_come_back(error: BaseException) -> bool:
@@ -90,4 +90,4 @@ def _connect_patiently(dialect: Any, _: Any, arguments: list[Any], keywords: dic
     """Connect as the pools of Dagster and Great Expectations do, but outlast a restart."""
     if dialect.driver != "psycopg2":
         return None
-    return SERVER.outlast(lambda: psycopg2.connect(*arguments, **keywords), load_settings().postgres_patience_s)
+    return SERVER.connect(lambda: psycopg2.connect(*arguments, **keywords), load_settings().postgres_patience_s)

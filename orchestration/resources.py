@@ -22,7 +22,7 @@ from ingestion.database import connections
 from ingestion.ops import requests
 from ingestion.settings import Role, Settings, load_settings
 from ingestion.sources.http import Deadline, HttpClient
-from ingestion.sources.rate_limit import SharedBudget
+from ingestion.sources.rate_limit import SharedRateLimiter
 from ingestion.universe import Asset, UniverseError, read_universe
 from orchestration.partitions import choose_refresh_days, needs_days
 from orchestration.reconnect import MOST_RETRIES, SERVER, is_lost, may_come_back
@@ -90,7 +90,7 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
         if postgres is None:
             raise dg.Failure("No database: set PGHOST, or launch through the tickmart command.")
         try:
-            return SERVER.outlast(lambda: connections.connect(postgres, role), patience_s)
+            return SERVER.connect(lambda: connections.connect(postgres, role), patience_s)
         except connections.WarehouseError as error:
             if not may_come_back(error):
                 raise
@@ -100,7 +100,7 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
             ) from None
 
     @contextmanager
-    def client(self, source: str, run_id: str) -> Iterator[tuple[HttpClient, SharedBudget]]:
+    def client(self, source: str, run_id: str) -> Iterator[tuple[HttpClient, SharedRateLimiter]]:
         """Lend the HTTP client of ``source`` with its shared budget; its attempts are booked at the end."""
         settings = self.settings
         headers: dict[str, str] = {}
@@ -116,7 +116,7 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
         else:
             urls, setting = (settings.fear_greed_url,), "FEAR_GREED_BASE_URL"
             per_minute = FEAR_GREED_CALLS_PER_MINUTE
-        budget = SharedBudget(source, lambda: self.connect("ingest"), per_minute=per_minute, per_month=per_month)
+        budget = SharedRateLimiter(source, lambda: self.connect("ingest"), per_minute=per_minute, per_month=per_month)
         client = HttpClient(
             source,
             urls,

@@ -37,7 +37,7 @@ from orchestration.alerting import outbox
 from orchestration.local import demo
 from orchestration.local.client import prepare_home, stack
 from orchestration.local.credentials import write_private
-from orchestration.local.processes import StackError
+from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import disk
 from orchestration.observability import logs
 from orchestration.observability.attempts import record_failure
@@ -55,7 +55,7 @@ def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> I
 
     Without ``set_up`` the database is left as it stands: of another version, or empty.
 
-    Raises SettingsError, UniverseError, StackError or WarehouseError, each one line.
+    Raises SettingsError, UniverseError, LocalServicesError or WarehouseError, each one line.
     """
     wanted = load_settings()
     read_universe(wanted.universe_path)
@@ -85,7 +85,7 @@ def run_session(command: str) -> Iterator[Settings]:
     with ExitStack() as opened:
         try:
             settings = opened.enter_context(session())
-        except (StackError, WarehouseError, psycopg2.Error) as error:
+        except (LocalServicesError, WarehouseError, psycopg2.Error) as error:
             home = load_settings().home
             record_failure(home, "run", f"tickmart {command}", disk.explained(error, home) or error)
             raise
@@ -179,7 +179,7 @@ def dagster_instance() -> Iterator[DagsterInstance]:
     """Lend Dagster's instance, its tables brought to the form that the installed Dagster works on.
 
     Dagster itself makes its tables, but leaves those of an older version as they are: `dagster instance migrate` is
-    done here, once for each version of it. StackError when a newer one has been at them.
+    done here, once for each version of it. LocalServicesError when a newer one has been at them.
     """
     import dagster as dg
 
@@ -200,7 +200,7 @@ def _bring_to_form(instance: DagsterInstance, version: str) -> None:
             try:
                 instance.upgrade()
             except CommandError as error:
-                raise StackError(
+                raise LocalServicesError(
                     f"schema dagster does not fit Dagster {version} ({error}): start the tickmart that it was last "
                     "used with or a newer one, or drop the schema, which loses Dagster's list of runs and nothing else"
                 ) from error
@@ -275,7 +275,7 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
             )
             problem = first_failure(result)
             if problem:
-                problem = disk.explained(StackError(problem), stores.settings.home) or problem
+                problem = disk.explained(LocalServicesError(problem), stores.settings.home) or problem
         except BaseException as error:
             problem = f"{type(error).__name__}: {error}"
             traceback.print_exc()
@@ -296,7 +296,7 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
                 seconds=time.monotonic() - began, problem=problem,
                 **{word: summary["checks"][word] for word in ("passed", "warned", "failed")},
             )  # fmt: skip
-            if unsent := outbox.tick_aside(stores.settings):
+            if unsent := outbox.evaluate_and_send_best_effort(stores.settings):
                 logs.unit("alerts", run=run_id, status="failed", problem=unsent)
     return summary
 

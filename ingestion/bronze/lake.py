@@ -32,7 +32,7 @@ from ingestion.bronze.merge import union
 from ingestion.connection_errors import s3_problem
 from ingestion.datasets import Dataset
 from ingestion.settings import ObjectStore
-from ingestion.sources.http import wire_fault
+from ingestion.sources.http import describe_transport_error
 
 T = TypeVar("T")
 TIMEOUT = urllib3.Timeout(connect=5, read=60)
@@ -224,7 +224,7 @@ class Lake:
             code, said = error.code, f"{error.code}: {error.message or 'no reason given'}"
         else:
             # Of repeated attempts the last one's reason counts.
-            code, said = None, wire_fault(getattr(error, "reason", None) or error)
+            code, said = None, describe_transport_error(getattr(error, "reason", None) or error)
         cause, fix = s3_problem(code, f"{said} {error}")
         raise LakeError(f"{where}, {what}: {cause} ({' '.join(said.split())[:200]}): {fix}") from error
 

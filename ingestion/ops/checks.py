@@ -12,7 +12,7 @@ from ingestion.datasets import Dataset, keys_of_newest_days
 from ingestion.ops.runs import as_json
 
 
-def unjudged_objects(connection: Connection, judge: str, dataset: Dataset, run_id: str) -> list[tuple[str, str]]:
+def unvalidated_objects(connection: Connection, judge: str, dataset: Dataset, run_id: str) -> list[tuple[str, str]]:
     """Return key and batch of each object that a run has loaded, or an ended one that ``judge`` has not come to.
 
     A run that is killed behind its load, or whose models fail, leaves its objects to the next; what another run is at
@@ -37,7 +37,7 @@ def unjudged_objects(connection: Connection, judge: str, dataset: Dataset, run_i
     return found
 
 
-def mark_judged(connection: Connection, judge: str, batches: Iterable[str]) -> None:
+def mark_validated(connection: Connection, judge: str, batches: Iterable[str]) -> None:
     """Book that ``judge`` has come to what these batches loaded."""
     with connection, connection.cursor() as cursor:
         cursor.execute(

@@ -13,7 +13,7 @@ from ingestion.datasets import Dataset
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 
 
-def forget_coverage(connection: Connection, dataset: Dataset, interval: str, day: date) -> None:
+def invalidate_coverage(connection: Connection, dataset: Dataset, interval: str, day: date) -> None:
     """Have the day asked for again for every symbol that was asked for."""
     with connection, connection.cursor() as cursor:
         cursor.execute(

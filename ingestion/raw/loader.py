@@ -60,7 +60,7 @@ def ledger_etags(connection: Connection, dataset: Dataset) -> dict[str, str]:
     return found
 
 
-def booked(connection: Connection, dataset: Dataset, batch_id: str) -> Loaded:
+def load_totals(connection: Connection, dataset: Dataset, batch_id: str) -> Loaded:
     """Return what the loads of a batch have changed by the ledger, those of steps that were cut off included."""
     with connection, connection.cursor() as cursor:
         cursor.execute(

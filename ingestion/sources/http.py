@@ -41,7 +41,7 @@ class SourceError(Exception):
         self.source, self.kind, self.status = source, kind, status
 
 
-class RequestRefused(SourceError):
+class RequestRejected(SourceError):
     """The source understood the request and refuses it (4xx): repeating it is useless."""
 
     def __init__(self, source: str, message: str, *, status: int, code: int | None) -> None:
@@ -201,7 +201,7 @@ class HttpClient:
         """Ask for ``path`` and return what ``parse`` makes of the answer; None for what is missing, if ``missing_ok``.
 
         A body that ``parse`` cannot read (ValueError) counts as damaged on its way and is asked for again. Raises
-        RequestRefused for a 4xx that is about this request, SourceError when the source cannot be used.
+        RequestRejected for a 4xx that is about this request, SourceError when the source cannot be used.
         """
         if self._down is not None:
             raise self._down
@@ -346,7 +346,7 @@ class HttpClient:
             error = f"answered 200 with a body that cannot be read ({str(problem)[:80]})"
             raise _Again(error) from None
         except (urllib3.exceptions.HTTPError, OSError) as problem:
-            error = wire_fault(problem)
+            error = describe_transport_error(problem)
             # A host that has never answered may be blocked on the way: then the next one is worth a try.
             refused = isinstance(problem, _NO_CONNECTION) or (status is None and base not in self._answered)
             raise _Again(error, connecting=refused) from None
@@ -401,7 +401,7 @@ class HttpClient:
         code = _code(answer.body)
         if (status == 404 and code is None) or 300 <= status < 400:
             raise _HostBlocked(f"answered {status} to {urlsplit(answer.url).path}")
-        raise RequestRefused(self.source, f"{host} answered {status}{text}", status=status, code=code)
+        raise RequestRejected(self.source, f"{host} answered {status}{text}", status=status, code=code)
 
 
 # How a message about a proxy, and not about the host behind it, begins.
@@ -436,7 +436,7 @@ def _read(response: urllib3.BaseHTTPResponse, deadline_s: float) -> bytes:
     return b"".join(parts)
 
 
-def wire_fault(problem: Exception) -> str:
+def describe_transport_error(problem: Exception) -> str:
     """Say in a few words what went wrong on the wire, without addresses of objects in memory."""
     if isinstance(problem, urllib3.exceptions.ProxyError):
         return f"{PROXY_FAULT}: it {_proxy_fault(problem.original_error)}"
@@ -464,7 +464,7 @@ def _proxy_fault(problem: Exception) -> str:
     """Say what a proxy did; http.client has no class for a refused tunnel, only a text with the status."""
     refused = re.match(r"Tunnel connection failed: (\d{3})", str(problem))
     if refused is None:
-        return wire_fault(problem)
+        return describe_transport_error(problem)
     return _PROXY_LOGIN if refused[1] == "407" else f"answered {refused[1]} to CONNECT"
 
 

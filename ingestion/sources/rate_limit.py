@@ -19,7 +19,7 @@ SHARE = 0.9
 PORTION = 20
 
 
-class SharedBudget:
+class SharedRateLimiter:
     """Weight per minute (and calls per month) of one source's hosts; safe to share between threads."""
 
     def __init__(

@@ -23,7 +23,7 @@ import urllib3
 
 from ingestion import proxies
 from ingestion.settings import Alerting, Smtp, secrets
-from ingestion.sources.http import retry_after, wire_fault
+from ingestion.sources.http import describe_transport_error, retry_after
 from ingestion.text import visible
 
 TIMEOUT_S = 10.0
@@ -157,7 +157,7 @@ def _send_slack(alerting: Alerting, messages: Sequence[Message]) -> None:
             )
     except (urllib3.exceptions.HTTPError, OSError) as error:
         # The exception's own text holds the webhook's address, which is a secret.
-        raise Unavailable(f"Slack{_through(proxy)} {wire_fault(error)}") from None
+        raise Unavailable(f"Slack{_through(proxy)} {describe_transport_error(error)}") from None
     said = answer.data[:120].decode(errors="replace")
     if answer.status == 429 or answer.status >= 500:
         raise Unavailable(f"Slack answered {answer.status} {said}", retry_after(answer.headers))
@@ -280,7 +280,7 @@ def ping(url: str) -> str | None:
             try:
                 answer = pool.request("GET", url, headers={"User-Agent": "tickmart/0.1"})
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                why = f"HEARTBEAT_URL{_through(proxy)} {wire_fault(error)}"
+                why = f"HEARTBEAT_URL{_through(proxy)} {describe_transport_error(error)}"
                 continue
             if answer.status < 300:
                 return None

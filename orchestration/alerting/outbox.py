@@ -280,7 +280,7 @@ def record_beat(connection: Connection, name: str, now: datetime, error: str | N
         )
 
 
-def ping_dead_man(settings: Settings) -> str | None:
+def ping_heartbeat(settings: Settings) -> str | None:
     """Ping the dead-man switch, if there is one, and write the outcome down; return what went wrong."""
     assert settings.postgres is not None
     if settings.alerting.heartbeat_url is None:
@@ -291,7 +291,7 @@ def ping_dead_man(settings: Settings) -> str | None:
     return error
 
 
-def tick_aside(settings: Settings, *, daemon_since: datetime | None = None) -> str | None:
+def evaluate_and_send_best_effort(settings: Settings, *, daemon_since: datetime | None = None) -> str | None:
     """Tick beside work that goes on whatever becomes of alerts; return in one line what kept them from being sent."""
     try:
         tick(settings, daemon_since=daemon_since)

@@ -18,7 +18,7 @@ from ingestion.sources.fear_greed import ingest as fear_greed_ingest
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from ingestion.sources.http import HttpClient, SourceError
 from orchestration.assets.metadata import ONE_RUN, OWNERS, days, table_schema
-from orchestration.assets.source_checks import as_check_result, judge_source, source_checks
+from orchestration.assets.source_checks import as_check_result, check_source, source_checks
 from orchestration.observability import logs
 from orchestration.partitions import DAYS, run_days
 from orchestration.resources import Stores, release_memory
@@ -66,7 +66,7 @@ def _bronze(
             connection, context.run_id, "bronze", dataset.name,
             status=status, rows=report.rows, files=report.files, seconds=seconds, detail=detail,
         )  # fmt: skip
-        verdicts = judge_source(dataset, report)
+        verdicts = check_source(dataset, report)
         checks.record_checks(connection, context.run_id, verdicts)
     told = [verdict for verdict in verdicts if verdict["status"] == "failed"]
     logs.unit(

@@ -85,7 +85,7 @@ def load_pending(
         for held in batches():
             total += loader.load(connection, dataset, held, batch_id, restating=restating)
     for interval, day in filter(None, map(klines_day, damaged)):
-        coverage.forget_coverage(connection, KLINES, interval, day)
+        coverage.invalidate_coverage(connection, KLINES, interval, day)
     return total, [damaged[key] for key in sorted(damaged)]
 
 
@@ -110,7 +110,7 @@ def _raw(
         damaged: list[str] = []
         if not refused:
             _, damaged = load_pending(stores.lake(), connection, dataset, context.run_id, restating=not config.rebuild)
-        loaded = loader.booked(connection, dataset, context.run_id)
+        loaded = loader.load_totals(connection, dataset, context.run_id)
         seconds = time.monotonic() - started
         detail: dict[str, Any] = {
             "inserted": loaded.inserted, "updated": loaded.updated, "unchanged": loaded.unchanged, "damaged": damaged,
@@ -183,7 +183,7 @@ def _gaps(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeRe
     """Look for holes on the run's days, and on the days that loads have touched since holes were last looked for."""
     run_range = run_days(context.run)
     with stores.connection("ingest") as connection:
-        news = checks.unjudged_objects(connection, GAPS.to_user_string(), KLINES, context.run_id)
+        news = checks.unvalidated_objects(connection, GAPS.to_user_string(), KLINES, context.run_id)
         ranges: dict[str, list[date]] = {"1h": []}
         for interval, day in filter(None, (klines_day(key) for key, _ in news)):
             ranges.setdefault(interval, []).append(day)
@@ -196,7 +196,7 @@ def _gaps(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeRe
         for interval, days in ranges.items():
             touched = [run_range, *((day, day + timedelta(days=1)) for day in days), *answered.get(interval, [])]
             kinds.update(gaps.classify(connection, interval, touched, stores.universe()))
-        checks.mark_judged(connection, GAPS.to_user_string(), (batch for _, batch in news))
+        checks.mark_validated(connection, GAPS.to_user_string(), (batch for _, batch in news))
         open_holes = gaps.unexplained(connection)
         shown = "; ".join(f"{s} {i} {start} UTC ({n} bars)" for s, i, start, n in open_holes[:5])
         verdict = {

@@ -14,7 +14,7 @@ from orchestration.resources import Stores
 from orchestration.schedules import SCHEDULE_TAG
 
 
-def build_verdict(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
+def build_run_status(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
     """Return the last asset of a run, which closes it in the books and turns it red when a source had failed."""
 
     @dg.asset(
@@ -36,7 +36,7 @@ def build_verdict(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
             logs.unit("run ended", run=context.run_id, job=context.job_name, status=summary["status"], **checks)
         errors = [s["detail"]["error"] for s in summary["stages"] if s["detail"].get("error")]
         scheduled = SCHEDULE_TAG in context.run.tags
-        if scheduled and summary["status"] != "failed" and (problem := outbox.ping_dead_man(stores.settings)):
+        if scheduled and summary["status"] != "failed" and (problem := outbox.ping_heartbeat(stores.settings)):
             context.log.warning(problem)
         if errors:
             if earlier:

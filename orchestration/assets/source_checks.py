@@ -21,7 +21,7 @@ def source_checks(dataset: Dataset) -> list[dg.AssetCheckSpec]:
     return [dg.AssetCheckSpec(n, asset=["bronze", dataset.name], description=FOUND[n]) for n in names]
 
 
-def judge_source(dataset: Dataset, report: write.Report) -> list[dict[str, Any]]:
+def check_source(dataset: Dataset, report: write.Report) -> list[dict[str, Any]]:
     """Return the verdicts of ``source_checks`` as rows of the books."""
     problems = [report.error] if report.error else list(report.failed.values())
     came = report.rows + report.rejected

@@ -41,11 +41,11 @@ from orchestration.alerting import channels, outbox
 from orchestration.cli import external_tools
 from orchestration.cli.output import print_incidents, print_rejected, print_status, print_summary
 from orchestration.cli.terminal import console, line, print_query
-from orchestration.cli.up import keep_up, use_demo_home
+from orchestration.cli.up import run_services, use_demo_home
 from orchestration.local import compose
 from orchestration.local import demo as local_demo
 from orchestration.local.client import prepare_home, stack
-from orchestration.local.processes import StackError, free_port, port_owner_message
+from orchestration.local.processes import LocalServicesError, free_port, port_owner_message
 from orchestration.maintenance import backup as maintenance_backup
 from orchestration.maintenance import disk, retention
 from orchestration.maintenance import doctor as maintenance_doctor
@@ -67,21 +67,21 @@ def clear_errors(command: Command) -> Command:
         except (SettingsError, UniverseError) as error:
             code = WRONG_INPUT
             shown: Exception = error
-        except (StackError, WarehouseError, LakeError, SourceError, maintenance_backup.BackupError) as error:
+        except (LocalServicesError, WarehouseError, LakeError, SourceError, maintenance_backup.BackupError) as error:
             code, shown = 1, error
         except psycopg2.Error as error:
             code, shown = 1, WarehouseError(f"Postgres: {' '.join(str(error).split())[:300]}")
         except OSError as error:
             if not disk.is_full(error, load_settings().home):
                 raise
-            code, shown = 1, StackError(str(error))
+            code, shown = 1, LocalServicesError(str(error))
         except KeyboardInterrupt:
             click.echo("tickmart: interrupted; run again to go on where it stopped", err=True)
             sys.exit(130)
         if click.get_current_context().find_root().params.get("debug"):
             raise shown
         if code == 1 and not isinstance(shown, maintenance_backup.BackupError):
-            shown = StackError(disk.explained(shown, load_settings().home) or str(shown))
+            shown = LocalServicesError(disk.explained(shown, load_settings().home) or str(shown))
         _tell(str(shown))
         sys.exit(code)
 
@@ -153,7 +153,7 @@ def backfill(start: str, end: str | None, interval: str, source: str, as_json: b
 def up() -> None:
     """Run once, then keep everything up: Postgres, Dagster (hourly schedule on), dashboard. Ctrl-C stops it all."""
     with run_session("up") as settings:
-        keep_up(settings, lambda: _show(_refresh(settings, "up")))
+        run_services(settings, lambda: _show(_refresh(settings, "up")))
 
 
 @main.command()
@@ -170,7 +170,7 @@ def demo(seed: int, days: int) -> None:
         from orchestration.jobs import JOB
 
         config = {"bronze__binance_klines": {"skip_covered": True}}
-        keep_up(settings, lambda: _show(_run(settings, JOB, start, end, config, "demo", bar=True)))
+        run_services(settings, lambda: _show(_run(settings, JOB, start, end, config, "demo", bar=True)))
 
 
 @main.command()
@@ -185,7 +185,7 @@ def status(as_json: bool) -> None:
     try:
         with session(s3=False) as settings:
             found = health.status(settings)
-    except (StackError, WarehouseError, psycopg2.Error) as error:
+    except (LocalServicesError, WarehouseError, psycopg2.Error) as error:
         problem = disk.explained(error, settings.home) or " ".join(str(error).split())[:500]
         _tell(problem)
         found = health.without_database(settings, problem)
@@ -382,7 +382,10 @@ def restore(source: Path, check: bool, as_json: bool) -> None:
     built = "ok"
     with session(postgres=not check, s3=not check, set_up=False) as settings:
         if check:
-            done = {**maintenance_backup.rehearse(settings, source, embedded=embedded, tell=_tell), "differences": []}
+            done = {
+                **maintenance_backup.verify_restore(settings, source, embedded=embedded, tell=_tell),
+                "differences": [],
+            }
         else:
             done = maintenance_backup.restore(settings, source, logins(os.environ), tell=_tell)
             if (seed := done.get("simulated_seed")) is not None:
@@ -417,7 +420,7 @@ def init() -> None:
     if not external_tools.docs_are_current(settings.home):
         try:
             external_tools.write_docs(settings.home)
-        except StackError as error:  # no reason to keep the stack down; the next start tries again
+        except LocalServicesError as error:  # no reason to keep the stack down; the next start tries again
             click.echo(f"tickmart: {error}", err=True)
 
 
@@ -494,7 +497,7 @@ def dbt(arguments: Sequence[str]) -> None:
 def docs(port: int | None, build_only: bool) -> None:
     """Build the warehouse's documentation, lineage included, as one page that needs no network, and serve it."""
     if port and free_port(port) != port:
-        raise StackError(port_owner_message(port, "--port"))
+        raise LocalServicesError(port_owner_message(port, "--port"))
     with session(s3=False) as settings:
         page = external_tools.write_docs(settings.home)
     click.echo(f"Page    {page}")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import click
 
-from orchestration.local.processes import StackError
+from orchestration.local.processes import LocalServicesError
 
 # Beside the page of dbt's documentation: the digest of the project that it is of.
 STAMP = "project.sha256"
@@ -56,7 +56,7 @@ def postgres_client(program: str, at_least: int = 0) -> str:
             if (number := re.search(r"\) (\d+)", told)) and int(number[1]) >= at_least:
                 return str(path)
             found.append(f"{path}: {told or 'does not run'}")
-    raise StackError(
+    raise LocalServicesError(
         f"no {program} for Postgres {at_least or 'any version'} ({'; '.join(found) or 'none found'}): install "
         f"the client programs of the server's version (Debian: postgresql-client-{at_least or 18})"
     )
@@ -76,7 +76,7 @@ def write_docs(home: Path) -> Path:
 
     target, page = home / "dbt" / "cli", home / "docs" / "index.html"
     if code := dbt(target, ["docs", "generate", "--static", "--quiet"]):
-        raise StackError(f"dbt docs generate ended with exit code {code}; what it printed above says why")
+        raise LocalServicesError(f"dbt docs generate ended with exit code {code}; what it printed above says why")
     page.parent.mkdir(exist_ok=True)
     shutil.copyfile(target / "static_index.html", page)
     page.with_name(STAMP).write_text(dbt_project_digest(PROJECT_DIR))

@@ -23,7 +23,7 @@ from orchestration.local import demo
 from orchestration.local.children import Children
 from orchestration.local.client import prepare_home
 from orchestration.local.compose import CODE_SERVER
-from orchestration.local.processes import WORKING_FOLDER, StackError, free_port, port_owner_message
+from orchestration.local.processes import WORKING_FOLDER, LocalServicesError, free_port, port_owner_message
 from orchestration.observability import health
 from orchestration.orphans import close_orphans
 from orchestration.quality import data_docs
@@ -46,11 +46,11 @@ def _port(variable: str, preferred: int) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 65_535:
         raise SettingsError(f"{variable}: {text!r} is not a port (1 to 65535)")
     if free_port(int(text)) != int(text):
-        raise StackError(port_owner_message(int(text), variable))
+        raise LocalServicesError(port_owner_message(int(text), variable))
     return int(text)
 
 
-def keep_up(settings: Settings, first_run: Callable[[], None]) -> None:
+def run_services(settings: Settings, first_run: Callable[[], None]) -> None:
     """Run once, start Dagster and the dashboard, print their addresses, and stay until Ctrl-C or a process ends."""
     ports = {
         "dagster": _port("TICKMART_DAGSTER_PORT", 3000),
@@ -105,7 +105,9 @@ def keep_up(settings: Settings, first_run: Callable[[], None]) -> None:
             click.echo("stopping", err=True)
             return
         if ended:
-            raise StackError(f"{ended[0]} ended by itself (exit code {ended[1]}); log: {logs / (ended[0] + '.log')}")
+            raise LocalServicesError(
+                f"{ended[0]} ended by itself (exit code {ended[1]}); log: {logs / (ended[0] + '.log')}"
+            )
 
 
 def _watch(settings: Settings, children: Children) -> tuple[str, int]:
@@ -113,7 +115,7 @@ def _watch(settings: Settings, children: Children) -> tuple[str, int]:
     since = datetime.now(UTC)
     told: str | None = None
     while not (ended := children.wait_any(timeout=LOOK_EVERY_S)):
-        problem = outbox.tick_aside(settings, daemon_since=since)
+        problem = outbox.evaluate_and_send_best_effort(settings, daemon_since=since)
         if problem:
             health.write_status(settings, health.without_database(settings, problem))
         elif told:
@@ -174,12 +176,14 @@ def _until_ready(children: Children, url: str, name: str, logs: Path) -> None:
 
 
 def _still_waiting(children: Children, name: str, logs: Path, deadline: float) -> None:
-    """Wait a moment; StackError when a process has ended or the time is up."""
+    """Wait a moment; LocalServicesError when a process has ended or the time is up."""
     ended = children.wait_any(timeout=0.2)
     if ended:
-        raise StackError(f"{ended[0]} ended while starting (exit code {ended[1]}); log: {logs / (ended[0] + '.log')}")
+        raise LocalServicesError(
+            f"{ended[0]} ended while starting (exit code {ended[1]}); log: {logs / (ended[0] + '.log')}"
+        )
     if time.monotonic() > deadline:
-        raise StackError(f"{name} was not ready after {READY_WITHIN_S:.0f} s; log: {logs / (name + '.log')}")
+        raise LocalServicesError(f"{name} was not ready after {READY_WITHIN_S:.0f} s; log: {logs / (name + '.log')}")
 
 
 def use_demo_home(seed: int) -> None:

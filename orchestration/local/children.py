@@ -10,11 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from orchestration.local.client import KeeperConnection
+from orchestration.local.client import SupervisorConnection
 from orchestration.local.processes import (
     CHILD_GRACE_S,
     WORKING_FOLDER,
-    StackError,
+    LocalServicesError,
     die_with_parent,
     group_alive,
     signal_group,
@@ -29,7 +29,7 @@ class Children:
 
     def __init__(self, home: Path) -> None:
         self._home = home.absolute()
-        self._keeper = KeeperConnection(self._home)
+        self._keeper = SupervisorConnection(self._home)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -57,7 +57,9 @@ class Children:
                     preexec_fn=die_with_parent(signal.SIGTERM),
                 )
         except OSError as error:
-            raise StackError(f"{name} cannot be started ({argv[0]}: {error.strerror}): run make setup") from error
+            raise LocalServicesError(
+                f"{name} cannot be started ({argv[0]}: {error.strerror}): run make setup"
+            ) from error
         self._processes[name] = process
         self._keeper.request({"watch": process.pid})
         return process
@@ -67,7 +69,7 @@ class Children:
 
         What the child itself had started has ended, too, when this returns.
 
-        Raises StackError when the keeper, and with it the embedded servers, is gone.
+        Raises LocalServicesError when the keeper, and with it the embedded servers, is gone.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -77,7 +79,9 @@ class Children:
                     self._stop([name], CHILD_GRACE_S)
                     return name, code
             if select.select([self._keeper], [], [], 0.1)[0]:
-                raise StackError(f"the keeper of the embedded servers ended: see {self._home / 'logs' / 'keeper.log'}")
+                raise LocalServicesError(
+                    f"the keeper of the embedded servers ended: see {self._home / 'logs' / 'keeper.log'}"
+                )
             if deadline is not None and time.monotonic() >= deadline:
                 return None
 
@@ -95,5 +99,5 @@ class Children:
                 time.sleep(0.05)
             signal_group(process.pid, signal.SIGKILL)
             process.wait()
-            with contextlib.suppress(StackError):  # a keeper that is gone watches nothing any more
+            with contextlib.suppress(LocalServicesError):  # a keeper that is gone watches nothing any more
                 self._keeper.request({"unwatch": process.pid})

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from orchestration import environment
 from orchestration.local.credentials import BUCKET, DATABASE, ROLES, SUPERUSER, load_credentials
-from orchestration.local.processes import CODE, LOOPBACK, STOP_DEADLINE_S, WORKING_FOLDER, StackError, last_line
+from orchestration.local.processes import CODE, LOOPBACK, STOP_DEADLINE_S, WORKING_FOLDER, LocalServicesError, last_line
 
 # The first start includes initdb, a start after a crash the recovery of up to max_wal_size of log; both take seconds on
 # a laptop, and nobody waits for ever.
@@ -29,7 +29,7 @@ def stack(home: Path, *, postgres: bool, s3: bool, simulator_seed: int | None = 
     `postgres=False` or `s3=False` means that the user brings that server: nothing of it is started or exported. With a
     seed, the simulator of that market is one of the servers, and the variables name it as every source. The
     servers are shared with every other tickmart process of the same home; when the last of them has gone, they have
-    stopped before this block is left. Raises StackError when a server cannot be started.
+    stopped before this block is left. Raises LocalServicesError when a server cannot be started.
     """
     home = home.absolute()
     simulated = simulator_seed is not None
@@ -37,7 +37,7 @@ def stack(home: Path, *, postgres: bool, s3: bool, simulator_seed: int | None = 
     if not needs:
         yield {}
         return
-    with KeeperConnection(home) as keeper:
+    with SupervisorConnection(home) as keeper:
         ports = keeper.request({"need": needs, "simulator_seed": simulator_seed})
         credentials = load_credentials(home)
         variables: dict[str, str] = {}
@@ -88,7 +88,7 @@ def simulator_environment(url: str) -> dict[str, str]:
 
 
 def prepare_home(home: Path) -> None:
-    """Create `home` and its log folder if missing, and prove that it can be written; StackError if not.
+    """Create `home` and its log folder if missing, and prove that it can be written; LocalServicesError if not.
 
     As root the embedded Postgres runs as another user who must be able to pass through the folder, hence 0711; what is
     secret in it has its own mode. Folders that exist keep their mode and owner.
@@ -99,7 +99,9 @@ def prepare_home(home: Path) -> None:
             home.mkdir(exist_ok=True)
             home.chmod(0o711 if os.geteuid() == 0 else 0o700)
         if not home.is_dir():
-            raise StackError(f"TICKMART_HOME {home} is a file, not a folder: remove it or set TICKMART_HOME elsewhere")
+            raise LocalServicesError(
+                f"TICKMART_HOME {home} is a file, not a folder: remove it or set TICKMART_HOME elsewhere"
+            )
         (home / "logs").mkdir(mode=0o700, exist_ok=True)
         (home / WORKING_FOLDER).mkdir(mode=0o700, exist_ok=True)
         probe = home / f".probe-{os.getpid()}"
@@ -108,12 +110,12 @@ def prepare_home(home: Path) -> None:
         finally:
             probe.unlink(missing_ok=True)
     except OSError as error:
-        raise StackError(
+        raise LocalServicesError(
             f"TICKMART_HOME {home} cannot be written ({error.strerror}): mend that or set TICKMART_HOME elsewhere"
         ) from error
 
 
-class KeeperConnection:
+class SupervisorConnection:
     """A client's connection to the keeper of a home; the keeper takes its end for the client's end.
 
     The first client starts the keeper. Who may is decided by a lock on HOME/keeper.lock that the keeper inherits and
@@ -141,17 +143,19 @@ class KeeperConnection:
         return self._socket.fileno()
 
     def request(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Send one request and return the keeper's answer; StackError carries the keeper's own error."""
+        """Send one request and return the keeper's answer; LocalServicesError carries the keeper's own error."""
         try:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
             line = self._replies.readline()
         except OSError:
             line = b""
         if not line:
-            raise StackError(f"the keeper of the embedded servers ended: see {self._home / 'logs' / 'keeper.log'}")
+            raise LocalServicesError(
+                f"the keeper of the embedded servers ended: see {self._home / 'logs' / 'keeper.log'}"
+            )
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
-            raise StackError(reply["error"])
+            raise LocalServicesError(reply["error"])
         return reply
 
     def close(self) -> None:
@@ -174,7 +178,7 @@ class KeeperConnection:
             try:
                 self._start_keeper_unless_running()
             except OSError as error:
-                raise StackError(
+                raise LocalServicesError(
                     f"the keeper of the embedded servers cannot be started ({error}): "
                     "mend that or set TICKMART_HOME to a local disk"
                 ) from error
@@ -182,7 +186,7 @@ class KeeperConnection:
             if connection is not None:
                 return connection
             time.sleep(0.01)
-        raise StackError(
+        raise LocalServicesError(
             f"the keeper of {self._home} does not answer after {START_DEADLINE_S:.0f} s: "
             f"end its process and see {self._home / 'logs' / 'keeper.log'}"
         )
@@ -196,7 +200,9 @@ class KeeperConnection:
             except BlockingIOError:
                 return  # it runs, is being started, or is about to end
             if self._process is not None and self._process.poll() not in (None, 0):
-                raise StackError(f"the keeper of the embedded servers did not start: {last_line(log)}; log: {log}")
+                raise LocalServicesError(
+                    f"the keeper of the embedded servers did not start: {last_line(log)}; log: {log}"
+                )
             with log.open("ab") as errors:
                 # PYTHONPATH: the supervisor runs this very code, whatever Python finds elsewhere.
                 search_path = os.pathsep.join([CODE, *filter(None, sys.path)])
@@ -228,7 +234,7 @@ class KeeperConnection:
             return connection
         connection.close()
         if welcome:
-            raise StackError(
+            raise LocalServicesError(
                 f"TICKMART_HOME {self._home} is in use by the tickmart in {other}, and this one is in {CODE}: "
                 "stop the commands of that one first, or set TICKMART_HOME elsewhere"
             )

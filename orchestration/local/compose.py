@@ -22,7 +22,7 @@ from ingestion.settings import ROLES, Settings, SettingsError, load_settings
 from orchestration import environment
 from orchestration.local import demo
 from orchestration.local.client import prepare_home
-from orchestration.local.processes import WORKING_FOLDER, StackError
+from orchestration.local.processes import WORKING_FOLDER, LocalServicesError
 from orchestration.orphans import CODE_SERVER_SINCE
 from orchestration.runner import dagster_instance, dagster_url, export_tools, logins
 
@@ -56,7 +56,7 @@ def initialise(settings: Settings, first_load: Callable[[], dict[str, Any]]) -> 
     A first load that fails is told and does not keep the stack from starting: the hourly schedule repeats it.
     """
     if settings.postgres is None or settings.object_store is None:
-        raise StackError("`tickmart init` sets up servers that run already: set PGHOST and MINIO_ENDPOINT")
+        raise LocalServicesError("`tickmart init` sets up servers that run already: set PGHOST and MINIO_ENDPOINT")
     refuse_weak_secrets(os.environ)
     passwords = logins(os.environ)
     if passwords is None:

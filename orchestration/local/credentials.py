@@ -5,7 +5,7 @@ import os
 import secrets
 from pathlib import Path
 
-from orchestration.local.processes import StackError
+from orchestration.local.processes import LocalServicesError
 
 SUPERUSER = "tickmart"
 DATABASE = "tickmart"
@@ -14,7 +14,7 @@ ROLES = ("ingest", "transform", "quality_ro", "dashboard_ro", "dagster")
 
 
 def load_credentials(home: Path) -> dict[str, dict[str, str]]:
-    """Return the passwords of the database's logins and the S3 keys of `home`; StackError if the file is damaged."""
+    """Return the passwords of the database's logins and the S3 keys of `home`; LocalServicesError if the file is damaged."""
     path = home / "credentials.json"
     try:
         credentials: dict[str, dict[str, str]] = json.loads(path.read_text())
@@ -22,11 +22,11 @@ def load_credentials(home: Path) -> dict[str, dict[str, str]]:
             credentials["s3"]
         )
     except OSError as error:
-        raise StackError(f"{path} cannot be read ({error.strerror}): run tickmart as its owner") from error
+        raise LocalServicesError(f"{path} cannot be read ({error.strerror}): run tickmart as its owner") from error
     except (ValueError, KeyError, TypeError, AttributeError):
         complete = False
     if not complete:
-        raise StackError(f"{path} is damaged: restore it, or move it and {home / 'postgres'} away")
+        raise LocalServicesError(f"{path} is damaged: restore it, or move it and {home / 'postgres'} away")
     return credentials
 
 

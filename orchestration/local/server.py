@@ -70,7 +70,7 @@ class Server(Protocol):
     port: int
 
     def start(self) -> None:
-        """Return when it answers on `port`; StackError if it does not start."""
+        """Return when it answers on `port`; LocalServicesError if it does not start."""
 
     def dead(self) -> bool:
         """Tell whether it was started and has ended by itself."""

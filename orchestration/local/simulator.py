@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from orchestration import environment
-from orchestration.local.processes import LOOPBACK, WORKING_FOLDER, StackError
+from orchestration.local.processes import LOOPBACK, WORKING_FOLDER, LocalServicesError
 from orchestration.local.server import _end, _reason, _size, _text, become
 
 
@@ -41,7 +41,7 @@ class Simulator:
             time.sleep(0.01)
         self.stop()
         self.port = 0
-        raise StackError(f"the simulator does not start: {_reason(self._log, offset)}; log: {self._log}")
+        raise LocalServicesError(f"the simulator does not start: {_reason(self._log, offset)}; log: {self._log}")
 
     def dead(self) -> bool:
         """Tell whether it was started and has ended by itself."""

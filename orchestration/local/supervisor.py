@@ -25,7 +25,7 @@ from typing import Any
 
 from orchestration.local.credentials import create_credentials, load_credentials, write_private
 from orchestration.local.postgres import Postgres
-from orchestration.local.processes import CHILD_GRACE_S, CODE, LOOPBACK, StackError, group_alive, signal_group
+from orchestration.local.processes import CHILD_GRACE_S, CODE, LOOPBACK, LocalServicesError, group_alive, signal_group
 from orchestration.local.s3 import S3
 from orchestration.local.server import Server
 from orchestration.local.simulator import Simulator
@@ -47,7 +47,7 @@ class Client:
     groups: set[int] = field(default_factory=set)
 
 
-class Keeper:
+class Supervisor:
     """Serves the clients of one home, one request at a time."""
 
     def __init__(self, home: Path, lock: int) -> None:
@@ -132,7 +132,7 @@ class Keeper:
         """Return the answer to one line, or None for a stranger, who gets none."""
         try:
             return self._answer(client, json.loads(line))
-        except StackError as error:
+        except LocalServicesError as error:
             return {"error": str(error)}
         except OSError as error:
             return {"error": f"the embedded servers cannot be started: {error}"}
@@ -218,7 +218,7 @@ class Keeper:
             _note(f"{name} died, starting it again")
             try:
                 server.start()
-            except (StackError, OSError) as error:
+            except (LocalServicesError, OSError) as error:
                 _note(str(error))
 
     def _bound_logs(self) -> None:
@@ -241,7 +241,7 @@ def main() -> None:
     """Run the keeper of the home given as the first argument, holding the lock given as the second."""
     home, lock = Path(sys.argv[1]), int(sys.argv[2])
     os.set_inheritable(lock, False)  # the servers must not hold it
-    Keeper(home, lock).serve()
+    Supervisor(home, lock).serve()
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def make(
             _copy_objects(lake, draft, ledger, manifest, tell)
             _write_manifest(draft, manifest)
             if check:
-                rehearse(settings, draft, embedded=embedded, tell=tell)
+                verify_restore(settings, draft, embedded=embedded, tell=tell)
                 manifest["checked_at"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
                 _write_manifest(draft, manifest)
             os.sync()  # one call for the thousands of files
@@ -279,7 +279,7 @@ def _damage(file: tuple[Path, Mapping[str, Any]]) -> str | None:
     return None if _sha256(path) == told["sha256"] else f"{path} has other bytes than were written"
 
 
-def rehearse(settings: Settings, folder: Path, *, embedded: bool, tell: Tell) -> Manifest:
+def verify_restore(settings: Settings, folder: Path, *, embedded: bool, tell: Tell) -> Manifest:
     """Restore a backup's dump into an empty database, compare every table, and take the database away again.
 
     With the embedded servers it is a second server's; on a server of the user's a scratch database.

@@ -21,7 +21,7 @@ from psycopg2.extras import RealDictCursor
 
 from ingestion.database import connections
 from ingestion.settings import Settings
-from orchestration.local.processes import StackError, port_owner_message
+from orchestration.local.processes import LocalServicesError, port_owner_message
 from orchestration.observability import health
 
 # Prometheus waits 10 s for a scrape unless told otherwise.
@@ -211,12 +211,12 @@ class Books(Collector):
 
 
 def serve(settings: Settings, host: str, port: int) -> tuple[Any, threading.Thread]:
-    """Start the endpoint; return its server and thread. StackError when the port is taken."""
+    """Start the endpoint; return its server and thread. LocalServicesError when the port is taken."""
     registry = CollectorRegistry()
     registry.register(Books(settings))
     try:
         return start_http_server(port, addr=host, registry=registry)
     except OSError as error:
         if port:
-            raise StackError(port_owner_message(port, "--port")) from None
-        raise StackError(f"the metrics cannot be served on {host} ({error.strerror})") from None
+            raise LocalServicesError(port_owner_message(port, "--port")) from None
+        raise LocalServicesError(f"the metrics cannot be served on {host} ({error.strerror})") from None

@@ -28,7 +28,7 @@ from ingestion.sources.registry import DATASETS
 from orchestration.assets.raw import pending
 from orchestration.partitions import DAYS, run_days
 from orchestration.quality import data_docs, queries, suites
-from orchestration.quality.runner import Judged, Verdict, could_not_run, judge_frame, judge_query
+from orchestration.quality.runner import CheckResult, SuiteResult, error_result, validate_frame, validate_query
 from orchestration.quality.suites import Suite
 from orchestration.resources import Stores, release_memory
 
@@ -39,11 +39,11 @@ GATE = "load_gate"
 _ORDER = {"passed": 0, "failed": 1, "error": 2}
 
 
-def joined(parts: Sequence[Judged]) -> Judged:
+def joined(parts: Sequence[SuiteResult]) -> SuiteResult:
     """Join what one suite said of several frames: the worst verdict stands, failed rows add up."""
     if not parts:
-        return Judged([])
-    verdicts: dict[str, Verdict] = {}
+        return SuiteResult([])
+    verdicts: dict[str, CheckResult] = {}
     for verdict in (v for part in parts for v in part.verdicts):
         known = verdicts.setdefault(verdict.name, verdict)
         if known is verdict:
@@ -53,15 +53,15 @@ def joined(parts: Sequence[Judged]) -> Judged:
         verdicts[verdict.name] = replace(worse, failed_rows=total)
     # Data Docs show one frame: the first that broke something, or the last.
     shown = next((p for p in parts if any(v.status != "passed" for v in p.verdicts)), parts[-1])
-    return Judged(
+    return SuiteResult(
         sorted(verdicts.values(), key=lambda v: v.name), sum(p.rows for p in parts), shown.result,
         sum(p.seconds for p in parts),
     )  # fmt: skip
 
 
 def as_check(
-    context: dg.AssetCheckExecutionContext, stores: Stores, suite: Suite, judge: Callable[[], Judged]
-) -> tuple[dg.AssetCheckResult, Judged]:
+    context: dg.AssetCheckExecutionContext, stores: Stores, suite: Suite, judge: Callable[[], SuiteResult]
+) -> tuple[dg.AssetCheckResult, SuiteResult]:
     """Judge, book the verdicts, publish them, and return them as one asset-check result.
 
     Whatever ``judge`` raises is a verdict too: the check could not run.
@@ -70,7 +70,7 @@ def as_check(
         judged = judge()
     except Exception as error:
         context.log.exception("The check could not run.")
-        judged = could_not_run(error)
+        judged = error_result(error)
     run_id = context.run.run_id
     with stores.connection("ingest") as connection:
         rows = [v.as_row(suite.asset_path, blocking=suite.blocking) for v in judged.verdicts]
@@ -103,7 +103,7 @@ def as_check(
     return result, judged
 
 
-def table(verdicts: Sequence[Verdict]) -> dg.TableMetadataValue:
+def table(verdicts: Sequence[CheckResult]) -> dg.TableMetadataValue:
     """Return verdicts as Dagster shows a table."""
     columns = ("check", "severity", "status", "observed", "expected")
     return dg.MetadataValue.table(
@@ -133,7 +133,7 @@ def bronze_check(suite: Suite, dataset: Dataset, tracked: Callable[[Stores], Seq
     def judge_bronze(context: dg.AssetCheckExecutionContext, stores: Stores) -> Iterator[dg.AssetCheckResult]:
         objects: list[ObjectInfo] = []
 
-        def judge() -> Judged:
+        def judge() -> SuiteResult:
             lake = stores.lake()
             if context.run.job_name == CHECK_JOB:
                 objects.extend(_newest(lake.list(f"{dataset.prefix}/")))
@@ -142,7 +142,7 @@ def bronze_check(suite: Suite, dataset: Dataset, tracked: Callable[[Stores], Seq
                     objects.extend(pending(lake, connection, dataset))
             judged = []
             for frame in queries.frames(lake, objects, tracked(stores)):
-                judged.append(judge_frame(suite, frame))
+                judged.append(validate_frame(suite, frame))
                 del frame
                 release_memory()  # Great Expectations keeps a frame in cycles until they are collected
             return joined(judged)
@@ -168,7 +168,7 @@ def _newest(objects: Sequence[ObjectInfo]) -> list[ObjectInfo]:
 # -- raw, layers and marts ---------------------------------------------------------------------------------------------
 
 
-def objects_to_judge(
+def objects_to_validate(
     stores: Stores, context: dg.AssetCheckExecutionContext, suite: Suite, dataset: Dataset
 ) -> tuple[list[str], list[str]]:
     """Return the keys of the objects that were loaded since the suite last judged, and the batches that brought them.
@@ -178,7 +178,7 @@ def objects_to_judge(
     with stores.connection("quality_ro") as connection:
         if context.run.job_name == CHECK_JOB:
             return checks.newest_objects(connection, dataset, RECENT_DAYS), []
-        found = checks.unjudged_objects(connection, suite.name, dataset, context.run.run_id)
+        found = checks.unvalidated_objects(connection, suite.name, dataset, context.run.run_id)
     return [key for key, _ in found], [batch for _, batch in found]
 
 
@@ -214,18 +214,18 @@ def query_check(
     def judge_rows(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
         batches: list[str] = []
 
-        def judge() -> Judged:
+        def judge() -> SuiteResult:
             keys: list[str] = []
             if dataset:
-                keys, found = objects_to_judge(stores, context, suite, dataset)
+                keys, found = objects_to_validate(stores, context, suite, dataset)
                 batches.extend(found)
             rows = query(stores, context, keys)
-            return judge_query(suite, rows) if rows else Judged([])
+            return validate_query(suite, rows) if rows else SuiteResult([])
 
         result, judged = as_check(context, stores, suite, judge)
         if batches and all(v.status != "error" for v in judged.verdicts):
             with stores.connection("ingest") as connection:
-                checks.mark_judged(connection, suite.name, batches)
+                checks.mark_validated(connection, suite.name, batches)
         return result
 
     return judge_rows

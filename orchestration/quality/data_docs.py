@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from ingestion.text import plain, visible
-from orchestration.quality.runner import Judged, without_secrets
+from orchestration.quality.runner import SuiteResult, without_secrets
 from orchestration.quality.suites import Suite
 
 # A run's pages are some 200 KB; every five minutes fifty runs are four hours, every hour two days.
@@ -63,7 +63,7 @@ Observed: {{ verdict.observed | data }}.<br>Expected: {{ verdict.expected }}</p>
 </body></html>"""
 
 
-def publish(home: Path, run_id: str, suite: Suite, judged: Judged, at: datetime) -> Path | None:
+def publish(home: Path, run_id: str, suite: Suite, judged: SuiteResult, at: datetime) -> Path | None:
     """Write a suite's page and the index, forget old runs, and return the page; None when nothing was judged."""
     if judged.result is None:
         return None
@@ -130,7 +130,7 @@ def address(home: Path, page: Path | None = None) -> str:
     return f"{served}/{found.relative_to(home / FOLDER).as_posix()}" if served else found.as_uri()
 
 
-def _rendered(suite: Suite, judged: Judged, run_id: str, at: datetime) -> str:
+def _rendered(suite: Suite, judged: SuiteResult, run_id: str, at: datetime) -> str:
     from great_expectations.core.run_identifier import RunIdentifier
     from great_expectations.render.renderer import ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView

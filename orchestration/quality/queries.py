@@ -67,13 +67,13 @@ def frames(lake: Lake, objects: Sequence[ObjectInfo], tracked: Sequence[str] = (
     for table in read_ahead(read, objects):
         tables.append(table)
         if sum(map(len, tables)) >= ROWS_PER_FRAME:
-            yield judged_frame(tables, tracked)
+            yield validated_frame(tables, tracked)
             tables = []
     if tables:
-        yield judged_frame(tables, tracked)
+        yield validated_frame(tables, tracked)
 
 
-def judged_frame(tables: Sequence[pa.Table], tracked: Sequence[str]) -> pd.DataFrame:
+def validated_frame(tables: Sequence[pa.Table], tracked: Sequence[str]) -> pd.DataFrame:
     """Return the tables as one frame; what a rule cannot say of a row (a price is missing or 0) is null.
 
     ``tracked`` are the symbols, or the coins, that there must be.

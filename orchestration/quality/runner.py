@@ -28,7 +28,7 @@ SAMPLE_ROWS = 10
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """One expectation's outcome: ``passed``, ``failed`` or ``error`` (it could not be judged)."""
 
     name: str
@@ -56,16 +56,16 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Judged:
+class SuiteResult:
     """The verdicts of a suite over one batch, the rows judged, and Great Expectations' own result for Data Docs."""
 
-    verdicts: list[Verdict]
+    verdicts: list[CheckResult]
     rows: int = 0
     result: Any = field(default=None, compare=False)
     seconds: float = 0.0
 
 
-def judge_frame(suite: Suite, frame: pd.DataFrame) -> Judged:
+def validate_frame(suite: Suite, frame: pd.DataFrame) -> SuiteResult:
     """Judge a pandas frame in memory."""
 
     def batch(context: Any) -> tuple[Any, Callable[[], None]]:
@@ -76,7 +76,7 @@ def judge_frame(suite: Suite, frame: pd.DataFrame) -> Judged:
     return _judge(suite, batch)
 
 
-def judge_query(suite: Suite, query: str) -> Judged:
+def validate_query(suite: Suite, query: str) -> SuiteResult:
     """Judge what a query on Postgres returns; the statements run in the database, in the read-only role."""
 
     def batch(context: Any) -> tuple[Any, Callable[[], None]]:
@@ -103,12 +103,12 @@ def judge_query(suite: Suite, query: str) -> Judged:
     return _judge(suite, batch)
 
 
-def could_not_run(error: Exception) -> Judged:
+def error_result(error: Exception) -> SuiteResult:
     """Return the verdict on a check that raised: an error, in one line, without secrets."""
-    return Judged([Verdict("the suite could run", "error", "error", _line(error), "no exception", None, None)])
+    return SuiteResult([CheckResult("the suite could run", "error", "error", _line(error), "no exception", None, None)])
 
 
-def _judge(suite: Suite, batch: Callable[[Any], tuple[Any, Callable[[], None]]]) -> Judged:
+def _judge(suite: Suite, batch: Callable[[Any], tuple[Any, Callable[[], None]]]) -> SuiteResult:
     began = time.perf_counter()
     try:
         found, close = batch(_context())
@@ -117,9 +117,9 @@ def _judge(suite: Suite, batch: Callable[[Any], tuple[Any, Callable[[], None]]])
         finally:
             close()
     except Exception as error:  # whatever GX raises, the check could not run: that is the verdict
-        return could_not_run(error)
+        return error_result(error)
     verdicts = sorted((_verdict(r, rows) for r in result.results), key=lambda v: v.name)
-    return Judged(verdicts, rows, result, time.perf_counter() - began)
+    return SuiteResult(verdicts, rows, result, time.perf_counter() - began)
 
 
 def _validated(suite: Suite, batch: Any) -> tuple[Any, int]:
@@ -175,14 +175,14 @@ def _connection_string() -> str:
     )
 
 
-def _verdict(result: Any, rows: int) -> Verdict:
+def _verdict(result: Any, rows: int) -> CheckResult:
     config = result.expectation_config
     name, severity = str(config.meta["check"]), str(config.meta["severity"])
     wanted = {k: v for k, v in config.kwargs.items() if k not in ("batch_id", "value_set") and v is not None}
     expected = f"{config.type} {wanted}"
     problem = _exception(result.exception_info)
     if problem:
-        return Verdict(name, severity, "error", problem, expected, None, None)
+        return CheckResult(name, severity, "error", problem, expected, None, None)
     found = result.result
     if config.type == "expect_table_row_count_to_be_between":
         observed = f"{rows:,} rows"
@@ -190,7 +190,7 @@ def _verdict(result: Any, rows: int) -> Verdict:
         observed = f"{found['unexpected_count']:,} of {rows:,} rows break it"
     else:
         observed = plain(found.get("observed_value"))[:300]
-    return Verdict(
+    return CheckResult(
         name,
         severity,
         "passed" if result.success else "failed",

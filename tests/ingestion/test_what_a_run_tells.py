@@ -21,7 +21,7 @@ from ingestion.simulator.server import simulator
 from orchestration.assets.bronze import bronze_fear_greed, bronze_klines, bronze_markets
 from orchestration.assets.raw import raw_fear_greed
 from orchestration.cli.output import print_summary
-from orchestration.reconnect import Patience, is_lost
+from orchestration.reconnect import ConnectRetry, is_lost
 from orchestration.resources import Stores
 from orchestration.runner import first_failure
 
@@ -164,7 +164,7 @@ def test_a_server_that_does_not_come_back_is_waited_for_once_and_named_in_one_li
 ) -> None:
     for name, value in {"PGHOST": "127.0.0.1", "PGPORT": "1", "TICKMART_POSTGRES_PATIENCE_SECONDS": "0.5"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("orchestration.reconnect.SERVER", Patience())
+    monkeypatch.setattr("orchestration.reconnect.SERVER", ConnectRetry())
     texts = []
     for _ in range(2):
         with pytest.raises(connections.WarehouseError, match=r"127\.0\.0\.1:1/.*waited for 0\.5 s") as caught:
@@ -175,7 +175,7 @@ def test_a_server_that_does_not_come_back_is_waited_for_once_and_named_in_one_li
 
 
 def test_a_server_that_starts_is_waited_for_and_a_wrong_password_is_not() -> None:
-    patience, calls = Patience(), 0
+    patience, calls = ConnectRetry(), 0
 
     def starting() -> str:
         nonlocal calls
@@ -189,9 +189,9 @@ def test_a_server_that_starts_is_waited_for_and_a_wrong_password_is_not() -> Non
         calls += 1
         raise psycopg2.OperationalError('FATAL:  password authentication failed for user "ingest"')
 
-    assert (patience.outlast(starting, 20), calls) == ("connected", 3)
+    assert (patience.connect(starting, 20), calls) == ("connected", 3)
     with pytest.raises(psycopg2.OperationalError):
-        patience.outlast(refused, 20)
+        patience.connect(refused, 20)
     assert calls == 4
 
 

@@ -28,7 +28,7 @@ from orchestration.cli.external_tools import dbt
 from orchestration.quality import data_docs, suites
 from orchestration.quality import queries as quality_queries
 from orchestration.quality.checks import joined
-from orchestration.quality.runner import Judged, judge_frame, judge_query
+from orchestration.quality.runner import SuiteResult, validate_frame, validate_query
 from orchestration.quality.suites import Suite
 from orchestration.runner import session
 
@@ -122,7 +122,7 @@ def bars(connection: Connection, start: date, end: date) -> list[pa.Table]:
     return tables
 
 
-def measured(postmaster: int, work: Callable[[], Judged]) -> tuple[Judged, float, float, float]:
+def measured(postmaster: int, work: Callable[[], SuiteResult]) -> tuple[SuiteResult, float, float, float]:
     """What was judged, wall seconds, CPU seconds of this process, and those of Postgres."""
 
     def postgres() -> float:
@@ -171,13 +171,13 @@ def prepared(symbols: int, years: float) -> tuple[int, date, dict[str, list]]:
         tracked = [f"A{i}USDT" for i in range(1, symbols + 1)]
         parts = {"one refresh": end - timedelta(days=2), "all": end - timedelta(days=days)}
         frames = {
-            name: [quality_queries.judged_frame([table], tracked) for table in bars(connection, first, end)]
+            name: [quality_queries.validated_frame([table], tracked) for table in bars(connection, first, end)]
             for name, first in parts.items()
         }
     return found[0], parts["all"], frames
 
 
-def whole_suites(postmaster: int, title: str, frames: list, found: dict[Suite, str | None]) -> dict[Suite, Judged]:
+def whole_suites(postmaster: int, title: str, frames: list, found: dict[Suite, str | None]) -> dict[Suite, SuiteResult]:
     """Judge each suite whole, and print what it cost."""
     print(f"\n{title + ':':30} {'rows':>10} {'wall s':>7} {'own CPU':>8} {'Postgres CPU':>12}")
     total, done = 0.0, {}
@@ -192,14 +192,14 @@ def whole_suites(postmaster: int, title: str, frames: list, found: dict[Suite, s
     return done
 
 
-def over(suite: Suite, query: str | None, frames: list) -> Callable[[], Judged]:
+def over(suite: Suite, query: str | None, frames: list) -> Callable[[], SuiteResult]:
     """Judging a suite by its query, or by the frames of bronze."""
     if query:
-        return lambda: judge_query(suite, query)
-    return lambda: joined([judge_frame(suite, frame) for frame in frames])
+        return lambda: validate_query(suite, query)
+    return lambda: joined([validate_frame(suite, frame) for frame in frames])
 
 
-def publishing(home: Path, judged: dict[Suite, Judged]) -> None:
+def publishing(home: Path, judged: dict[Suite, SuiteResult]) -> None:
     """Print what a run's Data Docs cost, beside few other runs and beside as many as are kept."""
     for run in range(data_docs.KEEP_RUNS + 1):
         began = time.perf_counter()
@@ -219,7 +219,7 @@ def bench(symbols: int, years: float, *, refresh_alone: bool) -> None:
         import great_expectations.expectations  # noqa: F401
 
         print(f"import of Great Expectations: {time.perf_counter() - began:.1f} s")
-        judge_frame(suites.BRONZE_KLINES, frames["one refresh"][0])  # what GX loads on first use
+        validate_frame(suites.BRONZE_KLINES, frames["one refresh"][0])  # what GX loads on first use
         hourly = {suites.BRONZE_KLINES: None, **queries([(end - timedelta(days=2), end)], snapshots[1:])}
         publishing(settings.home, whole_suites(postmaster, "one refresh", frames["one refresh"], hourly))
         if refresh_alone:

@@ -29,7 +29,7 @@ from orchestration.alerting import channels
 from orchestration.alerting import outbox as alerting_outbox
 from orchestration.alerting.channels import Message
 from orchestration.alerting.incidents import Finding, Incident, Seen, decide
-from orchestration.assets.source_checks import judge_source
+from orchestration.assets.source_checks import check_source
 from orchestration.cli.commands import main
 from orchestration.observability import health
 from orchestration.observability.attempts import record_failure
@@ -250,7 +250,7 @@ def test_check_and_incident_agree_on_how_many_rejected_records_are_too_many(
     chain: Chain, rejected: int, records: int, severity: str | None
 ):
     report = Report(FEAR_GREED.name, rows=records - rejected, rejected=rejected, refusal="value is not from 0 to 100")
-    checks.record_checks(chain.connection, "run-1", judge_source(FEAR_GREED, report))
+    checks.record_checks(chain.connection, "run-1", check_source(FEAR_GREED, report))
     look_at(chain, settings_of(chain), datetime.now(UTC))
     failed = chain.ask("select severity from ops.check_results where status = 'failed'")
     opened = chain.ask("select severity from ops.incidents")
@@ -693,8 +693,8 @@ def test_the_sensor_tells_of_incidents_and_is_the_daemons_sign_of_life(chain: Ch
 def test_a_ping_that_is_not_answered_is_written_down_and_the_last_good_one_kept(chain: Chain):
     with scripted([Reply(), Reply(503)]) as monitor:
         settings = settings_of(chain, HEARTBEAT_URL=f"{monitor.url}/ping/canary")
-        assert alerting_outbox.ping_dead_man(settings) is None
-        problem = alerting_outbox.ping_dead_man(settings)
+        assert alerting_outbox.ping_heartbeat(settings) is None
+        problem = alerting_outbox.ping_heartbeat(settings)
     assert problem == "HEARTBEAT_URL answered 503"
     [(beat_at, error)] = chain.ask("select beat_at, last_error from ops.heartbeats where name = 'dead_man'")
     assert beat_at is not None

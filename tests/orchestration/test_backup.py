@@ -25,7 +25,7 @@ from ingestion.sources.binance.plan import bring
 from ingestion.sources.http import HttpClient
 from ingestion.universe import Asset
 from orchestration.cli.external_tools import postgres_client
-from orchestration.local.processes import StackError
+from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import backup
 from orchestration.maintenance.backup import BackupError
 
@@ -210,7 +210,7 @@ def test_rows_that_are_not_those_of_the_manifest_are_named_by_their_table(
     folder = source.back_up(tmp_path / "backups", check=False)
     rewritten(folder, lambda m: m["tables"]["raw.binance_klines_1h"].update({field: value}))
     with pytest.raises(BackupError, match=f"does not restore as it was made: raw.binance_klines_1h {told}"):
-        backup.rehearse(source.settings, folder, embedded=False, tell=source.said.append)
+        backup.verify_restore(source.settings, folder, embedded=False, tell=source.said.append)
     assert restored(elsewhere, folder)["differences"] == [f"raw.binance_klines_1h {told}"]
 
 
@@ -292,7 +292,9 @@ def test_a_role_of_the_users_own_that_may_read_raw_comes_along(
 
 
 def test_clients_older_than_the_server_are_named_with_the_mend() -> None:
-    with pytest.raises(StackError, match=r"no pg_dump for Postgres 99 \(.*pg_dump \(PostgreSQL\) 18.*client-99"):
+    with pytest.raises(
+        LocalServicesError, match=r"no pg_dump for Postgres 99 \(.*pg_dump \(PostgreSQL\) 18.*client-99"
+    ):
         postgres_client("pg_dump", 99)
 
 

@@ -143,7 +143,7 @@ def test_the_page_of_quality_lists_every_rule_as_it_is():
 def test_the_dead_man_is_pinged_by_a_scheduled_run_that_did_not_fail(
     definitions, chain, monkeypatch, tmp_path, tags, stage, pings
 ):
-    from orchestration.assets.run_status import build_verdict
+    from orchestration.assets.run_status import build_run_status
     from orchestration.resources import Stores
 
     owner = chain.postgres
@@ -158,7 +158,7 @@ def test_the_dead_man_is_pinged_by_a_scheduled_run_that_did_not_fail(
             "insert into ops.run_stages (run_id, stage, dataset, status) values (%s, 'raw', 'x', %s)", (run_id, stage)
         )
         made = dg.Definitions(
-            assets=[build_verdict([])], jobs=[dg.define_asset_job("alone")], resources={"stores": Stores()}
+            assets=[build_run_status([])], jobs=[dg.define_asset_job("alone")], resources={"stores": Stores()}
         )
         assert made.resolve_job_def("alone").execute_in_process(run_id=run_id, tags=tags).success
     assert [asked.path for asked in monitor.asked] == ["/ping/me"] * pings

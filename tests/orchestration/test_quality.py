@@ -40,7 +40,7 @@ from orchestration.assets.raw import raw_fear_greed
 from orchestration.quality import data_docs, suites
 from orchestration.quality import queries as quality_queries
 from orchestration.quality.checks import BRONZE_CHECKS, CHECKS
-from orchestration.quality.runner import Judged, judge_query, without_secrets
+from orchestration.quality.runner import SuiteResult, validate_query, without_secrets
 from orchestration.quality.suites import Suite
 from orchestration.resources import Stores
 
@@ -316,12 +316,12 @@ CORRUPTIONS: dict[tuple[str, str], list[str]] = {
 }
 
 
-def broken(found: Judged) -> dict[str, str]:
+def broken(found: SuiteResult) -> dict[str, str]:
     return {v.name: v.status for v in found.verdicts if v.status != "passed"}
 
 
 def test_every_suite_of_the_warehouse_holds_over_a_fresh_run(queries):
-    assert {suite.name: broken(judge_query(suite, query)) for suite, query in queries.items()} == {
+    assert {suite.name: broken(validate_query(suite, query)) for suite, query in queries.items()} == {
         suite.name: {} for suite in queries
     }
 
@@ -335,7 +335,7 @@ def test_one_corruption_breaks_exactly_its_expectation(loaded, queries, yesterda
     suite = next(s for s in queries if s.name == name)
     statements = [s.replace("{day}", yesterday.isoformat()) for s in CORRUPTIONS[name, check]]
     with loaded.corrupted(*statements):
-        found = judge_query(suite, queries[suite])
+        found = validate_query(suite, queries[suite])
     assert broken(found) == {check: "failed"}, [v for v in found.verdicts if v.status != "passed"]
     [verdict] = [v for v in found.verdicts if v.name == check]
     assert verdict.severity == next(r.severity for r in suite.rules if r.check == check)
@@ -351,7 +351,7 @@ def test_a_known_halt_is_no_missing_bar(loaded, queries, yesterday):
         f"select binance_symbol, '1h', '{at}', timestamptz '{at}' + interval '1 hour', 1, 'exchange_halt' "
         "from raw.universe",
     ):
-        assert broken(judge_query(suites.KLINES_COMPLETENESS, queries[suites.KLINES_COMPLETENESS])) == {}
+        assert broken(validate_query(suites.KLINES_COMPLETENESS, queries[suites.KLINES_COMPLETENESS])) == {}
 
 
 @pytest.mark.parametrize(
@@ -364,14 +364,14 @@ def test_a_known_halt_is_no_missing_bar(loaded, queries, yesterday):
     ids=["missing table", "missing column", "query that raises"],
 )
 def test_what_cannot_be_judged_is_an_error_and_never_a_pass(loaded, query, told):
-    found = judge_query(suites.FCT_PRICES, query)
+    found = validate_query(suites.FCT_PRICES, query)
     assert any(v.status == "error" and told in v.observed for v in found.verdicts), found.verdicts
     rows = [v.as_row("marts/fct_prices", blocking=False) for v in found.verdicts]
     assert all(row["status"] != "passed" for row in rows if row["check_name"] != "the range holds bars")
 
 
 def test_a_judgement_leaves_no_connection_behind(loaded, queries):
-    judge_query(suites.DIVERGENCE, quality_queries.DIVERGENCE)
+    validate_query(suites.DIVERGENCE, quality_queries.DIVERGENCE)
     assert loaded.ask(
         "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
     ) == [(0,)]
@@ -479,7 +479,7 @@ def test_a_failing_row_is_shown_in_data_docs_and_html_in_it_is_text(loaded, quer
         "update marts.fct_market_snapshots set price_usd = 2 * price_usd where crypto_id = 'ethereum'"
     ):
         rows = f"select * from ({quality_queries.DIVERGENCE}) as d union all select '<b>x</b>', 1, 1, 99, 0"
-        found = judge_query(suites.DIVERGENCE, rows)
+        found = validate_query(suites.DIVERGENCE, rows)
     page = data_docs.publish(tmp_path, "run-1", suites.DIVERGENCE, found, datetime.now(UTC))
     text = page.read_text()
     assert "ethereum" in text
@@ -490,7 +490,7 @@ def test_a_failing_row_is_shown_in_data_docs_and_html_in_it_is_text(loaded, quer
 
 def test_data_docs_keep_the_newest_runs(loaded, tmp_path, monkeypatch):
     monkeypatch.setattr(data_docs, "KEEP_RUNS", 3)
-    found = judge_query(suites.DIVERGENCE, quality_queries.DIVERGENCE)
+    found = validate_query(suites.DIVERGENCE, quality_queries.DIVERGENCE)
     for n in range(6):
         page = data_docs.publish(tmp_path, f"run-{n}", suites.DIVERGENCE, found, datetime.now(UTC))
         os.utime(page.with_name("results.json"), (n, n))
@@ -510,7 +510,7 @@ def test_an_error_that_names_a_login_is_shown_without_it(monkeypatch):
 def test_a_database_that_refuses_the_login_is_an_error_without_the_password(loaded, monkeypatch):
     monkeypatch.setenv("TICKMART_PG_QUALITY_RO_USER", "nobody_here")
     monkeypatch.setenv("TICKMART_PG_QUALITY_RO_PASSWORD", CANARY)
-    [verdict] = judge_query(suites.DIVERGENCE, quality_queries.DIVERGENCE).verdicts
+    [verdict] = validate_query(suites.DIVERGENCE, quality_queries.DIVERGENCE).verdicts
     assert verdict.status == "error"
     assert CANARY not in str(verdict)
 

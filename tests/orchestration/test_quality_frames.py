@@ -17,7 +17,7 @@ from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.coingecko.dataset import MARKETS, markets_key
 from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key
 from orchestration.quality import data_docs, queries, suites
-from orchestration.quality.runner import Judged, judge_frame
+from orchestration.quality.runner import SuiteResult, validate_frame
 from orchestration.quality.suites import Suite
 
 DAY = date(2026, 3, 14)
@@ -133,15 +133,15 @@ BATCHES = {
 }
 
 
-def judged(suite: Suite, rows: Rows) -> Judged:
+def judged(suite: Suite, rows: Rows) -> SuiteResult:
     """The suite's judgement of rows as bronze holds them."""
     dataset = BATCHES[suite][0]
     schema = dataset.schema.append(pa.field("object_key", pa.string()))
     table = pa.Table.from_pylist(rows, schema=pa.schema([f.with_nullable(True) for f in schema]))
-    return judge_frame(suite, queries.judged_frame([table], GIVEN["coins" if dataset is MARKETS else "symbols"]))
+    return validate_frame(suite, queries.validated_frame([table], GIVEN["coins" if dataset is MARKETS else "symbols"]))
 
 
-def broken(found: Judged) -> dict[str, str]:
+def broken(found: SuiteResult) -> dict[str, str]:
     """What did not pass, and how it is called."""
     return {v.name: v.status for v in found.verdicts if v.status != "passed"}
 
@@ -173,8 +173,8 @@ def test_one_corruption_breaks_exactly_its_expectation(suite, check):
 
 
 def test_a_column_that_is_not_there_is_an_error_and_not_a_pass():
-    rows = queries.judged_frame([_table(bars())], GIVEN["symbols"]).drop(columns=["volume"])
-    found = broken(judge_frame(suites.BRONZE_KLINES, rows))
+    rows = queries.validated_frame([_table(bars())], GIVEN["symbols"]).drop(columns=["volume"])
+    found = broken(validate_frame(suites.BRONZE_KLINES, rows))
     assert set(found.values()) == {"error"}
     assert "volume is there" in found
 
@@ -215,7 +215,7 @@ def test_a_page_of_data_docs_shows_each_status_as_a_word(
     tmp_path: Path, value: float, dropped: list[str], statuses: set[str]
 ):
     frame = pd.DataFrame({"object_key": ["k"], "date": ["2026-01-01"], "value": [value], "classification": ["Fear"]})
-    found = judge_frame(suites.BRONZE_FEAR_GREED, frame.drop(columns=dropped))
+    found = validate_frame(suites.BRONZE_FEAR_GREED, frame.drop(columns=dropped))
     page = data_docs.publish(tmp_path, "run-1", suites.BRONZE_FEAR_GREED, found, AT)
     assert page is not None
     text = page.read_text()

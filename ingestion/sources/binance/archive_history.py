@@ -35,7 +35,7 @@ from ingestion.sources.binance.archive import (
     published_sha256,
 )
 from ingestion.sources.binance.dataset import INTERVAL_MS, KLINE_RULES
-from ingestion.sources.binance.rest import Stretch
+from ingestion.sources.binance.rest import FetchedRange
 from ingestion.sources.http import HttpClient, SourceError
 from ingestion.validation import judge
 
@@ -111,13 +111,13 @@ class History:
         self._months.clear()
         self._folder.cleanup()
 
-    def bars(self, symbol: str, first: date, last: date) -> list[Stretch]:
+    def bars(self, symbol: str, first: date, last: date) -> list[FetchedRange]:
         """Return the bars of the UTC days of [first, last) that are new or may be, stretch by stretch.
 
         Days whose file is unchanged are left out; so are those that only REST could give when it cannot be used at all
-        (``rest_error`` tells). Raises RequestRefused for this symbol alone.
+        (``rest_error`` tells). Raises RequestRejected for this symbol alone.
         """
-        found: list[Stretch] = []
+        found: list[FetchedRange] = []
         missing: list[tuple[date, date]] = []
         with self._locks[symbol]:
             for a, b in _by_month(first, last):
@@ -128,7 +128,7 @@ class History:
                         gap = (missing.pop()[0], gap[1])
                     missing.append(gap)
             if symbol in self._rejected:
-                found.append(Stretch(first, first, "archive", self._rejected.pop(symbol)))
+                found.append(FetchedRange(first, first, "archive", self._rejected.pop(symbol)))
         if self._rest is None:
             return found
         for a, b in missing:
@@ -140,7 +140,7 @@ class History:
                     raise
                 self.rest_error = error
             else:
-                found.append(Stretch(a, b, "rest", pages))
+                found.append(FetchedRange(a, b, "rest", pages))
         return found
 
     def take_written(self, until: date) -> list[ArchiveFile]:
@@ -153,7 +153,7 @@ class History:
             self._spool(*key).unlink(missing_ok=True)
         return done
 
-    def _from_files(self, symbol: str, first: date, last: date) -> tuple[list[Stretch], list[tuple[date, date]]]:
+    def _from_files(self, symbol: str, first: date, last: date) -> tuple[list[FetchedRange], list[tuple[date, date]]]:
         """Return what files say of days of one month, and the days that none speaks of."""
         month = first.replace(day=1)
         if self._rest is None:
@@ -170,7 +170,7 @@ class History:
 
     def _from_month(
         self, symbol: str, first: date, last: date, held: _Held
-    ) -> tuple[list[Stretch], list[tuple[date, date]]]:
+    ) -> tuple[list[FetchedRange], list[tuple[date, date]]]:
         """Return a month's bars of [first, last) and, of the days that it lacks bars of, what daily files hold.
 
         Days that are short in both are left to REST as well.
@@ -179,7 +179,7 @@ class History:
         if not held.new:
             return [], []
         piece = self._piece(symbol, first, last)
-        found = [Stretch(first, last, "archive", [piece])]
+        found = [FetchedRange(first, last, "archive", [piece])]
         missing: list[tuple[date, date]] = []
         short = self._short_days(symbol, first, last, piece.rows)
         if short:
@@ -192,14 +192,16 @@ class History:
             missing += [*absent, *_spans(still)]
         return found, sorted(missing)
 
-    def _by_day_or_month(self, symbol: str, first: date, last: date) -> tuple[list[Stretch], list[tuple[date, date]]]:
+    def _by_day_or_month(
+        self, symbol: str, first: date, last: date
+    ) -> tuple[list[FetchedRange], list[tuple[date, date]]]:
         """Return what daily files hold, and of the other days what the month's file holds, if there is one."""
         found, missing = self._by_day(symbol, first, last)
         month = first.replace(day=1)
         if missing and _next_month(month) <= self._today and not self._archive_down:
             held = self._month(symbol, month)
             if held.new:
-                found += [Stretch(a, b, "archive", [self._piece(symbol, a, b)]) for a, b in missing]
+                found += [FetchedRange(a, b, "archive", [self._piece(symbol, a, b)]) for a, b in missing]
                 missing = []
         return found, missing
 
@@ -217,8 +219,8 @@ class History:
         bars = (following - month).days * 86_400_000 // INTERVAL_MS[self._interval]
         return whole and -(-bars // binance_rest.PAGE) > FILE_REQUESTS
 
-    def _by_day(self, symbol: str, first: date, last: date) -> tuple[list[Stretch], list[tuple[date, date]]]:
-        found: list[Stretch] = []
+    def _by_day(self, symbol: str, first: date, last: date) -> tuple[list[FetchedRange], list[tuple[date, date]]]:
+        found: list[FetchedRange] = []
         missing: list[tuple[date, date]] = []
         absent = 0
         day = first
@@ -231,7 +233,7 @@ class History:
                 if held.file is None:
                     missing.append((day, day + ONE_DAY))
                 elif held.new:
-                    found.append(Stretch(day, day + ONE_DAY, "archive", [Page(held.table)]))
+                    found.append(FetchedRange(day, day + ONE_DAY, "archive", [Page(held.table)]))
             day += ONE_DAY
         return found, missing
 

@@ -32,8 +32,8 @@ from ingestion.sources.binance import rest
 from ingestion.sources.binance.archive_history import History
 from ingestion.sources.binance.dataset import BINANCE_OPENED, INTERVAL_MS, KLINES, klines_key
 from ingestion.sources.binance.parse import FIELDS
-from ingestion.sources.binance.rest import Stretch
-from ingestion.sources.http import HttpClient, RequestRefused, SourceError
+from ingestion.sources.binance.rest import FetchedRange
+from ingestion.sources.http import HttpClient, RequestRejected, SourceError
 from ingestion.universe import Asset
 from ingestion.validation import Rejected
 
@@ -98,12 +98,14 @@ def ingest_klines(
     return report
 
 
-_Fetches = list[tuple[str, "Future[list[Stretch]]"]]
+_Fetches = list[tuple[str, "Future[list[FetchedRange]]"]]
 
 
-def _by_rest(client: HttpClient, interval: str, now: datetime, symbol: str, first: date, last: date) -> list[Stretch]:
+def _by_rest(
+    client: HttpClient, interval: str, now: datetime, symbol: str, first: date, last: date
+) -> list[FetchedRange]:
     end = min(_midnight(last), now)
-    return [Stretch(first, last, "rest", rest.klines(client, symbol, interval, _midnight(first), end))]
+    return [FetchedRange(first, last, "rest", rest.klines(client, symbol, interval, _midnight(first), end))]
 
 
 def _chunks(start: date, end: date, interval: str, symbols: int) -> Iterator[tuple[date, date]]:
@@ -119,7 +121,7 @@ def _chunks(start: date, end: date, interval: str, symbols: int) -> Iterator[tup
 
 def _submit(
     pool: ThreadPoolExecutor,
-    ask: Callable[[str, date, date], list[Stretch]],
+    ask: Callable[[str, date, date], list[FetchedRange]],
     assets: Sequence[Asset],
     start: date,
     end: date,
@@ -161,7 +163,7 @@ def _write_chunk(context: Context, report: Report, fetches: _Fetches, interval: 
     pages: list[pa.Table] = []
     rejected: list[Rejected] = []
     incomplete: set[str] = set()
-    asked: list[tuple[str, Stretch]] = []
+    asked: list[tuple[str, FetchedRange]] = []
     fatal: SourceError | None = None
     for symbol, future in fetches:
         try:
@@ -171,7 +173,7 @@ def _write_chunk(context: Context, report: Report, fetches: _Fetches, interval: 
                 rejected += unread
                 incomplete |= {symbol} if unread else set()
                 asked.append((symbol, stretch))
-        except RequestRefused as error:
+        except RequestRejected as error:
             report.failed[symbol] = _why(error, symbol)
         except SourceError as error:
             if error.kind == "failing":
@@ -196,7 +198,7 @@ def _write_chunk(context: Context, report: Report, fetches: _Fetches, interval: 
         counts = _counts(table, days)
         _note_new_fields(context, report, KLINES, _unknown_elements(table))
     _quarantine(context, report, KLINES, rejected)
-    _book_coverage(context, asked, counts, interval, now, incomplete)
+    _record_coverage(context, asked, counts, interval, now, incomplete)
     if fatal is not None:
         raise fatal
 
@@ -235,7 +237,7 @@ def _write_days(context: Context, report: Report, table: pa.Table, days: pa.Arra
     for (day, _), done in zip(parts, written, strict=True):
         if done.outcome == "repaired":
             # What else the damaged object held is not known: symbols that are not asked for now are by the next run.
-            coverage.forget_coverage(context.connection, KLINES, interval, day)
+            coverage.invalidate_coverage(context.connection, KLINES, interval, day)
             report.notes.append(f"{done.key} was damaged; it is written anew")
 
 
@@ -252,9 +254,9 @@ def _counts(table: pa.Table, days: pa.Array) -> dict[tuple[str, date], int]:
     return {(r["symbol"], r["day"]): r["count_all"] for r in counted.to_pylist()}
 
 
-def _book_coverage(
+def _record_coverage(
     context: Context,
-    asked: Sequence[tuple[str, Stretch]],
+    asked: Sequence[tuple[str, FetchedRange]],
     counts: dict[tuple[str, date], int],
     interval: str,
     now: datetime,
@@ -270,7 +272,7 @@ def _book_coverage(
     coverage.record_coverage(context.connection, KLINES, interval, rows, now, incomplete)
 
 
-def _why(error: RequestRefused, symbol: str) -> str:
+def _why(error: RequestRejected, symbol: str) -> str:
     if error.code == rest.UNKNOWN_SYMBOL:
         return rest.unknown_symbol(symbol)
     return str(error)

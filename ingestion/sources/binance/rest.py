@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from ingestion.datasets import Page
 from ingestion.sources.binance.dataset import INTERVAL_MS
 from ingestion.sources.binance.parse import parse_klines
-from ingestion.sources.http import Answer, HttpClient, RequestRefused, SourceError
+from ingestion.sources.http import Answer, HttpClient, RequestRejected, SourceError
 
 PAGE = 1000
 KLINES_WEIGHT = 2
@@ -43,7 +43,7 @@ class Exchange:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class FetchedRange:
     """UTC days of one symbol, [first, last), that were answered: by which way (rest, archive) and with what."""
 
     first: date
@@ -74,7 +74,7 @@ def exchange_info(client: HttpClient, symbols: Sequence[str]) -> Exchange:
     """
     try:
         body = _exchange_info(client, symbols)
-    except RequestRefused:
+    except RequestRejected:
         # One unknown symbol fails the whole list; the full list costs the same weight, only more bytes.
         body = _exchange_info(client, ())
     known = _statuses(body)
@@ -109,7 +109,7 @@ def _exchange_info(client: HttpClient, symbols: Sequence[str]) -> dict[str, Any]
 def _status_by_name(client: HttpClient, symbol: str) -> str:
     try:
         return _statuses(_exchange_info(client, [symbol])).get(symbol, "")
-    except RequestRefused as error:
+    except RequestRejected as error:
         return "UNKNOWN" if error.code == UNKNOWN_SYMBOL else ""
     except SourceError as error:
         if error.kind != "failing":
@@ -138,7 +138,7 @@ def klines(client: HttpClient, symbol: str, interval: str, start: datetime, end:
     """Return the bars that open in [start, end), page by page, the one in progress included; ``end`` is not ahead.
 
     A page that brings nothing newer ends the series: the exchange repeats pages before a listing. A page with fewer
-    bars than it may have ends it only at ``end``: it may be a cut answer. Raises RequestRefused for this symbol alone,
+    bars than it may have ends it only at ``end``: it may be a cut answer. Raises RequestRejected for this symbol alone,
     SourceError when the source is out of reach.
     """
     at, last, step = _ms(start), _ms(end) - 1, INTERVAL_MS[interval]

@@ -16,7 +16,7 @@ from psycopg2.extras import execute_values
 from ingestion.database.connections import Connection
 from ingestion.sources.binance import rest
 from ingestion.sources.binance.rest import Exchange
-from ingestion.sources.http import HttpClient, RequestRefused, SourceError
+from ingestion.sources.http import HttpClient, RequestRejected, SourceError
 from ingestion.universe import Asset
 
 PROBERS = 6
@@ -99,7 +99,7 @@ def _probe(symbols: Sequence[str], ask: Callable[[str], datetime | None]) -> dic
     def one(symbol: str) -> datetime | None:
         try:
             return ask(symbol)
-        except RequestRefused:
+        except RequestRejected:
             return None
         except SourceError as error:
             if error.kind != "failing":

@@ -31,7 +31,7 @@ QUIET_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Sweep(Page):
+class Snapshot(Page):
     """One pass over the market list: how many coins it showed twice (``repeated``), how many of the top not at all.
 
     ``unfit`` names, by field, the coins whose value does not fit the column and is null there, with that value.
@@ -42,7 +42,7 @@ class Sweep(Page):
     unfit: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
 
-def sweep(client: HttpClient, ids: Sequence[str], snapshot_at: datetime) -> Sweep:
+def fetch_snapshot(client: HttpClient, ids: Sequence[str], snapshot_at: datetime) -> Snapshot:
     """Return one snapshot of the universe and the top 250; a coin that CoinGecko does not know is just not in it.
 
     The table has MARKETS' bronze columns (without ``batch_id``), one row per coin: of a coin that came twice the row
@@ -92,7 +92,7 @@ def sweep(client: HttpClient, ids: Sequence[str], snapshot_at: datetime) -> Swee
     if len(lacking) > unread:  # else each was answered, but cannot be read
         _ask_by_id(ask, lacking)
     repeated += twice
-    return Sweep(_table(list(rows.values())), tuple(rejected), repeated, missing, _unfit(rows.values()))
+    return Snapshot(_table(list(rows.values())), tuple(rejected), repeated, missing, _unfit(rows.values()))
 
 
 def _unfit(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, str]]:
@@ -113,7 +113,7 @@ def _ask_by_id(ask: Callable[..., tuple[list[str], int]], ids: Sequence[str]) ->
     return twice, unread
 
 
-def without_news(table: pa.Table) -> dict[str, str]:
+def stale_coins(table: pa.Table) -> dict[str, str]:
     """Return the coins that are answered without a price, or with one that has not moved for a day, and since when.
 
     CoinGecko does not refuse a retired id. Age is counted from the newest update of the same sweep: this machine's

@@ -20,7 +20,7 @@ def ingest_markets(context: Context, client: HttpClient, assets: Sequence[Asset]
     """Bring one sweep over the universe and the top 250 into bronze, as one object."""
     report = Report(MARKETS.name)
     ids = sorted({a.crypto_id for a in assets})
-    page = coingecko_client.sweep(client, ids, snapshot_at)
+    page = coingecko_client.fetch_snapshot(client, ids, snapshot_at)
     report.repeated = page.repeated
     if page.missing_from_top:
         report.shortfall = (
@@ -34,7 +34,7 @@ def ingest_markets(context: Context, client: HttpClient, assets: Sequence[Asset]
     today = snapshot_at.date()
     # An id whose rows of the universe have all ended may go quiet.
     current = {a.crypto_id: a for a in assets if a.valid_to is None or a.valid_to > today}
-    quiet = coingecko_client.without_news(table)
+    quiet = coingecko_client.stale_coins(table)
     for coin in sorted(current):
         if coin not in kept:
             report.failed[coin] = (
