@@ -14,7 +14,7 @@ ROLES = ("ingest", "transform", "quality_ro", "dashboard_ro", "dagster")
 
 
 def load_credentials(home: Path) -> dict[str, dict[str, str]]:
-    """Return the passwords of the database's logins and the S3 keys of `home`; LocalServicesError if the file is damaged."""
+    """Return the passwords of the database logins and the S3 keys of `home`; LocalServicesError if it is damaged."""
     path = home / "credentials.json"
     try:
         credentials: dict[str, dict[str, str]] = json.loads(path.read_text())

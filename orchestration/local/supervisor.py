@@ -1,11 +1,10 @@
-"""The keeper: one small background process per TICKMART_HOME that owns its embedded servers.
+"""The supervisor: one small background process per TICKMART_HOME that owns its embedded servers.
 
-Here: who needs the servers (its connected clients, all through `orchestration/local/client.py`), restarting a server that
-died, stopping all when the last client has gone, and ending the children of clients that were killed. Not here: how a
-server is started (`orchestration/local/postgres.py`).
+Belongs here: which clients need the servers, restarting a server that died, stopping all servers after the last client,
+ending the children of killed clients. Does not: how a server is started.
 
-Run as `python -m orchestration.local.supervisor HOME LOCK_FD`; LOCK_FD is the locked HOME/keeper.lock, inherited. One thread and
-blocking starts, because Linux ends a server with the thread that forked it.
+Run as `python -m orchestration.local.supervisor HOME LOCK_FD`; LOCK_FD is the locked HOME/keeper.lock, inherited. One
+thread starts servers synchronously, because Linux ends a server with the thread that forked it.
 """
 
 import contextlib

@@ -114,7 +114,7 @@ class Composed:
             if publisher["PublishedPort"]
         }
 
-    def load_totals(self, run_id: str) -> str:
+    def recorded_status(self, run_id: str) -> str:
         """A run's status in ops.runs; the column's name while it has no row."""
         return self.sql(f"select status from ops.runs where run_id = '{run_id}'")
 
