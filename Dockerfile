@@ -25,7 +25,7 @@ COPY docker/health.py docker/pages.py docker/workspace.yaml docker/
 RUN pip install --no-deps --no-build-isolation --config-settings editable_mode=compat -e . \
     && python -m compileall -q ingestion orchestration dashboard docker \
     && PGHOST=postgres PGDATABASE=tickmart DO_NOT_TRACK=1 DBT_SEND_ANONYMOUS_USAGE_STATS=false DBT_LOG_PATH=/tmp/dbt \
-       python -c 'from orchestration.models import PROJECT_DIR, parse; parse(PROJECT_DIR / "target")' \
+       python -c 'from orchestration.assets.dbt import PROJECT_DIR, parse; parse(PROJECT_DIR / "target")' \
     && rm -rf dbt_project/logs
 
 FROM ${PYTHON_IMAGE}

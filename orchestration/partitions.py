@@ -9,11 +9,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from ingestion import books
-from ingestion.datasets import BINANCE_OPENED
-from ingestion.symbols import tracked_now
+from ingestion.database.connections import Connection
+from ingestion.ops import runs
+from ingestion.sources.binance.dataset import BINANCE_OPENED
+from ingestion.sources.binance.symbols import tracked_now
 from ingestion.universe import Asset
-from ingestion.warehouse import Connection
 
 # end_offset=1: today's partition exists while today lasts, and is written again each hour.
 DAYS = dg.DailyPartitionsDefinition(start_date=BINANCE_OPENED.isoformat(), timezone="UTC", end_offset=1)
@@ -58,7 +58,7 @@ def run_days(run: dg.DagsterRun) -> tuple[date, date]:
 
 def refresh_days(connection: Connection, universe: list[Asset], today: date) -> tuple[date, date]:
     """Return the half-open range of days of a refresh: yesterday and today, or more after days without a run."""
-    start = books.refresh_start(connection, tracked_now(universe, today), today, FIRST_LOAD_DAYS)
+    start = runs.refresh_start(connection, tracked_now(universe, today), today, FIRST_LOAD_DAYS)
     return start, today + timedelta(days=1)
 
 

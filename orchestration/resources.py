@@ -7,39 +7,30 @@ environment of that moment, so that nothing is opened when definitions are loade
 import ctypes
 import gc
 import platform
-import select
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import dagster as dg
 import psycopg2
 import psycopg2.extensions
 import pyarrow as pa
-import sqlalchemy.engine
-import sqlalchemy.event
-import sqlalchemy.exc
-import sqlalchemy.pool
-import tenacity
 
-from ingestion import books, warehouse
-from ingestion.budget import SharedBudget
-from ingestion.http import Deadline, HttpClient
-from ingestion.lake import Lake
+from ingestion.bronze.lake import Lake
+from ingestion.database import connections
+from ingestion.ops import requests
 from ingestion.settings import Role, Settings, load_settings
+from ingestion.sources.http import Deadline, HttpClient
+from ingestion.sources.rate_limit import SharedRateLimiter
 from ingestion.universe import Asset, UniverseError, read_universe
 from orchestration.partitions import choose_refresh_days, needs_days
+from orchestration.reconnect import MOST_RETRIES, SERVER, is_lost, may_come_back
 
 # Until the exchange has said otherwise (exchangeInfo.rateLimits), its documented limit per minute and address.
 BINANCE_WEIGHT_PER_MINUTE = 6000
 # alternative.me states none; 60 a minute have been reported.
 FEAR_GREED_CALLS_PER_MINUTE = 30
-# How often a step begins anew because its connection was lost: a server that keeps falling is not worked on for ever.
-MOST_RETRIES = 3
-
 T = TypeVar("T")
 
 
@@ -53,8 +44,8 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
             return
         # The step that needs what is missing says so.
         with (
-            suppress(UniverseError, warehouse.WarehouseError, dg.Failure),
-            warehouse.closing(self.connect("ingest")) as connection,
+            suppress(UniverseError, connections.WarehouseError, dg.Failure),
+            connections.closing(self.connect("ingest")) as connection,
         ):
             choose_refresh_days(instance, run, connection, self.universe())
 
@@ -77,13 +68,13 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
         return lake
 
     @contextmanager
-    def connection(self, role: Role) -> Iterator[warehouse.Connection]:
+    def connection(self, role: Role) -> Iterator[connections.Connection]:
         """Lend a connection in one of tickmart's roles; a step that loses it begins anew, on another.
 
         Every step may be repeated: ledger, coverage and the unions of bronze let count once what stands already.
         """
         try:
-            with warehouse.closing(self.connect(role)) as connection:
+            with connections.closing(self.connect(role)) as connection:
                 yield connection
         except psycopg2.Error as error:
             if not is_lost(error):
@@ -92,24 +83,24 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
             first = error.__context__ if isinstance(error.__context__, psycopg2.Error) else error
             raise dg.RetryRequested(max_retries=MOST_RETRIES) from first
 
-    def connect(self, role: Role) -> warehouse.Connection:
+    def connect(self, role: Role) -> connections.Connection:
         """Return a new connection in one of tickmart's roles, waiting for a server that is about to come back."""
         settings = self.settings
         postgres, patience_s = settings.postgres, settings.postgres_patience_s
         if postgres is None:
             raise dg.Failure("No database: set PGHOST, or launch through the tickmart command.")
         try:
-            return SERVER.outlast(lambda: warehouse.connect(postgres, role), patience_s)
-        except warehouse.WarehouseError as error:
+            return SERVER.connect(lambda: connections.connect(postgres, role), patience_s)
+        except connections.WarehouseError as error:
             if not may_come_back(error):
                 raise
-            raise warehouse.WarehouseError(
+            raise connections.WarehouseError(
                 f"{error} It was waited for {patience_s:g} s (TICKMART_POSTGRES_PATIENCE_SECONDS); "
                 "run again when it is there, which goes on where this run stopped."
             ) from None
 
     @contextmanager
-    def client(self, source: str, run_id: str) -> Iterator[tuple[HttpClient, SharedBudget]]:
+    def client(self, source: str, run_id: str) -> Iterator[tuple[HttpClient, SharedRateLimiter]]:
         """Lend the HTTP client of ``source`` with its shared budget; its attempts are booked at the end."""
         settings = self.settings
         headers: dict[str, str] = {}
@@ -125,7 +116,7 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
         else:
             urls, setting = (settings.fear_greed_url,), "FEAR_GREED_BASE_URL"
             per_minute = FEAR_GREED_CALLS_PER_MINUTE
-        budget = SharedBudget(source, lambda: self.connect("ingest"), per_minute=per_minute, per_month=per_month)
+        budget = SharedRateLimiter(source, lambda: self.connect("ingest"), per_minute=per_minute, per_month=per_month)
         client = HttpClient(
             source,
             urls,
@@ -144,7 +135,7 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _book_attempts(self, client: HttpClient, run_id: str) -> None:
         if attempts := client.take_attempts():
             with self.connection("ingest") as connection:
-                books.record_attempts(connection, attempts, run_id)
+                requests.record_attempts(connection, attempts, run_id)
 
     @contextmanager
     def archive(self, run_id: str) -> Iterator[HttpClient]:
@@ -163,79 +154,11 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield client
 
 
-# -- a server that goes and comes back ---------------------------------------------------------------------------------
-
-
-class Patience:
-    """Waits for Postgres while it restarts: so long from when it was first found missing, whoever asks, and once."""
-
-    def __init__(self) -> None:
-        self._missing_since: float | None = None
-        self._lock = threading.Lock()
-
-    def outlast(self, connect: Callable[[], T], patience_s: float) -> T:
-        """Return what ``connect`` does, which is tried again while the server may come back."""
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(may_come_back),
-            stop=lambda _: self._missing_for() >= patience_s,
-            wait=tenacity.wait_random_exponential(0.2, max=2),
-            reraise=True,
-        )
-        made = retrying(connect)
-        with self._lock:
-            self._missing_since = None
-        return made
-
-    def _missing_for(self) -> float:
-        with self._lock:
-            if self._missing_since is None:
-                self._missing_since = time.monotonic()
-            return time.monotonic() - self._missing_since
-
-
-SERVER = Patience()
-
-
-def may_come_back(error: BaseException) -> bool:
-    """Tell whether a refused connection is worth another attempt: nobody listens, or the server starts or is full."""
-    text = str(error)
-    return isinstance(error, (warehouse.WarehouseError, psycopg2.OperationalError)) and (
-        "FATAL" not in text or any(word in text for word in ("the database system is", "too many", "terminating"))
-    )
-
-
-def is_lost(error: psycopg2.Error) -> bool:
-    """Tell whether an error came of the connection or of a deadlock, and not of the statement: no SQLSTATE of its own.
-
-    libpq has no code for a server that closed the connection; 57P are a server's last words, 40 a rolled back deadlock.
-    """
-    of_the_wire = isinstance(error, (psycopg2.InterfaceError, psycopg2.OperationalError))
-    code = error.pgcode or ""
-    return (of_the_wire or type(error) is psycopg2.DatabaseError) and (not code or code.startswith(("08", "57P", "40")))
-
-
-# Dagster keeps its run log in the same server, through SQLAlchemy and without a word on restarts: a run would die of
-# the log where its own work goes on.
-@sqlalchemy.event.listens_for(sqlalchemy.pool.Pool, "checkout")
-def _leave_what_is_dead(connection: Any, *_: Any) -> None:
-    """Have a pool replace a connection on which the server has hung up: to an idle client a live one says nothing."""
-    if isinstance(connection, psycopg2.extensions.connection) and (
-        connection.closed or select.select([connection], [], [], 0)[0]
-    ):
-        raise sqlalchemy.exc.DisconnectionError
-
-
-@sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "do_connect")
-def _connect_patiently(dialect: Any, _: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:
-    """Connect as the pools of Dagster and Great Expectations do, but outlast a restart."""
-    if dialect.driver != "psycopg2":
-        return None
-    return SERVER.outlast(lambda: psycopg2.connect(*arguments, **keywords), load_settings().postgres_patience_s)
-
-
 # glibc keeps what threads have freed in arenas of their own, ever larger blocks among it: with two arenas and blocks
 # from 1 MB on by mmap, a month of minutes takes 150 MB less. Elsewhere (macOS, musl) the system's own ways stand.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" else None
+
+
 if _LIBC is not None:
     _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
     _LIBC.mallopt(_M_MMAP_THRESHOLD, 1 << 20)

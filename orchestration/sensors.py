@@ -11,10 +11,13 @@ from datetime import UTC, datetime
 import dagster as dg
 import psycopg2
 
-from ingestion import books, warehouse
-from orchestration import alerts, logs, retention
-from orchestration.attempts import record_failure
-from orchestration.launch import CODE_SERVER_SINCE, close_orphans
+from ingestion.database import connections
+from ingestion.ops import runs
+from orchestration.alerting import outbox
+from orchestration.maintenance import retention
+from orchestration.observability import logs
+from orchestration.observability.attempts import record_failure
+from orchestration.orphans import CODE_SERVER_SINCE, close_orphans
 from orchestration.resources import Stores
 
 
@@ -26,14 +29,14 @@ def build_failure_sensor() -> dg.SensorDefinition:
         stores = Stores()
         try:
             connection = stores.connect("ingest")
-        except warehouse.WarehouseError as error:
+        except connections.WarehouseError as error:
             record_failure(stores.settings.home, "run", context.dagster_run.job_name, error, context.dagster_run.run_id)
             raise
-        with warehouse.closing(connection):
+        with connections.closing(connection):
             # It may have failed before its first step could open it.
-            books.begin_run(connection, context.dagster_run.run_id, context.dagster_run.job_name)
-            summary = books.summarise_run(connection, context.dagster_run.run_id)
-            books.end_run(connection, context.dagster_run.run_id, "failed", {**summary, "status": "failed"})
+            runs.begin_run(connection, context.dagster_run.run_id, context.dagster_run.job_name)
+            summary = runs.summarise_run(connection, context.dagster_run.run_id)
+            runs.end_run(connection, context.dagster_run.run_id, "failed", {**summary, "status": "failed"})
         logs.unit("run ended", run=context.dagster_run.run_id, job=context.dagster_run.job_name, status="failed")
 
     return close_failed_runs
@@ -47,13 +50,13 @@ def build_ended_sensor(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
     )
     def close_ended_runs(context: dg.RunStatusSensorContext) -> None:
         run = context.dagster_run
-        with warehouse.closing(Stores().connect("ingest")) as connection:
-            if run.run_id not in books.open_runs(connection):
+        with connections.closing(Stores().connect("ingest")) as connection:
+            if run.run_id not in runs.open_runs(connection):
                 return
-            summary = books.summarise_run(connection, run.run_id)
+            summary = runs.summarise_run(connection, run.run_id)
             if status is dg.DagsterRunStatus.CANCELED:
                 summary |= {"status": "failed", "error": "The run was canceled in Dagster."}
-            books.end_run(connection, run.run_id, summary["status"], summary)
+            runs.end_run(connection, run.run_id, summary["status"], summary)
         logs.unit("run ended", run=run.run_id, job=run.job_name, status=summary["status"])
 
     return close_ended_runs
@@ -65,7 +68,7 @@ def build_dead_run_sensor() -> dg.SensorDefinition:
     @dg.sensor(name="close_dead_runs", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
     def close_dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         since = os.environ.get(CODE_SERVER_SINCE)
-        with warehouse.closing(Stores().connect("ingest")) as connection:
+        with connections.closing(Stores().connect("ingest")) as connection:
             closed = close_orphans(
                 context.instance, connection, datetime.fromtimestamp(float(since), UTC) if since else None
             )
@@ -81,8 +84,8 @@ def build_alert_sensor() -> dg.SensorDefinition:
     def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         settings = Stores().settings
         try:
-            sent = alerts.tick(settings, beat=True)
-        except (warehouse.WarehouseError, psycopg2.Error) as error:
+            sent = outbox.tick(settings, beat=True)
+        except (connections.WarehouseError, psycopg2.Error) as error:
             record_failure(settings.home, "scheduler", "alerts", error)
             raise
         return dg.SkipReason(f"sent: {sent}" if any(sent.values()) else "nothing to send")
@@ -96,9 +99,9 @@ def prune(context: dg.OpExecutionContext) -> None:
     stores = Stores()
     began = time.monotonic()
     with stores.connection("ingest") as connection:
-        books.begin_run(connection, context.run_id, context.job_name)
+        runs.begin_run(connection, context.run_id, context.job_name)
         removed = {what: count for what, count, _ in retention.prune(stores.settings) if count}
-        books.end_run(connection, context.run_id, "ok", {"removed": removed})
+        runs.end_run(connection, context.run_id, "ok", {"removed": removed})
     logs.unit("pruned", run=context.run_id, seconds=time.monotonic() - began, status="ok", removed=removed)
 
 

@@ -38,17 +38,22 @@ import urllib3
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ingestion import binance, bronze, warehouse  # noqa: E402
-from ingestion.datasets import KLINES, Page, klines_key, last_wins  # noqa: E402
-from ingestion.klines import parse_klines  # noqa: E402
-from ingestion.lake import Lake  # noqa: E402
-from ingestion.pgcopy import Stream, binary_copy  # noqa: E402
+from ingestion.arrow import last_wins  # noqa: E402
+from ingestion.bronze import write as bronze_write  # noqa: E402
+from ingestion.bronze.lake import Lake, ObjectInfo  # noqa: E402
+from ingestion.database import connections  # noqa: E402
+from ingestion.datasets import Page  # noqa: E402
+from ingestion.raw import loader  # noqa: E402
+from ingestion.raw.binary_copy import Stream, binary_copy  # noqa: E402
 from ingestion.settings import Settings, load_settings  # noqa: E402
 from ingestion.simulator.coins import all_coins, read_universe  # noqa: E402
 from ingestion.simulator.market import Market  # noqa: E402
 from ingestion.simulator.shapes import Shapes  # noqa: E402
+from ingestion.sources.binance import ingest, rest  # noqa: E402
+from ingestion.sources.binance.dataset import KLINES, klines_key  # noqa: E402
+from ingestion.sources.binance.parse import parse_klines  # noqa: E402
 from ingestion.universe import Asset  # noqa: E402
-from orchestration.launch import session  # noqa: E402
+from orchestration.runner import session  # noqa: E402
 
 HOUR_MS = 3_600_000
 FIRST_HOUR = datetime(2023, 1, 1, tzinfo=UTC)
@@ -132,9 +137,9 @@ def bars(rows: int) -> tuple[pa.Table, list[Asset]]:
     pages, assets = [], []
     for asset, symbol, shapes in series():
         assets.append(asset)
-        for at in range(start, end, binance.PAGE * HOUR_MS):
-            last = min(at + binance.PAGE * HOUR_MS, end) - 1
-            body = shapes.klines(symbol, "1h", at, last, binance.PAGE, end + HOUR_MS)
+        for at in range(start, end, rest.PAGE * HOUR_MS):
+            last = min(at + rest.PAGE * HOUR_MS, end) - 1
+            body = shapes.klines(symbol, "1h", at, last, rest.PAGE, end + HOUR_MS)
             fetched_at = datetime.fromtimestamp(end / 1000, UTC)
             page: Page = parse_klines(body, asset.binance_symbol, "1h", "http://127.0.0.1/api/v3/klines", fetched_at)
             pages.append(page.rows)
@@ -162,16 +167,16 @@ def write_days(lake: Lake, table: pa.Table) -> None:
 
 def child_load() -> dict[str, Any]:
     """Load whatever is pending, as the asset does."""
-    from orchestration.assets import load_pending
+    from orchestration.assets.raw import load_pending
 
     settings = load_settings()
-    with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+    with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
         began = time.perf_counter()
         loaded, damaged = load_pending(Lake(settings.object_store), connection, KLINES, "1" * 36)
         return {"seconds": time.perf_counter() - began, "damaged": damaged, **asdict(loaded)}
 
 
-def copy_seconds(connection: warehouse.Connection, columns: list[str], content: bytes, form: str) -> float:
+def copy_seconds(connection: connections.Connection, columns: list[str], content: bytes, form: str) -> float:
     """COPY rows whose bytes were made beforehand into a heap that has neither key nor index."""
     with connection, connection.cursor() as cursor:
         cursor.execute("create table raw.heap (like raw.binance_klines including defaults)")
@@ -186,7 +191,7 @@ def copy_seconds(connection: warehouse.Connection, columns: list[str], content: 
     return seconds
 
 
-def size_of(connection: warehouse.Connection) -> int:
+def size_of(connection: connections.Connection) -> int:
     with connection, connection.cursor() as cursor:
         # Not the maps of free and visible space: autovacuum writes those in its own time.
         cursor.execute(
@@ -196,7 +201,7 @@ def size_of(connection: warehouse.Connection) -> int:
         return int(cursor.fetchone()[0])
 
 
-def forget(connection: warehouse.Connection, *, rows: bool) -> None:
+def forget(connection: connections.Connection, *, rows: bool) -> None:
     """Make every object pending again, with or without the rows that it brought."""
     with connection, connection.cursor() as cursor:
         if rows:
@@ -211,7 +216,7 @@ def bench_load(settings: Settings, table: pa.Table, options: argparse.Namespace)
     pyarrow.csv.write_csv(copied, sink, pyarrow.csv.WriteOptions(include_header=False))
     bytes_of = {"csv": sink.getvalue(), "binary": b"".join(binary_copy(copied))}
     runs: dict[str, list[Any]] = {name: [] for name in ("csv", "binary", "first", "again", "grown")}
-    with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+    with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
         for _ in range(3):  # each in turn, so that a noisy machine troubles all alike
             for form, content in bytes_of.items():
                 runs[form].append(copy_seconds(connection, copied.schema.names, content, form))
@@ -272,7 +277,7 @@ print(time.perf_counter() - began)
     done = subprocess.run(
         call, stdout=subprocess.PIPE, check=True, env={**os.environ, "RUNTIME__DLTHUB_TELEMETRY": "0"}
     )
-    with warehouse.closing(warehouse.connect(owner)) as connection, connection, connection.cursor() as cursor:
+    with connections.closing(connections.connect(owner)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("drop schema if exists dlt_bench cascade; drop schema if exists dlt_bench_staging cascade")
     line.rows, line.seconds = len(table), float(done.stdout.split()[-1])
     line.ratio = ours / (line.rows / line.seconds)
@@ -345,11 +350,11 @@ def child_api(days: int, symbols: int) -> dict[str, Any]:
     assets = sorted(stores.universe(), key=lambda a: a.binance_symbol)[:symbols]
     end = date(2026, 1, 1)
     with stores.connection("ingest") as connection, stores.client("Binance", "bench") as (client, budget):
-        exchange = binance.exchange_info(client, [a.binance_symbol for a in assets])
+        exchange = rest.exchange_info(client, [a.binance_symbol for a in assets])
         budget.set_limit(exchange.weight_per_minute or 6000)
         began, cpu = time.perf_counter(), time.process_time()
-        report = bronze.ingest_klines(
-            bronze.Context(lake, connection, "2" * 36), client, assets, end - timedelta(days=days), end,
+        report = ingest.ingest_klines(
+            bronze_write.Context(lake, connection, "2" * 36), client, assets, end - timedelta(days=days), end,
             now=exchange.now,
         )  # fmt: skip
         return {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu, "rows": report.rows}
@@ -403,7 +408,7 @@ def clear(lake: Lake, prefix: str) -> None:
 
 def dbt_seconds(settings: Settings, *arguments: str) -> float:
     """Seconds of a dbt of its own, its start included, as a run calls it."""
-    from orchestration.models import DBT, PROJECT_DIR
+    from orchestration.assets.dbt import DBT, PROJECT_DIR
 
     target = settings.home / "dbt" / "bench"
     env = {**os.environ, "DBT_TARGET_PATH": str(target), "DBT_PROJECT_DIR": str(PROJECT_DIR)}
@@ -414,7 +419,7 @@ def dbt_seconds(settings: Settings, *arguments: str) -> float:
 
 def fill(settings: Settings, table: pa.Table, assets: list[Asset]) -> None:
     """Make raw hold exactly these bars, and the universe that they belong to."""
-    with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+    with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
         forget(connection, rows=True)
         copied = table.select([*(c.name for c in KLINES.columns), "batch_id"])
         with connection, connection.cursor() as cursor:
@@ -423,7 +428,7 @@ def fill(settings: Settings, table: pa.Table, assets: list[Asset]) -> None:
                 f"copy raw.binance_klines ({columns}) from stdin (format binary)",
                 Stream(binary_copy(copied)), size=1 << 20,
             )  # fmt: skip
-        warehouse.load_universe(connection, assets, "bench")
+        loader.load_universe(connection, assets, "bench")
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("vacuum analyze raw.binance_klines")
@@ -444,7 +449,7 @@ def bench_marts(
     dbt_seconds(settings, "compile", "--select", "fct_prices", "--full-refresh")
     ours = settings.home / "dbt" / "bench" / "compiled" / "tickmart" / "models" / "marts" / "fct_prices.sql"
     times = []
-    with warehouse.closing(warehouse.connect(settings.postgres)) as connection, connection.cursor() as cursor:
+    with connections.closing(connections.connect(settings.postgres)) as connection, connection.cursor() as cursor:
         for file in (ours, ROOT / "tests" / "dbt" / "naive_hourly_windows.sql"):
             began = time.perf_counter()
             cursor.execute(f"create temp table measured as {file.read_text()}")
@@ -469,9 +474,9 @@ def bench_refresh(settings: Settings, table: pa.Table, assets: list[Asset]) -> I
         for hour in (2, 1, 0):
             at = last.as_py() - timedelta(hours=hour)
             rows = held.filter(pc.equal(held["open_time"], pa.scalar(at, held["open_time"].type))).combine_chunks()
-            info = warehouse.ObjectInfo(f"bench/{at:%Y%m%d%H}", "etag", 1)
-            with warehouse.closing(warehouse.connect(settings.postgres, "ingest")) as connection:
-                warehouse.load(connection, KLINES, [warehouse.BronzeObject(info, "0", rows)], "bench")
+            info = ObjectInfo(f"bench/{at:%Y%m%d%H}", "etag", 1)
+            with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
+                loader.load(connection, KLINES, [loader.BronzeObject(info, "0", rows)], "bench")
             runs.append(dbt_seconds(settings, "build", "--exclude-resource-type", "unit_test"))
         times[share] = statistics.median(runs)
         yield Measure(
@@ -525,7 +530,7 @@ def bench_pages(settings: Settings, table: pa.Table, assets: list[Asset], quick:
     from tests import bench_dashboard  # not above: Streamlit's 50 MB would count in every child's peak
 
     fill(settings, bench_dashboard.until_now(table), assets)
-    with warehouse.closing(warehouse.connect(settings.postgres)) as connection:
+    with connections.closing(connections.connect(settings.postgres)) as connection:
         bench_dashboard.fill_market(connection)
     subprocess.run([TICKMART, "dbt", "run", "--quiet", "--full-refresh"], check=True, stdout=sys.stderr)
     asked = child("queries", times=20 if quick else 100)

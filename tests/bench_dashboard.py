@@ -186,8 +186,8 @@ def query_lines(times: dict[str, list[float]], missing: list[str]) -> Iterator[L
 @contextmanager
 def server(env: dict[str, str]) -> Iterator[tuple[str, psutil.Process]]:
     """The dashboard in a new process, as `tickmart up` starts it, once it answers."""
-    from orchestration.stack import free_port
-    from orchestration.up import dashboard_command
+    from orchestration.cli.up import dashboard_command
+    from orchestration.local.processes import free_port
 
     port = free_port(0)
     process = subprocess.Popen(
@@ -447,7 +447,7 @@ def page_lines(home: Path, quick: bool) -> Iterator[Line]:
     if importlib.util.find_spec("dashboard.queries") is None:
         yield {"work": "dashboard pages", "note": "skipped: dashboard.queries cannot be imported"}
         return
-    from orchestration.up import dashboard_env
+    from orchestration.cli.up import dashboard_env
 
     env = {**dashboard_env(dict(os.environ)), "TICKMART_HOME": str(home)}
     names = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER", "password": "PGPASSWORD"}

@@ -8,10 +8,11 @@ from typing import Any
 
 from psycopg2 import sql
 
-from ingestion import schema, warehouse
-from ingestion.bronze import Context
+from ingestion.bronze.lake import Lake
+from ingestion.bronze.write import Context
+from ingestion.database import connections, migrate
 from ingestion.datasets import Dataset
-from ingestion.lake import Lake
+from ingestion.raw import loader
 from ingestion.settings import ObjectStore, Postgres
 
 
@@ -24,14 +25,14 @@ def fresh_database(environment: dict[str, str]) -> Iterator[Postgres]:
     )
     _administrate(owner, sql.SQL("create database {}").format(sql.Identifier(name)))
     try:
-        schema.bootstrap(owner)
+        migrate.bootstrap(owner)
         yield owner
     finally:
         _administrate(owner, sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
 def _administrate(owner: Postgres, statement: sql.Composed) -> None:
-    with warehouse.closing(warehouse.connect(replace(owner, database="postgres"))) as connection:
+    with connections.closing(connections.connect(replace(owner, database="postgres"))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(statement)
@@ -53,7 +54,7 @@ class Chain:
 
     postgres: Postgres
     lake: Lake
-    connection: warehouse.Connection
+    connection: connections.Connection
     _steps: list[str] = field(default_factory=list)
 
     def context(self) -> Context:
@@ -61,15 +62,15 @@ class Chain:
         self._steps.append(f"batch-{len(self._steps) + 1}")
         return Context(self.lake, self.connection, self._steps[-1])
 
-    def load(self, dataset: Dataset) -> warehouse.Loaded:
+    def load(self, dataset: Dataset) -> loader.Loaded:
         """Load what is pending; the test fails if an object is damaged."""
         loaded, damaged = self.load_with_damage(dataset)
         assert damaged == []
         return loaded
 
-    def load_with_damage(self, dataset: Dataset) -> tuple[warehouse.Loaded, list[str]]:
+    def load_with_damage(self, dataset: Dataset) -> tuple[loader.Loaded, list[str]]:
         """Load what is pending; return what changed, and what was damaged."""
-        from orchestration.assets import load_pending
+        from orchestration.assets.raw import load_pending
 
         return load_pending(self.lake, self.connection, dataset, self.context().batch_id)
 
@@ -84,7 +85,7 @@ class Chain:
 
     def ask(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of one query, as the owner, in UTC."""
-        with warehouse.closing(warehouse.connect(self.postgres)) as connection, connection.cursor() as cursor:
+        with connections.closing(connections.connect(self.postgres)) as connection, connection.cursor() as cursor:
             cursor.execute(statement, tuple(parameters) or None)
             rows = list(cursor.fetchall()) if cursor.description else []
             connection.commit()

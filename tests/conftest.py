@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from chain import Chain, StoppedClock, bucket_of, fresh_database
 
-from ingestion import warehouse
-from ingestion.http import Deadline, HttpClient
-from ingestion.lake import Lake
+from ingestion.bronze.lake import Lake
+from ingestion.database import connections
 from ingestion.settings import Postgres
 from ingestion.simulator.faults import moment_ms
 from ingestion.simulator.server import Simulator
 from ingestion.simulator.server import simulator as running_simulator
-from orchestration.stack import stack
+from ingestion.sources.http import Deadline, HttpClient
+from orchestration.local.client import stack
 
 # The real simulator answers any moment; a fixed one makes every test see the same market.
 NOW = "2026-11-20T16:37:12Z"
@@ -72,7 +72,7 @@ def shared_database(stack_env: dict[str, str]) -> Iterator[Postgres]:
 @pytest.fixture
 def chain(shared_database: Postgres, lake: Lake) -> Iterator[Chain]:
     """Bronze and raw for one test, both empty."""
-    with warehouse.closing(warehouse.connect(shared_database, "ingest")) as connection:
+    with connections.closing(connections.connect(shared_database, "ingest")) as connection:
         made = Chain(shared_database, lake, connection)
         made.clear_books()
         yield made
@@ -83,7 +83,7 @@ def chain_of_module(stack_env: dict[str, str]) -> Iterator[Chain]:
     """Bronze and raw for the properties of one module, which clear away what their examples leave."""
     store = Lake(bucket_of(stack_env))
     store.ensure_bucket()
-    with fresh_database(stack_env) as owner, warehouse.closing(warehouse.connect(owner, "ingest")) as connection:
+    with fresh_database(stack_env) as owner, connections.closing(connections.connect(owner, "ingest")) as connection:
         yield Chain(owner, store, connection)
 
 

@@ -18,23 +18,18 @@ from typing import Any
 
 import dagster as dg
 
-from ingestion import books
-from ingestion.datasets import (
-    DATASETS,
-    FEAR_GREED,
-    HOUR_S,
-    KLINES,
-    MARKETS,
-    Dataset,
-    keys_of_newest_days,
-    klines_day,
-)
-from ingestion.lake import ObjectInfo
-from orchestration.assets import pending
+from ingestion.bronze.lake import ObjectInfo
+from ingestion.datasets import HOUR_S, Dataset, keys_of_newest_days
+from ingestion.ops import checks, runs
+from ingestion.sources.binance.dataset import KLINES, klines_day
+from ingestion.sources.coingecko.dataset import MARKETS
+from ingestion.sources.fear_greed.dataset import FEAR_GREED
+from ingestion.sources.registry import DATASETS
+from orchestration.assets.raw import pending
 from orchestration.partitions import DAYS, run_days
-from orchestration.quality import docs, evidence, suites
+from orchestration.quality import data_docs, queries, suites
+from orchestration.quality.runner import CheckResult, SuiteResult, error_result, validate_frame, validate_query
 from orchestration.quality.suites import Suite
-from orchestration.quality.validate import Judged, Verdict, could_not_run, judge_frame, judge_query
 from orchestration.resources import Stores, release_memory
 
 # The job that runs the checks alone: it judges the newest month of what stands, not what a run has brought.
@@ -44,11 +39,11 @@ GATE = "load_gate"
 _ORDER = {"passed": 0, "failed": 1, "error": 2}
 
 
-def joined(parts: Sequence[Judged]) -> Judged:
+def joined(parts: Sequence[SuiteResult]) -> SuiteResult:
     """Join what one suite said of several frames: the worst verdict stands, failed rows add up."""
     if not parts:
-        return Judged([])
-    verdicts: dict[str, Verdict] = {}
+        return SuiteResult([])
+    verdicts: dict[str, CheckResult] = {}
     for verdict in (v for part in parts for v in part.verdicts):
         known = verdicts.setdefault(verdict.name, verdict)
         if known is verdict:
@@ -58,15 +53,15 @@ def joined(parts: Sequence[Judged]) -> Judged:
         verdicts[verdict.name] = replace(worse, failed_rows=total)
     # Data Docs show one frame: the first that broke something, or the last.
     shown = next((p for p in parts if any(v.status != "passed" for v in p.verdicts)), parts[-1])
-    return Judged(
+    return SuiteResult(
         sorted(verdicts.values(), key=lambda v: v.name), sum(p.rows for p in parts), shown.result,
         sum(p.seconds for p in parts),
     )  # fmt: skip
 
 
 def as_check(
-    context: dg.AssetCheckExecutionContext, stores: Stores, suite: Suite, judge: Callable[[], Judged]
-) -> tuple[dg.AssetCheckResult, Judged]:
+    context: dg.AssetCheckExecutionContext, stores: Stores, suite: Suite, judge: Callable[[], SuiteResult]
+) -> tuple[dg.AssetCheckResult, SuiteResult]:
     """Judge, book the verdicts, publish them, and return them as one asset-check result.
 
     Whatever ``judge`` raises is a verdict too: the check could not run.
@@ -75,13 +70,13 @@ def as_check(
         judged = judge()
     except Exception as error:
         context.log.exception("The check could not run.")
-        judged = could_not_run(error)
+        judged = error_result(error)
     run_id = context.run.run_id
     with stores.connection("ingest") as connection:
         rows = [v.as_row(suite.asset_path, blocking=suite.blocking) for v in judged.verdicts]
-        books.record_checks(connection, run_id, rows)
+        checks.record_checks(connection, run_id, rows)
     home = stores.settings.home
-    page = docs.publish(home, run_id, suite, judged, datetime.now(UTC))
+    page = data_docs.publish(home, run_id, suite, judged, datetime.now(UTC))
     broken = [v for v in judged.verdicts if v.status != "passed"]
     severe = any(v.severity == "error" for v in broken)
     metadata: dict[str, Any] = {
@@ -90,12 +85,12 @@ def as_check(
         "expectations": table(judged.verdicts),
         "broken": [
             {"check": v.name, "severity": v.severity, "status": v.status, "observed": v.observed,
-             "expected": v.expected, "sample": books.as_json(v.sample)}
+             "expected": v.expected, "sample": runs.as_json(v.sample)}
             for v in broken
         ],
     }  # fmt: skip
     if page:
-        metadata["data_docs"] = dg.MetadataValue.url(docs.address(home, page))
+        metadata["data_docs"] = dg.MetadataValue.url(data_docs.address(home, page))
     held = f"{len(judged.verdicts)} expectations hold" if judged.verdicts else "nothing new to judge"
     result = dg.AssetCheckResult(
         asset_key=list(suite.asset),
@@ -108,7 +103,7 @@ def as_check(
     return result, judged
 
 
-def table(verdicts: Sequence[Verdict]) -> dg.TableMetadataValue:
+def table(verdicts: Sequence[CheckResult]) -> dg.TableMetadataValue:
     """Return verdicts as Dagster shows a table."""
     columns = ("check", "severity", "status", "observed", "expected")
     return dg.MetadataValue.table(
@@ -138,7 +133,7 @@ def bronze_check(suite: Suite, dataset: Dataset, tracked: Callable[[Stores], Seq
     def judge_bronze(context: dg.AssetCheckExecutionContext, stores: Stores) -> Iterator[dg.AssetCheckResult]:
         objects: list[ObjectInfo] = []
 
-        def judge() -> Judged:
+        def judge() -> SuiteResult:
             lake = stores.lake()
             if context.run.job_name == CHECK_JOB:
                 objects.extend(_newest(lake.list(f"{dataset.prefix}/")))
@@ -146,8 +141,8 @@ def bronze_check(suite: Suite, dataset: Dataset, tracked: Callable[[Stores], Seq
                 with stores.connection("ingest") as connection:
                     objects.extend(pending(lake, connection, dataset))
             judged = []
-            for frame in evidence.frames(lake, objects, tracked(stores)):
-                judged.append(judge_frame(suite, frame))
+            for frame in queries.frames(lake, objects, tracked(stores)):
+                judged.append(validate_frame(suite, frame))
                 del frame
                 release_memory()  # Great Expectations keeps a frame in cycles until they are collected
             return joined(judged)
@@ -173,7 +168,7 @@ def _newest(objects: Sequence[ObjectInfo]) -> list[ObjectInfo]:
 # -- raw, layers and marts ---------------------------------------------------------------------------------------------
 
 
-def objects_to_judge(
+def objects_to_validate(
     stores: Stores, context: dg.AssetCheckExecutionContext, suite: Suite, dataset: Dataset
 ) -> tuple[list[str], list[str]]:
     """Return the keys of the objects that were loaded since the suite last judged, and the batches that brought them.
@@ -182,18 +177,18 @@ def objects_to_judge(
     """
     with stores.connection("quality_ro") as connection:
         if context.run.job_name == CHECK_JOB:
-            return books.newest_objects(connection, dataset, RECENT_DAYS), []
-        found = books.unjudged_objects(connection, suite.name, dataset, context.run.run_id)
+            return checks.newest_objects(connection, dataset, RECENT_DAYS), []
+        found = checks.unvalidated_objects(connection, suite.name, dataset, context.run.run_id)
     return [key for key, _ in found], [batch for _, batch in found]
 
 
-def loaded_spans(keys: Sequence[str]) -> list[evidence.Span]:
+def loaded_spans(keys: Sequence[str]) -> list[queries.Span]:
     """Return the spans of days of the objects with hourly bars."""
     parts = filter(None, map(klines_day, keys))
-    return evidence.spans_of([day for interval, day in parts if interval == "1h"])
+    return queries.spans_of([day for interval, day in parts if interval == "1h"])
 
 
-def asked_spans(context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> list[evidence.Span]:
+def asked_spans(context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> list[queries.Span]:
     """Return the loaded spans and the range that the run was to bring: nothing came of a day that is all missing."""
     spans = loaded_spans(keys)
     steps: dict[str, Any] = dict(context.run.run_config).get("ops", {})  # type: ignore[assignment]
@@ -202,7 +197,7 @@ def asked_spans(context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> 
         return spans
     start, end = run_days(context.run)
     days = [start + timedelta(days=n) for n in range((end - start).days)]
-    return evidence.spans_of([*days, *(s + timedelta(days=n) for s, e in spans for n in range((e - s).days))])
+    return queries.spans_of([*days, *(s + timedelta(days=n) for s, e in spans for n in range((e - s).days))])
 
 
 def query_check(
@@ -219,18 +214,18 @@ def query_check(
     def judge_rows(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
         batches: list[str] = []
 
-        def judge() -> Judged:
+        def judge() -> SuiteResult:
             keys: list[str] = []
             if dataset:
-                keys, found = objects_to_judge(stores, context, suite, dataset)
+                keys, found = objects_to_validate(stores, context, suite, dataset)
                 batches.extend(found)
             rows = query(stores, context, keys)
-            return judge_query(suite, rows) if rows else Judged([])
+            return validate_query(suite, rows) if rows else SuiteResult([])
 
         result, judged = as_check(context, stores, suite, judge)
         if batches and all(v.status != "error" for v in judged.verdicts):
             with stores.connection("ingest") as connection:
-                books.mark_judged(connection, suite.name, batches)
+                checks.mark_validated(connection, suite.name, batches)
         return result
 
     return judge_rows
@@ -238,7 +233,7 @@ def query_check(
 
 def _completeness(stores: Stores, context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> str | None:
     spans = asked_spans(context, keys)
-    return evidence.klines_completeness(spans) if spans else None
+    return queries.klines_completeness(spans) if spans else None
 
 
 def _over(narrow: Callable[[Sequence[str]], Sequence[Any]], query: Callable[[Any], str]) -> Any:
@@ -256,13 +251,13 @@ def _divergence(stores: Stores, context: dg.AssetCheckExecutionContext, keys: Se
     with stores.connection("quality_ro") as connection, connection.cursor() as cursor:
         cursor.execute("select exists (select 1 from marts.v_price_divergence)")
         found = cursor.fetchone()
-    return evidence.DIVERGENCE if found and found[0] else None
+    return queries.DIVERGENCE if found and found[0] else None
 
 
 def _freshness_check(suite: Suite) -> Any:
     [dataset] = (d for d in DATASETS if d.name == suite.asset[1])
     return query_check(
-        suite, lambda stores, *_: evidence.freshness(dataset.name, dataset.sla_seconds(stores.settings) / HOUR_S)
+        suite, lambda stores, *_: queries.freshness(dataset.name, dataset.sla_seconds(stores.settings) / HOUR_S)
     )
 
 
@@ -277,13 +272,13 @@ CHECKS = [
     *BRONZE_CHECKS,
     query_check(suites.KLINES_COMPLETENESS, _completeness, KLINES),
     *map(_freshness_check, suites.FRESHNESS),
-    query_check(suites.KLINES_RECONCILIATION, _over(loaded_spans, evidence.klines_reconciliation), KLINES),
-    query_check(suites.MARKETS_RECONCILIATION, _over(list, evidence.markets_reconciliation), MARKETS),
+    query_check(suites.KLINES_RECONCILIATION, _over(loaded_spans, queries.klines_reconciliation), KLINES),
+    query_check(suites.MARKETS_RECONCILIATION, _over(list, queries.markets_reconciliation), MARKETS),
     query_check(
         suites.FEAR_GREED_RECONCILIATION,
-        _over(list, lambda keys: evidence.fear_greed_reconciliation(max(keys))),
+        _over(list, lambda keys: queries.fear_greed_reconciliation(max(keys))),
         FEAR_GREED,
     ),
-    query_check(suites.FCT_PRICES, _over(loaded_spans, evidence.fct_prices), KLINES),
+    query_check(suites.FCT_PRICES, _over(loaded_spans, queries.fct_prices), KLINES),
     query_check(suites.DIVERGENCE, _divergence),
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ingestion.datasets import DATASETS
+from ingestion.sources.registry import DATASETS
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuite

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from orchestration.stack import free_port
+from orchestration.local.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_INS = bool(os.environ.get("TICKMART_COMPOSE_STAND_INS"))
@@ -114,7 +114,7 @@ class Composed:
             if publisher["PublishedPort"]
         }
 
-    def booked(self, run_id: str) -> str:
+    def recorded_status(self, run_id: str) -> str:
         """A run's status in ops.runs; the column's name while it has no row."""
         return self.sql(f"select status from ops.runs where run_id = '{run_id}'")
 

@@ -93,7 +93,7 @@ def test_a_container_that_is_killed_in_a_backfill_has_its_run_closed_and_the_nex
     subprocess.run(["docker", "rm", "-f", container], check=True, capture_output=True)
     # Its last sign of life is three minutes ago by then.
     assert composed.ended(killed) == "FAILURE"
-    until("it is closed in the books", lambda: composed.booked(killed) == "failed")
+    until("it is closed in the books", lambda: composed.recorded_status(killed) == "failed")
     composed("run", "--rm", "-T", "tickmart", "run")
     # Whoever typed it types it again; Dagster does not.
     assert killed not in {run.get("dagster/parent_run_id") for run in composed.runs().values()}
@@ -108,13 +108,13 @@ def test_a_code_server_that_dies_in_a_run_leaves_a_failed_run_which_is_tried_onc
     until("the run starts", lambda: composed.runs()[died]["status"] == "STARTED")
     composed.run("exec", "-T", "dagster-code", "sh", "-c", "kill -9 -1")
     assert composed.ended(died) == "FAILURE"
-    until("it is closed in the books", lambda: composed.booked(died) == "failed")
+    until("it is closed in the books", lambda: composed.recorded_status(died) == "failed")
     [retry] = until(
         "Dagster tries it again",
         lambda: [run for run, tags in composed.runs().items() if tags.get("dagster/parent_run_id") == died],
     )
     assert composed.ended(retry) == "SUCCESS"
-    until("that is booked", lambda: composed.booked(retry) == "ok")
+    until("that is booked", lambda: composed.recorded_status(retry) == "ok")
     assert int(composed.sql("select count(*) from ops.incidents where kind = 'run_failed'")) >= 1
     composed("up", "-d", "--no-build", "--wait")
 

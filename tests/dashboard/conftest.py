@@ -25,13 +25,14 @@ from psycopg2 import sql
 from streamlit.testing.v1 import AppTest
 
 from dashboard import database
-from ingestion import books, schema
+from ingestion.database import migrate
+from ingestion.ops import datasets
 from ingestion.settings import ROLES, Postgres, load_settings
 from ingestion.simulator.coins import UNIVERSE, all_coins, read_universe
 from ingestion.simulator.market import DAY_MS, HOUR_MS, Market
 from ingestion.simulator.shapes import Shapes
-from orchestration.models import dataset_assets
-from orchestration.stack import stack
+from orchestration.assets.dbt import dataset_assets
+from orchestration.local.client import stack
 
 ROOT = Path(__file__).parents[2]
 COINS, DAYS = 10, 130
@@ -209,7 +210,7 @@ class Server:
     def bootstrap(self, name: str) -> None:
         given = self.environment
         owner = Postgres(given["PGHOST"], int(given["PGPORT"]), name, given["PGUSER"], given["PGPASSWORD"])
-        schema.bootstrap(owner, {role: given[f"TICKMART_PG_{role.upper()}_PASSWORD"] for role in ROLES})
+        migrate.bootstrap(owner, {role: given[f"TICKMART_PG_{role.upper()}_PASSWORD"] for role in ROLES})
 
     def reader(self, name: str) -> dict[str, str]:
         given = self.environment
@@ -256,7 +257,7 @@ def server() -> Iterator[Server]:
         running.manifest = target / "manifest.json"
         with contextlib.closing(running.connect("tickmart")) as connection:
             assets = dataset_assets(json.loads(running.manifest.read_bytes()))
-            books.record_datasets(connection, load_settings({}), assets)
+            datasets.record_datasets(connection, load_settings({}), assets)
         yield running
         database.POOL.close()
 

@@ -18,8 +18,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from orchestration.stack import free_port
-from orchestration.up import dashboard_command
+from orchestration.cli.up import dashboard_command
+from orchestration.local.processes import free_port
 from tests.bench_visitor import Run, Visitor
 
 ROOT = Path(__file__).parents[2]

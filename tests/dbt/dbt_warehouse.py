@@ -135,7 +135,7 @@ def create_warehouse(postgres: dict[str, str], target: Path, *, timezone: str | 
                 )
     warehouse = Warehouse(postgres | {"PGDATABASE": DATABASE}, target, timezone)
     warehouse.execute(SCHEMAS_SQL.read_text())
-    for migration in sorted((ROOT / "ingestion/migrations").glob("*.sql")):
+    for migration in sorted((ROOT / "ingestion/database/migrations").glob("*.sql")):
         warehouse.execute(migration.read_text())
     warehouse.execute("grant select on all tables in schema raw, ops to transform")
     return warehouse

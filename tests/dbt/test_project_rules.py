@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from dbt_warehouse import PROJECT, Warehouse
 
-from ingestion.datasets import DATASETS, KLINES
-from orchestration.models import dataset_assets
+from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.registry import DATASETS
+from orchestration.assets.dbt import dataset_assets
 from orchestration.quality.suites import SUITES
 
 Node = dict[str, Any]

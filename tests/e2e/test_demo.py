@@ -13,7 +13,7 @@ from scripted import Reply, ScriptedServer, scripted
 
 from ingestion.proxies import VARIABLES
 from orchestration import environment
-from orchestration.simulated import MARK_FILE
+from orchestration.local.demo import MARK_FILE
 
 TICKMART = Path(sys.executable).with_name("tickmart")
 

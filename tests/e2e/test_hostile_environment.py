@@ -18,7 +18,7 @@ import pytest
 from ingestion.proxies import VARIABLES, open_directly
 from ingestion.simulator.server import Simulator
 from orchestration import environment
-from orchestration.stack import free_port
+from orchestration.local.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TICKMART = Path(sys.executable).with_name("tickmart")

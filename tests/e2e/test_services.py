@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from ingestion.settings import ROLES
-from orchestration import simulated
-from orchestration.stack import free_port, stack
+from orchestration.local import demo
+from orchestration.local.client import stack
+from orchestration.local.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TICKMART = Path(sys.executable).with_name("tickmart")
@@ -71,12 +72,12 @@ def test_a_demo_whose_simulator_is_away_never_turns_to_other_sources(simulator, 
     with stack(tmp_path / "servers", postgres=True, s3=True) as servers:
         asked_before = simulator.stats()
         env = environment("init", servers, simulator, home)
-        (home / simulated.WANTED).touch()
+        (home / demo.WANTED).touch()
         for _ in range(2):  # the second time it is the database that knows
             refused = tickmart(env, "init")
             assert refused.returncode == 1
             assert refused.stderr.endswith("or throw the demo away (docker compose --profile demo down -v)\n")
-            assert not (home / simulated.WANTED).exists()
+            assert not (home / demo.WANTED).exists()
         judged = tickmart(environment("tickmart", servers, simulator, home), "doctor")
         assert judged.returncode == 1
         assert "http://simulator:8600" in judged.stdout + judged.stderr
@@ -98,12 +99,12 @@ def test_the_initialiser_and_then_each_process_work_with_their_own_logins(server
     assert "fct_daily_summary" in page
 
     # The demo, asked for by its profile, does not mix with real markets.
-    (home / simulated.WANTED).touch()
+    (home / demo.WANTED).touch()
     refused = tickmart(environment("init", servers, simulator, home, **more), "init")
     assert refused.returncode == 2
     assert "one of real markets" in refused.stderr
     assert "docker compose -p tickmart-demo --profile demo up" in refused.stderr
-    assert not (home / simulated.WANTED).exists()
+    assert not (home / demo.WANTED).exists()
     assert tickmart(environment("init", servers, simulator, home, **more), "init").returncode == 0
 
     port = free_port(0)

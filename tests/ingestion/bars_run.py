@@ -7,11 +7,12 @@ from typing import Any
 
 from chain import Chain
 
-from ingestion import bars, gaps
-from ingestion.bronze import Report
-from ingestion.datasets import KLINES
-from ingestion.http import Attempt, HttpClient
+from ingestion.bronze.write import Report
+from ingestion.raw import gaps
 from ingestion.simulator.server import Simulator
+from ingestion.sources.binance import plan
+from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.http import Attempt, HttpClient
 from ingestion.universe import Asset
 
 
@@ -36,7 +37,7 @@ class Market:
         first, last = date.fromisoformat(start), date.fromisoformat(end)
         rest = self.client_of(self.rest_url or self.simulator.binance_url)
         archive = self.client_of(self.archive_url or self.simulator.archive_url, source="Binance archive")
-        report = bars.bring(
+        report = plan.bring(
             self.chain.context(),
             rest,
             archive,

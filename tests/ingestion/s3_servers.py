@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ingestion.settings import ObjectStore
-from orchestration.stack import die_with_parent, free_port
+from orchestration.local.processes import die_with_parent, free_port
 
 LOCK = Path(__file__).with_name("swift-requirements.lock")
 PATIENCE_S = 60

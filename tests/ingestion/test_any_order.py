@@ -21,12 +21,15 @@ from hypothesis.stateful import (
 from scripted import Asked, Reply, scripted
 from source_rows import bar, moment, ms
 
-from ingestion import bronze, warehouse
-from ingestion.datasets import KLINES
-from ingestion.http import HttpClient
-from ingestion.lake import Lake
+from ingestion.bronze import write
+from ingestion.bronze.lake import Lake
+from ingestion.database import connections
+from ingestion.raw import loader
+from ingestion.sources.binance import ingest
+from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.http import HttpClient
 from ingestion.universe import Asset
-from orchestration.assets import pending
+from orchestration.assets.raw import pending
 
 FIRST = date(2026, 1, 1)
 HOURS = 72
@@ -128,7 +131,9 @@ class Histories(RuleBasedStateMachine):
         """A new process: nothing but what is stored is known."""
         if hasattr(self, "connection"):
             self.connection.close()
-        self.connection = self.open.enter_context(warehouse.closing(warehouse.connect(self.chain.postgres, "ingest")))
+        self.connection = self.open.enter_context(
+            connections.closing(connections.connect(self.chain.postgres, "ingest"))
+        )
         self.lake = Lake(self.chain.lake.store)
 
     @rule(days=st.tuples(st.integers(0, 2), st.integers(1, 3)), failing=st.none() | symbols, dies=st.booleans())
@@ -137,15 +142,15 @@ class Histories(RuleBasedStateMachine):
         end = start + timedelta(days=days[1])
         self.failing = failing
 
-        def progress(_: bronze.Progress) -> None:
+        def progress(_: write.Progress) -> None:
             if dies:
                 raise Killed
 
         client = HttpClient("Binance", [self.server.url], setting="BINANCE_BASE_URL", sleep=lambda seconds: None)
-        context = bronze.Context(self.lake, self.connection, "fetch", progress)
+        context = write.Context(self.lake, self.connection, "fetch", progress)
         assets = [Asset(s, s, s, "") for s in SYMBOLS]
         try:
-            report = bronze.ingest_klines(context, client, assets, start, end)
+            report = ingest.ingest_klines(context, client, assets, start, end)
             assert set(report.failed) <= {failing}
         except Killed:
             self.restart()
@@ -161,7 +166,7 @@ class Histories(RuleBasedStateMachine):
         for info in pending(self.lake, self.connection, KLINES)[:cut]:
             held = self.lake.read(info.key)
             assert held is not None
-            warehouse.load(self.connection, KLINES, [warehouse.BronzeObject(info, held[1], held[0])], "part")
+            loader.load(self.connection, KLINES, [loader.BronzeObject(info, held[1], held[0])], "part")
         self.restart()
 
     @rule()
@@ -169,7 +174,7 @@ class Histories(RuleBasedStateMachine):
         chain = Chain(self.chain.postgres, self.lake, self.connection)
         chain.load(KLINES)
         assert self.raw() == self.bronze
-        assert chain.load(KLINES) == warehouse.Loaded()
+        assert chain.load(KLINES) == loader.Loaded()
 
     @rule()
     def lose_the_ledger(self) -> None:

@@ -17,11 +17,11 @@ from chain import Chain
 from source_rows import bar, body_of, moment
 from tcp_proxy import TcpProxy, Toxics, tcp_proxy
 
-from ingestion import warehouse
-from ingestion.datasets import KLINES, klines_key
-from ingestion.klines import parse_klines
-from ingestion.lake import Lake, LakeError, to_parquet
-from orchestration.assets import load_pending
+from ingestion.bronze.lake import Lake, LakeError, to_parquet
+from ingestion.database import connections
+from ingestion.sources.binance.dataset import KLINES, klines_key
+from ingestion.sources.binance.parse import parse_klines
+from orchestration.assets.raw import load_pending
 
 DAY = date(2026, 1, 2)
 KEY = klines_key("1h", DAY)
@@ -231,10 +231,10 @@ def test_a_load_cut_at_any_byte_leaves_all_or_nothing_and_completes_later(chain:
         proxy.toxics = Toxics(cut_after_sent=cut)
         far = replace(chain.postgres, port=proxy.port)
         try:
-            with warehouse.closing(warehouse.connect(far, "ingest")) as connection:
+            with connections.closing(connections.connect(far, "ingest")) as connection:
                 load_pending(chain.lake, connection, KLINES, "cut")
             survived = True
-        except (psycopg2.Error, warehouse.WarehouseError):
+        except (psycopg2.Error, connections.WarehouseError):
             survived = False
     rows, booked = chain.ask(
         "select (select count(*) from raw.binance_klines), (select coalesce(sum(rows), 0) from ops.load_ledger)"
@@ -253,8 +253,8 @@ def _later(column: pa.ChunkedArray, days: int) -> pa.ChunkedArray:
 def test_a_database_that_resets_is_named_in_one_line(chain: Chain) -> None:
     with tcp_proxy(chain.postgres.host, chain.postgres.port) as proxy:
         proxy.toxics = Toxics(reset_on_connect=True)
-        with pytest.raises(warehouse.WarehouseError, match=f"127.0.0.1:{proxy.port}.*hung up") as caught:
-            warehouse.connect(replace(chain.postgres, port=proxy.port), "ingest")
+        with pytest.raises(connections.WarehouseError, match=f"127.0.0.1:{proxy.port}.*hung up") as caught:
+            connections.connect(replace(chain.postgres, port=proxy.port), "ingest")
     assert "\n" not in str(caught.value)
     assert chain.postgres.password not in str(caught.value)
 
@@ -264,6 +264,6 @@ def test_a_slow_database_only_takes_longer(chain: Chain) -> None:
     with tcp_proxy(chain.postgres.host, chain.postgres.port) as proxy:
         proxy.toxics = Toxics(latency_s=0.01)
         far = replace(chain.postgres, port=proxy.port)
-        with warehouse.closing(warehouse.connect(far, "ingest")) as connection:
+        with connections.closing(connections.connect(far, "ingest")) as connection:
             loaded, damaged = load_pending(chain.lake, connection, KLINES, "slow")
     assert (loaded.inserted, damaged) == (72, [])

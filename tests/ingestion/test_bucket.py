@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from ingestion.lake import Lake
+from ingestion.bronze.lake import Lake
 from ingestion.settings import ObjectStore
 
 VERSIONS = "<VersioningConfiguration>{}</VersioningConfiguration>"

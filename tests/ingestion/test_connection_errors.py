@@ -13,10 +13,10 @@ import pytest
 from chain import bucket_of, fresh_database
 from scripted import Reply, scripted
 
-from ingestion import schema, warehouse
-from ingestion.lake import Lake, LakeError
+from ingestion.bronze.lake import Lake, LakeError
+from ingestion.database import connections, roles
+from ingestion.database.connections import WarehouseError
 from ingestion.settings import ROLES, Postgres
-from ingestion.warehouse import WarehouseError
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def fatal(state: str, message: str) -> bytes:
 
 def refusal(postgres: Postgres, role: Any = None) -> str:
     with pytest.raises(WarehouseError) as refused:
-        warehouse.connect(postgres, role).close()
+        connections.connect(postgres, role).close()
     message = str(refused.value)
     assert "\n" not in message
     assert f"{postgres.host}:{postgres.port}/{postgres.database}" in message
@@ -83,7 +83,7 @@ def test_a_wrong_setting_is_named(owner: Postgres, wrong: dict[str, Any], cause:
 def test_a_missing_password_is_named(owner: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSFILE", "/nonexistent")
     with pytest.raises(WarehouseError, match=r"no password for it .*PGPASSWORD"):
-        warehouse.connect(replace(owner, password=""))
+        connections.connect(replace(owner, password=""))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_login_of_a_role_is_named_by_its_own_variables(
     owner: Postgres, stack_env: dict[str, str], monkeypatch: pytest.MonkeyPatch, change: str, back: str, cause: str
 ) -> None:
     passwords = {role: stack_env[f"TICKMART_PG_{role.upper()}_PASSWORD"] for role in ROLES}
-    schema.set_passwords(owner, passwords)
+    roles.set_passwords(owner, passwords)
     monkeypatch.setenv("TICKMART_PG_QUALITY_RO_USER", "quality_ro")
     monkeypatch.setenv("TICKMART_PG_QUALITY_RO_PASSWORD", passwords["quality_ro"])
     monkeypatch.setenv("TICKMART_PG_QUALITY_RO_ROLE", "")
@@ -113,7 +113,7 @@ def test_a_login_of_a_role_is_named_by_its_own_variables(
     finally:
         with psycopg2.connect(**owner.connect_kwargs()) as connection, connection.cursor() as cursor:
             cursor.execute(back or "select 1")
-        schema.set_passwords(owner, passwords)
+        roles.set_passwords(owner, passwords)
     assert cause in message
     assert "as quality_ro: " in message
     assert "PGUSER" not in message

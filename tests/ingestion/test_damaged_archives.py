@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scripted import Reply, scripted
 from small_exchange import SmallExchange, csv_of, zip_of
 
-from ingestion import archive
-from ingestion.http import HttpClient
+from ingestion.sources.binance import archive
+from ingestion.sources.http import HttpClient
 
 ODD, SOUND = "ODDUSDT", "BTCUSDT"
 MONTH = f"{ODD}-1h-2024-03.zip"

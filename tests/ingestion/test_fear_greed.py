@@ -10,9 +10,10 @@ from chain import Chain
 from scripted import Reply, scripted
 from source_rows import index_of, moment, ms, sentiment
 
-from ingestion import bronze
-from ingestion.datasets import FEAR_GREED, fear_greed_key
-from ingestion.http import HttpClient, SourceError
+from ingestion.bronze import write
+from ingestion.sources.fear_greed import ingest as fear_greed_ingest
+from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key
+from ingestion.sources.http import HttpClient, SourceError
 
 TODAY = date(2026, 1, 5)
 Client = Callable[..., HttpClient]
@@ -22,10 +23,10 @@ def days_back(n: int) -> date:
     return TODAY - timedelta(days=n)
 
 
-def ingest(chain: Chain, client_of: Client, body: bytes, today: date = TODAY) -> bronze.Report:
+def ingest(chain: Chain, client_of: Client, body: bytes, today: date = TODAY) -> write.Report:
     with scripted([Reply(body=body)]) as server:
         client = client_of(server.url, source="Fear & Greed", setting="FEAR_GREED_BASE_URL")
-        return bronze.ingest_fear_greed(chain.context(), client, today)
+        return fear_greed_ingest.ingest_fear_greed(chain.context(), client, today)
 
 
 def stored(chain: Chain) -> list[tuple[Any, ...]]:

@@ -10,12 +10,12 @@ from bars_run import Market, asset
 from chain import Chain
 from recorded import ASSETS, recorded_server
 
-from ingestion import gaps
-from ingestion.datasets import KLINES, klines_key
-from ingestion.http import HttpClient
+from ingestion.raw import gaps
 from ingestion.simulator.server import Simulator
 from ingestion.simulator.server import simulator as running_simulator
-from ingestion.symbols import tracked_now
+from ingestion.sources.binance.dataset import KLINES, klines_key
+from ingestion.sources.binance.symbols import tracked_now
+from ingestion.sources.http import HttpClient
 
 TWO = (asset("BTCUSDT"), asset("ETHUSDT"))
 NO_FILES = {"kind": "status", "match": "/archive", "status": 404}

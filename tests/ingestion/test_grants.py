@@ -5,7 +5,7 @@ import pytest
 from chain import fresh_database
 from psycopg2 import errors
 
-from ingestion import schema
+from ingestion.database import migrate
 from ingestion.settings import ROLES
 
 TABLES = {
@@ -104,7 +104,7 @@ HARMLESS = {
 @pytest.fixture(scope="module")
 def connections(stack_env):
     with fresh_database(stack_env) as owner:
-        schema.bootstrap(owner, {role: stack_env[f"TICKMART_PG_{role.upper()}_PASSWORD"] for role in ROLES})
+        migrate.bootstrap(owner, {role: stack_env[f"TICKMART_PG_{role.upper()}_PASSWORD"] for role in ROLES})
         made = {role: psycopg2.connect(**owner.connect_kwargs(role, stack_env)) for role in ROLES}
         for role, room in (("transform", "staging"), ("transform", "marts"), ("dagster", "dagster")):
             with made[role], made[role].cursor() as cursor:
@@ -183,7 +183,7 @@ def test_a_database_from_before_gets_its_functions_restricted_at_the_next_start(
             cursor.execute("grant execute on function lo_create(oid) to public")
             cursor.execute("comment on schema ops is 'tickmart of an earlier version'")
         connection.commit()
-        assert schema.bootstrap(owner)
+        assert migrate.bootstrap(owner)
         with connection.cursor() as cursor:
             cursor.execute("select has_function_privilege('public', 'lo_create(oid)', 'execute')")
             assert cursor.fetchone() == (False,)

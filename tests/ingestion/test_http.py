@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import Asked, Reply, ScriptedServer, scripted
 
-from ingestion import books
-from ingestion.budget import SharedBudget
-from ingestion.http import ATTEMPTS, CONNECT_ATTEMPTS, HttpClient, RequestRefused, SourceError
+from ingestion.ops import requests
+from ingestion.sources.http import ATTEMPTS, CONNECT_ATTEMPTS, HttpClient, RequestRejected, SourceError
+from ingestion.sources.rate_limit import SharedRateLimiter
 
 GOOD = Reply(body={"ok": True})
 Client = Callable[..., HttpClient]
@@ -82,7 +82,7 @@ def test_a_fault_that_stays_ends_after_a_bounded_number_of_attempts(
 def test_a_refusal_of_the_request_is_not_repeated(serve: Server, client_of: Client) -> None:
     server = serve(Reply(400, {"code": -1121, "msg": "Invalid symbol."}))
     client = client_of(server.url)
-    with pytest.raises(RequestRefused, match="Invalid symbol") as caught:
+    with pytest.raises(RequestRejected, match="Invalid symbol") as caught:
         client.get("/x")
     assert (caught.value.code, caught.value.status) == (-1121, 400)
     assert len(server.asked) == 1
@@ -264,10 +264,12 @@ def test_a_host_that_resets_before_it_ever_answered_gives_way_to_the_next(serve:
 # -- bans and the shared budget ----------------------------------------------------------------------------------------
 
 
-def budget_of(chain: Chain, per_minute: int = 6000, source: str = "Binance", **options: Any) -> SharedBudget:
-    from ingestion import warehouse
+def budget_of(chain: Chain, per_minute: int = 6000, source: str = "Binance", **options: Any) -> SharedRateLimiter:
+    from ingestion.database import connections
 
-    return SharedBudget(source, lambda: warehouse.connect(chain.postgres, "ingest"), per_minute=per_minute, **options)
+    return SharedRateLimiter(
+        source, lambda: connections.connect(chain.postgres, "ingest"), per_minute=per_minute, **options
+    )
 
 
 def banned(until: datetime) -> Reply:
@@ -348,7 +350,7 @@ def test_two_budgets_together_never_spend_more_than_the_limit_of_a_minute(
     chain_of_module.connection.rollback()
     budgets = [budget_of(chain_of_module, limit, sleep=give_up) for _ in range(2)]
 
-    def spend(budget: SharedBudget, mine: list[int]) -> None:
+    def spend(budget: SharedRateLimiter, mine: list[int]) -> None:
         try:
             for weight in mine:
                 budget.acquire("api", weight)
@@ -418,7 +420,7 @@ def test_a_key_is_in_its_header_and_nowhere_else(
         client.get("/coins/markets", {"vs_currency": "usd"})
     except SourceError as error:
         text = f"{error} {error!r}"
-    books.record_attempts(chain.connection, client.take_attempts(), "run-1")
+    requests.record_attempts(chain.connection, client.take_attempts(), "run-1")
     assert server.asked[0].headers["x-cg-demo-api-key"] == CANARY
     assert CANARY not in server.asked[0].raw
     assert CANARY not in text
@@ -431,7 +433,7 @@ def test_every_attempt_is_written_down_without_its_query(serve: Server, client_o
     server = serve(Reply(503), Reply(body={"a": "b" * 500}))
     client = client_of(server.url)
     client.get("/api/v3/klines", {"symbol": "BTCUSDT"}, weight=2)
-    books.record_attempts(chain.connection, client.take_attempts(), "run-1")
+    requests.record_attempts(chain.connection, client.take_attempts(), "run-1")
     rows = chain.ask(
         "select source, endpoint, host, http_status, error, bytes, attempt, weight, run_id, latency_ms >= 0 "
         "from ops.source_requests order by request_id"

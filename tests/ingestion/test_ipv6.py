@@ -12,14 +12,14 @@ import sqlalchemy
 from scripted import Reply, scripted
 from tcp_proxy import tcp_proxy
 
-from ingestion import warehouse
-from ingestion.http import Deadline, HttpClient
-from ingestion.lake import Lake
+from ingestion.bronze.lake import Lake
+from ingestion.database import connections
 from ingestion.settings import Postgres, load_settings
 from ingestion.simulator.server import simulator
-from orchestration import channels
-from orchestration.launch import dagster_url
-from orchestration.quality import validate
+from ingestion.sources.http import Deadline, HttpClient
+from orchestration.alerting import channels
+from orchestration.quality import runner
+from orchestration.runner import dagster_url
 
 
 def _has_ipv6() -> bool:
@@ -46,7 +46,7 @@ def server(postgres: Postgres) -> Iterator[dict[str, str]]:
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 def test_postgres_connects_there_and_names_it_in_brackets(server, host):
     settings = load_settings({**server, "PGHOST": host})
-    with closing(warehouse.connect(settings.postgres, "ingest")) as connection:
+    with closing(connections.connect(settings.postgres, "ingest")) as connection:
         assert connection.info.host == "::1"
     assert settings.postgres.address == f"[::1]:{server['PGPORT']}"
 
@@ -59,7 +59,7 @@ def test_dagster_and_great_expectations_connect_there(server, monkeypatch):
         for name, value in login.items():
             monkeypatch.setenv(f"TICKMART_PG_{role}_{name}", value)
     dagster = {**server, **{f"TICKMART_PG_DAGSTER_{name}": value for name, value in login.items()}}
-    for url in (dagster_url(dagster), validate._connection_string()):
+    for url in (dagster_url(dagster), runner._connection_string()):
         engine = sqlalchemy.create_engine(url)
         with engine.connect() as connection:
             assert connection.scalar(sqlalchemy.text("select 1")) == 1

@@ -12,29 +12,31 @@ from typing import Any
 import pytest
 from chain import Chain
 
-from ingestion import bronze, warehouse
-from ingestion.datasets import KLINES, klines_key
-from ingestion.http import HttpClient
-from ingestion.lake import Lake
+from ingestion.bronze import write
+from ingestion.bronze.lake import Lake
+from ingestion.database import connections
 from ingestion.settings import ObjectStore, Postgres
 from ingestion.simulator.server import Simulator
+from ingestion.sources.binance import ingest
+from ingestion.sources.binance.dataset import KLINES, klines_key
+from ingestion.sources.http import HttpClient
 from ingestion.universe import Asset
-from orchestration.assets import load_pending
+from orchestration.assets.raw import load_pending
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
 START, DAYS = date(2026, 9, 1), 60
 # A server process that has imported everything and is forked for each run: a run starts in milliseconds.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["orchestration.assets"])
+PROCESSES.set_forkserver_preload(["orchestration.assets.raw"])
 
 
 def fetch_and_load(url: str, store: dict[str, Any], postgres: dict[str, Any], start: date, end: date) -> None:
     """What a run does, in a process of its own: bars into bronze, bronze into raw."""
     lake = Lake(ObjectStore(**store))
-    with warehouse.closing(warehouse.connect(Postgres(**postgres), "ingest")) as connection:
+    with connections.closing(connections.connect(Postgres(**postgres), "ingest")) as connection:
         client = HttpClient("Binance", [url], setting="BINANCE_BASE_URL")
-        context = bronze.Context(lake, connection, f"pid-{os.getpid()}")
-        report = bronze.ingest_klines(context, client, [Asset(s, s, s, "") for s in SYMBOLS], start, end)
+        context = write.Context(lake, connection, f"pid-{os.getpid()}")
+        report = ingest.ingest_klines(context, client, [Asset(s, s, s, "") for s in SYMBOLS], start, end)
         assert report.failed == {}
         assert report.error is None
         client.close()

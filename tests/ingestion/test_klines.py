@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from scripted import Asked, Reply, ScriptedServer, scripted
 from source_rows import HOUR_MS, bar, body_of, moment, ms
 
-from ingestion import bronze
-from ingestion.binance import PAGE, klines
-from ingestion.datasets import KLINES, Page, klines_key
-from ingestion.http import HttpClient, SourceError
-from ingestion.klines import parse_klines, read_bars
+from ingestion.bronze import write
+from ingestion.datasets import Page
 from ingestion.simulator.server import Simulator
+from ingestion.sources.binance import ingest as binance_ingest
+from ingestion.sources.binance.dataset import KLINES, klines_key
+from ingestion.sources.binance.parse import parse_klines, read_bars
+from ingestion.sources.binance.rest import PAGE, klines
+from ingestion.sources.http import HttpClient, SourceError
 from ingestion.universe import Asset
 
 DAY, NEXT = date(2026, 1, 2), date(2026, 1, 3)
@@ -71,10 +73,10 @@ def day_of(**fields: Any) -> Rows:
 
 def ingest(
     chain: Chain, exchange: Exchange, client_of: Client, start: date = DAY, end: date = NEXT, **options: Any
-) -> bronze.Report:
+) -> write.Report:
     symbols = [*exchange.bars, *exchange.broken]
     client = client_of(exchange.server.url)
-    return bronze.ingest_klines(chain.context(), client, [asset(s) for s in symbols], start, end, **options)
+    return binance_ingest.ingest_klines(chain.context(), client, [asset(s) for s in symbols], start, end, **options)
 
 
 def stored(chain: Chain) -> list[tuple[Any, ...]]:
@@ -247,12 +249,12 @@ def test_what_came_before_a_ban_is_kept(chain: Chain, exchange: Exchange, client
     client = client_of(exchange.server.url, connections=1)
     assets = [asset(s) for s in (*exchange.bars, "ZUSDT")]
     # One request after the other, so that three answers are there when the ban comes.
-    serial = bronze.FETCHERS
+    serial = binance_ingest.FETCHERS
     try:
-        bronze.FETCHERS = 1
-        report = bronze.ingest_klines(chain.context(), client, assets, DAY, NEXT)
+        binance_ingest.FETCHERS = 1
+        report = binance_ingest.ingest_klines(chain.context(), client, assets, DAY, NEXT)
     finally:
-        bronze.FETCHERS = serial
+        binance_ingest.FETCHERS = serial
     assert "418" in (report.error or "")
     assert report.rows == 72
     assert chain.load(KLINES).inserted == 72
@@ -261,7 +263,7 @@ def test_what_came_before_a_ban_is_kept(chain: Chain, exchange: Exchange, client
 
 def test_when_the_exchange_is_out_of_reach_one_line_says_so(chain: Chain, client_of: Client) -> None:
     with pytest.raises(SourceError, match="BINANCE_BASE_URL") as caught:
-        bronze.ingest_klines(chain.context(), client_of("http://127.0.0.1:1"), [asset("BTCUSDT")], DAY, NEXT)
+        binance_ingest.ingest_klines(chain.context(), client_of("http://127.0.0.1:1"), [asset("BTCUSDT")], DAY, NEXT)
     assert "\n" not in str(caught.value)
 
 
@@ -509,7 +511,7 @@ def test_a_number_of_up_to_38_digits_is_the_same_in_json_parquet_and_postgres(
     ]
     with scripted(exchange) as server:
         client = HttpClient("Binance", [server.url], setting="BINANCE_BASE_URL")
-        report = bronze.ingest_klines(chain.context(), client, [asset("BTCUSDT")], DAY, NEXT)
+        report = binance_ingest.ingest_klines(chain.context(), client, [asset("BTCUSDT")], DAY, NEXT)
         client.close()
     assert report.rejected == 0
     chain.load(KLINES)
@@ -539,11 +541,11 @@ def test_a_bad_network_brings_the_same_rows_as_a_good_one(
 ) -> None:
     assets = [asset(s) for s in ("BTCUSDT", "ETHUSDT", "SOLUSDT")]
     start, end = date(2026, 10, 1), date(2026, 11, 21)
-    bronze.ingest_klines(chain.context(), client_of(simulator.binance_url), assets, start, end)
+    binance_ingest.ingest_klines(chain.context(), client_of(simulator.binance_url), assets, start, end)
     chain.load(KLINES)
     good = stored(chain)
     simulator.faults.set([fault])
-    report = bronze.ingest_klines(chain.context(), client_of(simulator.binance_url), assets, start, end)
+    report = binance_ingest.ingest_klines(chain.context(), client_of(simulator.binance_url), assets, start, end)
     assert simulator.faults.served[str(fault["kind"])] > 0
     assert (report.failed, report.error, report.files) == ({}, None, 0)
     loaded = chain.load(KLINES)

@@ -20,9 +20,10 @@ from minio.versioningconfig import VersioningConfig
 from s3_servers import Rclone, S3Server, Swift, keeps_extended_attributes
 from source_rows import bar, body_of
 
-from ingestion.datasets import FEAR_GREED, KLINES, fear_greed_key, klines_key
-from ingestion.klines import parse_klines
-from ingestion.lake import DamagedObject, Lake, LakeError, parse_parquet, to_parquet
+from ingestion.bronze.lake import DamagedObject, Lake, LakeError, parse_parquet, to_parquet
+from ingestion.sources.binance.dataset import KLINES, klines_key
+from ingestion.sources.binance.parse import parse_klines
+from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key
 
 DAY = date(2026, 1, 2)
 FETCHED = datetime(2026, 1, 3, tzinfo=UTC)
@@ -229,7 +230,7 @@ def test_a_writer_that_is_killed_leaves_the_old_object_or_the_new(own_lake: Lake
     old, new = bars(range(24)), bars(range(24), close="100.5")
     writer = """
 import sys
-from ingestion.lake import Lake, parse_parquet
+from ingestion.bronze.lake import Lake, parse_parquet
 from ingestion.settings import ObjectStore
 lake = Lake(ObjectStore(*sys.argv[1:5]))
 tables = [parse_parquet(open(path, "rb").read(), path) for path in sys.argv[6:]]

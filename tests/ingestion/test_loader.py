@@ -20,13 +20,14 @@ import pytest
 from chain import Chain
 from source_rows import bar, body_of
 
-from ingestion import schema, warehouse
-from ingestion.datasets import KLINES, klines_key
-from ingestion.klines import parse_klines
-from ingestion.lake import Lake, to_parquet
+from ingestion.bronze.lake import Lake, to_parquet
+from ingestion.database import connections, migrate
+from ingestion.raw import loader
 from ingestion.settings import Postgres
-from orchestration.assets import load_pending
-from orchestration.stack import stack
+from ingestion.sources.binance.dataset import KLINES, klines_key
+from ingestion.sources.binance.parse import parse_klines
+from orchestration.assets.raw import load_pending
+from orchestration.local.client import stack
 
 DAY = date(2026, 1, 2)
 FETCHED = datetime(2026, 1, 3, tzinfo=UTC)
@@ -61,7 +62,7 @@ def books_agree(chain: Chain) -> None:
 
 
 def test_loading_twice_changes_nothing_not_even_the_size_on_disk(postgres: Postgres, lake: Lake) -> None:
-    with warehouse.closing(warehouse.connect(postgres, "ingest")) as connection:
+    with connections.closing(connections.connect(postgres, "ingest")) as connection:
         chain = Chain(postgres, lake, connection)
         for n in range(10):
             put(lake, DAY + timedelta(days=n), symbols=("BTCUSDT", "ETHUSDT", "SOLUSDT"))
@@ -71,7 +72,7 @@ def test_loading_twice_changes_nothing_not_even_the_size_on_disk(postgres: Postg
             "from pg_partition_tree('raw.binance_klines')"
         )
         before, rows = chain.ask(sizes), chain.ask("select * from raw.binance_klines order by symbol, open_time")
-        assert chain.load(KLINES) == warehouse.Loaded()
+        assert chain.load(KLINES) == loader.Loaded()
         for _ in range(3):  # as after a ledger that was lost: every object is loaded again
             chain.ask("delete from ops.load_ledger")
             again = chain.load(KLINES)
@@ -135,8 +136,8 @@ def test_one_record_in_two_objects_ends_as_the_newest_fetch_in_any_order(chain: 
             key = f"binance/klines/interval=1h/date={DAY}/{at}.parquet"
             chain.lake.write(key, table)
             info = next(o for o in chain.lake.list("") if o.key == key)
-            objects.append(warehouse.BronzeObject(info, str(at), table))
-        loaded = warehouse.load(chain.connection, KLINES, objects, "both")
+            objects.append(loader.BronzeObject(info, str(at), table))
+        loaded = loader.load(chain.connection, KLINES, objects, "both")
         assert (loaded.rows, loaded.inserted) == (2, 1)
         orders.append(stored(chain))
     assert orders[0] == orders[1]
@@ -178,7 +179,7 @@ def test_a_damaged_object_leaves_what_raw_had_of_it(chain: Chain) -> None:
     before = stored(chain)
     damage(chain.lake, key, b"damaged")
     loaded, damaged = chain.load_with_damage(KLINES)
-    assert loaded == warehouse.Loaded()
+    assert loaded == loader.Loaded()
     assert len(damaged) == 1
     assert stored(chain) == before
 
@@ -186,10 +187,10 @@ def test_a_damaged_object_leaves_what_raw_had_of_it(chain: Chain) -> None:
 def test_two_loaders_at_once_bring_every_row_in_once(chain: Chain) -> None:
     for n in range(20):
         put(chain.lake, DAY + timedelta(days=n))
-    results: list[tuple[warehouse.Loaded, list[str]]] = []
+    results: list[tuple[loader.Loaded, list[str]]] = []
 
     def load() -> None:
-        with warehouse.closing(warehouse.connect(chain.postgres, "ingest")) as connection:
+        with connections.closing(connections.connect(chain.postgres, "ingest")) as connection:
             results.append(load_pending(chain.lake, connection, KLINES, "at-once"))
 
     threads = [threading.Thread(target=load) for _ in range(3)]
@@ -209,7 +210,7 @@ def test_a_reader_sees_all_of_a_load_or_nothing(chain: Chain) -> None:
     done = threading.Event()
 
     def watch() -> None:
-        with warehouse.closing(warehouse.connect(chain.postgres, "transform")) as connection:
+        with connections.closing(connections.connect(chain.postgres, "transform")) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 while not done.is_set():
@@ -239,18 +240,18 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         owner = Postgres(
             found["PGHOST"], int(found["PGPORT"]), found["PGDATABASE"], found["PGUSER"], found["PGPASSWORD"]
         )
-        schema.bootstrap(owner)
+        migrate.bootstrap(owner)
         yield owner
 
 
-def patiently(postgres: Postgres, work: Callable[[warehouse.Connection], Any]) -> Any:
+def patiently(postgres: Postgres, work: Callable[[connections.Connection], Any]) -> Any:
     """Do some work on a server that may still be about to fall, or recovering."""
     deadline = time.monotonic() + 60
     while True:
         try:
-            with warehouse.closing(warehouse.connect(postgres, "ingest")) as connection:
+            with connections.closing(connections.connect(postgres, "ingest")) as connection:
                 return work(connection)
-        except (warehouse.WarehouseError, psycopg2.Error):
+        except (connections.WarehouseError, psycopg2.Error):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
@@ -264,14 +265,14 @@ def test_a_server_killed_while_loading_keeps_whole_loads_alone(mortal: Postgres,
         rows = pa.concat_tables([parse_klines(body, s, "1h", "http://x", FETCHED).rows for s in symbols])
         lake.write(klines_key("1h", DAY + timedelta(days=n)), rows.append_column("batch_id", [["b"] * len(rows)]))
     found = [(info, lake.read(info.key)) for info in lake.list("")]
-    objects = [warehouse.BronzeObject(info, held[1], held[0]) for info, held in found if held]
+    objects = [loader.BronzeObject(info, held[1], held[0]) for info, held in found if held]
 
-    def load(connection: warehouse.Connection) -> None:
+    def load(connection: connections.Connection) -> None:
         with contextlib.suppress(psycopg2.Error):
             for at in range(0, days, 4):
-                warehouse.load(connection, KLINES, objects[at : at + 4], "killed")
+                loader.load(connection, KLINES, objects[at : at + 4], "killed")
 
-    def look(connection: warehouse.Connection, forget: bool = False) -> tuple[int, int, int]:
+    def look(connection: connections.Connection, forget: bool = False) -> tuple[int, int, int]:
         with connection, connection.cursor() as cursor:
             cursor.execute(
                 "select (select count(*) from raw.binance_klines), coalesce(sum(rows), 0), count(*) "
@@ -286,7 +287,7 @@ def test_a_server_killed_while_loading_keeps_whole_loads_alone(mortal: Postgres,
 
     chance, cut_short = random.Random(3), 0
     for forget in (True, False) * 2:
-        connection = patiently(mortal, lambda _: warehouse.connect(mortal, "ingest"))
+        connection = patiently(mortal, lambda _: connections.connect(mortal, "ingest"))
         thread = threading.Thread(target=load, args=(connection,))
         thread.start()
         time.sleep(chance.uniform(0, 0.25))
@@ -299,14 +300,14 @@ def test_a_server_killed_while_loading_keeps_whole_loads_alone(mortal: Postgres,
         assert count == booked
         assert whole % 4 == 0
     assert cut_short >= 2
-    patiently(mortal, lambda connection: warehouse.load(connection, KLINES, objects, "whole"))
+    patiently(mortal, lambda connection: loader.load(connection, KLINES, objects, "whole"))
     assert patiently(mortal, look) == (days * len(symbols) * 24,) * 2 + (days,)
 
 
 def test_without_a_server_one_line_names_it_and_the_mend() -> None:
     nowhere = Postgres("127.0.0.1", 1, "tickmart", "me", "canary-secret")
-    with pytest.raises(warehouse.WarehouseError, match=r"127\.0\.0\.1:1/tickmart .*PGHOST") as caught:
-        warehouse.connect(nowhere)
+    with pytest.raises(connections.WarehouseError, match=r"127\.0\.0\.1:1/tickmart .*PGHOST") as caught:
+        connections.connect(nowhere)
     assert "\n" not in str(caught.value)
     assert "canary-secret" not in str(caught.value)
 

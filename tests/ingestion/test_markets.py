@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from scripted import Asked, Reply, scripted
 from source_rows import coin
 
-from ingestion import bronze, coingecko
-from ingestion.coingecko import parse_markets
-from ingestion.datasets import MARKETS
-from ingestion.http import HttpClient, SourceError
+from ingestion.bronze import write
 from ingestion.simulator.server import Simulator
+from ingestion.sources.coingecko import client as client_module
+from ingestion.sources.coingecko import ingest as coingecko_ingest
+from ingestion.sources.coingecko.dataset import MARKETS
+from ingestion.sources.coingecko.parse import parse_markets
+from ingestion.sources.http import HttpClient, SourceError
 from ingestion.universe import Asset
 
 SNAPSHOT = datetime(2026, 1, 2, 4, 0, tzinfo=UTC)
@@ -31,7 +33,7 @@ def asset(crypto_id: str) -> Asset:
 
 def ingest(
     chain: Chain, client_of: Client, coins: list[Any] | bytes, ids: tuple[str, ...] = ("bitcoin",), by_ids: Any = None
-) -> bronze.Report:
+) -> write.Report:
     """Serve `coins` as the top of the market, and `by_ids` (the same, unless told) for the universe's ids."""
 
     def answer(asked: Asked) -> Reply:
@@ -39,7 +41,7 @@ def ingest(
 
     with scripted(answer) as server:
         client = client_of(server.url, source="CoinGecko", setting="COINGECKO_BASE_URL")
-        return bronze.ingest_markets(chain.context(), client, [asset(i) for i in ids], SNAPSHOT)
+        return coingecko_ingest.ingest_markets(chain.context(), client, [asset(i) for i in ids], SNAPSHOT)
 
 
 def loaded(chain: Chain, columns: str = "crypto_id") -> list[tuple[Any, ...]]:
@@ -219,10 +221,10 @@ def test_an_id_that_is_answered_without_news_is_stale_and_its_row_named(
     }  # fmt: skip
     universe = [asset("bitcoin"), Asset("matic-network", "MATICUSDT", "Polygon", "scaling")]
 
-    def ingest_universe() -> bronze.Report:
+    def ingest_universe() -> write.Report:
         with scripted([Reply(body=[coin("bitcoin"), retired])]) as server:
             client = client_of(server.url, source="CoinGecko", setting="COINGECKO_BASE_URL")
-            return bronze.ingest_markets(chain.context(), client, universe, SNAPSHOT)
+            return coingecko_ingest.ingest_markets(chain.context(), client, universe, SNAPSHOT)
 
     report = ingest_universe()
     assert list(report.failed) == ["matic-network"]
@@ -263,11 +265,11 @@ def test_a_coin_that_slips_between_two_pages_is_asked_for_once_more_and_then_mis
     monkeypatch: pytest.MonkeyPatch, chain: Chain, client_of: Client,
     moves: Callable[[int], bool], held: int, requests: int, shortfall: str | None,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(coingecko, "PER_PAGE", 3)
-    monkeypatch.setattr(coingecko, "TOP", 9)
+    monkeypatch.setattr(client_module, "PER_PAGE", 3)
+    monkeypatch.setattr(client_module, "TOP", 9)
     with scripted(ranking(moves)) as server:
         client = client_of(server.url, source="CoinGecko", setting="COINGECKO_BASE_URL")
-        report = bronze.ingest_markets(chain.context(), client, [asset("c1")], SNAPSHOT)
+        report = coingecko_ingest.ingest_markets(chain.context(), client, [asset("c1")], SNAPSHOT)
         assert len(server.asked) == requests
     assert report.rows == held
     assert (report.repeated > 0) == (requests == 7)
@@ -291,7 +293,7 @@ def test_ids_that_one_answer_lacks_are_requested_again_and_not_called_unknown(ch
     with scripted(lambda asked: Reply(body=next(answers))) as server:
         client = client_of(server.url, source="CoinGecko")
         assets = [asset("small"), asset("smaller")]
-        report = bronze.ingest_markets(chain.context(), client, assets, SNAPSHOT)
+        report = coingecko_ingest.ingest_markets(chain.context(), client, assets, SNAPSHOT)
     assert (report.rows, report.failed) == (3, {})
 
 
@@ -322,7 +324,7 @@ def test_two_sweeps_are_two_snapshots_and_one_sweep_loaded_twice_is_one(
     client = client_of(simulator.coingecko_url, source="CoinGecko")
     for hour in (4, 5, 5):
         at = SNAPSHOT.replace(year=2026, month=11, day=20, hour=hour)
-        report = bronze.ingest_markets(chain.context(), client, [asset("bitcoin")], at)
+        report = coingecko_ingest.ingest_markets(chain.context(), client, [asset("bitcoin")], at)
         assert (report.rejected, report.failed) == (0, {})
         chain.load(MARKETS)
     assert chain.one("select count(distinct snapshot_at) from raw.coingecko_markets") == 2

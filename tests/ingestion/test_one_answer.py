@@ -10,9 +10,9 @@ from scripted import Reply, scripted
 from small_exchange import SmallExchange
 from source_rows import moment, ms
 
-from ingestion import gaps
-from ingestion.gaps import LONGEST_HALT, RECHECK_FOR, RETRY_MOST, Gap, is_due
-from ingestion.http import HttpClient, SourceError
+from ingestion.raw import gaps
+from ingestion.raw.gaps import LONGEST_HALT, RECHECK_FOR, RETRY_MOST, Gap, is_due
+from ingestion.sources.http import HttpClient, SourceError
 
 TWO = ("BTCUSDT", "ETHUSDT")
 BAN = Reply(418, {"code": -1003, "msg": "Way too many requests; IP banned until 1717300000000."})

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from bars_run import Market
 from chain import Chain
 
-from ingestion import schema, warehouse
-from ingestion.http import HttpClient
-from ingestion.lake import Lake
+from ingestion.bronze.lake import Lake
+from ingestion.database import connections, migrate
 from ingestion.settings import Postgres
 from ingestion.simulator.server import Simulator
+from ingestion.sources.http import HttpClient
 
 
 def test_hours_are_read_without_touching_the_minutes(
@@ -28,7 +28,7 @@ def test_hours_are_read_without_touching_the_minutes(
 def test_a_table_that_was_made_whole_is_kept_and_works(
     postgres: Postgres, lake: Lake, simulator: Simulator, client_of: Callable[..., HttpClient]
 ) -> None:
-    with warehouse.closing(warehouse.connect(postgres, "ingest")) as connection:
+    with connections.closing(connections.connect(postgres, "ingest")) as connection:
         chain = Chain(postgres, lake, connection)
         # As a tickmart left it that knew neither partitions nor migrations; what ops then held does not matter here.
         chain.ask(
@@ -36,7 +36,7 @@ def test_a_table_that_was_made_whole_is_kept_and_works(
             "drop table raw.binance_klines; alter table raw.whole rename to binance_klines;"
             "drop schema ops cascade"
         )
-        assert schema.bootstrap(postgres)
+        assert migrate.bootstrap(postgres)
         market = Market(chain, simulator, client_of)
         market.bring("2024-05-01", "2024-05-02")
         market.bring("2024-05-01", "2024-05-03")

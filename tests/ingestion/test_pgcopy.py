@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion import warehouse
-from ingestion.datasets import UTC_US
-from ingestion.pgcopy import Stream, ahead, binary_copy, fits
+from ingestion.arrow import UTC_US
+from ingestion.database import connections
+from ingestion.raw.binary_copy import Stream, ahead, binary_copy, fits
 from ingestion.settings import Postgres
 
 DIGITS = 38
@@ -52,7 +52,7 @@ def test_binary_and_csv_bring_the_same_values_in_the_same_writing(
     pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(include_header=False))
     sink.seek(0)
     found = []
-    with warehouse.closing(warehouse.connect(shared_database)) as connection, connection.cursor() as cursor:
+    with connections.closing(connections.connect(shared_database)) as connection, connection.cursor() as cursor:
         for form, stream in (("csv", sink), ("binary", Stream(ahead(binary_copy(table))))):
             cursor.execute(
                 f"create temp table {form}_rows (text text, number bigint, moment timestamptz, price numeric)"

@@ -8,10 +8,10 @@ import pytest
 from scripted import Asked, Reply, ScriptedServer, scripted
 
 from ingestion import proxies
-from ingestion.http import Deadline, HttpClient, SourceError
 from ingestion.settings import SettingsError, load_settings, secrets
-from orchestration import channels
-from orchestration.doctor import proxies_used
+from ingestion.sources.http import Deadline, HttpClient, SourceError
+from orchestration.alerting import channels
+from orchestration.maintenance.doctor import proxies_used
 
 HOST = "http://market.example.invalid"
 LOGIN = "http://me:canary%2Fpassword@"

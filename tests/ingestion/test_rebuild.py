@@ -13,13 +13,21 @@ from chain import Chain
 from scripted import Asked, Reply, scripted
 from source_rows import bar, coin
 
-from ingestion import books, bronze, rejects, warehouse
-from ingestion.datasets import DATASETS, FEAR_GREED, KLINES, MARKETS, Rejected
-from ingestion.http import HttpClient
+from ingestion.bronze import rejected as bronze_rejected
+from ingestion.ops import rejected
+from ingestion.raw import loader
 from ingestion.settings import load_settings
 from ingestion.simulator.server import Simulator
-from orchestration import retention
-from orchestration.assets import load_pending
+from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.coingecko import ingest
+from ingestion.sources.coingecko.dataset import MARKETS
+from ingestion.sources.fear_greed import ingest as fear_greed_ingest
+from ingestion.sources.fear_greed.dataset import FEAR_GREED
+from ingestion.sources.http import HttpClient
+from ingestion.sources.registry import DATASETS
+from ingestion.validation import Rejected
+from orchestration.assets.raw import load_pending
+from orchestration.maintenance import retention
 
 Client = Callable[..., HttpClient]
 
@@ -39,7 +47,7 @@ def test_raw_loaded_anew_from_bronze_is_what_stood_before_and_nothing_is_restate
     market.bring("2024-05-02", "2024-05-05")
     gecko = client_of(simulator.coingecko_url, source="CoinGecko")
     for hour in (10, 11):
-        bronze.ingest_markets(chain.context(), gecko, market.assets, datetime(2026, 11, 20, hour, tzinfo=UTC))
+        ingest.ingest_markets(chain.context(), gecko, market.assets, datetime(2026, 11, 20, hour, tzinfo=UTC))
         chain.load(MARKETS)
     values = [{"1": 20, "2": 30}, {"1": 20, "2": 31, "3": 40}, {"1": 20, "2": 30, "3": 40}]
 
@@ -54,14 +62,14 @@ def test_raw_loaded_anew_from_bronze_is_what_stood_before_and_nothing_is_restate
         client = client_of(server.url, source="Fear & Greed")
         for day in range(3):
             now = values[day]
-            bronze.ingest_fear_greed(chain.context(), client, date(2026, 11, 18 + day))
+            fear_greed_ingest.ingest_fear_greed(chain.context(), client, date(2026, 11, 18 + day))
             chain.load(FEAR_GREED)
     before = tables(chain)
     restated = chain.ask("select * from ops.restatements order by 1")
     assert len(restated) == 3
 
     for dataset in DATASETS:
-        warehouse.empty(chain.connection, dataset)
+        loader.empty(chain.connection, dataset)
         assert chain.one(f"select count(*) from raw.{dataset.name}") == 0
         load_pending(chain.lake, chain.connection, dataset, "rebuild", restating=False)
     assert tables(chain) == before
@@ -74,12 +82,12 @@ def test_replay_brings_in_what_passes_by_todays_rules_and_keeps_the_rest(chain: 
         Rejected(json.dumps({"symbol": "BTCUSDT", "interval": "1h", "bar": row}), "an older rule")
         for row in (good, bad)
     ]
-    books.record_rejected(chain.connection, KLINES, "_rejected/x", records, "batch")
-    assert rejects.replay(chain.context()) == {"binance_klines": (1, 2)}
+    rejected.record_rejected(chain.connection, KLINES, "_rejected/x", records, "batch")
+    assert bronze_rejected.replay(chain.context()) == {"binance_klines": (1, 2)}
     assert chain.load(KLINES).inserted == 1
     assert chain.one("select close::text from raw.binance_klines") == "101.50000000"
-    assert rejects.replay(chain.context()) == {"binance_klines": (0, 1)}
-    states = [(row["replayed_at"] is None) for row in rejects.listed(chain.connection, 10)]
+    assert bronze_rejected.replay(chain.context()) == {"binance_klines": (0, 1)}
+    states = [(row["replayed_at"] is None) for row in bronze_rejected.listed(chain.connection, 10)]
     assert sorted(states) == [False, True]
 
 
@@ -88,13 +96,13 @@ def test_a_row_that_was_refused_whole_can_be_replayed(chain: Chain, simulator: S
     market = Market(chain, simulator, client_of)
     report = market.bring("2024-05-01", "2024-05-02")
     assert (report.rejected, market.loaded.inserted) == (1, 23)
-    assert rejects.replay(chain.context()) == {"binance_klines": (0, 1)}
+    assert bronze_rejected.replay(chain.context()) == {"binance_klines": (0, 1)}
     # Low and high stand in each other's place; put back, the record is what it should have been.
     chain.ask(
         "update ops.rejected_records "
         "set record = record || jsonb_build_object('low', record -> 'high', 'high', record -> 'low')"
     )
-    assert rejects.replay(chain.context()) == {"binance_klines": (1, 1)}
+    assert bronze_rejected.replay(chain.context()) == {"binance_klines": (1, 1)}
     assert chain.load(KLINES).inserted == 1
     assert market.holes() == [("BTCUSDT", "2024-05-01 05:00", 1, "missing_locally")]
     simulator.faults.clear()
@@ -108,11 +116,11 @@ def test_a_coin_that_could_not_be_read_is_replayed_into_its_snapshot(chain: Chai
         client = client_of(server.url, source="CoinGecko")
         for hour in (4, 5):
             at = datetime(2026, 1, 2, hour, tzinfo=UTC)
-            bronze.ingest_markets(chain.context(), client, [asset("BTC")], at)
+            ingest.ingest_markets(chain.context(), client, [asset("BTC")], at)
             chain.load(MARKETS)
-    assert rejects.replay(chain.context()) == {"coingecko_markets": (0, 1)}
+    assert bronze_rejected.replay(chain.context()) == {"coingecko_markets": (0, 1)}
     chain.ask("update ops.rejected_records set record = record || jsonb_build_object('name', 'Corrected')")
-    assert rejects.replay(chain.context()) == {"coingecko_markets": (1, 1)}
+    assert bronze_rejected.replay(chain.context()) == {"coingecko_markets": (1, 1)}
     assert chain.load(MARKETS).inserted == 1
     assert chain.ask(
         "select extract(hour from snapshot_at)::int, circulating_supply from raw.coingecko_markets "
@@ -123,9 +131,9 @@ def test_a_coin_that_could_not_be_read_is_replayed_into_its_snapshot(chain: Chai
 def test_a_sweep_that_was_refused_whole_is_replayed_as_one_snapshot(chain: Chain, client_of: Client) -> None:
     with scripted([Reply(body=[coin(c, name=None) for c in ("bitcoin", "ethereum")])]) as server:
         client = client_of(server.url, source="CoinGecko")
-        bronze.ingest_markets(chain.context(), client, [asset("BTC")], datetime(2026, 1, 2, tzinfo=UTC))
+        ingest.ingest_markets(chain.context(), client, [asset("BTC")], datetime(2026, 1, 2, tzinfo=UTC))
     chain.ask("update ops.rejected_records set record = record || jsonb_build_object('name', 'Corrected')")
-    assert rejects.replay(chain.context()) == {"coingecko_markets": (2, 2)}
+    assert bronze_rejected.replay(chain.context()) == {"coingecko_markets": (2, 2)}
     assert chain.load(MARKETS).inserted == 2
     assert chain.one("select count(distinct snapshot_at) from raw.coingecko_markets") == 1
 

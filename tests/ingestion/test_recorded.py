@@ -14,11 +14,16 @@ import pytest
 from chain import Chain, bucket_of, fresh_database
 from recorded import ASSETS, recorded_server
 
-from ingestion import bronze, warehouse
-from ingestion.datasets import FEAR_GREED, KLINES, MARKETS
-from ingestion.http import HttpClient
-from ingestion.lake import Lake
+from ingestion.bronze.lake import Lake
+from ingestion.database import connections
 from ingestion.settings import Postgres
+from ingestion.sources.binance import ingest
+from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.coingecko import ingest as coingecko_ingest
+from ingestion.sources.coingecko.dataset import MARKETS
+from ingestion.sources.fear_greed import ingest as fear_greed_ingest
+from ingestion.sources.fear_greed.dataset import FEAR_GREED
+from ingestion.sources.http import HttpClient
 
 START, END = date(2023, 3, 15), date(2023, 4, 1)
 HALT = datetime(2023, 3, 24, 13, tzinfo=UTC)
@@ -35,7 +40,7 @@ def recorded(replay: str, stack_env: dict[str, str]) -> Iterator[Chain]:
     """Hourly and daily bars, a market snapshot and the sentiment index, loaded once for this module."""
     lake = Lake(bucket_of(stack_env))
     lake.ensure_bucket()
-    with fresh_database(stack_env) as owner, warehouse.closing(warehouse.connect(owner, "ingest")) as connection:
+    with fresh_database(stack_env) as owner, connections.closing(connections.connect(owner, "ingest")) as connection:
         chain = Chain(owner, lake, connection)
         fill(chain, replay)
         yield chain
@@ -47,11 +52,11 @@ def client(source: str, url: str) -> HttpClient:
 
 def fill(chain: Chain, replay: str) -> None:
     binance = client("Binance", f"{replay}/binance")
-    report = bronze.ingest_klines(chain.context(), binance, ASSETS, START, END)
-    daily = bronze.ingest_klines(chain.context(), binance, ASSETS, START, END, interval="1d")
+    report = ingest.ingest_klines(chain.context(), binance, ASSETS, START, END)
+    daily = ingest.ingest_klines(chain.context(), binance, ASSETS, START, END, interval="1d")
     markets = client("CoinGecko", f"{replay}/coingecko/api/v3")
-    sweep = bronze.ingest_markets(chain.context(), markets, ASSETS, datetime(2025, 1, 1, tzinfo=UTC))
-    index = bronze.ingest_fear_greed(
+    sweep = coingecko_ingest.ingest_markets(chain.context(), markets, ASSETS, datetime(2025, 1, 1, tzinfo=UTC))
+    index = fear_greed_ingest.ingest_fear_greed(
         chain.context(), client("Fear & Greed", f"{replay}/alternative"), date(2024, 12, 31)
     )
     for done in (report, daily, sweep, index):
@@ -136,7 +141,7 @@ sys.path[:0] = sys.argv[4:]
 import test_recorded
 from chain import Chain
 from ingestion import warehouse
-from ingestion.lake import Lake
+from ingestion.bronze.lake import Lake
 from ingestion.settings import ObjectStore, Postgres
 postgres, store = Postgres(**json.loads(sys.argv[1])), ObjectStore(**json.loads(sys.argv[2]))
 lake = Lake(store)
@@ -149,7 +154,7 @@ with warehouse.closing(warehouse.connect(postgres, "ingest")) as connection:
 
 def fingerprint(owner: Postgres, lake: Lake) -> dict[str, Any]:
     """Everything that raw and bronze hold, but the moments at which it was fetched and loaded."""
-    with warehouse.closing(warehouse.connect(owner)) as connection, connection.cursor() as cursor:
+    with connections.closing(connections.connect(owner)) as connection, connection.cursor() as cursor:
         tables = {}
         for dataset in (KLINES, MARKETS, FEAR_GREED):
             names = ", ".join(c.name for c in dataset.columns)

@@ -19,12 +19,12 @@ import pytest
 from chain import fresh_database
 from psycopg2 import sql
 
-from ingestion import schema, warehouse
-from ingestion.datasets import DATASETS
+from ingestion.database import connections, migrate
+from ingestion.database.connections import WarehouseError
 from ingestion.settings import Postgres
+from ingestion.sources.registry import DATASETS
 from ingestion.universe import Asset
-from ingestion.warehouse import WarehouseError
-from orchestration.programs import postgres_client
+from orchestration.cli.external_tools import postgres_client
 
 RELEASED = sorted(Path(__file__).with_name("released").glob("*.sql"))
 LATER = (
@@ -33,7 +33,7 @@ LATER = (
 
 
 def ask(postgres: Postgres, statement: str) -> list[tuple]:
-    with warehouse.closing(warehouse.connect(postgres)) as connection, connection, connection.cursor() as cursor:
+    with connections.closing(connections.connect(postgres)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetchall() if cursor.description else []
 
@@ -74,7 +74,7 @@ def rows(postgres: Postgres, before: Rows | None = None) -> Rows:
 def database(server: Postgres) -> Iterator[Postgres]:
     """A database without anything of tickmart's, on a server that has its roles."""
     made = Postgres(server.host, server.port, f"test_{secrets.token_hex(6)}", server.user, server.password)
-    with warehouse.closing(warehouse.connect(server)) as connection:
+    with connections.closing(connections.connect(server)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(sql.SQL("create database {}").format(sql.Identifier(made.database)))
@@ -93,7 +93,7 @@ def empty(postgres: Postgres) -> Iterator[Postgres]:
 @pytest.fixture
 def later(tmp_path: Path) -> Path:
     """The released migrations and one more."""
-    shutil.copytree(schema.MIGRATIONS, tmp_path / "migrations")
+    shutil.copytree(migrate.MIGRATIONS, tmp_path / "migrations")
     add(tmp_path / "migrations", LATER)
     return tmp_path / "migrations"
 
@@ -124,13 +124,13 @@ def test_a_released_database_becomes_what_a_new_one_is_and_keeps_its_rows(
 ) -> None:
     if not counted and dump != RELEASED[0]:
         pytest.skip("later versions count")
-    folder = later if future else schema.MIGRATIONS
+    folder = later if future else migrate.MIGRATIONS
     released(empty, dump, counted=counted)
     before = rows(empty)
     assert all(before[name] for name in before if not name.startswith("raw.binance_klines_"))
-    schema.bootstrap(empty, migrations=folder)
+    migrate.bootstrap(empty, migrations=folder)
     with database(empty) as new:
-        schema.bootstrap(new, migrations=folder)
+        migrate.bootstrap(new, migrations=folder)
         assert catalogue(empty) == catalogue(new)
     after = rows(empty, before)
     assert {name: after[name] for name in before} == before
@@ -147,14 +147,14 @@ def test_a_release_left_its_dump() -> None:
 
 @pytest.mark.parametrize("dump", RELEASED, ids=lambda path: path.stem)
 def test_a_released_migration_is_never_changed(dump: Path) -> None:
-    known = {str(m.number): m.checksum for m in schema.read_migrations()}
+    known = {str(m.number): m.checksum for m in migrate.read_migrations()}
     applied = re.findall(r"^(\d+)\t\w+\t([0-9a-f]{64})\t", dump.read_text(), re.MULTILINE)
     assert applied
     assert {number: known[number] for number, _ in applied} == dict(applied)
 
 
 def test_no_migration_ends_its_own_transaction() -> None:
-    for migration in schema.read_migrations():
+    for migration in migrate.read_migrations():
         plain = re.sub(r"--.*|\$\$.*?\$\$|'[^']*'", "", migration.text, flags=re.DOTALL | re.MULTILINE)
         assert not re.search(r"\b(commit|rollback|begin|concurrently)\b", plain), migration.name
 
@@ -210,7 +210,7 @@ def test_processes_that_start_together_apply_a_migration_once(empty: Postgres, l
 
     def start() -> None:
         together.wait()
-        did.append(schema.bootstrap(empty, migrations=later))
+        did.append(migrate.bootstrap(empty, migrations=later))
 
     threads = [threading.Thread(target=start) for _ in range(6)]
     for thread in threads:
@@ -220,7 +220,7 @@ def test_processes_that_start_together_apply_a_migration_once(empty: Postgres, l
     assert len(did) == 6
     assert ask(empty, "select count(*) from ops.once") == [(1,)]
     assert ask(empty, "select number from ops.migrations order by 1") == [(n + 1,) for n in range(count(later))]
-    assert schema.bootstrap(empty, migrations=later) is False
+    assert migrate.bootstrap(empty, migrations=later) is False
 
 
 def test_a_migration_that_fails_leaves_nothing_and_names_itself(postgres: Postgres, later: Path) -> None:
@@ -229,16 +229,16 @@ def test_a_migration_that_fails_leaves_nothing_and_names_itself(postgres: Postgr
     with pytest.raises(
         WarehouseError, match=rf"migration {stood + 1} \(added\) failed, and nothing of it stays: .*null"
     ):
-        schema.bootstrap(postgres, migrations=later)
+        migrate.bootstrap(postgres, migrations=later)
     assert ask(postgres, "select to_regclass('ops.half'), max(number) from ops.migrations") == [(None, stood)]
     sorted(later.glob("*.sql"))[-1].write_text("create table ops.half (n int);")
-    assert schema.bootstrap(postgres, migrations=later)
+    assert migrate.bootstrap(postgres, migrations=later)
     assert ask(postgres, "select max(number) from ops.migrations") == [(stood + 1,)]
 
 
 def test_what_a_migration_makes_is_ingests_and_can_be_read_by_the_readers(postgres: Postgres, later: Path) -> None:
     add(later, "create table raw.news (n int); create table ops.more (n int);")
-    schema.bootstrap(postgres, migrations=later)
+    migrate.bootstrap(postgres, migrations=later)
     readers = ask(
         postgres,
         "select c.relname::text, r.rolname::text from pg_class as c cross join pg_roles as r"
@@ -249,12 +249,12 @@ def test_what_a_migration_makes_is_ingests_and_can_be_read_by_the_readers(postgr
 
 
 def test_a_database_of_a_newer_version_is_refused_untouched(postgres: Postgres, later: Path) -> None:
-    schema.bootstrap(postgres, migrations=later)
+    migrate.bootstrap(postgres, migrations=later)
     before = catalogue(postgres)
     with pytest.raises(
         WarehouseError, match=r"^database .* is at migration \d+ \(added\), tickmart .* a newer one"
     ) as no:
-        schema.bootstrap(postgres)
+        migrate.bootstrap(postgres)
     assert "\n" not in str(no.value)
     assert catalogue(postgres) == before
 
@@ -263,8 +263,8 @@ def test_a_migration_that_was_changed_after_it_was_applied_is_told(postgres: Pos
     first = later / "0001_raw_and_ops.sql"
     first.write_text(first.read_text() + "\nalter table ops.runs add column note text;")
     with pytest.raises(WarehouseError, match=r"migration 1 \(raw_and_ops\) is not the one that was applied"):
-        schema.bootstrap(postgres, migrations=later)
-    assert ask(postgres, "select max(number) from ops.migrations") == [(count(schema.MIGRATIONS),)]
+        migrate.bootstrap(postgres, migrations=later)
+    assert ask(postgres, "select max(number) from ops.migrations") == [(count(migrate.MIGRATIONS),)]
 
 
 def test_numbers_without_a_gap_and_without_a_twin(postgres: Postgres, later: Path) -> None:
@@ -272,7 +272,7 @@ def test_numbers_without_a_gap_and_without_a_twin(postgres: Postgres, later: Pat
     with pytest.raises(
         WarehouseError, match=rf"_twin\.sql: the next migration is called {count(later):04}_<name>\.sql"
     ):
-        schema.bootstrap(postgres, migrations=later)
+        migrate.bootstrap(postgres, migrations=later)
 
 
 def test_a_database_restored_by_hand_gets_the_schemas_and_grants_that_its_dump_lacks(
@@ -281,7 +281,7 @@ def test_a_database_restored_by_hand_gets_the_schemas_and_grants_that_its_dump_l
     released(empty, RELEASED[-1], counted=True)
     mark = ask(postgres, "select obj_description('ops'::regnamespace)")[0][0]
     ask(empty, f"comment on schema ops is '{mark}'")
-    assert schema.bootstrap(empty)
+    assert migrate.bootstrap(empty)
     with fresh_database_like(postgres) as new:
         schemas = "select nspname, nspacl::text from pg_namespace where nspname !~ '^pg_' order by 1"
         assert ask(empty, schemas) == ask(new, schemas)

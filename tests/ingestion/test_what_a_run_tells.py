@@ -14,12 +14,16 @@ from rich.console import Console
 from scripted import Asked, Reply, scripted
 from source_rows import coin, index_of, sentiment
 
-from ingestion import books, warehouse
+from ingestion.database import connections
+from ingestion.ops import checks as ops_checks
+from ingestion.ops import runs
 from ingestion.simulator.server import simulator
-from orchestration.assets import bronze_fear_greed, bronze_klines, bronze_markets, raw_fear_greed
-from orchestration.launch import first_failure
-from orchestration.resources import Patience, Stores, is_lost
-from orchestration.summary import print_summary
+from orchestration.assets.bronze import bronze_fear_greed, bronze_klines, bronze_markets
+from orchestration.assets.raw import raw_fear_greed
+from orchestration.cli.output import print_summary
+from orchestration.reconnect import ConnectRetry, is_lost
+from orchestration.resources import Stores
+from orchestration.runner import first_failure
 
 TODAY = datetime.now(UTC).date()
 Run = Callable[..., dict[str, Any]]
@@ -42,7 +46,7 @@ def run(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> Run:
             for name in ("FEAR_GREED_BASE_URL", "COINGECKO_BASE_URL"):
                 monkeypatch.setenv(name, server.url)
             done = dg.materialize(list(assets), resources={"stores": Stores()}, raise_on_error=False, **options)
-        return {**books.summarise_run(chain.connection, done.run_id), "error": first_failure(done)}
+        return {**runs.summarise_run(chain.connection, done.run_id), "error": first_failure(done)}
 
     return materialize
 
@@ -160,10 +164,10 @@ def test_a_server_that_does_not_come_back_is_waited_for_once_and_named_in_one_li
 ) -> None:
     for name, value in {"PGHOST": "127.0.0.1", "PGPORT": "1", "TICKMART_POSTGRES_PATIENCE_SECONDS": "0.5"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("orchestration.resources.SERVER", Patience())
+    monkeypatch.setattr("orchestration.reconnect.SERVER", ConnectRetry())
     texts = []
     for _ in range(2):
-        with pytest.raises(warehouse.WarehouseError, match=r"127\.0\.0\.1:1/.*waited for 0\.5 s") as caught:
+        with pytest.raises(connections.WarehouseError, match=r"127\.0\.0\.1:1/.*waited for 0\.5 s") as caught:
             Stores().connect("ingest")
         texts.append(str(caught.value))
     assert "\n" not in texts[0]
@@ -171,7 +175,7 @@ def test_a_server_that_does_not_come_back_is_waited_for_once_and_named_in_one_li
 
 
 def test_a_server_that_starts_is_waited_for_and_a_wrong_password_is_not() -> None:
-    patience, calls = Patience(), 0
+    patience, calls = ConnectRetry(), 0
 
     def starting() -> str:
         nonlocal calls
@@ -185,9 +189,9 @@ def test_a_server_that_starts_is_waited_for_and_a_wrong_password_is_not() -> Non
         calls += 1
         raise psycopg2.OperationalError('FATAL:  password authentication failed for user "ingest"')
 
-    assert (patience.outlast(starting, 20), calls) == ("connected", 3)
+    assert (patience.connect(starting, 20), calls) == ("connected", 3)
     with pytest.raises(psycopg2.OperationalError):
-        patience.outlast(refused, 20)
+        patience.connect(refused, 20)
     assert calls == 4
 
 
@@ -236,13 +240,13 @@ def test_a_summary_counts_the_checks_that_were_not_part_of_the_run(chain: Chain)
             {"asset": "raw/x", "check_name": name, "source": source, "severity": "error", "status": status}
             for name, source, status in checks
         ]
-        books.record_checks(chain.connection, run_id, rows)
+        ops_checks.record_checks(chain.connection, run_id, rows)
 
     everything = [("a", "dbt", "passed"), ("b", "pipeline", "failed"), ("c", "great_expectations", "passed")]
     # What could not run is no check of its own.
     record("run", *everything, ("the suite could run", "great_expectations", "error"))
     record("check", ("a", "dbt", "passed"))
     record("check", ("a", "dbt", "passed"))
-    assert books.summarise_run(chain.connection, "run")["checks"]["not_run"] == {}
-    found = books.summarise_run(chain.connection, "check")["checks"]
+    assert runs.summarise_run(chain.connection, "run")["checks"]["not_run"] == {}
+    found = runs.summarise_run(chain.connection, "check")["checks"]
     assert (found["passed"], found["not_run"]) == (1, {"great_expectations": 1, "pipeline": 1})

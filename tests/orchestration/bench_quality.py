@@ -20,16 +20,17 @@ import pyarrow as pa
 sys.path.insert(0, str(Path(__file__).parent))
 from quality_page import row
 
-from ingestion import warehouse
-from ingestion.datasets import KLINES, klines_key
+from ingestion.database import connections
+from ingestion.database.connections import Connection
 from ingestion.settings import load_settings
-from ingestion.warehouse import Connection
-from orchestration.launch import session
-from orchestration.programs import dbt
-from orchestration.quality import docs, evidence, suites
+from ingestion.sources.binance.dataset import KLINES, klines_key
+from orchestration.cli.external_tools import dbt
+from orchestration.quality import data_docs, suites
+from orchestration.quality import queries as quality_queries
 from orchestration.quality.checks import joined
+from orchestration.quality.runner import SuiteResult, validate_frame, validate_query
 from orchestration.quality.suites import Suite
-from orchestration.quality.validate import Judged, judge_frame, judge_query
+from orchestration.runner import session
 
 LAST_DAY = date(2024, 12, 31)
 # Random walks up to the last hour but one of the last day.
@@ -121,7 +122,7 @@ def bars(connection: Connection, start: date, end: date) -> list[pa.Table]:
     return tables
 
 
-def measured(postmaster: int, work: Callable[[], Judged]) -> tuple[Judged, float, float, float]:
+def measured(postmaster: int, work: Callable[[], SuiteResult]) -> tuple[SuiteResult, float, float, float]:
     """What was judged, wall seconds, CPU seconds of this process, and those of Postgres."""
 
     def postgres() -> float:
@@ -135,19 +136,19 @@ def measured(postmaster: int, work: Callable[[], Judged]) -> tuple[Judged, float
     return judged, wall, own, postgres() - before
 
 
-def queries(spans: Sequence[evidence.Span], snapshots: Sequence[datetime]) -> dict[Suite, str]:
+def queries(spans: Sequence[quality_queries.Span], snapshots: Sequence[datetime]) -> dict[Suite, str]:
     """Each suite's query over spans of days and some snapshots."""
     objects = [f"coingecko/markets/date={at:%Y-%m-%d/%H%M%S}Z.parquet" for at in snapshots]
     return {
-        suites.KLINES_COMPLETENESS: evidence.klines_completeness(spans),
-        **{s: evidence.freshness(s.asset[1], 2) for s in suites.FRESHNESS},
-        suites.KLINES_RECONCILIATION: evidence.klines_reconciliation(spans),
-        suites.MARKETS_RECONCILIATION: evidence.markets_reconciliation(objects),
-        suites.FEAR_GREED_RECONCILIATION: evidence.fear_greed_reconciliation(
+        suites.KLINES_COMPLETENESS: quality_queries.klines_completeness(spans),
+        **{s: quality_queries.freshness(s.asset[1], 2) for s in suites.FRESHNESS},
+        suites.KLINES_RECONCILIATION: quality_queries.klines_reconciliation(spans),
+        suites.MARKETS_RECONCILIATION: quality_queries.markets_reconciliation(objects),
+        suites.FEAR_GREED_RECONCILIATION: quality_queries.fear_greed_reconciliation(
             f"alternative_me/fear_greed/date={LAST_DAY}/index.parquet"
         ),
-        suites.FCT_PRICES: evidence.fct_prices(spans),
-        suites.DIVERGENCE: evidence.DIVERGENCE,
+        suites.FCT_PRICES: quality_queries.fct_prices(spans),
+        suites.DIVERGENCE: quality_queries.DIVERGENCE,
     }
 
 
@@ -157,7 +158,7 @@ def prepared(symbols: int, years: float) -> tuple[int, date, dict[str, list]]:
     end = LAST_DAY + timedelta(days=1)
     settings = load_settings()
     assert settings.postgres is not None
-    with warehouse.closing(warehouse.connect(settings.postgres)) as connection:
+    with connections.closing(connections.connect(settings.postgres)) as connection:
         with connection.cursor() as cursor:
             cursor.execute(
                 "select split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int from raw.universe limit 1"
@@ -170,13 +171,13 @@ def prepared(symbols: int, years: float) -> tuple[int, date, dict[str, list]]:
         tracked = [f"A{i}USDT" for i in range(1, symbols + 1)]
         parts = {"one refresh": end - timedelta(days=2), "all": end - timedelta(days=days)}
         frames = {
-            name: [evidence.judged_frame([table], tracked) for table in bars(connection, first, end)]
+            name: [quality_queries.validated_frame([table], tracked) for table in bars(connection, first, end)]
             for name, first in parts.items()
         }
     return found[0], parts["all"], frames
 
 
-def whole_suites(postmaster: int, title: str, frames: list, found: dict[Suite, str | None]) -> dict[Suite, Judged]:
+def whole_suites(postmaster: int, title: str, frames: list, found: dict[Suite, str | None]) -> dict[Suite, SuiteResult]:
     """Judge each suite whole, and print what it cost."""
     print(f"\n{title + ':':30} {'rows':>10} {'wall s':>7} {'own CPU':>8} {'Postgres CPU':>12}")
     total, done = 0.0, {}
@@ -191,20 +192,20 @@ def whole_suites(postmaster: int, title: str, frames: list, found: dict[Suite, s
     return done
 
 
-def over(suite: Suite, query: str | None, frames: list) -> Callable[[], Judged]:
+def over(suite: Suite, query: str | None, frames: list) -> Callable[[], SuiteResult]:
     """Judging a suite by its query, or by the frames of bronze."""
     if query:
-        return lambda: judge_query(suite, query)
-    return lambda: joined([judge_frame(suite, frame) for frame in frames])
+        return lambda: validate_query(suite, query)
+    return lambda: joined([validate_frame(suite, frame) for frame in frames])
 
 
-def publishing(home: Path, judged: dict[Suite, Judged]) -> None:
+def publishing(home: Path, judged: dict[Suite, SuiteResult]) -> None:
     """Print what a run's Data Docs cost, beside few other runs and beside as many as are kept."""
-    for run in range(docs.KEEP_RUNS + 1):
+    for run in range(data_docs.KEEP_RUNS + 1):
         began = time.perf_counter()
         for suite, found in judged.items():
-            docs.publish(home, f"run-{run}", suite, found, datetime.now(UTC))
-        if run in (1, docs.KEEP_RUNS):
+            data_docs.publish(home, f"run-{run}", suite, found, datetime.now(UTC))
+        if run in (1, data_docs.KEEP_RUNS):
             print(f"Data Docs, {len(judged)} pages beside {run} runs: {time.perf_counter() - began:.2f} s")
 
 
@@ -218,7 +219,7 @@ def bench(symbols: int, years: float, *, refresh_alone: bool) -> None:
         import great_expectations.expectations  # noqa: F401
 
         print(f"import of Great Expectations: {time.perf_counter() - began:.1f} s")
-        judge_frame(suites.BRONZE_KLINES, frames["one refresh"][0])  # what GX loads on first use
+        validate_frame(suites.BRONZE_KLINES, frames["one refresh"][0])  # what GX loads on first use
         hourly = {suites.BRONZE_KLINES: None, **queries([(end - timedelta(days=2), end)], snapshots[1:])}
         publishing(settings.home, whole_suites(postmaster, "one refresh", frames["one refresh"], hourly))
         if refresh_alone:

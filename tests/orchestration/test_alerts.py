@@ -20,16 +20,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Reply, scripted
 
-from ingestion import books, warehouse
-from ingestion.bronze import Report
-from ingestion.datasets import FEAR_GREED
+from ingestion.bronze.write import Report
+from ingestion.database import connections
+from ingestion.ops import checks
 from ingestion.settings import Alerting, Settings, Smtp, load_settings
-from orchestration import alerts, channels, health
-from orchestration.assets import judge_source
-from orchestration.attempts import record_failure
-from orchestration.channels import Message
-from orchestration.cli import main
-from orchestration.incidents import Finding, Incident, Seen, decide
+from ingestion.sources.fear_greed.dataset import FEAR_GREED
+from orchestration.alerting import channels
+from orchestration.alerting import outbox as alerting_outbox
+from orchestration.alerting.channels import Message
+from orchestration.alerting.incidents import Finding, Incident, Seen, decide
+from orchestration.assets.source_checks import check_source
+from orchestration.cli.commands import main
+from orchestration.observability import health
+from orchestration.observability.attempts import record_failure
 
 ROOT = Path(__file__).resolve().parents[2]
 # Before the hour of the daily mail, so that only the test of it meets it.
@@ -54,7 +57,7 @@ def settings_of(chain: Chain, **env: str) -> Settings:
 
 
 def look_at(chain: Chain, settings: Settings, now: datetime = NOW, since: datetime | None = None) -> None:
-    alerts.evaluate(chain.connection, settings, now, since)
+    alerting_outbox.evaluate(chain.connection, settings, now, since)
 
 
 def fail_a_run(chain: Chain, run_id: str = "run-1", status: str = "failed", at: datetime = NOW) -> None:
@@ -247,7 +250,7 @@ def test_check_and_incident_agree_on_how_many_rejected_records_are_too_many(
     chain: Chain, rejected: int, records: int, severity: str | None
 ):
     report = Report(FEAR_GREED.name, rows=records - rejected, rejected=rejected, refusal="value is not from 0 to 100")
-    books.record_checks(chain.connection, "run-1", judge_source(FEAR_GREED, report))
+    checks.record_checks(chain.connection, "run-1", check_source(FEAR_GREED, report))
     look_at(chain, settings_of(chain), datetime.now(UTC))
     failed = chain.ask("select severity from ops.check_results where status = 'failed'")
     opened = chain.ask("select severity from ops.incidents")
@@ -320,7 +323,7 @@ def slack_settings(chain: Chain, url: str) -> Settings:
 
 
 def deliver(chain: Chain, settings: Settings) -> dict[str, int]:
-    return alerts.deliver(chain.connection, settings.alerting)
+    return alerting_outbox.deliver(chain.connection, settings.alerting)
 
 
 def make_due(chain: Chain) -> None:
@@ -429,7 +432,7 @@ def test_what_slack_refuses_is_reported_not_repeated_and_sent_when_it_is_mended(
         found = health.status(settings)
         assert (found["alerts"]["refused"], found["alerts"]["waiting"]) == (1, 0)
         assert "400 invalid_blocks" in found["alerts"]["last_error"]
-        assert alerts.retry(chain.connection) == 1
+        assert alerting_outbox.retry(chain.connection) == 1
         deliver(chain, settings)
     assert state(chain)[0][0] == "sent"
 
@@ -447,8 +450,8 @@ def test_two_deliverers_at_once_send_each_message_once(chain: Chain):
         look_at(chain, settings)
 
         def work():
-            with warehouse.closing(warehouse.connect(chain.postgres, "ingest")) as connection:
-                alerts.deliver(connection, settings.alerting)
+            with connections.closing(connections.connect(chain.postgres, "ingest")) as connection:
+                alerting_outbox.deliver(connection, settings.alerting)
 
         threads = [threading.Thread(target=work) for _ in range(4)]
         for thread in threads:
@@ -690,8 +693,8 @@ def test_the_sensor_tells_of_incidents_and_is_the_daemons_sign_of_life(chain: Ch
 def test_a_ping_that_is_not_answered_is_written_down_and_the_last_good_one_kept(chain: Chain):
     with scripted([Reply(), Reply(503)]) as monitor:
         settings = settings_of(chain, HEARTBEAT_URL=f"{monitor.url}/ping/canary")
-        assert alerts.ping_dead_man(settings) is None
-        problem = alerts.ping_dead_man(settings)
+        assert alerting_outbox.ping_heartbeat(settings) is None
+        problem = alerting_outbox.ping_heartbeat(settings)
     assert problem == "HEARTBEAT_URL answered 503"
     [(beat_at, error)] = chain.ask("select beat_at, last_error from ops.heartbeats where name = 'dead_man'")
     assert beat_at is not None
@@ -699,7 +702,7 @@ def test_a_ping_that_is_not_answered_is_written_down_and_the_last_good_one_kept(
 
 
 def test_the_dashboard_is_given_no_secret_that_it_has_no_need_of(monkeypatch):
-    from orchestration.up import dashboard_env
+    from orchestration.cli.up import dashboard_env
 
     monkeypatch.setenv("TICKMART_PG_DASHBOARD_RO_USER", "dashboard_ro")
     monkeypatch.setenv("TICKMART_PG_DASHBOARD_RO_PASSWORD", "its-own")

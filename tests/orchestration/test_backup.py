@@ -15,18 +15,19 @@ from typing import Any
 import pytest
 from chain import Chain, bucket_of, fresh_database
 
-from ingestion import schema, warehouse
-from ingestion.bars import bring
-from ingestion.datasets import KLINES
-from ingestion.http import HttpClient
-from ingestion.lake import Lake
+from ingestion.bronze.lake import Lake
+from ingestion.database import connections, migrate
+from ingestion.raw import loader
 from ingestion.settings import ROLES, Settings, load_settings
 from ingestion.simulator.server import Simulator
+from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.binance.plan import bring
+from ingestion.sources.http import HttpClient
 from ingestion.universe import Asset
-from orchestration import backup
-from orchestration.backup import BackupError
-from orchestration.programs import postgres_client
-from orchestration.stack import StackError
+from orchestration.cli.external_tools import postgres_client
+from orchestration.local.processes import LocalServicesError
+from orchestration.maintenance import backup
+from orchestration.maintenance.backup import BackupError
 
 TICKMART = Path(sys.executable).with_name("tickmart")
 OURS = ("TICKMART_", "PG", "MINIO_", "DAGSTER_", "DBT_")
@@ -78,7 +79,7 @@ def restored(settings: Settings, folder: Path) -> backup.Manifest:
 def at(settings: Settings) -> Chain:
     assert settings.postgres
     assert settings.object_store
-    return Chain(settings.postgres, Lake(settings.object_store), warehouse.connect(settings.postgres, "ingest"))
+    return Chain(settings.postgres, Lake(settings.object_store), connections.connect(settings.postgres, "ingest"))
 
 
 def content(chain: Chain) -> tuple[Any, ...]:
@@ -106,7 +107,7 @@ def test_what_is_restored_elsewhere_is_the_same_and_is_worked_on_as_before(
     there = at(elsewhere)
     assert content(there) == before
     assert there.one("select status from ops.runs") == "failed"  # nobody works on it here
-    assert there.load(KLINES) == warehouse.Loaded()
+    assert there.load(KLINES) == loader.Loaded()
     # Identities, roles and grants: the next batch goes in, and each role reads its own.
     there.ask("insert into ops.backfills (dataset, source, start_date, end_date) values ('x', 'rest', now(), now())")
     reads = "select has_schema_privilege(%s, 'marts', 'usage'), has_table_privilege(%s, 'raw.fear_greed', 'select')"
@@ -115,7 +116,7 @@ def test_what_is_restored_elsewhere_is_the_same_and_is_worked_on_as_before(
         "ingest": (False, True), "transform": (True, True), "quality_ro": (True, True), "dashboard_ro": (True, False),
         "dagster": (False, False),
     }  # fmt: skip
-    assert schema.bootstrap(there.postgres) is False
+    assert migrate.bootstrap(there.postgres) is False
     there.connection.close()
 
 
@@ -209,7 +210,7 @@ def test_rows_that_are_not_those_of_the_manifest_are_named_by_their_table(
     folder = source.back_up(tmp_path / "backups", check=False)
     rewritten(folder, lambda m: m["tables"]["raw.binance_klines_1h"].update({field: value}))
     with pytest.raises(BackupError, match=f"does not restore as it was made: raw.binance_klines_1h {told}"):
-        backup.rehearse(source.settings, folder, embedded=False, tell=source.said.append)
+        backup.verify_restore(source.settings, folder, embedded=False, tell=source.said.append)
     assert restored(elsewhere, folder)["differences"] == [f"raw.binance_klines_1h {told}"]
 
 
@@ -291,7 +292,9 @@ def test_a_role_of_the_users_own_that_may_read_raw_comes_along(
 
 
 def test_clients_older_than_the_server_are_named_with_the_mend() -> None:
-    with pytest.raises(StackError, match=r"no pg_dump for Postgres 99 \(.*pg_dump \(PostgreSQL\) 18.*client-99"):
+    with pytest.raises(
+        LocalServicesError, match=r"no pg_dump for Postgres 99 \(.*pg_dump \(PostgreSQL\) 18.*client-99"
+    ):
         postgres_client("pg_dump", 99)
 
 

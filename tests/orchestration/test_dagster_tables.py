@@ -11,14 +11,14 @@ ROOT = Path(__file__).resolve().parents[2]
 OURS = ("PG", "MINIO_", "TICKMART_", "DAGSTER_")
 # What a start does; and the tables as an older Dagster left them, its last change undone by its own script.
 START = """
-from orchestration.launch import dagster_instance, session
+from orchestration.runner import dagster_instance, session
 with session(s3=False), dagster_instance() as instance:
     instance.get_runs(limit=1)
 """
 UNDO = """
 from dagster._core.storage.sql import run_alembic_downgrade
 from dagster_postgres.utils import pg_alembic_config
-from orchestration.launch import dagster_instance, session
+from orchestration.runner import dagster_instance, session
 import dagster_postgres.run_storage.run_storage as storage
 with session(s3=False), dagster_instance() as instance, instance.run_storage.connect() as connection:
     run_alembic_downgrade(pg_alembic_config(storage.__file__), connection, rev="6b7fb194ff9c")
@@ -58,4 +58,4 @@ def test_tables_of_an_older_dagster_are_brought_along_and_those_of_a_newer_one_r
     ask("update dagster.alembic_version set version_num = 'of_tomorrow'; update ops.versions set version = '99.0'")
     refused = python(START)
     assert refused.returncode == 1
-    assert "StackError: schema dagster does not fit Dagster" in refused.stderr.splitlines()[-1]
+    assert "LocalServicesError: schema dagster does not fit Dagster" in refused.stderr.splitlines()[-1]

@@ -17,11 +17,15 @@ from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingestion import books, warehouse
-from ingestion.datasets import DATASETS, KLINES, MARKETS
+from ingestion.database import connections
+from ingestion.ops import datasets
 from ingestion.settings import Postgres, Settings, load_settings
-from orchestration import health, incidents, metrics
-from orchestration.models import DBT, PROJECT_DIR, dataset_assets
+from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.coingecko.dataset import MARKETS
+from ingestion.sources.registry import DATASETS
+from orchestration.alerting import incidents
+from orchestration.assets.dbt import DBT, PROJECT_DIR, dataset_assets
+from orchestration.observability import health, metrics
 
 ORDER = ["healthy", "unknown", "warning", "degraded"]
 NAMES = [dataset.name for dataset in DATASETS]
@@ -63,14 +67,18 @@ class Built:
     manifest: dict[str, Any]
 
     def ask(self, statement: str, parameters: tuple[Any, ...] | None = None) -> list[tuple[Any, ...]]:
-        with warehouse.closing(warehouse.connect(self.postgres)) as connection, connection, connection.cursor() as c:
+        with (
+            connections.closing(connections.connect(self.postgres)) as connection,
+            connection,
+            connection.cursor() as c,
+        ):
             c.execute(statement, parameters)
             return list(c.fetchall()) if c.description else []
 
     def declare(self, settings: Settings) -> None:
         """Write the datasets as a run with these settings does."""
-        with warehouse.closing(warehouse.connect(self.postgres, "ingest")) as connection:
-            books.record_datasets(connection, settings, dataset_assets(self.manifest))
+        with connections.closing(connections.connect(self.postgres, "ingest")) as connection:
+            datasets.record_datasets(connection, settings, dataset_assets(self.manifest))
 
     def clear(self) -> None:
         """Forget runs, checks, gaps and rejected records."""
@@ -93,7 +101,7 @@ class Built:
 
     def stale(self) -> dict[str, str]:
         """The severity of the incident about each dataset whose data is too old."""
-        with warehouse.closing(warehouse.connect(self.postgres, "ingest")) as connection:
+        with connections.closing(connections.connect(self.postgres, "ingest")) as connection:
             seen = incidents.look(connection, self.settings, datetime.now(UTC))
         found = [f for f in seen.wrong.values() if f.kind == "stale_dataset"]
         return {finding.fingerprint.partition(":")[2]: finding.severity for finding in found}
@@ -298,7 +306,7 @@ def test_rows_about_move_with_each_load(built: Built):
 
 def test_a_status_without_marts_is_unknown_and_shows_what_raw_holds(stack_env: dict[str, str], tmp_path: Path):
     with fresh_database(stack_env) as owner:
-        with warehouse.closing(warehouse.connect(owner)) as connection, connection, connection.cursor() as cursor:
+        with connections.closing(connections.connect(owner)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(SEED)
         found = health.status(settings_of(owner))
     assert {d["health"] for d in found["datasets"]} == {"unknown"}

@@ -103,17 +103,18 @@ def test_the_hourly_schedule_asks_for_yesterday_and_today(definitions, postgres,
     monkeypatch.setenv("PGUSER", postgres.user)
     monkeypatch.setenv("PGPASSWORD", postgres.password)
     monkeypatch.setenv("PGDATABASE", postgres.database)
-    from ingestion import books, warehouse
+    from ingestion.database import connections
+    from ingestion.ops import coverage
     from ingestion.settings import PACKAGED_UNIVERSE
     from ingestion.universe import read_universe
 
     day = datetime(2026, 3, 13, tzinfo=UTC).date()
     symbols = sorted({a.binance_symbol for a in read_universe(PACKAGED_UNIVERSE) if a.binance_symbol})
-    from ingestion.datasets import KLINES
+    from ingestion.sources.binance.dataset import KLINES
 
-    with warehouse.closing(warehouse.connect(postgres, "ingest")) as connection:
+    with connections.closing(connections.connect(postgres, "ingest")) as connection:
         rows = [(s, day, 24, True, "rest") for s in symbols]
-        books.record_coverage(connection, KLINES, "1h", rows, datetime(2026, 3, 15, tzinfo=UTC))
+        coverage.record_coverage(connection, KLINES, "1h", rows, datetime(2026, 3, 15, tzinfo=UTC))
     schedule = definitions.get_schedule_def("hourly_refresh")
     with dg.instance_for_test() as instance:
         tick = dg.build_schedule_context(
@@ -142,7 +143,7 @@ def test_the_page_of_quality_lists_every_rule_as_it_is():
 def test_the_dead_man_is_pinged_by_a_scheduled_run_that_did_not_fail(
     definitions, chain, monkeypatch, tmp_path, tags, stage, pings
 ):
-    from orchestration.definitions import build_verdict
+    from orchestration.assets.run_status import build_run_status
     from orchestration.resources import Stores
 
     owner = chain.postgres
@@ -157,7 +158,7 @@ def test_the_dead_man_is_pinged_by_a_scheduled_run_that_did_not_fail(
             "insert into ops.run_stages (run_id, stage, dataset, status) values (%s, 'raw', 'x', %s)", (run_id, stage)
         )
         made = dg.Definitions(
-            assets=[build_verdict([])], jobs=[dg.define_asset_job("alone")], resources={"stores": Stores()}
+            assets=[build_run_status([])], jobs=[dg.define_asset_job("alone")], resources={"stores": Stores()}
         )
         assert made.resolve_job_def("alone").execute_in_process(run_id=run_id, tags=tags).success
     assert [asked.path for asked in monitor.asked] == ["/ping/me"] * pings

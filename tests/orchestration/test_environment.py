@@ -15,9 +15,9 @@ from scripted import Reply, scripted
 
 from ingestion import settings
 from orchestration import environment
-from orchestration.launch import _alive
-from orchestration.models import parse
-from orchestration.up import dashboard_env
+from orchestration.assets.dbt import parse
+from orchestration.cli.up import dashboard_env
+from orchestration.orphans import _alive
 
 ROOT = Path(__file__).resolve().parents[2]
 TICKMART = Path(sys.executable).with_name("tickmart")

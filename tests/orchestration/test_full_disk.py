@@ -9,10 +9,12 @@ from typing import Any
 import psycopg2
 import pytest
 
-from ingestion.lake import Lake, LakeError
+from ingestion.bronze.lake import Lake, LakeError
 from ingestion.settings import load_settings
-from orchestration import backup, disk, health
-from orchestration.stack import StackError, stack
+from orchestration.local.client import stack
+from orchestration.local.processes import LocalServicesError
+from orchestration.maintenance import backup, disk
+from orchestration.observability import health
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def line(error: BaseException, folder: Path) -> str:
 
 def test_a_database_that_finds_no_room_to_be_made_is_no_damaged_data(small):
     home = small(20) / "home"
-    with pytest.raises(StackError) as failed:
+    with pytest.raises(LocalServicesError) as failed:
         stack(home, postgres=True, s3=False).__enter__()
     assert "damaged" not in line(failed.value, home)
     small(300)
@@ -118,5 +120,5 @@ def test_a_backup_that_finds_no_room_names_its_target_and_what_it_takes(chain, s
 
 
 def test_any_other_error_is_not_taken_for_a_full_disk(tmp_path):
-    assert disk.explained(StackError("port 3000 is in use"), tmp_path) is None
+    assert disk.explained(LocalServicesError("port 3000 is in use"), tmp_path) is None
     assert disk.explained(OSError(13, "Permission denied"), tmp_path) is None

@@ -13,12 +13,15 @@ import pytest
 from chain import Chain
 from dagster import DagsterRunStatus
 
-from ingestion import books, warehouse
-from ingestion.datasets import INTERVAL_MS, KLINES
+from ingestion.database import connections
+from ingestion.ops import checks, coverage, rejected, runs
 from ingestion.simulator.server import simulator
-from orchestration.assets import ASSETS, KlinesConfig, counted_runs
-from orchestration.attempts import newest_failure
-from orchestration.launch import PID_TAG, close_orphans
+from ingestion.sources.binance.dataset import INTERVAL_MS, KLINES
+from orchestration.assets.bronze import KlinesConfig
+from orchestration.assets.metadata import counted_runs
+from orchestration.assets.raw import ASSETS
+from orchestration.observability.attempts import newest_failure
+from orchestration.orphans import PID_TAG, close_orphans
 from orchestration.partitions import DAYS, PARTITION, RANGE_END, RANGE_START
 from orchestration.quality.checks import BRONZE_CHECKS
 from orchestration.resources import Stores
@@ -78,7 +81,7 @@ def covered(chain: Chain) -> list[date]:
 
 def test_a_run_without_days_takes_those_of_a_refresh(job, chain):
     answered = [("BTCUSDT", TODAY - timedelta(days=4), 24, True, "rest")]
-    books.record_coverage(chain.connection, KLINES, "1h", answered, datetime.now(UTC))
+    coverage.record_coverage(chain.connection, KLINES, "1h", answered, datetime.now(UTC))
     done, said = launch(job, {})
     assert done.success, said
     assert (done.dagster_run.tags[RANGE_START], done.dagster_run.tags[RANGE_END]) == (
@@ -149,14 +152,14 @@ def test_a_run_of_only_the_failed_steps_counts_with_what_the_others_recorded(cha
         "severity": "error",
         "status": "failed",
     }
-    books.record_checks(chain.connection, first.run_id, [{**refused, "blocking": True}])
+    checks.record_checks(chain.connection, first.run_id, [{**refused, "blocking": True}])
     nothing = {"rows": 0, "files": 0, "seconds": 0.1, "detail": {}}
-    books.record_stage(chain.connection, first.run_id, "bronze", "x", status="failed", **nothing)
-    books.record_stage(chain.connection, first.run_id, "raw", "x", status="failed", **nothing)
-    books.record_stage(chain.connection, part.run_id, "raw", "x", status="ok", **nothing)
+    runs.record_stage(chain.connection, first.run_id, "bronze", "x", status="failed", **nothing)
+    runs.record_stage(chain.connection, first.run_id, "raw", "x", status="failed", **nothing)
+    runs.record_stage(chain.connection, part.run_id, "raw", "x", status="ok", **nothing)
     # What the first run refused is not loaded, and its failed source does not turn into success.
-    assert len(books.refusals(chain.connection, counted, "bronze/x")) == 1
-    summary = books.summarise_run(chain.connection, counted[0], counted[1:])
+    assert len(rejected.refusals(chain.connection, counted, "bronze/x")) == 1
+    summary = runs.summarise_run(chain.connection, counted[0], counted[1:])
     assert (summary["status"], summary["checks"]["failed"]) == ("failed", 1)
     assert {s["stage"]: s["status"] for s in summary["stages"]} == {"bronze": "failed", "raw": "ok"}
 
@@ -184,8 +187,8 @@ def test_a_commands_run_that_dagster_executes_once_more_is_not_closed_with_the_c
 )  # fmt: skip
 def test_a_run_without_a_step_that_closes_it_is_closed_when_it_has_ended(job, chain, instance, ended, stage, status):
     run = instance.add_run(dg.DagsterRun("__ASSET_JOB", status=ended))
-    books.begin_run(chain.connection, run.run_id, run.job_name)
-    books.record_stage(
+    runs.begin_run(chain.connection, run.run_id, run.job_name)
+    runs.record_stage(
         chain.connection, run.run_id, "bronze", "x", status=stage, rows=1, files=1, seconds=0.1, detail={}
     )
     event = dg.DagsterEvent(
@@ -203,9 +206,9 @@ def test_a_run_of_dagsters_that_cannot_log_in_is_kept_for_the_status(job, chain,
     monkeypatch.setenv("TICKMART_PG_INGEST_PASSWORD", "not-the-password")
     event = dg.DagsterEvent("PIPELINE_FAILURE", run.job_name)
     context = dg.build_run_status_sensor_context("close_failed_runs", event, instance, run).for_run_failure()
-    with pytest.raises(warehouse.WarehouseError):
+    with pytest.raises(connections.WarehouseError):
         build_failure_sensor()(context)
-    with pytest.raises(warehouse.WarehouseError):
+    with pytest.raises(connections.WarehouseError):
         build_alert_sensor()(dg.build_sensor_context(instance=instance))
     failed = newest_failure(tmp_path, "run")
     assert (failed["job"], failed["run_id"]) == ("market_refresh", run.run_id)

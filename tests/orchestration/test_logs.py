@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import logs
+from orchestration.observability import logs
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tcp_proxy import TcpProxy, Toxics
 
 from ingestion.settings import Postgres, load_settings
-from orchestration import metrics
+from orchestration.observability import metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDED = datetime(2026, 3, 1, 10, 1, tzinfo=UTC)
@@ -219,7 +219,7 @@ def test_every_rule_says_how_bad_it_is_and_what_it_means():
 
 def test_prometheus_scrapes_the_port_that_the_command_serves_and_grafana_asks_prometheus():
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
-    from orchestration.cli import metrics as command
+    from orchestration.cli.commands import metrics as command
 
     [port] = [p.default for p in command.params if p.name == "port"]
     assert config["scrape_configs"][0]["static_configs"][0]["targets"] == [f"metrics:{port}"]

@@ -26,16 +26,22 @@ import pyarrow as pa
 import pytest
 from chain import bucket_of, fresh_database
 
-from ingestion import books, warehouse
-from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, Dataset, klines_key
-from ingestion.lake import Lake
+from ingestion.bronze.lake import Lake
+from ingestion.database import connections
+from ingestion.datasets import Dataset
+from ingestion.ops import checks as ops_checks
+from ingestion.ops import rejected
 from ingestion.settings import ObjectStore, Postgres
 from ingestion.simulator.server import simulator
-from orchestration.assets import raw_fear_greed
-from orchestration.quality import docs, evidence, suites
+from ingestion.sources.binance.dataset import KLINES, klines_key
+from ingestion.sources.coingecko.dataset import MARKETS
+from ingestion.sources.fear_greed.dataset import FEAR_GREED
+from orchestration.assets.raw import raw_fear_greed
+from orchestration.quality import data_docs, suites
+from orchestration.quality import queries as quality_queries
 from orchestration.quality.checks import BRONZE_CHECKS, CHECKS
+from orchestration.quality.runner import SuiteResult, validate_query, without_secrets
 from orchestration.quality.suites import Suite
-from orchestration.quality.validate import Judged, judge_query, without_secrets
 from orchestration.resources import Stores
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +73,7 @@ class Loaded:
 
     def execute(self, *statements: str) -> None:
         with (
-            warehouse.closing(warehouse.connect(self.postgres)) as connection,
+            connections.closing(connections.connect(self.postgres)) as connection,
             connection,
             connection.cursor() as cursor,
         ):
@@ -76,7 +82,7 @@ class Loaded:
                 cursor.execute(statement)
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
-        with warehouse.closing(warehouse.connect(self.postgres)) as connection, connection.cursor() as cursor:
+        with connections.closing(connections.connect(self.postgres)) as connection, connection.cursor() as cursor:
             cursor.execute("set time zone 'UTC'")
             cursor.execute(statement)
             return list(cursor.fetchall())
@@ -142,18 +148,18 @@ def yesterday(loaded: Loaded) -> date:
 @pytest.fixture(scope="module")
 def queries(loaded: Loaded, yesterday: date) -> dict[Suite, str]:
     """Each suite's query over the newest day that is over, and over what the run brought of the rest."""
-    with warehouse.closing(warehouse.connect(loaded.postgres, "quality_ro")) as connection:
-        snapshots = books.newest_objects(connection, MARKETS, 31)
-        history = books.newest_objects(connection, FEAR_GREED, 31)
+    with connections.closing(connections.connect(loaded.postgres, "quality_ro")) as connection:
+        snapshots = ops_checks.newest_objects(connection, MARKETS, 31)
+        history = ops_checks.newest_objects(connection, FEAR_GREED, 31)
     span = [(yesterday, yesterday + timedelta(days=2))]
     return {
-        suites.KLINES_COMPLETENESS: evidence.klines_completeness(span),
-        **{s: evidence.freshness(s.asset[1], 26 if s.asset[1] == "fear_greed" else 2) for s in suites.FRESHNESS},
-        suites.KLINES_RECONCILIATION: evidence.klines_reconciliation(span),
-        suites.MARKETS_RECONCILIATION: evidence.markets_reconciliation(snapshots),
-        suites.FEAR_GREED_RECONCILIATION: evidence.fear_greed_reconciliation(max(history)),
-        suites.FCT_PRICES: evidence.fct_prices(span),
-        suites.DIVERGENCE: evidence.DIVERGENCE,
+        suites.KLINES_COMPLETENESS: quality_queries.klines_completeness(span),
+        **{s: quality_queries.freshness(s.asset[1], 26 if s.asset[1] == "fear_greed" else 2) for s in suites.FRESHNESS},
+        suites.KLINES_RECONCILIATION: quality_queries.klines_reconciliation(span),
+        suites.MARKETS_RECONCILIATION: quality_queries.markets_reconciliation(snapshots),
+        suites.FEAR_GREED_RECONCILIATION: quality_queries.fear_greed_reconciliation(max(history)),
+        suites.FCT_PRICES: quality_queries.fct_prices(span),
+        suites.DIVERGENCE: quality_queries.DIVERGENCE,
     }
 
 
@@ -310,12 +316,12 @@ CORRUPTIONS: dict[tuple[str, str], list[str]] = {
 }
 
 
-def broken(found: Judged) -> dict[str, str]:
+def broken(found: SuiteResult) -> dict[str, str]:
     return {v.name: v.status for v in found.verdicts if v.status != "passed"}
 
 
 def test_every_suite_of_the_warehouse_holds_over_a_fresh_run(queries):
-    assert {suite.name: broken(judge_query(suite, query)) for suite, query in queries.items()} == {
+    assert {suite.name: broken(validate_query(suite, query)) for suite, query in queries.items()} == {
         suite.name: {} for suite in queries
     }
 
@@ -329,7 +335,7 @@ def test_one_corruption_breaks_exactly_its_expectation(loaded, queries, yesterda
     suite = next(s for s in queries if s.name == name)
     statements = [s.replace("{day}", yesterday.isoformat()) for s in CORRUPTIONS[name, check]]
     with loaded.corrupted(*statements):
-        found = judge_query(suite, queries[suite])
+        found = validate_query(suite, queries[suite])
     assert broken(found) == {check: "failed"}, [v for v in found.verdicts if v.status != "passed"]
     [verdict] = [v for v in found.verdicts if v.name == check]
     assert verdict.severity == next(r.severity for r in suite.rules if r.check == check)
@@ -345,7 +351,7 @@ def test_a_known_halt_is_no_missing_bar(loaded, queries, yesterday):
         f"select binance_symbol, '1h', '{at}', timestamptz '{at}' + interval '1 hour', 1, 'exchange_halt' "
         "from raw.universe",
     ):
-        assert broken(judge_query(suites.KLINES_COMPLETENESS, queries[suites.KLINES_COMPLETENESS])) == {}
+        assert broken(validate_query(suites.KLINES_COMPLETENESS, queries[suites.KLINES_COMPLETENESS])) == {}
 
 
 @pytest.mark.parametrize(
@@ -358,14 +364,14 @@ def test_a_known_halt_is_no_missing_bar(loaded, queries, yesterday):
     ids=["missing table", "missing column", "query that raises"],
 )
 def test_what_cannot_be_judged_is_an_error_and_never_a_pass(loaded, query, told):
-    found = judge_query(suites.FCT_PRICES, query)
+    found = validate_query(suites.FCT_PRICES, query)
     assert any(v.status == "error" and told in v.observed for v in found.verdicts), found.verdicts
     rows = [v.as_row("marts/fct_prices", blocking=False) for v in found.verdicts]
     assert all(row["status"] != "passed" for row in rows if row["check_name"] != "the range holds bars")
 
 
 def test_a_judgement_leaves_no_connection_behind(loaded, queries):
-    judge_query(suites.DIVERGENCE, evidence.DIVERGENCE)
+    validate_query(suites.DIVERGENCE, quality_queries.DIVERGENCE)
     assert loaded.ask(
         "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
     ) == [(0,)]
@@ -374,7 +380,7 @@ def test_a_judgement_leaves_no_connection_behind(loaded, queries):
 @pytest.mark.parametrize("name", ["klines_completeness", "klines_reconciliation", "fct_prices"])
 def test_a_query_reads_no_bar_outside_of_its_span(loaded, queries, name):
     query = next(q for s, q in queries.items() if s.name == name)
-    with warehouse.closing(warehouse.connect(loaded.postgres)) as connection, connection.cursor() as cursor:
+    with connections.closing(connections.connect(loaded.postgres)) as connection, connection.cursor() as cursor:
         # A month of three assets is small enough for a sequential scan to be right; years of fifty are not.
         cursor.execute("set time zone 'UTC'; set enable_seqscan = off")
         cursor.execute(f"explain (analyze, format json) {query}")
@@ -472,9 +478,9 @@ def test_a_failing_row_is_shown_in_data_docs_and_html_in_it_is_text(loaded, quer
     with loaded.corrupted(
         "update marts.fct_market_snapshots set price_usd = 2 * price_usd where crypto_id = 'ethereum'"
     ):
-        rows = f"select * from ({evidence.DIVERGENCE}) as d union all select '<b>x</b>', 1, 1, 99, 0"
-        found = judge_query(suites.DIVERGENCE, rows)
-    page = docs.publish(tmp_path, "run-1", suites.DIVERGENCE, found, datetime.now(UTC))
+        rows = f"select * from ({quality_queries.DIVERGENCE}) as d union all select '<b>x</b>', 1, 1, 99, 0"
+        found = validate_query(suites.DIVERGENCE, rows)
+    page = data_docs.publish(tmp_path, "run-1", suites.DIVERGENCE, found, datetime.now(UTC))
     text = page.read_text()
     assert "ethereum" in text
     assert "no coin differs by more than 20%" in text
@@ -483,12 +489,12 @@ def test_a_failing_row_is_shown_in_data_docs_and_html_in_it_is_text(loaded, quer
 
 
 def test_data_docs_keep_the_newest_runs(loaded, tmp_path, monkeypatch):
-    monkeypatch.setattr(docs, "KEEP_RUNS", 3)
-    found = judge_query(suites.DIVERGENCE, evidence.DIVERGENCE)
+    monkeypatch.setattr(data_docs, "KEEP_RUNS", 3)
+    found = validate_query(suites.DIVERGENCE, quality_queries.DIVERGENCE)
     for n in range(6):
-        page = docs.publish(tmp_path, f"run-{n}", suites.DIVERGENCE, found, datetime.now(UTC))
+        page = data_docs.publish(tmp_path, f"run-{n}", suites.DIVERGENCE, found, datetime.now(UTC))
         os.utime(page.with_name("results.json"), (n, n))
-    docs.index(tmp_path)
+    data_docs.index(tmp_path)
     folder = tmp_path / "data_docs"
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["run-3", "run-4", "run-5"]
     assert "run-2" not in (folder / "index.html").read_text()
@@ -504,7 +510,7 @@ def test_an_error_that_names_a_login_is_shown_without_it(monkeypatch):
 def test_a_database_that_refuses_the_login_is_an_error_without_the_password(loaded, monkeypatch):
     monkeypatch.setenv("TICKMART_PG_QUALITY_RO_USER", "nobody_here")
     monkeypatch.setenv("TICKMART_PG_QUALITY_RO_PASSWORD", CANARY)
-    [verdict] = judge_query(suites.DIVERGENCE, evidence.DIVERGENCE).verdicts
+    [verdict] = validate_query(suites.DIVERGENCE, quality_queries.DIVERGENCE).verdicts
     assert verdict.status == "error"
     assert CANARY not in str(verdict)
 
@@ -568,8 +574,8 @@ def test_a_check_that_raises_is_an_error_and_closes_the_gate(loaded, monkeypatch
     assert told == {
         "expectations": (False, dg.AssetCheckSeverity.ERROR), "load_gate": (False, dg.AssetCheckSeverity.WARN),
     }  # fmt: skip
-    with warehouse.closing(warehouse.connect(loaded.postgres, "ingest")) as connection:
-        [reason] = books.refusals(connection, [result.run_id], "bronze/coingecko_markets")
+    with connections.closing(connections.connect(loaded.postgres, "ingest")) as connection:
+        [reason] = rejected.refusals(connection, [result.run_id], "bronze/coingecko_markets")
     assert "/no/such/universe.csv" in reason
 
 

@@ -13,10 +13,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from ingestion.datasets import FEAR_GREED, KLINES, MARKETS, fear_greed_key, klines_key, markets_key
-from orchestration.quality import docs, evidence, suites
+from ingestion.sources.binance.dataset import KLINES, klines_key
+from ingestion.sources.coingecko.dataset import MARKETS, markets_key
+from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key
+from orchestration.quality import data_docs, queries, suites
+from orchestration.quality.runner import SuiteResult, validate_frame
 from orchestration.quality.suites import Suite
-from orchestration.quality.validate import Judged, judge_frame
 
 DAY = date(2026, 3, 14)
 AT = datetime(2026, 3, 14, 12, 5, tzinfo=UTC)
@@ -131,15 +133,15 @@ BATCHES = {
 }
 
 
-def judged(suite: Suite, rows: Rows) -> Judged:
+def judged(suite: Suite, rows: Rows) -> SuiteResult:
     """The suite's judgement of rows as bronze holds them."""
     dataset = BATCHES[suite][0]
     schema = dataset.schema.append(pa.field("object_key", pa.string()))
     table = pa.Table.from_pylist(rows, schema=pa.schema([f.with_nullable(True) for f in schema]))
-    return judge_frame(suite, evidence.judged_frame([table], GIVEN["coins" if dataset is MARKETS else "symbols"]))
+    return validate_frame(suite, queries.validated_frame([table], GIVEN["coins" if dataset is MARKETS else "symbols"]))
 
 
-def broken(found: Judged) -> dict[str, str]:
+def broken(found: SuiteResult) -> dict[str, str]:
     """What did not pass, and how it is called."""
     return {v.name: v.status for v in found.verdicts if v.status != "passed"}
 
@@ -171,8 +173,8 @@ def test_one_corruption_breaks_exactly_its_expectation(suite, check):
 
 
 def test_a_column_that_is_not_there_is_an_error_and_not_a_pass():
-    rows = evidence.judged_frame([_table(bars())], GIVEN["symbols"]).drop(columns=["volume"])
-    found = broken(judge_frame(suites.BRONZE_KLINES, rows))
+    rows = queries.validated_frame([_table(bars())], GIVEN["symbols"]).drop(columns=["volume"])
+    found = broken(validate_frame(suites.BRONZE_KLINES, rows))
     assert set(found.values()) == {"error"}
     assert "volume is there" in found
 
@@ -196,7 +198,7 @@ def test_what_a_source_sent_is_text_in_data_docs_with_its_digits(tmp_path):
     index = days()
     index[5].update(classification=evil)
     for suite, rows in ((suites.BRONZE_MARKETS, [*market, dict(market[0])]), (suites.BRONZE_FEAR_GREED, index)):
-        page = docs.publish(tmp_path, "run-1", suite, judged(suite, rows), AT)
+        page = data_docs.publish(tmp_path, "run-1", suite, judged(suite, rows), AT)
         assert page is not None
         written = page.read_text()
         assert "&lt;script&gt;alert(1)" in written
@@ -213,8 +215,8 @@ def test_a_page_of_data_docs_shows_each_status_as_a_word(
     tmp_path: Path, value: float, dropped: list[str], statuses: set[str]
 ):
     frame = pd.DataFrame({"object_key": ["k"], "date": ["2026-01-01"], "value": [value], "classification": ["Fear"]})
-    found = judge_frame(suites.BRONZE_FEAR_GREED, frame.drop(columns=dropped))
-    page = docs.publish(tmp_path, "run-1", suites.BRONZE_FEAR_GREED, found, AT)
+    found = validate_frame(suites.BRONZE_FEAR_GREED, frame.drop(columns=dropped))
+    page = data_docs.publish(tmp_path, "run-1", suites.BRONZE_FEAR_GREED, found, AT)
     assert page is not None
     text = page.read_text()
     cells = re.findall(r'<td [^>]*class="hide-succeeded[^"]*"[^>]*>(.*?)</td>', text, re.DOTALL)

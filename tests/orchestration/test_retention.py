@@ -18,9 +18,11 @@ from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickStatus
 
 from ingestion.settings import load_settings
-from orchestration import launch, retention
-from orchestration.launch import CODE_SERVER_SINCE, HOST_TAG, PID_TAG, close_orphans, dagster_url
+from orchestration import runner
+from orchestration.maintenance import retention
+from orchestration.orphans import CODE_SERVER_SINCE, HOST_TAG, PID_TAG, close_orphans
 from orchestration.resources import Stores
+from orchestration.runner import dagster_url
 from orchestration.sensors import build_dead_run_sensor
 
 RUNS = 300
@@ -212,9 +214,9 @@ def test_the_sensor_closes_what_an_earlier_code_server_launched_and_nothing_of_t
 def test_a_commands_process_shows_that_it_lives_until_its_run_has_ended(
     chain: Chain, home: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(launch, "BEAT_EVERY_S", 0.01)
+    monkeypatch.setattr(runner, "BEAT_EVERY_S", 0.01)
     chain.ask("insert into ops.runs (run_id, job, started_at, status) values ('r', 'j', now(), 'running')")
-    ended = launch._beating(Stores(), "r")
+    ended = runner._beating(Stores(), "r")
     beats = {chain.one("select beat_at from ops.runs")}
     while len(beats - {None}) < 3:
         beats.add(chain.one("select beat_at from ops.runs"))

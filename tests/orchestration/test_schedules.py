@@ -6,7 +6,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestration.definitions import MARKETS_JOB, build_defs
+from orchestration.definitions import build_defs
+from orchestration.partitions import MARKETS_JOB
 
 
 @pytest.fixture(scope="module")

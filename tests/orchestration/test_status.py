@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from chain import Chain
 
-from orchestration import health
-from orchestration.attempts import record_failure
+from orchestration.observability import health
+from orchestration.observability.attempts import record_failure
 
 ROOT = Path(__file__).resolve().parents[2]
 TICKMART = Path(sys.executable).with_name("tickmart")

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion.text import plain, positional, visible
-from orchestration import logs
-from orchestration.cli import main
+from orchestration.cli.commands import main
+from orchestration.observability import logs
 
 FORMS = ("table", "csv", "json")
 MARKUP = ("[a-z]+", "[usd] coin", "[/b]", "key:id:1", ":smile:", "http://x.y", "C:\\new", "a | b", "{x} %s $y")

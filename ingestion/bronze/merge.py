@@ -1,0 +1,39 @@
+"""Merging two tables of one dataset: the union of their keys, and the values that are new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    pass
+from ingestion.arrow import align_decimals, last_wins
+from ingestion.datasets import Dataset
+
+
+def without_repeats(dataset: Dataset, table: pa.Table, by: Sequence[str]) -> pa.Table:
+    """Drop, in the order of ``by``, each row that says of its key what the row before it said; sort by key."""
+    table = table.sort_by([(name, "ascending") for name in (*dataset.key, *by)]).combine_chunks()
+    repeats = pa.array(np.ones(max(len(table) - 1, 0), dtype=bool))
+    for name in (*dataset.key, *dataset.values):
+        column = table[name].chunk(0) if len(table) else pa.nulls(0)
+        after, before = column[1:], column[:-1]
+        same = pc.or_kleene(pc.equal(after, before), pc.and_(pc.is_null(after), pc.is_null(before)))
+        repeats = pc.and_(repeats, pc.fill_null(same, False))
+    return table.filter(pc.invert(pa.concat_arrays([pa.array([False] * min(len(table), 1)), repeats])))
+
+
+def union(dataset: Dataset, old: pa.Table, new: pa.Table) -> pa.Table:
+    """Return all keys of both tables; where both have one, the old row stays if its value is the same, else the new."""
+    old, new = align_decimals([old, new])
+    record = [*dataset.key, *dataset.values]
+    if old.select(record).equals(new.select(record)):
+        return old
+    both = pa.concat_tables([old, new], promote_options="default")
+    numbered = both.select(record).append_column("row", pa.array(np.arange(len(both))))
+    distinct = numbered.group_by(record).aggregate([("row", "min")])["row_min"]
+    return last_wins(both.take(distinct.combine_chunks().sort()), dataset.key)

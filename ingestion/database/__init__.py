@@ -1,0 +1,1 @@
+"""The database: connections, locks, migrations, roles and grants."""

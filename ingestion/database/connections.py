@@ -1,0 +1,61 @@
+"""Connections to Postgres and advisory locks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2
+import psycopg2.extensions
+
+from ingestion.connection_errors import postgres_problem
+from ingestion.settings import Postgres, Role
+
+Connection = psycopg2.extensions.connection
+# Any constant will do, if everybody uses it: the second key of the advisory locks is the table's.
+LOCK_SPACE = 7_421
+
+
+class WarehouseError(Exception):
+    """The database cannot be used; the message is one line: server, what was tried, mend."""
+
+
+def connect(postgres: Postgres, role: Role | None = None) -> Connection:
+    """Connect as the owner or as one of tickmart's roles, in UTC; WarehouseError names server, cause and fix."""
+    parameters = postgres.connect_kwargs(role)
+    try:
+        return psycopg2.connect(**parameters)  # type: ignore[call-overload, no-any-return]
+    except psycopg2.Error as error:
+        login = str(parameters["user"])
+        problem = postgres_problem(error, role, own_login=login != postgres.user)
+        as_role = f" in role {role}" if role and login != role else ""
+        raise WarehouseError(
+            f"Postgres {postgres.address}/{postgres.database} as {login}{as_role}: {problem}"
+        ) from None
+
+
+@contextmanager
+def closing(connection: Connection) -> Iterator[Connection]:
+    """Close the connection at the end of the block (psycopg2's own context manager only ends the transaction)."""
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def locked(connection: Connection, name: str) -> Iterator[None]:
+    """Hold the session's advisory lock of that name: one writer at a time, whatever process it is in."""
+    key = (LOCK_SPACE, int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big", signed=True))
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_lock(%s, %s)", key)
+    connection.commit()
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.rollback()
+            with connection.cursor() as cursor:
+                cursor.execute("select pg_advisory_unlock(%s, %s)", key)
+            connection.commit()

@@ -1,0 +1,1 @@
+"""The ``ops`` schema: one module for each family of tables with run metadata."""

@@ -1,0 +1,73 @@
+"""Check results and the bronze objects that still need validation in the ``ops`` schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from psycopg2.extras import Json, execute_values
+
+from ingestion.database.connections import Connection
+from ingestion.datasets import Dataset, keys_of_newest_days
+from ingestion.ops.runs import as_json
+
+
+def unvalidated_objects(connection: Connection, judge: str, dataset: Dataset, run_id: str) -> list[tuple[str, str]]:
+    """Return key and batch of each object that a run has loaded, or an ended one that ``judge`` has not come to.
+
+    A run that is killed behind its load, or whose models fail, leaves its objects to the next; what another run is at
+    work on is left to that run. In order of the keys.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select l.object_key, l.batch_id
+            from ops.load_ledger as l
+            left join ops.runs as r on r.run_id = l.batch_id
+            left join ops.judged_batches as j on j.judge = %(judge)s and j.batch_id = l.batch_id
+            where
+                l.dataset = %(dataset)s
+                and (l.batch_id = %(run)s or (j.batch_id is null and r.status is distinct from 'running'))
+            order by l.object_key
+            """,
+            {"judge": judge, "dataset": dataset.name, "run": run_id},
+        )
+        found = cursor.fetchall()
+    connection.commit()
+    return found
+
+
+def mark_validated(connection: Connection, judge: str, batches: Iterable[str]) -> None:
+    """Book that ``judge`` has come to what these batches loaded."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "insert into ops.judged_batches (judge, batch_id) select %s, unnest(%s::text[]) on conflict do nothing",
+            (judge, sorted(set(batches))),
+        )
+
+
+def newest_objects(connection: Connection, dataset: Dataset, days: int) -> list[str]:
+    """Return the keys of the loaded objects of the newest days of the data, in order."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select object_key from ops.load_ledger where dataset = %s order by object_key", (dataset.name,))
+        return keys_of_newest_days((key for (key,) in cursor.fetchall()), days)
+
+
+def record_checks(connection: Connection, run_id: str, results: Sequence[dict[str, Any]]) -> None:
+    """Append verdicts to ``ops.check_results``; each names asset, check_name, source, severity and status at least."""
+    columns = (
+        "asset", "check_name", "source", "severity", "status", "blocking",
+        "observed", "expected", "failed_rows", "sample",
+    )  # fmt: skip
+    rows = []
+    for result in results:
+        row = {**dict.fromkeys(columns), "blocking": False, **result}
+        if row["sample"] is not None:
+            row["sample"] = Json(row["sample"], dumps=as_json)
+        rows.append((run_id, *(row[c] for c in columns)))
+    with connection, connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            f"insert into ops.check_results (run_id, {', '.join(columns)}) values %s",  # noqa: S608
+            rows,
+        )

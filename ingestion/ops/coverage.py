@@ -1,0 +1,220 @@
+"""Requested symbol-days, archive files and backfills in the ``ops`` schema."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import date, datetime
+from typing import Any
+
+from psycopg2.extras import execute_values
+
+from ingestion.database.connections import Connection
+from ingestion.datasets import Dataset
+from ingestion.sources.fear_greed.dataset import FEAR_GREED
+
+
+def invalidate_coverage(connection: Connection, dataset: Dataset, interval: str, day: date) -> None:
+    """Have the day asked for again for every symbol that was asked for."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            update ops.coverage set is_final = false, answered_by = '{}'
+            where dataset = %s and interval = %s and date = %s and source <> 'not_listed'
+            """,
+            (dataset.name, interval, day),
+        )
+
+
+def open_days(connection: Connection, dataset: Dataset, interval: str, before: date) -> dict[str, set[date]]:
+    """Return for each symbol the days before one that have been asked for but are not final: their answer is lost."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select symbol, array_agg(date) from ops.coverage
+            where dataset = %s and interval = %s and not is_final and date < %s
+            group by symbol
+            """,
+            (dataset.name, interval, before),
+        )
+        found = {symbol: set(days) for symbol, days in cursor.fetchall()}
+    connection.commit()
+    return found
+
+
+def restated_days(connection: Connection, batch_id: str) -> list[tuple[str, Any, Any]]:
+    """Return day, old and new record of the sentiment index that a load found changed, but for its newest day."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select record_key ->> 'date', old_record, new_record from ops.restatements
+            where
+                dataset = %s
+                and batch_id = %s
+                and (record_key ->> 'date')::date < (select max(date) from raw.fear_greed)
+            order by 1 desc
+            """,
+            (FEAR_GREED.name, batch_id),
+        )
+        found = cursor.fetchall()
+    connection.commit()
+    return found
+
+
+def covered_days(connection: Connection, dataset: Dataset, interval: str, since: datetime) -> dict[str, set[date]]:
+    """Return for each symbol the final days that were asked for and answered since a moment."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select symbol, array_agg(date) from ops.coverage
+            where dataset = %s and interval = %s and is_final and checked_at >= %s
+            group by symbol
+            """,
+            (dataset.name, interval, since),
+        )
+        found = {symbol: set(days) for symbol, days in cursor.fetchall()}
+    connection.commit()
+    return found
+
+
+def record_coverage(
+    connection: Connection,
+    dataset: Dataset,
+    interval: str,
+    rows: Iterable[tuple[str, date, int, bool, str]],
+    now: datetime,
+    incomplete: Collection[str] = (),
+) -> None:
+    """Record which (symbol, day, closed bars, final, source) were requested and answered at ``now``.
+
+    ``now`` is the exchange's time when the request began: bars that were closed by then had to be in the answer.
+    ``incomplete`` names the symbols some of whose records were rejected: such an answer proves no absence.
+    """
+    answers: dict[tuple[str, str], list[Any]] = {}
+    for symbol, day, bars, final, source in rows:
+        answer = answers.setdefault((symbol, day.isoformat()), [bars, final, source, ""])
+        answer[0], answer[2] = max(answer[0], bars), source
+        if final and source != "not_listed" and symbol not in incomplete:
+            # A day that is not over yet may still get bars, so that no answer speaks for all of it.
+            answer[3] = f"{answer[3]},{source}".lstrip(",")
+    columns: list[Any] = [list(column) for column in zip(*answers, strict=True)]
+    columns += [list(column) for column in zip(*answers.values(), strict=True)]
+    if not answers:
+        return
+    with connection, connection.cursor() as cursor:
+        # Arrays: a fifty-symbol chunk has thousands of rows, and formatting each one took longer than writing it.
+        cursor.execute(
+            """
+            insert into ops.coverage as c
+                (dataset, symbol, interval, date, bars, is_final, source, closed_until, answered_by)
+            select
+                %s, asked.symbol, %s, asked.date, asked.bars, asked.is_final, asked.source,
+                least(%s, (asked.date + 1)::timestamp at time zone 'UTC'),
+                string_to_array(asked.ways, ',') || case
+                    when asked.ways <> '' and asked.bars = 0 and asked.date > (s.last_bar_at at time zone 'UTC')::date
+                        then array['status']
+                end
+            from unnest(%s::text[], %s::date[], %s::integer[], %s::boolean[], %s::text[], %s::text[])
+                as asked (symbol, date, bars, is_final, source, ways)
+            left join ops.symbol_status as s
+                on s.symbol = asked.symbol and s.status not in ('', 'TRADING', 'FAILED', 'UNKNOWN')
+            on conflict (dataset, symbol, interval, date) do update set
+                bars = greatest(c.bars, excluded.bars), is_final = excluded.is_final, source = excluded.source,
+                closed_until = excluded.closed_until, checked_at = clock_timestamp(),
+                answered_by = array(
+                    select distinct way from unnest(c.answered_by || excluded.answered_by) as way order by way
+                )
+            """,
+            (dataset.name, interval, now, *columns),
+        )
+
+
+def short_days(
+    connection: Connection, dataset: Dataset, interval: str, since: datetime, day_bars: int
+) -> list[tuple[str, date, int, list[str]]]:
+    """Return (symbol, day, bars, ways that answered) of each short day answered since a moment and in no known gap.
+
+    A day is short when it is over and brought fewer than ``day_bars``.
+    """
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select symbol, date, bars, answered_by
+            from ops.coverage as c
+            where
+                dataset = %s and interval = %s and checked_at >= %s
+                and is_final and bars < %s and source <> 'not_listed'
+                and not exists (
+                    select 1 from ops.gaps as g
+                    where
+                        g.symbol = c.symbol and g.interval = c.interval and g.kind not in ('not_listed', 'delisted')
+                        and g.gap_start < (c.date + 1)::timestamp at time zone 'UTC'
+                        and g.gap_end > c.date::timestamp at time zone 'UTC'
+                )
+            order by date, symbol
+            """,
+            (dataset.name, interval, since, day_bars),
+        )
+        return cursor.fetchall()
+
+
+def loaded_archives(connection: Connection) -> dict[str, str]:
+    """Return the SHA-256 under which each archive file was last loaded, by its path."""
+    with connection.cursor() as cursor:
+        cursor.execute("select url, sha256 from ops.archive_files")
+        found = dict(cursor.fetchall())
+    connection.commit()
+    return found
+
+
+def record_archives(connection: Connection, files: Iterable[tuple[str, str, int]]) -> None:
+    """Write down the archive files (path, SHA-256, rows) whose bars stand in bronze."""
+    with connection, connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            """
+            insert into ops.archive_files (url, sha256, rows) values %s
+            on conflict (url) do update set
+                sha256 = excluded.sha256, rows = excluded.rows, loaded_at = clock_timestamp()
+            """,
+            list(files),
+        )
+
+
+def begin_backfill(
+    connection: Connection, dataset: Dataset, source: str, start: date, end: date
+) -> tuple[int, datetime]:
+    """Begin a backfill, or resume the unfinished one with this start; return its id and when it first began.
+
+    The end is not compared: it moves with the calendar. Another start is another backfill, which must not be recorded
+    as finished by this one.
+    """
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select backfill_id, started_at from ops.backfills
+            where dataset = %s and source = %s and start_date = %s and finished_at is null
+            order by started_at limit 1
+            """,
+            (dataset.name, source, start),
+        )
+        found = cursor.fetchone()
+        if found is None:
+            cursor.execute(
+                """
+                insert into ops.backfills (dataset, source, start_date, end_date) values (%s, %s, %s, %s)
+                returning backfill_id, started_at
+                """,
+                (dataset.name, source, start, end),
+            )
+            found = cursor.fetchone()
+    assert found is not None
+    return found[0], found[1]
+
+
+def end_backfill(connection: Connection, backfill_id: int, end: date) -> None:
+    """Mark a backfill as finished if ``end`` reaches its end: the next one requests everything again."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "update ops.backfills set finished_at = clock_timestamp() where backfill_id = %s and end_date <= %s",
+            (backfill_id, end),
+        )

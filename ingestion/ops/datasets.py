@@ -1,0 +1,37 @@
+"""Declared datasets in the ``ops`` schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from psycopg2.extras import execute_values
+
+from ingestion.database.connections import Connection
+from ingestion.settings import Settings
+from ingestion.sources.registry import DATASETS
+
+
+def record_datasets(connection: Connection, settings: Settings, assets: Mapping[str, Iterable[str]]) -> None:
+    """Make ``ops.datasets`` and ``ops.dataset_assets`` say what this version and these settings declare.
+
+    ``assets`` are for each dataset the assets whose failed checks count for it.
+    """
+    rows = [(d.name, d.source, d.sla_seconds(settings), d.degraded_after_seconds(settings)) for d in DATASETS]
+    pairs = [(dataset, asset) for dataset, names in assets.items() for asset in sorted(names)]
+    with connection, connection.cursor() as cursor:
+        cursor.execute("delete from ops.datasets where dataset <> all(%s)", ([d.name for d in DATASETS],))
+        execute_values(
+            cursor,
+            """
+            insert into ops.datasets as known (dataset, source, sla_seconds, degraded_after_seconds) values %s
+            on conflict (dataset) do update set
+                source = excluded.source, sla_seconds = excluded.sla_seconds,
+                degraded_after_seconds = excluded.degraded_after_seconds, declared_at = clock_timestamp()
+            where
+                (known.source, known.sla_seconds, known.degraded_after_seconds)
+                <> (excluded.source, excluded.sla_seconds, excluded.degraded_after_seconds)
+            """,
+            rows,
+        )
+        cursor.execute("delete from ops.dataset_assets")
+        execute_values(cursor, "insert into ops.dataset_assets (dataset, asset) values %s", pairs, page_size=1000)

@@ -1,0 +1,82 @@
+"""Rejected records and new fields in the ``ops`` schema."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from psycopg2.extras import execute_values
+
+from ingestion.arrow import read_json
+from ingestion.database.connections import Connection
+from ingestion.datasets import Dataset
+from ingestion.validation import Rejected
+
+
+def record_rejected(
+    connection: Connection, dataset: Dataset, object_key: str, rejected: Sequence[Rejected], batch_id: str
+) -> int:
+    """Keep refused records with their reasons, each once however often it comes; return how many were new."""
+    rows = [
+        (dataset.name, object_key, hashlib.sha256(r.record.encode()).hexdigest(), _jsonb(r.record), r.reason, batch_id)
+        for r in rejected
+    ]
+    with connection, connection.cursor() as cursor:
+        new = execute_values(
+            cursor,
+            """
+            insert into ops.rejected_records (dataset, object_key, record_sha256, record, reason, batch_id) values %s
+            on conflict (dataset, record_sha256, reason) do nothing
+            returning rejected_id
+            """,
+            rows,
+            fetch=True,
+        )
+    return len(new)
+
+
+def _jsonb(text: str) -> str:
+    """Return the record as Postgres takes it for jsonb; what it would refuse (NaN, NUL) becomes a JSON string."""
+    try:
+        read_json(text)
+    except ValueError:
+        return json.dumps(text.encode("utf-8", "replace").decode().replace("\0", "\ufffd"))
+    return text
+
+
+def record_new_fields(connection: Connection, dataset: Dataset, fields: dict[str, str], batch_id: str) -> list[str]:
+    """Keep the fields (name: example) that a source sends beyond the declared ones; return those not known before."""
+    if not fields:
+        return []
+    with connection, connection.cursor() as cursor:
+        new = execute_values(
+            cursor,
+            """
+            insert into ops.source_fields (dataset, field, example, batch_id) values %s
+            on conflict (dataset, field) do nothing
+            returning field
+            """,
+            [(dataset.name, name, example[:200], batch_id) for name, example in sorted(fields.items())],
+            fetch=True,
+        )
+    return [row[0] for row in new]
+
+
+def refusals(connection: Connection, run_ids: Sequence[str], asset: str) -> list[str]:
+    """Return the blocking checks of an asset whose last result in these runs is not passed, one line each."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select check_name || ' (' || coalesce(observed, status) || ')' from (
+                select distinct on (check_name) check_name, status, observed
+                from ops.check_results where run_id = any(%s) and asset = %s and blocking
+                order by check_name, check_id desc
+            ) as latest
+            where status <> 'passed' order by check_name
+            """,
+            (list(run_ids), asset),
+        )
+        found = [row[0] for row in cursor.fetchall()]
+    connection.commit()
+    return found

@@ -1,0 +1,23 @@
+"""Requests to the sources in the ``ops`` schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import astuple, fields
+
+from psycopg2.extras import execute_values
+
+from ingestion.database.connections import Connection
+from ingestion.sources.http import Attempt
+
+
+def record_attempts(connection: Connection, attempts: Iterable[Attempt], run_id: str) -> None:
+    """Append HTTP attempts to ``ops.source_requests``."""
+    names = [f.name for f in fields(Attempt)]
+    with connection, connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            f"insert into ops.source_requests ({', '.join(names)}, run_id) values %s",  # noqa: S608
+            [(*astuple(attempt), run_id) for attempt in attempts],
+            page_size=1000,
+        )

@@ -1,0 +1,227 @@
+"""Runs in the ``ops`` schema: their start, stages, heartbeat, end and summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import orjson
+from psycopg2.extras import Json, RealDictCursor
+
+from ingestion.database.connections import Connection
+from ingestion.sources.binance.dataset import KLINES
+from ingestion.text import plain
+
+
+def clock(connection: Connection) -> datetime:
+    """Return the database's time, by which ``checked_at`` is written."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select clock_timestamp()")
+        found: datetime = cursor.fetchone()[0]  # type: ignore[index]
+    return found
+
+
+def record_stage(
+    connection: Connection,
+    run_id: str,
+    stage: str,
+    dataset: str,
+    *,
+    status: str,
+    rows: int,
+    files: int,
+    seconds: float,
+    detail: dict[str, Any],
+) -> None:
+    """Write down what one stage of a run did; a retried stage replaces its line."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            insert into ops.run_stages (run_id, stage, dataset, status, rows, files, seconds, detail)
+            values (%s, %s, %s, %s, %s, %s, %s, %s)
+            on conflict (run_id, stage, dataset) do update set
+                status = excluded.status, rows = excluded.rows, files = excluded.files, seconds = excluded.seconds,
+                detail = excluded.detail, ended_at = clock_timestamp()
+            """,
+            (run_id, stage, dataset, status, rows, files, seconds, Json(detail, dumps=as_json)),
+        )
+
+
+def begin_run(connection: Connection, run_id: str, job: str) -> None:
+    """Open a run in ``ops.runs``."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            insert into ops.runs (run_id, job, started_at, status) values (%s, %s, clock_timestamp(), 'running')
+            on conflict (run_id) do nothing
+            """,
+            (run_id, job),
+        )
+
+
+def beat(connection: Connection, run_id: str) -> None:
+    """Note that the run's process lives."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("update ops.runs set beat_at = clock_timestamp() where run_id = %s", (run_id,))
+
+
+def open_runs(connection: Connection) -> set[str]:
+    """Return the runs that have begun and not ended."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select run_id from ops.runs where status = 'running'")
+        return {run_id for (run_id,) in cursor.fetchall()}
+
+
+def silent_runs(connection: Connection, run_ids: Sequence[str], silence_s: float) -> set[str]:
+    """Return those of the runs whose process used to show that it lives, and has not for so long."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select run_id from ops.runs where run_id = any(%s) and beat_at < now() - make_interval(secs => %s)",
+            (list(run_ids), silence_s),
+        )
+        return {run_id for (run_id,) in cursor.fetchall()}
+
+
+def end_run(connection: Connection, run_id: str, status: str, summary: dict[str, Any]) -> None:
+    """Close a run with its verdict and summary."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "update ops.runs set status = %s, summary = %s, ended_at = clock_timestamp() where run_id = %s",
+            (status, Json(summary, dumps=as_json), run_id),
+        )
+
+
+def summarise_run(connection: Connection, run_id: str, earlier: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a run did, from ``ops``: its stages, its checks, and the result ok, partial or failed.
+
+    ``earlier`` names the runs of which this one repeats some steps, the newest first: what it did not do again counts
+    as they recorded it.
+    """
+    runs = [run_id, *earlier]
+    with connection.cursor(cursor_factory=RealDictCursor) as cursor:
+        cursor.execute(
+            """
+            select stage, dataset, status, rows, files, seconds, rows_per_s, detail
+            from (
+                select distinct on (stage, dataset) *, rows / nullif(seconds, 0) as rows_per_s
+                from ops.run_stages
+                where run_id = any(%(runs)s)
+                order by stage, dataset, array_position(%(runs)s, run_id)
+            ) as newest
+            order by ended_at
+            """,
+            {"runs": runs},
+        )
+        stages = [dict(row) for row in cursor.fetchall()]
+        cursor.execute(
+            """
+            select distinct on (asset, check_name)
+                asset, check_name, source, severity, status, blocking, observed, expected, failed_rows
+            from ops.check_results
+            where run_id = any(%s)
+            order by asset, check_name, check_id desc
+            """,
+            (runs,),
+        )
+        checks = [dict(row) for row in cursor.fetchall()]
+        cursor.execute(
+            """
+            select source, count(distinct (asset, check_name)) as n
+            from ops.check_results as known
+            where
+                checked_at >= now() - interval '48 hours'
+                and status <> 'error'
+                and not exists (
+                    select from ops.check_results as own
+                    where own.run_id = any(%s) and own.asset = known.asset and own.check_name = known.check_name
+                )
+            group by source order by source
+            """,
+            (runs,),
+        )
+        not_run = {row["source"]: row["n"] for row in cursor.fetchall()}
+    connection.commit()
+    failures = sorted((c for c in checks if c["status"] != "passed"), key=lambda c: c["severity"])
+    errors = sum(c["severity"] == "error" for c in failures)
+    verdict = "ok"
+    if any(s["status"] == "partial" for s in stages):
+        verdict = "partial"
+    if any(s["status"] == "failed" for s in stages) or errors:
+        verdict = "failed"
+    return {
+        "run_id": run_id,
+        "status": verdict,
+        "stages": stages,
+        "checks": {
+            "passed": len(checks) - len(failures),
+            "failed": errors,
+            "warned": len(failures) - errors,
+            "failures": failures,
+            # Checks of the last two days that this run had no reason to repeat, by who makes them.
+            "not_run": not_run,
+        },
+    }
+
+
+def as_json(value: Any) -> str:
+    """Write JSON that Postgres takes: dates as text, decimals with their digits, NaN as null."""
+    return orjson.dumps(value, default=plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def refresh_start(connection: Connection, symbols: Sequence[str], today: date, default_days: int) -> date:
+    """Return the first day that a refresh must ask for: yesterday, or earlier if a symbol has not been asked since.
+
+    A symbol never answered starts ``default_days`` ago; one that the exchange does not know, or no longer knows, holds
+    nobody back.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select min(coalesce(c.last_final + 1, %(default)s))
+            from unnest(%(symbols)s::text[]) as s (symbol)
+            left join (
+                select symbol, max(date) as last_final
+                from ops.coverage where dataset = %(dataset)s and interval = '1h' and is_final group by symbol
+            ) as c using (symbol)
+            left join ops.symbol_status as o using (symbol)
+            where coalesce(o.status, '') not in ('UNKNOWN', 'DELISTED')
+            """,
+            {"symbols": list(symbols), "default": today - timedelta(days=default_days), "dataset": KLINES.name},
+        )
+        found = cursor.fetchone()
+    connection.commit()
+    earliest = found[0] if found and found[0] else today
+    return min(today - timedelta(days=1), earliest)
+
+
+def close_runs(connection: Connection, run_ids: Sequence[str]) -> None:
+    """Mark runs as failed whose process has gone."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            update ops.runs set status = 'failed', ended_at = clock_timestamp()
+            where status = 'running' and run_id = any(%s)
+            """,
+            (list(run_ids),),
+        )
+
+
+def version(connection: Connection, name: str) -> str | None:
+    """Return the version of a thing that stands in this database, or None."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select version from ops.versions where name = %s", (name,))
+        found = cursor.fetchone()
+    return found[0] if found else None
+
+
+def set_version(connection: Connection, name: str, value: str) -> None:
+    """Write down which version of a thing stands in this database now."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            insert into ops.versions (name, version) values (%s, %s)
+            on conflict (name) do update set version = excluded.version, set_at = clock_timestamp()
+            """,
+            (name, value),
+        )

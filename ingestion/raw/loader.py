@@ -1,0 +1,357 @@
+"""The loader of the raw tables: COPY, deduplication, upsert of what changed and the ledger, in one transaction."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from psycopg2 import sql
+from psycopg2.extras import execute_values
+
+from ingestion.arrow import UTC_US, align_decimals, last_wins
+from ingestion.bronze.lake import ObjectInfo
+from ingestion.bronze.merge import without_repeats
+from ingestion.database.connections import LOCK_SPACE, Connection, WarehouseError
+from ingestion.datasets import Dataset
+from ingestion.raw import binary_copy
+from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.registry import DATASETS
+from ingestion.universe import Asset
+
+# -- loading ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Loaded:
+    """What loading some objects changed, in records."""
+
+    objects: int = 0
+    rows: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+    def __add__(self, other: Loaded) -> Loaded:
+        return Loaded(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True)
+class BronzeObject:
+    """An object to be loaded: how the store lists it, the hash of its bytes, and its rows."""
+
+    info: ObjectInfo
+    sha256: str
+    table: pa.Table
+
+
+def ledger_etags(connection: Connection, dataset: Dataset) -> dict[str, str]:
+    """Return the etag of the version of each object that stands in raw."""
+    with connection.cursor() as cursor:
+        cursor.execute("select object_key, etag from ops.load_ledger where dataset = %s", (dataset.name,))
+        found = dict(cursor.fetchall())
+    connection.commit()
+    return found
+
+
+def load_totals(connection: Connection, dataset: Dataset, batch_id: str) -> Loaded:
+    """Return what the loads of a batch have changed by the ledger, those of steps that were cut off included."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select count(*), sum(rows), sum(inserted), sum(updated), sum(unchanged)
+            from ops.load_ledger where dataset = %s and batch_id = %s
+            """,
+            (dataset.name, batch_id),
+        )
+        return Loaded(*(int(n or 0) for n in cursor.fetchone() or ()))
+
+
+def load(
+    connection: Connection,
+    dataset: Dataset,
+    objects: Sequence[BronzeObject],
+    batch_id: str,
+    *,
+    restating: bool = True,
+) -> Loaded:
+    """Bring the objects' rows into the raw table and write the ledger, in one transaction.
+
+    A record that stands in raw with the same value is left alone; one with another value is updated and its old value
+    kept in ``ops.restatements`` (unless not ``restating``: what is loaded again was restated once already). Of several
+    versions of a record in one batch the newest value wins, as the batch in which it came first: the same rows stand in
+    raw whether objects are loaded one by one or together.
+    """
+    if not objects:
+        return Loaded()
+    batch = pa.concat_tables(align_decimals([_numbered(o.table, dataset, at) for at, o in enumerate(objects)]))
+    order = ("fetched_at", "object_no")
+    distinct = last_wins(batch, dataset.key, by=order)
+    if len(distinct) < len(batch):
+        distinct = last_wins(without_repeats(dataset, batch, order), dataset.key, by=order)
+    with connection, connection.cursor() as cursor:
+        _lock_table(cursor, dataset)
+        cursor.execute("select clock_timestamp()")
+        loaded_at = cursor.fetchone()[0]  # type: ignore[index]
+        held = _held(dataset, distinct)
+        cursor.execute(f"select exists ({held[0]})", held[1])
+        if len(distinct) and cursor.fetchone()[0]:  # type: ignore[index]
+            changes = _upsert(cursor, dataset, distinct, held, len(objects), loaded_at, batch_id, restating)
+        else:
+            _copy(cursor, f"raw.{dataset.name}", dataset, _for_copy(distinct, dataset, loaded_at))
+            counts = np.bincount(np.asarray(distinct["object_no"]), minlength=len(objects))
+            changes = [(int(n), 0) for n in counts]
+        rows = [len(o.table) for o in objects]
+        _write_ledger(cursor, dataset, objects, rows, changes, batch_id, loaded_at)
+    inserted, updated = sum(i for i, _ in changes), sum(u for _, u in changes)
+    return Loaded(len(objects), sum(rows), inserted, updated, sum(rows) - inserted - updated)
+
+
+def _numbered(table: pa.Table, dataset: Dataset, at: int) -> pa.Table:
+    names = [c.name for c in dataset.columns]
+    missing = [n for n in names if n not in table.schema.names]
+    if missing:
+        raise WarehouseError(f"raw.{dataset.name}: an object has no column {missing[0]}; fetch its day again")
+    kept = table.select([*names, "fetched_at", "batch_id"])
+    return kept.append_column("object_no", pa.array(np.full(len(kept), at, dtype="int64")))
+
+
+def _lock_table(cursor: Any, dataset: Dataset) -> None:
+    cursor.execute("set local lock_timeout = '120s'")
+    cursor.execute(
+        "select pg_advisory_xact_lock(%s, %s)", (LOCK_SPACE, 1 + [d.name for d in DATASETS].index(dataset.name))
+    )
+
+
+_Spans = tuple[list[str], list[str], list[datetime], list[datetime]]
+
+
+def _spans(batch: pa.Table) -> _Spans:
+    """Return the stretches of each series that a batch of bars, sorted by key, speaks of: symbol, interval, from, to.
+
+    What raw is asked for by these costs what the batch holds; a join with all of raw costs what the history holds (0.56
+    seconds for 100,000 bars beside 1.3 million, 0.13 by stretches).
+    """
+    opened = np.asarray(batch["open_time"].combine_chunks().cast(pa.int64()))
+    begins = np.ones(len(batch), dtype=bool)
+    begins[1:] = np.diff(opened) > _APART_US
+    for name in ("symbol", "interval"):
+        column = batch[name].combine_chunks()
+        begins[1:] |= np.asarray(pc.not_equal(column[1:], column[:-1]))
+    first = np.flatnonzero(begins)
+    last = np.append(first[1:], len(batch)) - 1
+    named = [batch[name].take(first).to_pylist() for name in ("symbol", "interval", "open_time")]
+    return named[0], named[1], named[2], batch["open_time"].take(last).to_pylist()
+
+
+# Days further apart than this are asked for by themselves.
+_APART_US = 3 * 86_400_000_000
+_HELD_BARS = """
+    select k.*
+    from unnest(%s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[]) as s (symbol, interval, low, high)
+    cross join lateral (
+        select *
+        from raw.binance_klines as b
+        where b.symbol = s.symbol and b.interval = s.interval and b.open_time between s.low and s.high
+    ) as k
+"""
+
+
+def _held(dataset: Dataset, batch: pa.Table) -> tuple[str, tuple[Any, ...]]:
+    """Return the query for the rows of raw that may have the batch's keys, and its parameters."""
+    if dataset is KLINES:
+        return _HELD_BARS, _spans(batch)
+    return f"select * from raw.{dataset.name}", ()  # noqa: S608  a name of ours
+
+
+def _for_copy(batch: pa.Table, dataset: Dataset, loaded_at: datetime) -> pa.Table:
+    table = batch.select([*(c.name for c in dataset.columns), "batch_id"])
+    return table.append_column("loaded_at", pa.repeat(pa.scalar(loaded_at, UTC_US), len(table)))
+
+
+def _copy(cursor: Any, target: str, dataset: Dataset, table: pa.Table) -> None:
+    """COPY a table, its columns by name: in binary if the dataset's types allow it, else as CSV."""
+    columns = ", ".join(table.schema.names)
+    if {c.postgres for c in dataset.columns} <= binary_copy.TYPES and binary_copy.fits(table):
+        stream = binary_copy.Stream(binary_copy.ahead(binary_copy.binary_copy(table)))
+        cursor.copy_expert(f"copy {target} ({columns}) from stdin with (format binary)", stream, size=1 << 20)
+        return
+    sink = io.BytesIO()
+    # Text is quoted, so that an empty string is not null.
+    pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(include_header=False))
+    sink.seek(0)
+    cursor.copy_expert(f"copy {target} ({columns}) from stdin with (format csv)", sink)
+
+
+def _upsert(
+    cursor: Any,
+    dataset: Dataset,
+    batch: pa.Table,
+    held: tuple[str, tuple[Any, ...]],
+    objects: int,
+    loaded_at: datetime,
+    batch_id: str,
+    restating: bool,
+) -> list[tuple[int, int]]:
+    """Insert what is new and update what differs; return (inserted, updated) for each object.
+
+    Rows that raw already holds (of the query ``held``) are met once, in the join that finds the others.
+    """
+    names = [c.name for c in dataset.columns]
+    parts = {
+        "raw": sql.Identifier(dataset.name),
+        "held": sql.SQL(held[0]),
+        "columns": sql.SQL(", ").join(map(sql.Identifier, [*names, "batch_id", "loaded_at"])),
+        "key": sql.SQL(", ").join(map(sql.Identifier, dataset.key)),
+        "key_of_batch": sql.SQL(", ").join(sql.Identifier("b", n) for n in dataset.key),
+        "first_key": sql.Identifier("r", dataset.key[0]),
+        "same_key": sql.SQL(" and ").join(sql.SQL("r.{0} = b.{0}").format(sql.Identifier(n)) for n in dataset.key),
+        "differs": sql.SQL("({}) is distinct from ({})").format(
+            sql.SQL(", ").join(sql.Identifier("r", n) for n in dataset.values),
+            sql.SQL(", ").join(sql.Identifier("b", n) for n in dataset.values),
+        ),
+        "sets": sql.SQL(", ").join(
+            sql.SQL("{0} = b.{0}").format(sql.Identifier(n)) for n in [*dataset.values, "batch_id", "loaded_at"]
+        ),
+        "key_pairs": sql.SQL(", ").join(
+            sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier("b", n)) for n in dataset.key
+        ),
+        "name": sql.Literal(dataset.name),
+        "batch_id": sql.Literal(batch_id),
+        "restating": sql.Literal(restating),
+    }
+
+    def run(statement: str, values: tuple[Any, ...] = ()) -> None:
+        cursor.execute(sql.SQL(statement).format(**parts), values)
+
+    run("create temp table batch on commit drop as select {columns}, 0::bigint as object_no from raw.{raw} limit 0")
+    ready = _for_copy(batch, dataset, loaded_at).append_column("object_no", batch["object_no"])
+    _copy(cursor, "batch", dataset, ready)
+    run(
+        """
+        create temp table news on commit drop as
+        with held as ({held})
+        select b.*, {first_key} is null as is_new
+        from batch as b
+        left join held as r on {same_key}
+        where {first_key} is null or {differs}
+        """,
+        held[1],
+    )
+    if cursor.rowcount == 0:
+        return [(0, 0)] * objects
+    run("analyze news ({key}, is_new)")
+    run(
+        """
+        insert into ops.restatements (dataset, record_key, old_record, new_record, batch_id, restated_at)
+        select
+            {name},
+            jsonb_build_object({key_pairs}),
+            to_jsonb(r) - 'loaded_at' - 'payload',
+            to_jsonb(b) - 'loaded_at' - 'payload' - 'object_no' - 'is_new',
+            {batch_id},
+            b.loaded_at
+        from news as b
+        inner join raw.{raw} as r on {same_key}
+        where {restating}
+        order by {key_of_batch}
+        """
+    )
+    run("update raw.{raw} as r set {sets} from news as b where not b.is_new and {same_key}")
+    run("insert into raw.{raw} ({columns}) select {columns} from news where is_new order by {key}")
+    run("select object_no, count(*) filter (where is_new), count(*) filter (where not is_new) from news group by 1")
+    changes = {number: (inserted, updated) for number, inserted, updated in cursor.fetchall()}
+    return [changes.get(n, (0, 0)) for n in range(objects)]
+
+
+def _write_ledger(
+    cursor: Any,
+    dataset: Dataset,
+    objects: Sequence[BronzeObject],
+    rows: Sequence[int],
+    changes: Sequence[tuple[int, int]],
+    batch_id: str,
+    loaded_at: datetime,
+) -> None:
+    execute_values(
+        cursor,
+        """
+        insert into ops.load_ledger
+            (object_key, dataset, sha256, etag, rows, inserted, updated, unchanged, batch_id, loaded_at)
+        values %s
+        on conflict (object_key) do update set
+            sha256 = excluded.sha256, etag = excluded.etag, rows = excluded.rows, inserted = excluded.inserted,
+            updated = excluded.updated, unchanged = excluded.unchanged, batch_id = excluded.batch_id,
+            loaded_at = excluded.loaded_at
+        """,
+        [
+            (
+                o.info.key,
+                dataset.name,
+                o.sha256,
+                o.info.etag,
+                n,
+                added,
+                changed,
+                n - added - changed,
+                batch_id,
+                loaded_at,
+            )
+            for o, n, (added, changed) in zip(objects, rows, changes, strict=True)
+        ],
+        page_size=1000,
+    )
+
+
+def empty(connection: Connection, dataset: Dataset) -> None:
+    """Empty a raw table and forget its ledger, in one transaction: all of its objects are then waiting to be loaded."""
+    with connection, connection.cursor() as cursor:
+        _lock_table(cursor, dataset)
+        cursor.execute(sql.SQL("truncate raw.{}").format(sql.Identifier(dataset.name)))
+        cursor.execute("delete from ops.load_ledger where dataset = %s", (dataset.name,))
+
+
+def load_universe(connection: Connection, assets: Sequence[Asset], batch_id: str) -> Loaded:
+    """Make ``raw.universe`` mirror the universe file; rows that are the same are not touched."""
+    rows = [(*astuple(asset), batch_id) for asset in assets]
+    columns = [f.name for f in fields(Asset)]
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s, 100)", (LOCK_SPACE,))
+        cursor.execute("create temp table wanted on commit drop as select * from raw.universe limit 0")
+        cursor.execute("alter table wanted alter column loaded_at set default clock_timestamp()")
+        execute_values(cursor, f"insert into wanted ({', '.join(columns)}, batch_id) values %s", rows)  # noqa: S608
+        cursor.execute(
+            """
+            with removed as (
+                delete from raw.universe as r
+                where not exists (
+                    select 1
+                    from wanted as w
+                    where (w.crypto_id, w.binance_symbol, w.name, w.category, w.valid_from, w.valid_to)
+                        is not distinct from
+                        (r.crypto_id, r.binance_symbol, r.name, r.category, r.valid_from, r.valid_to)
+                )
+                returning r.crypto_id, r.binance_symbol
+            )
+            select count(*) from removed inner join wanted using (crypto_id, binance_symbol)
+            """
+        )
+        updated = cursor.fetchone()[0]  # type: ignore[index]
+        cursor.execute(
+            """
+            insert into raw.universe
+            select w.*
+            from wanted as w
+            where not exists (
+                select 1 from raw.universe as r where (r.crypto_id, r.binance_symbol) = (w.crypto_id, w.binance_symbol)
+            )
+            """
+        )
+        added = cursor.rowcount
+    return Loaded(1, len(rows), added - updated, updated, len(rows) - added)

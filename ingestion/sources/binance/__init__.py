@@ -1,0 +1,1 @@
+"""Binance Spot: klines by REST and from the bulk archives."""

@@ -1,0 +1,161 @@
+"""Binance's bulk archives: monthly and daily zips of bars, each with the SHA-256 that it must have.
+
+Belongs here: paths, checksums, the CSV inside, and reading a history from files as far as they go and by REST beyond.
+Does not: what happens to the rows afterwards. Facts: https://github.com/binance/binance-public-data (no header row on
+spot, a header on others; microseconds since 2025, milliseconds before; daily files since 2021-03-01; files are replaced
+silently; what is not published yet is a 404, sometimes an AccessDenied).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import lzma
+import re
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingestion.arrow import UTC_US
+from ingestion.datasets import Page
+from ingestion.sources.binance.dataset import INTERVAL_MS
+from ingestion.sources.binance.parse import parse_csv
+from ingestion.sources.http import Answer, HttpClient
+
+ONE_DAY = timedelta(days=1)
+DAILY_SINCE = date(2021, 3, 1)
+# A file costs two requests, the checksum and the zip, and no weight.
+FILE_REQUESTS = 2
+# A month without a file is looked for by the day; after so many missing days in a row REST is asked for the rest.
+MISSING_DAYS = 3
+ATTEMPTS = 3
+# A month of minute bars is 7 MB of text; what unpacks to more than this is no such file.
+CSV_LIMIT_BYTES = 64 << 20
+
+
+class DamagedArchive(Exception):
+    """A file that does not have its checksum, or has it and is no zip of bars; the message says why, not which."""
+
+
+@dataclass(frozen=True)
+class ArchiveFile:
+    """A published file: its path below the archive's address, the checksum that it had, and how many bars it holds."""
+
+    path: str
+    sha256: str
+    rows: int
+
+
+def month_path(symbol: str, interval: str, month: date) -> str:
+    """Return the path of a month's file, such as /data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-11.zip."""
+    name = quote(symbol)
+    return f"/data/spot/monthly/klines/{name}/{interval}/{name}-{interval}-{month:%Y-%m}.zip"
+
+
+def day_path(symbol: str, interval: str, day: date) -> str:
+    """Return the path of a day's file."""
+    name = quote(symbol)
+    return f"/data/spot/daily/klines/{name}/{interval}/{name}-{interval}-{day:%Y-%m-%d}.zip"
+
+
+def published_sha256(client: HttpClient, path: str) -> str | None:
+    """Return the SHA-256 that the exchange publishes for a file, or None when there is no such file."""
+
+    def parse(answer: Answer) -> str:
+        found = re.match(rb"([0-9a-fA-F]{64})[ *]", answer.body)
+        if not found:
+            raise ValueError("no SHA-256 in it")
+        return found[1].decode().lower()
+
+    return client.get(f"{path}.CHECKSUM", parse=parse, missing_ok=True)
+
+
+def download(client: HttpClient, path: str, sha256: str) -> tuple[Answer, str] | None:
+    """Return a file that has its checksum, and that, or None when it has gone; DamagedArchive when it has not.
+
+    Right after a file has been replaced its checksum may be the old one's (binance-public-data#405), so both are asked
+    for again.
+    """
+    for attempt in range(ATTEMPTS):
+        wanted = published_sha256(client, path) if attempt else sha256
+        answer = client.get(path, parse=_unread, missing_ok=True)
+        if wanted is None or answer is None:
+            return None
+        if hashlib.sha256(answer.body).hexdigest() == wanted:
+            return answer, wanted
+    raise DamagedArchive(f"does not have its SHA-256, {ATTEMPTS} times")
+
+
+def _unread(answer: Answer) -> Answer:
+    return answer
+
+
+def parse_zip(body: bytes, symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
+    """Read a zip of one CSV into KLINES' bronze columns (without ``batch_id``); DamagedArchive when it is none.
+
+    The rows are what REST sends for the same bars.
+    """
+    try:
+        text = _csv_of(body, Path(url).stem)
+    # What zipfile and its decompressors raise for damaged bytes, methods they do not know, and encrypted members.
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise DamagedArchive(f"cannot be unpacked ({error or type(error).__name__})") from None
+    except (struct.error, IndexError, MemoryError, OverflowError) as error:
+        raise DamagedArchive(f"cannot be unpacked ({type(error).__name__})") from None
+    page = parse_csv(text, symbol, interval, url, fetched_at)
+    if len(page.rows) == 0:
+        why = f"each of its {len(page.rejected)} lines is rejected" if page.rejected else "its CSV is empty"
+        raise DamagedArchive(f"holds no bar ({why})")
+    return page
+
+
+def _csv_of(body: bytes, name: str) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        files = [member for member in archive.infolist() if not member.is_dir()]
+        named = [member for member in files if member.filename.rpartition("/")[2] == f"{name}.csv"] or files
+        if len(named) != 1:
+            raise DamagedArchive(f"holds {len(files)} files instead of one CSV")
+        # The directory may state another size than what comes out.
+        with archive.open(named[0]) as member:
+            text = member.read(CSV_LIMIT_BYTES + 1)
+        if len(text) > CSV_LIMIT_BYTES:
+            raise DamagedArchive(f"unpacks to more than {CSV_LIMIT_BYTES >> 20} MB")
+        return text
+
+
+def bars_of_days(table: pa.Table, interval: str, first: date, end: date) -> pa.Table:
+    """Return the bars that open on the UTC days of [first, end) that a file is named after.
+
+    DamagedArchive when it holds none, or more of a day than fit: then it holds other days or another interval.
+    """
+    found = table.filter(_opens_in(table, first, end))
+    if len(found) == 0:
+        raise DamagedArchive(f"holds {len(table)} bars, none of them of the days in its name")
+    fit = 86_400_000 // INTERVAL_MS[interval]
+    day, count = bars_by_day(found).most_common(1)[0]
+    if count > fit:
+        raise DamagedArchive(f"holds {count} bars of {day}, where {fit} of {interval} fit")
+    return found
+
+
+def bars_by_day(table: pa.Table) -> Counter[date]:
+    """Return how many distinct bars open on each UTC day."""
+    return Counter(pc.cast(pc.unique(table["open_time"]), pa.date32()).to_pylist())
+
+
+def _opens_in(table: pa.Table, first: date, end: date) -> pa.Array:
+    low, high = pa.scalar(_midnight(first), UTC_US), pa.scalar(_midnight(end), UTC_US)
+    opened = table["open_time"]
+    return pc.and_(pc.greater_equal(opened, low), pc.less(opened, high))
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

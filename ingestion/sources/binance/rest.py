@@ -1,0 +1,181 @@
+"""Binance Spot REST: exchange clock, symbol list, klines. Requests and paging only.
+
+Belongs here: paths, weights and error codes. Does not: reading a bar (``klines``), what happens to it afterwards.
+Facts: https://developers.binance.com/docs/binance-spot-api-docs/rest-api (klines weigh 2, at most 1000 a request,
+always ascending, the bar in progress included; exchangeInfo weighs 20; one unknown symbol fails a request with -1121).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingestion.datasets import Page
+from ingestion.sources.binance.dataset import INTERVAL_MS
+from ingestion.sources.binance.parse import parse_klines
+from ingestion.sources.http import Answer, HttpClient, RequestRejected, SourceError
+
+PAGE = 1000
+KLINES_WEIGHT = 2
+EXCHANGE_INFO_WEIGHT = 20
+UNKNOWN_SYMBOL = -1121
+
+
+def unknown_symbol(symbol: str) -> str:
+    """Return the line for a symbol that the exchange does not know, with its fix."""
+    return f"Binance does not know the symbol {symbol} (-1121); correct or remove its row in the universe file"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What the exchange says of itself: its clock, its weight limit per minute, and each asked symbol's status."""
+
+    now: datetime
+    weight_per_minute: int | None
+    status: dict[str, str]
+
+
+@dataclass(frozen=True)
+class FetchedRange:
+    """UTC days of one symbol, [first, last), that were answered: by which way (rest, archive) and with what."""
+
+    first: date
+    last: date
+    source: str
+    pages: list[Page]
+
+
+def exchange_clock(client: HttpClient) -> datetime:
+    """Return the exchange's own time: the only clock by which a bar is closed."""
+
+    def parse(answer: Answer) -> datetime:
+        body = orjson.loads(answer.body)
+        if not isinstance(body, dict) or not isinstance(body.get("serverTime"), int):
+            raise ValueError("no serverTime in it")
+        return datetime.fromtimestamp(body["serverTime"] / 1000, UTC)
+
+    now = client.get("/api/v3/time", parse=parse)
+    assert now is not None
+    return now
+
+
+def exchange_info(client: HttpClient, symbols: Sequence[str]) -> Exchange:
+    """Ask for the weight limit and the status of ``symbols``; a symbol unknown to the exchange is ``UNKNOWN``.
+
+    A symbol that a list lacks is ``UNKNOWN`` only when the exchange also refuses it by name. If it is neither listed
+    nor refused, nothing is known of it in this run and its status is empty.
+    """
+    try:
+        body = _exchange_info(client, symbols)
+    except RequestRejected:
+        # One unknown symbol fails the whole list; the full list costs the same weight, only more bytes.
+        body = _exchange_info(client, ())
+    known = _statuses(body)
+    for symbol in symbols:
+        if symbol not in known:
+            known[symbol] = _status_by_name(client, symbol)
+    limits = [
+        int(limit["limit"]) // int(limit.get("intervalNum", 1))
+        for limit in body.get("rateLimits", [])
+        if limit.get("rateLimitType") == "REQUEST_WEIGHT" and limit.get("interval") == "MINUTE"
+    ]
+    now = datetime.fromtimestamp(body["serverTime"] / 1000, UTC) if "serverTime" in body else exchange_clock(client)
+    return Exchange(now, min(limits, default=None), {s: known[s] for s in symbols})
+
+
+def _exchange_info(client: HttpClient, symbols: Sequence[str]) -> dict[str, Any]:
+    def parse(answer: Answer) -> dict[str, Any]:
+        body = orjson.loads(answer.body)
+        if not isinstance(body, dict) or not isinstance(body.get("symbols"), list):
+            raise ValueError("no symbols in it")
+        if not body["symbols"]:
+            raise ValueError("its list of symbols is empty")
+        return body
+
+    wanted = {"symbols": json.dumps(list(symbols), separators=(",", ":"), ensure_ascii=False)} if symbols else {}
+    params = {**wanted, "showPermissionSets": "false"} if symbols else {}
+    body = client.get("/api/v3/exchangeInfo", params, weight=EXCHANGE_INFO_WEIGHT, parse=parse)
+    assert body is not None
+    return body
+
+
+def _status_by_name(client: HttpClient, symbol: str) -> str:
+    try:
+        return _statuses(_exchange_info(client, [symbol])).get(symbol, "")
+    except RequestRejected as error:
+        return "UNKNOWN" if error.code == UNKNOWN_SYMBOL else ""
+    except SourceError as error:
+        if error.kind != "failing":
+            raise
+        return ""
+
+
+def _statuses(body: dict[str, Any]) -> dict[str, str]:
+    return {entry["symbol"]: str(entry.get("status", "")) for entry in body["symbols"]}
+
+
+def first_bar(client: HttpClient, symbol: str) -> datetime | None:
+    """Return when the symbol's first daily bar opened: its listing, probed and not guessed; None when it has none."""
+    page = klines_page(client, symbol, "1d", 0, None, limit=1)
+    opened = page.rows["open_time"]
+    return opened[0].as_py() if len(opened) else None
+
+
+def last_bar(client: HttpClient, symbol: str, since: datetime, until: datetime) -> datetime | None:
+    """Return when the symbol's last daily bar opened in [since, until), or None when it has none."""
+    pages = klines(client, symbol, "1d", since, until)
+    return max((pc.max(page.rows["open_time"]).as_py() for page in pages if len(page.rows)), default=None)
+
+
+def klines(client: HttpClient, symbol: str, interval: str, start: datetime, end: datetime) -> list[Page]:
+    """Return the bars that open in [start, end), page by page, the one in progress included; ``end`` is not ahead.
+
+    A page that brings nothing newer ends the series: the exchange repeats pages before a listing. A page with fewer
+    bars than it may have ends it only at ``end``: it may be a cut answer. Raises RequestRejected for this symbol alone,
+    SourceError when the source is out of reach.
+    """
+    at, last, step = _ms(start), _ms(end) - 1, INTERVAL_MS[interval]
+    pages: list[Page] = []
+    while at <= last:
+        page = klines_page(client, symbol, interval, at, last)
+        pages.append(page)
+        came = len(page.rows) + len(page.rejected)
+        # A time that cannot be must not lead past the bars that are still to come.
+        opened = page.rows["open_time"].cast(pa.int64())
+        newest = pc.max(opened.filter(pc.less_equal(opened, 1000 * last + 999))).as_py()
+        if came == 0 or (newest is not None and newest // 1000 < at):
+            break
+        if came < PAGE and (newest is None or newest // 1000 + step > last):
+            break
+        # Not one interval on: after a halt a bar may open off the grid. Of a page whose every bar is refused, only its
+        # length tells how far it reached.
+        at = newest // 1000 + 1 if newest is not None else at + PAGE * step
+    return pages
+
+
+def klines_page(
+    client: HttpClient, symbol: str, interval: str, start_ms: int, last_ms: int | None, limit: int = PAGE
+) -> Page:
+    """Ask for one page of bars that open in [start_ms, last_ms], at most ``limit`` of them, the oldest first."""
+    params: dict[str, str | int] = {"symbol": symbol, "interval": interval, "startTime": start_ms, "limit": limit}
+    if last_ms is not None:
+        params["endTime"] = last_ms
+
+    def parse(answer: Answer) -> Page:
+        return parse_klines(answer.body, symbol, interval, answer.url, datetime.now(UTC))
+
+    page = client.get("/api/v3/klines", params, weight=KLINES_WEIGHT, parse=parse)
+    if page is None:
+        raise SourceError(client.source, f"no klines for {symbol}")
+    return page
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

@@ -1,0 +1,176 @@
+"""The life of a symbol: when it was listed, whether it still trades, and so what need not be asked for.
+
+Belongs here: what is known of tracked symbols between runs (``ops.symbol_status``). Does not: the universe file
+(``universe``), fetching bars (``bronze``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from psycopg2.extras import execute_values
+
+from ingestion.database.connections import Connection
+from ingestion.sources.binance import rest
+from ingestion.sources.binance.rest import Exchange
+from ingestion.sources.http import HttpClient, RequestRejected, SourceError
+from ingestion.universe import Asset
+
+PROBERS = 6
+# Statuses of a symbol that trades, or of which the exchange has said nothing.
+TRADING = ("TRADING", "")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of the tracked symbols: ``listed_at`` as probed, those that are gone, those never seen.
+
+    ``ended_at`` is the last bar of symbols that do not trade now, if it is known. ``paused`` names those whose status
+    has become another than TRADING since the last run, with that status.
+    """
+
+    listed_at: dict[str, datetime]
+    delisted: frozenset[str]
+    unknown: frozenset[str]
+    ended_at: dict[str, datetime] = field(default_factory=dict)
+    paused: dict[str, str] = field(default_factory=dict)
+
+    def before_listing(self, symbol: str, start: date, end: date) -> set[date]:
+        """Return the UTC days of [start, end) before the one on which the symbol was listed."""
+        listed = self.listed_at.get(symbol)
+        return set(_days(start, min(end, listed.date()))) if listed else set()
+
+    def traded_all_day(self, symbol: str, day: date) -> bool:
+        """Tell whether the symbol was listed before the UTC day and had not ended by its last moment."""
+        listed, ended = self.listed_at.get(symbol), self.ended_at.get(symbol)
+        return (listed is None or listed.date() < day) and (ended is None or day < ended.date())
+
+
+def survey(connection: Connection, client: HttpClient, exchange: Exchange) -> Survey:
+    """Compare the exchange's statuses with what is known, probe listings and ends that are not, and record both.
+
+    A symbol that the exchange no longer knows is ``DELISTED`` if it ever had bars and ``UNKNOWN`` if it was never seen.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select symbol, status, listed_at, last_bar_at from ops.symbol_status where symbol = any(%s)",
+            (list(exchange.status),),
+        )
+        before = {symbol: known for symbol, *known in cursor.fetchall()}
+    connection.commit()
+    listed: dict[str, datetime] = {symbol: at for symbol, (_, at, _) in before.items() if at is not None}
+    absent = {symbol for symbol, word in exchange.status.items() if word == "UNKNOWN"}
+    delisted = absent & listed.keys()
+    listed |= _probe(
+        [s for s in exchange.status if s not in absent and s not in listed], lambda s: rest.first_bar(client, s)
+    )
+    # A status that a failure has overwritten counts as the same: the end of a symbol is reported once.
+    paused = {
+        symbol: word
+        for symbol, word in exchange.status.items()
+        if word not in TRADING and symbol not in absent and before.get(symbol, [""])[0] not in (word, "FAILED")
+    }
+    over = [s for s, word in exchange.status.items() if word not in TRADING and s not in absent and s in listed]
+    unseen = [s for s in over if s in paused or before.get(s, [None, None, None])[2] is None]
+    ended = _probe(unseen, lambda s: rest.last_bar(client, s, listed[s], exchange.now))
+    _record(
+        connection, {s: "DELISTED" if s in delisted else word for s, word in exchange.status.items()}, listed, ended
+    )
+    return Survey(listed, frozenset(delisted), frozenset(absent - delisted), _ended(connection, exchange), paused)
+
+
+def _ended(connection: Connection, exchange: Exchange) -> dict[str, datetime]:
+    """Return the last bar of each symbol that does not trade now."""
+    over = [symbol for symbol, word in exchange.status.items() if word not in TRADING]
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select symbol, last_bar_at from ops.symbol_status where symbol = any(%s) and last_bar_at is not null",
+            (over,),
+        )
+        return dict(cursor.fetchall())
+
+
+def _probe(symbols: Sequence[str], ask: Callable[[str], datetime | None]) -> dict[str, datetime]:
+    """Return what ``ask`` finds for each symbol; the next run probes those that cannot be probed now."""
+
+    def one(symbol: str) -> datetime | None:
+        try:
+            return ask(symbol)
+        except RequestRejected:
+            return None
+        except SourceError as error:
+            if error.kind != "failing":
+                raise
+            return None
+
+    with ThreadPoolExecutor(PROBERS, thread_name_prefix="probe") as pool:
+        found = dict(zip(symbols, pool.map(one, symbols), strict=True))
+    return {symbol: opened for symbol, opened in found.items() if opened}
+
+
+def _record(
+    connection: Connection, status: dict[str, str], listed: dict[str, datetime], ended: dict[str, datetime]
+) -> None:
+    with connection, connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            """
+            insert into ops.symbol_status as s (symbol, status, listed_at, last_bar_at) values %s
+            on conflict (symbol) do update set
+                -- An empty status is no statement.
+                status = coalesce(nullif(excluded.status, ''), s.status),
+                detail = null,
+                listed_at = coalesce(s.listed_at, excluded.listed_at),
+                last_bar_at = greatest(s.last_bar_at, excluded.last_bar_at),
+                checked_at = clock_timestamp()
+            """,
+            [(symbol, word, listed.get(symbol), ended.get(symbol)) for symbol, word in sorted(status.items())],
+        )
+        cursor.execute(
+            """
+            update ops.symbol_status as s
+            set
+                last_bar_at = greatest(s.last_bar_at, bars.last_at),
+                -- A bar from before the listing shows that the probe's answer was short.
+                listed_at = case
+                    when s.listed_at is not null then least(s.listed_at, date_trunc('day', bars.first_at, 'UTC'))
+                end
+            from (
+                select
+                    asked.symbol,
+                    (
+                        select min(k.open_time) from raw.binance_klines as k
+                        where k.symbol = asked.symbol and k.interval = '1h'
+                    ) as first_at,
+                    (
+                        select max(k.open_time) from raw.binance_klines as k
+                        where k.symbol = asked.symbol and k.interval = '1h'
+                    ) as last_at
+                from unnest(%s::text[]) as asked (symbol)
+            ) as bars
+            where s.symbol = bars.symbol
+            """,
+            (list(status),),
+        )
+
+
+def tracked_now(assets: Sequence[Asset], today: date) -> list[str]:
+    """Return the symbols whose row of the universe is valid yesterday or today: those that a refresh is about."""
+    near = (today - timedelta(days=1), today + timedelta(days=1))
+    return sorted({a.binance_symbol for a in assets if a.binance_symbol and a.trades_in(*near)})
+
+
+def unlisted_rows(found: Survey, assets: Sequence[Asset], start: date, end: date) -> Iterator[tuple[str, date]]:
+    """Yield the (symbol, day) of [start, end) that need no request: the symbol was not listed yet."""
+    for asset in assets:
+        for day in sorted(found.before_listing(asset.binance_symbol, start, end)):
+            if asset.trades_in(day, day + timedelta(days=1)):
+                yield asset.binance_symbol, day
+
+
+def _days(start: date, end: date) -> Iterator[date]:
+    for offset in range((end - start).days):
+        yield start + timedelta(days=offset)

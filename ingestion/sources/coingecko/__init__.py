@@ -1,0 +1,1 @@
+"""CoinGecko: snapshots of the market list."""

@@ -1,0 +1,140 @@
+"""CoinGecko's JSON to Arrow columns, record by record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from ingestion.arrow import DECIMAL, UTC_US, decimals, exact, read_json
+from ingestion.datasets import Page
+from ingestion.sources.coingecko.dataset import COINGECKO_OPENED, MARKET_AMOUNTS, MARKETS
+from ingestion.text import plain
+from ingestion.validation import Rejected
+
+# Fields that have a meaning but no column: the payload keeps them.
+ONLY_IN_PAYLOAD = ("roi", "market_cap_rank_with_rehypothecated")
+
+
+def parse_markets(
+    body: bytes, url: str, snapshot_at: datetime, fetched_at: datetime
+) -> tuple[list[dict[str, Any]], list[Rejected]]:
+    """Read one page into rows of MARKETS' columns; a coin without its identity is rejected alone.
+
+    An optional value that does not fit its column is null, and stands under ``unfit`` in the row by its name.
+    ValueError when the body is no list: it is asked for again.
+    """
+    good: list[dict[str, Any]] = []
+    rejected: list[Rejected] = []
+    for text in _objects(body.decode("utf-8")):
+        try:
+            row = _coin(read_json(text), snapshot_at)
+            good.append(
+                {**row, "snapshot_at": snapshot_at, "payload": text, "source_url": url, "fetched_at": fetched_at}
+            )
+        except (ValueError, TypeError, KeyError, OverflowError) as problem:
+            reason = f"{problem.args[0]} is missing" if isinstance(problem, KeyError) else str(problem)
+            rejected.append(Rejected(text, reason))
+    return good, rejected
+
+
+def read_coins(body: bytes, url: str, snapshot_at: datetime, fetched_at: datetime) -> Page:
+    """Read one page into a table of MARKETS' bronze columns (without ``batch_id``)."""
+    good, rejected = parse_markets(body, url, snapshot_at, fetched_at)
+    return Page(_table(good), tuple(rejected))
+
+
+def unknown_fields(payloads: Iterable[str]) -> dict[str, str]:
+    """Return, by name, an example of each field that is neither a column nor known to be left in the payload."""
+    known = {c.name for c in MARKETS.columns} | {"id", *ONLY_IN_PAYLOAD}
+    found: dict[str, str] = {}
+    for payload in payloads:
+        for name, value in read_json(payload).items():
+            if name not in known and name not in found:
+                found[name] = json.dumps(value, default=plain)
+    return found
+
+
+def _objects(text: str) -> Iterator[str]:
+    """Yield each element of a JSON array exactly as it was sent."""
+    decoder = json.JSONDecoder()
+    at = _skip_space(text, 0)
+    if text[at : at + 1] != "[":
+        raise ValueError("not a list of coins")
+    at = _skip_space(text, at + 1)
+    while text[at : at + 1] != "]":
+        try:
+            _, end = decoder.raw_decode(text, at)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        yield text[at:end]
+        at = _skip_space(text, end)
+        if text[at : at + 1] == ",":
+            at = _skip_space(text, at + 1)
+        elif text[at : at + 1] != "]":
+            raise ValueError(f"cut at character {at}")
+
+
+def _skip_space(text: str, at: int) -> int:
+    while text[at : at + 1].isspace():
+        at += 1
+    return at
+
+
+def _coin(entry: Any, snapshot_at: datetime) -> dict[str, Any]:
+    if not isinstance(entry, dict):
+        raise ValueError(f"a {type(entry).__name__} instead of an object")
+    row: dict[str, Any] = {}
+    for source, name in (("id", "crypto_id"), ("symbol", "symbol"), ("name", "name")):
+        if not isinstance(entry[source], str) or not entry[source]:
+            raise ValueError(f"{source} is {entry[source]!r}, not text")
+        row[name] = entry[source]
+    row["unfit"] = {}
+    for column in MARKETS.columns:
+        if column.name in row or column.name in ("snapshot_at", "payload"):
+            continue
+        value = entry.get(column.name)
+        try:
+            row[column.name] = None if value is None else _typed(column.name, column.arrow, value, snapshot_at)
+        except (ValueError, OverflowError):
+            row[column.name], row["unfit"][column.name] = None, str(value)[:60]
+    return row
+
+
+def _typed(name: str, kind: pa.DataType, value: Any, snapshot_at: datetime) -> Any:
+    """Return ``value`` as the column's type wants it; ValueError or OverflowError when it does not fit."""
+    is_number = isinstance(value, (int, Decimal)) and not isinstance(value, bool)
+    if kind == DECIMAL and is_number and not (name in MARKET_AMOUNTS and value < 0):
+        return format(exact(str(value)), "f")
+    # Ranks go into a Postgres integer.
+    if kind == pa.int64() and is_number and 0 < value < 2**31 and value == int(value):
+        return int(value)
+    if kind == pa.string() and isinstance(value, str):
+        return value
+    if kind == UTC_US and isinstance(value, str):
+        moment = datetime.fromisoformat(value)
+        # Without an offset it is UTC all the same, whatever the zone of this machine.
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        # A coin may have been updated a moment after the snapshot began, and by a clock of its own.
+        if name != "last_updated" or _OPENED <= moment <= snapshot_at + timedelta(days=1):
+            return moment
+    raise ValueError(f"{name} is {str(value)[:60]!r}, which is not {kind}")
+
+
+_OPENED = datetime(COINGECKO_OPENED.year, COINGECKO_OPENED.month, COINGECKO_OPENED.day, tzinfo=UTC)
+
+
+def _table(rows: list[dict[str, Any]]) -> pa.Table:
+    columns = {}
+    for field in MARKETS.schema:
+        if field.name == "batch_id":
+            continue
+        values = [row[field.name] for row in rows]
+        columns[field.name] = (
+            decimals(pa.array(values, pa.string())) if field.type == DECIMAL else pa.array(values, field.type)
+        )
+    return pa.table(columns)

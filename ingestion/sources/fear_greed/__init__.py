@@ -1,0 +1,1 @@
+"""alternative.me: the Crypto Fear & Greed index."""

@@ -1,0 +1,1 @@
+"""Alerting: incidents, the outbox, and the channels that deliver."""

@@ -1,0 +1,1 @@
+"""The Dagster assets: bronze, raw and dbt models."""

@@ -1,0 +1,274 @@
+"""The dbt project as assets: every model an asset, every data test an asset check, every result in the books.
+
+Belongs here: running dbt and reading its artifacts. Does not: SQL (``dbt_project``).
+"""
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from functools import cache, cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import orjson
+import psycopg2
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
+from packaging.version import Version
+from psycopg2.extras import RealDictCursor
+
+from ingestion.database import connections
+from ingestion.ops import checks as ops_checks
+from ingestion.ops import datasets, runs
+from ingestion.sources.registry import DATASETS
+from ingestion.text import plain
+from orchestration.assets.metadata import ONE_RUN, OWNERS
+from orchestration.observability import logs
+from orchestration.quality.runner import SAMPLE_ROWS
+from orchestration.resources import Stores
+
+# The dbt of this environment, whatever stands on PATH (another package also installs a program of that name).
+DBT = str(Path(sys.executable).with_name("dbt"))
+PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
+
+
+class DbtCli(DbtCliResource):
+    """Runs the dbt of this environment; Dagster would ask `dbt --version`, which asks PyPI and takes seconds."""
+
+    @cached_property
+    def _cli_version(self) -> Version:
+        return Version(version("dbt-core"))
+
+
+def project() -> DbtProject:
+    """Return the dbt project with its manifest: that of the image, or one parsed when a file of the project changed."""
+    home = Path(os.environ.get("TICKMART_HOME", ".tickmart")).absolute()
+    digest = dbt_project_digest(PROJECT_DIR)
+    for target in (PROJECT_DIR / "target", home / "dbt"):
+        stamp = target / "project.sha256"
+        if (target / "manifest.json").exists() and stamp.exists() and stamp.read_text() == digest:
+            return DbtProject(PROJECT_DIR, target_path=target, profiles_dir=PROJECT_DIR)
+    return parse(home / "dbt")
+
+
+def parse(target: Path) -> DbtProject:
+    """Write the project's manifest into a folder, with a stamp that says of which files it was made."""
+    found = DbtProject(PROJECT_DIR, target_path=target, profiles_dir=PROJECT_DIR)
+    target.mkdir(parents=True, exist_ok=True)
+    DbtCli(project_dir=found, dbt_executable=DBT).cli(["parse", "--quiet"], target_path=target).wait()  # type: ignore[arg-type]
+    (target / "project.sha256").write_text(dbt_project_digest(PROJECT_DIR))
+    return found
+
+
+def dbt_project_digest(folder: Path) -> str:
+    """Hash what dbt parses: names and contents of the project's files."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.suffix in (".sql", ".yml", ".yaml", ".md", ".csv") and parts[0] not in ("target", "logs"):
+            digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+class LayerTranslator(DagsterDbtTranslator):
+    """Groups the models by layer, as bronze and raw are."""
+
+    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
+        """Return the default spec with the model's schema as its group."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        layer = str(manifest["nodes"].get(unique_id, {}).get("schema", "sources"))
+        return spec.replace_attributes(group_name=layer, owners=OWNERS, kinds={"dbt", "postgres"})
+
+
+def book_specs(dbt_project: DbtProject, made: set[dg.AssetKey]) -> list[dg.AssetSpec]:
+    """Return the tables of ops that models read and no asset of ``made`` makes: every run writes them as it goes."""
+    manifest = orjson.loads(dbt_project.manifest_path.read_bytes())
+    return [
+        dg.AssetSpec(["ops", s["name"]], group_name="ops", kinds={"postgres"}, description=s["description"])
+        for s in manifest["sources"].values()
+        if s["schema"] == "ops" and dg.AssetKey(["ops", s["name"]]) not in made
+    ]
+
+
+def dataset_assets(manifest: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Return for each dataset the assets whose failed checks count for it, named as ``ops.check_results`` names them.
+
+    These are the dataset's own assets and every model that is made of them. A model made of several datasets counts
+    for the one that it is about (``config.meta.dataset``), and for each of them if it names none.
+    """
+    nodes = {**manifest["nodes"], **manifest["sources"]}
+    owners = {asset: dataset.name for dataset in DATASETS for asset in dataset.assets}
+
+    @cache
+    def made_of(unique_id: str) -> frozenset[str]:
+        node = nodes.get(unique_id, {})
+        owner = owners.get(f"{node.get('schema')}/{node.get('name')}")
+        return frozenset({owner} if owner else ()).union(*map(made_of, manifest["parent_map"].get(unique_id, ())))
+
+    found = {dataset.name: set(dataset.assets) for dataset in DATASETS}
+    for unique_id, node in nodes.items():
+        if node["resource_type"] in ("model", "seed", "snapshot"):
+            about = node["config"]["meta"].get("dataset")
+            for dataset in made_of(unique_id) if about is None else {about}:
+                found[dataset].add(f"{node['schema']}/{node['name']}")
+    return found
+
+
+def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
+    """Return the asset definition of all models of a parsed project."""
+
+    @dbt_assets(
+        manifest=dbt_project.manifest_path,
+        project=dbt_project,
+        name="dbt_build",
+        backfill_policy=ONE_RUN,
+        pool="warehouse",
+        dagster_dbt_translator=LayerTranslator(
+            settings=DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True, enable_code_references=True)
+        ),
+    )
+    def dbt_build(context: dg.AssetExecutionContext, dbt: DbtCliResource, stores: Stores) -> Iterator[Any]:
+        """Build and test every model, one dbt at a time on a warehouse."""
+        started = time.monotonic()
+        with stores.connection("ingest") as connection, connections.locked(connection, "dbt"):
+            parsed = orjson.loads(dbt_project.manifest_path.read_bytes())
+            datasets.record_datasets(connection, stores.settings, dataset_assets(parsed))
+            # Tables that an older version of the project built may lack a column: a new version builds all anew, once.
+            digest = dbt_project_digest(PROJECT_DIR)
+            anew = [] if runs.version(connection, "dbt_project") == digest else ["--full-refresh"]
+            # Left to itself it would write megabytes a run beside the code, where nothing clears up.
+            target = stores.settings.home / "dbt" / context.run_id
+            invocation = dbt.cli(
+                ["build", "--exclude-resource-type", "unit_test", *anew],
+                context=context, raise_on_error=False, target_path=target,
+            )  # fmt: skip
+            checks: list[dg.AssetCheckResult] = []
+            # Without fetch_row_counts(): it reads every table whole, and an hour must not cost what the history does.
+            for event in invocation.stream():
+                # A test's verdict is told whole, with what its results say: they are written in the end.
+                if isinstance(event, dg.AssetCheckResult):
+                    checks.append(event)
+                else:
+                    yield event
+            results = invocation.get_artifact("run_results.json")
+            manifest = invocation.get_artifact("manifest.json")
+            with stores.connection("quality_ro") as reader:
+                tests = test_rows(results, manifest, reader)
+            yield from (told(check, tests) for check in checks)
+            # A part of the models, or their tests alone, leaves the others as they were.
+            if invocation.is_successful() and context.selected_asset_keys == dbt_build.keys:
+                runs.set_version(connection, "dbt_project", digest)
+            book(connection, context.run_id, results, tests, time.monotonic() - started)
+        if not invocation.is_successful():
+            raise dg.Failure(description=failure_line(results, manifest), allow_retries=False)
+
+    return dbt_build
+
+
+def book(
+    connection: connections.Connection,
+    run_id: str,
+    results: Mapping[str, Any],
+    tests: Mapping[str, dict[str, Any]],
+    seconds: float,
+) -> None:
+    """Write dbt's results into the books: one stage line, one check result per test."""
+    models = [r for r in results["results"] if r["unique_id"].startswith(("model.", "snapshot."))]
+    broken = [r["unique_id"].split(".")[-1] for r in models if r["status"] not in ("success", "skipped")]
+    skipped = [r["unique_id"].split(".")[-1] for r in models if r["status"] == "skipped"]
+    rows = sum(int(r.get("adapter_response", {}).get("rows_affected") or 0) for r in models if r["status"] == "success")
+    runs.record_stage(
+        connection,
+        run_id,
+        "dbt",
+        "models",
+        status="failed" if broken or skipped else "ok",
+        rows=max(rows, 0),
+        files=len(models),
+        seconds=seconds,
+        detail={"failed": dict.fromkeys(broken, "did not build"), "skipped": skipped},
+    )
+    ops_checks.record_checks(connection, run_id, list(tests.values()))
+    logs.unit(
+        "built", run=run_id, asset="marts", rows=max(rows, 0), models=len(models), seconds=seconds,
+        status="failed" if broken or skipped else "ok", failed=broken or None, skipped=skipped or None,
+    )  # fmt: skip
+
+
+def test_rows(
+    results: Mapping[str, Any], manifest: Mapping[str, Any], reader: connections.Connection
+) -> dict[str, dict[str, Any]]:
+    """Return dbt's tests by their ids as rows of ``ops.check_results``, the failed ones with rows that break them."""
+    rows: dict[str, dict[str, Any]] = {}
+    for result in results["results"]:
+        row = test_row(result, manifest)
+        if row is None:
+            continue
+        if row["status"] == "failed" and result.get("compiled_code"):
+            row["sample"] = failing_rows(reader, result["compiled_code"])
+        rows[result["unique_id"]] = row
+    return rows
+
+
+def failing_rows(reader: connections.Connection, compiled: str) -> list[Any]:
+    """Return a few of the rows that a test's query finds, as the reader of quality sees them."""
+    with reader.cursor(cursor_factory=RealDictCursor) as cursor:
+        try:
+            cursor.execute("set local statement_timeout = '20s'")
+            cursor.execute(f"select * from ({compiled}) as failing limit {SAMPLE_ROWS}")  # noqa: S608 - dbt compiled it
+            return [{k: None if v is None else plain(v) for k, v in row.items()} for row in cursor.fetchall()]
+        except psycopg2.Error as error:
+            return [f"the rows could not be read again: {' '.join(str(error).split())[:200]}"]
+        finally:
+            reader.rollback()
+
+
+def told(check: dg.AssetCheckResult, tests: Mapping[str, dict[str, Any]]) -> dg.AssetCheckResult:
+    """Return a dbt test's asset check with severity, observed, expected and sample rows, as every check has them."""
+    row = tests.get(str(check.metadata["unique_id"].value)) if "unique_id" in check.metadata else None
+    if row is None:
+        return check
+    shown = {name: row[name] for name in ("severity", "status", "observed", "expected")}
+    if row.get("sample"):
+        shown["sample"] = dg.MetadataValue.json(row["sample"])
+    return dg.AssetCheckResult(
+        passed=check.passed, asset_key=check.asset_key, check_name=check.check_name, severity=check.severity,
+        description=check.description, metadata={**check.metadata, **shown},
+    )  # fmt: skip
+
+
+def test_row(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a dbt test's result as a row of ``ops.check_results``; None for what is no test or was skipped."""
+    node = manifest["nodes"].get(result["unique_id"])
+    if node is None or node["resource_type"] != "test" or result["status"] == "skipped":
+        return None
+    attached = node.get("attached_node") or next(iter(node["depends_on"]["nodes"]), "")
+    owner = manifest["nodes"].get(attached) or manifest["sources"].get(attached) or {}
+    status = {"pass": "passed", "error": "error"}.get(result["status"], "failed")
+    failures = result.get("failures")
+    return {
+        "asset": f"{owner.get('schema', 'dbt')}/{owner.get('name', node['name'])}",
+        "check_name": node["name"],
+        "source": "dbt",
+        "severity": "warn" if node["config"].get("severity", "error").lower() == "warn" else "error",
+        "status": status,
+        "blocking": False,
+        "observed": (result.get("message") or "")[:300] if status == "error" else f"{failures or 0} rows break it",
+        "expected": (node.get("description") or node["name"])[:300],
+        "failed_rows": failures,
+    }
+
+
+def failure_line(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    """Say in one line which models or tests failed first, and what follows."""
+    failed = [r for r in results["results"] if r["status"] in ("error", "fail", "runtime error")]
+    named = [
+        f"{r['unique_id'].split('.')[2]} ({' '.join((r.get('message') or r['status']).split())[:160]})" for r in failed
+    ]
+    return (
+        f"dbt: {len(failed)} of {len(results['results'])} nodes failed: {'; '.join(named[:3])}. The marts behind them "
+        "keep their last good state; `tickmart dbt build --select <name>` repeats one."
+    )

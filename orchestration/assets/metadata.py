@@ -1,0 +1,44 @@
+"""Metadata that the bronze and raw assets share: owners, schemas, partitions."""
+
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from orchestration.partitions import chosen_days
+
+ONE_RUN = dg.BackfillPolicy.single_run()
+OWNERS = ["team:market-data"]
+
+
+def days(context: dg.AssetExecutionContext) -> str | None:
+    """Return the run's chosen range of days as it is logged, or None when it has none."""
+    chosen = chosen_days(context.run.tags)
+    if chosen is None:
+        return None
+    first, last = chosen[0], chosen[1] - timedelta(days=1)
+    return str(first) if first == last else f"{first}...{last}"
+
+
+def counted_runs(context: Any) -> list[str]:
+    """Return the runs whose records count as this run's: itself and, if it repeats only some steps, those it repeats.
+
+    Dagster repeats the failed steps of a run (re-execution from failure, and its own retry after a crash) under a new
+    run id: what the other steps recorded stands under the old one.
+    """
+    run, counted = context.run, [context.run.run_id]
+    while run is not None and run.parent_run_id is not None and run.step_keys_to_execute is not None:
+        counted.append(run.parent_run_id)
+        run = context.instance.get_run_by_id(run.parent_run_id)
+    return counted
+
+
+def table_schema(schema: pa.Schema) -> dg.TableSchema:
+    """Return an Arrow schema as Dagster shows it."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(f.name, str(f.type), constraints=dg.TableColumnConstraints(nullable=f.nullable))
+            for f in schema
+        ]
+    )

@@ -1,0 +1,109 @@
+"""The terminal: a console that shows data as text, tables, and the rows of ``tickmart sql``."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, Any
+
+import orjson
+import psycopg2
+import psycopg2.extensions as pg
+from rich.console import Console
+from rich.table import Table
+
+from ingestion.database.connections import Connection, WarehouseError
+from ingestion.text import plain, positional, visible
+
+# Type oids of Postgres.
+BOOLEAN, FLOATS, NUMBERS, JSON = 16, (700, 701), (20, 21, 23, 700, 701, 1700), (114, 3802)
+# Every value as Postgres writes it: a Python type in between would write 0.00000000 as 0E-8.
+AS_TEXT = (
+    pg.new_type(tuple(set(pg.string_types) - {BOOLEAN, *FLOATS}), "text", lambda value, _: value),
+    pg.new_type(FLOATS, "float", lambda value, _: None if value is None else positional(str(value))),
+    pg.new_type((BOOLEAN,), "boolean", lambda value, _: {"t": "true", "f": "false"}.get(str(value))),
+)
+
+
+def console(file: IO[str] | None = None) -> Console:
+    """Return a console for ``file`` (default: stdout) on which brackets, colons and URLs in a text mean nothing.
+
+    Piped into a file or a program, a table is never cut to a terminal's width.
+    """
+    out = file or sys.stdout
+    width = None if out.isatty() else 10_000
+    return Console(file=out, width=width, markup=False, emoji=False, highlight=False)
+
+
+def line(out: Console, text: str) -> None:
+    """Print one line of text, never wrapped."""
+    out.print(visible(text), soft_wrap=True)
+
+
+def table(out: Console, names: Iterable[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+    """Print rows under their names, the columns in ``right`` flush right; each cell on one line, null blank."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        shown.add_column(visible(name), justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(visible(plain(cell)) for cell in row))
+    out.print(shown)
+
+
+def print_query(connection: Connection, query: str, form: str) -> None:
+    """Run one statement and print its rows as ``table``, ``csv`` or ``json``; WarehouseError when it cannot run."""
+    with connection.cursor() as cursor:
+        for kind in AS_TEXT:
+            pg.register_type(kind, cursor)
+        try:
+            cursor.execute(query)
+        except psycopg2.Error as error:
+            raise WarehouseError(f"sql: {' '.join(str(error).split())[:300]}") from None
+        if cursor.description is None:
+            raise WarehouseError("sql: the statement returns no rows; it must be one query")
+        names = [column.name for column in cursor.description]
+        if form == "csv":
+            sys.stdout.writelines(_csv_line(row) for row in _with_head(names, cursor))
+        elif form == "json":
+            types = [column.type_code for column in cursor.description]
+            _print_json(names, types, cursor)
+        else:
+            table(console(), names, cursor)
+
+
+def _with_head(names: Sequence[str], rows: Iterable[Sequence[str | None]]) -> Iterator[Sequence[str | None]]:
+    yield names
+    yield from rows
+
+
+def _csv_line(row: Sequence[str | None]) -> str:
+    """Return a line as Postgres' COPY writes it: null is nothing, the empty text is "", which Python's csv mixes up."""
+    return ",".join(map(_csv_cell, row)) + "\n"
+
+
+def _csv_cell(cell: str | None) -> str:
+    if cell is None:
+        return ""
+    if cell == "" or any(char in cell for char in ',"\r\n'):
+        return '"' + cell.replace('"', '""') + '"'
+    return cell
+
+
+def _print_json(names: Sequence[str], types: Sequence[int], rows: Iterable[Sequence[str | None]]) -> None:
+    """Print an array of objects; numbers and JSON keep their digits, any other value is text."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise WarehouseError(f"sql: two columns are named {twice[0]}: name one of them otherwise with `as` for --json")
+    found = [dict(zip(names, map(_json_value, row, types), strict=True)) for row in rows]
+    sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def _json_value(cell: str | None, kind: int) -> Any:
+    if cell is None:
+        return None
+    if kind == BOOLEAN:
+        return cell == "true"
+    if kind in JSON or (kind in NUMBERS and cell.lower().strip("-") not in ("nan", "infinity")):
+        return orjson.Fragment(cell)
+    return cell

@@ -1,0 +1,197 @@
+"""``tickmart up`` and ``demo``: the long-running processes, their addresses, and their end.
+
+Belongs here: which processes there are and how they are started. Does not: seeing that none is orphaned (``stack``).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import urllib.error
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from ingestion import proxies
+from ingestion.settings import Settings, SettingsError, home_of, load_settings
+from orchestration import environment
+from orchestration.alerting import outbox
+from orchestration.local import demo
+from orchestration.local.children import Children
+from orchestration.local.client import prepare_home
+from orchestration.local.compose import CODE_SERVER
+from orchestration.local.processes import WORKING_FOLDER, LocalServicesError, free_port, port_owner_message
+from orchestration.observability import health
+from orchestration.orphans import close_orphans
+from orchestration.quality import data_docs
+from orchestration.runner import dagster_instance
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_WITHIN_S = 120.0
+LOOK_EVERY_S = 60.0
+# What the dashboard, which anybody may look at, has no need of.
+NOT_FOR_THE_DASHBOARD = (
+    "TICKMART_PG_", "DAGSTER_PG_", "MINIO_", "COINGECKO_API_KEY", "SLACK_WEBHOOK_URL", "SMTP_URL", "HEARTBEAT_URL",
+)  # fmt: skip
+
+
+def _port(variable: str, preferred: int) -> int:
+    """Return the port that the variable fixes, or the preferred one, or a free one."""
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return free_port(preferred)
+    if not text.isdigit() or not 1 <= int(text) <= 65_535:
+        raise SettingsError(f"{variable}: {text!r} is not a port (1 to 65535)")
+    if free_port(int(text)) != int(text):
+        raise LocalServicesError(port_owner_message(int(text), variable))
+    return int(text)
+
+
+def run_services(settings: Settings, first_run: Callable[[], None]) -> None:
+    """Run once, start Dagster and the dashboard, print their addresses, and stay until Ctrl-C or a process ends."""
+    ports = {
+        "dagster": _port("TICKMART_DAGSTER_PORT", 3000),
+        "dashboard": _port("TICKMART_DASHBOARD_PORT", 8501),
+        "data-docs": _port("TICKMART_DATA_DOCS_PORT", 8502),
+    }
+    code_port = free_port(0)
+    os.environ["TICKMART_DAGSTER_URL"] = f"http://127.0.0.1:{ports['dagster']}"
+    os.environ["TICKMART_DATA_DOCS_URL"] = f"http://127.0.0.1:{ports['data-docs']}"
+    _close_earlier_runs()
+    first_run()
+    logs = settings.home / "logs"
+    workspace = settings.home / "dagster" / "workspace.yaml"
+    workspace.write_text(
+        f"load_from:\n  - grpc_server:\n      host: 127.0.0.1\n      port: {code_port}\n      location_name: tickmart\n"
+    )
+    # Dagster's processes have a login for each role and no need of the owner's.
+    env = {k: v for k, v in os.environ.items() if k not in ("PGUSER", "PGPASSWORD")}
+    env["TICKMART_SCHEDULE"] = "running"
+    no_source = environment.without_proxies(env)
+    python = environment.python
+    with Children(settings.home) as children:
+        code = python("-m", *CODE_SERVER, "-h", "127.0.0.1", "-p", str(code_port))
+        children.spawn("dagster-code", code, env, logs / "dagster-code.log")
+        reader = dashboard_env(no_source)
+        children.spawn("dashboard", dashboard_command(ports["dashboard"]), reader, logs / "dashboard.log")
+        pages = settings.home / data_docs.FOLDER
+        pages.mkdir(exist_ok=True)
+        address = (str(ports["data-docs"]), "--bind", "127.0.0.1")
+        static = python("-m", "http.server", *address, "--directory", str(pages))
+        children.spawn("data-docs", static, environment.system(), logs / "data-docs.log")
+        _until_listening(children, code_port, "dagster-code", logs)
+        web = python("-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(ports["dagster"]), "-w", str(workspace))
+        children.spawn("dagster-webserver", web, no_source, logs / "dagster-webserver.log")
+        daemon = python("-m", "dagster._daemon", "run", "-w", str(workspace))
+        children.spawn("dagster-daemon", daemon, no_source, logs / "dagster-daemon.log")
+        _until_ready(children, f"http://127.0.0.1:{ports['dashboard']}/_stcore/health", "dashboard", logs)
+        _until_ready(children, f"http://127.0.0.1:{ports['dagster']}/server_info", "dagster-webserver", logs)
+        click.echo(f"Dashboard   http://127.0.0.1:{ports['dashboard']}")
+        click.echo(f"Dagster     http://127.0.0.1:{ports['dagster']}")
+        click.echo(f"Checks      http://127.0.0.1:{ports['data-docs']}")
+        where = proxies.join(os.environ["PGHOST"], int(os.environ["PGPORT"]))
+        click.echo(f"Postgres    {where}, database {os.environ['PGDATABASE']}")
+        click.echo(f"Lake        {os.environ['MINIO_ENDPOINT']}, bucket {os.environ.get('MINIO_BUCKET', 'bronze')}")
+        if demo.seed_of(settings.home) is not None:
+            click.echo(f"Demo        {demo.hint('status')}, and every other command likewise")
+        click.echo("Refreshed five minutes past each hour. Ctrl-C stops everything.")
+        sys.stdout.flush()
+        try:
+            ended = _watch(settings, children)
+        except (KeyboardInterrupt, SystemExit):
+            click.echo("stopping", err=True)
+            return
+        if ended:
+            raise LocalServicesError(
+                f"{ended[0]} ended by itself (exit code {ended[1]}); log: {logs / (ended[0] + '.log')}"
+            )
+
+
+def _watch(settings: Settings, children: Children) -> tuple[str, int]:
+    """Stay until a child ends; look every minute, as nobody inside the daemon can, whether the daemon lives."""
+    since = datetime.now(UTC)
+    told: str | None = None
+    while not (ended := children.wait_any(timeout=LOOK_EVERY_S)):
+        problem = outbox.evaluate_and_send_best_effort(settings, daemon_since=since)
+        if problem:
+            health.write_status(settings, health.without_database(settings, problem))
+        elif told:
+            health.write_status(settings)
+        if problem and problem != told:
+            click.echo(f"tickmart: {problem}", err=True)
+        told = problem
+    return ended
+
+
+def _close_earlier_runs() -> None:
+    """Close the runs that a killed stack left open: this command starts the only Dagster of its home."""
+    from orchestration.resources import Stores
+
+    with dagster_instance() as instance, Stores().connection("ingest") as connection:
+        close_orphans(instance, connection, datetime.now(UTC))
+
+
+def dashboard_command(port: int) -> list[str]:
+    """Return the command that serves the dashboard on loopback."""
+    return environment.python(
+        "-m", "streamlit", "run", str(ROOT / "dashboard" / "server.py"),
+        "--server.address", "127.0.0.1", "--server.port", str(port), "--server.headless", "true",
+    )  # fmt: skip
+
+
+def dashboard_env(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the dashboard's environment: libpq's variables for the read-only role, and no other secret.
+
+    Its HOME is a folder of ours, because Streamlit reads ~/.streamlit/config.toml and secrets.toml.
+    """
+    kept = {k: v for k, v in env.items() if not k.startswith(NOT_FOR_THE_DASHBOARD)}
+    kept = environment.with_home(kept, home_of(env) / WORKING_FOLDER)
+    kept["PGUSER"] = os.environ["TICKMART_PG_DASHBOARD_RO_USER"]
+    kept["PGPASSWORD"] = os.environ["TICKMART_PG_DASHBOARD_RO_PASSWORD"]
+    role = os.environ.get("TICKMART_PG_DASHBOARD_RO_ROLE", "")
+    kept["PGOPTIONS"] = "-c timezone=UTC -c statement_timeout=5s" + (f" -c role={role}" if role else "")
+    kept["STREAMLIT_CLIENT_SHOW_ERROR_DETAILS"] = "none"
+    return kept
+
+
+def _until_listening(children: Children, port: int, name: str, logs: Path) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while free_port(port) == port:
+        _still_waiting(children, name, logs, deadline)
+
+
+def _until_ready(children: Children, url: str, name: str, logs: Path) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while True:
+        try:
+            with proxies.open_directly(url, timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            pass
+        _still_waiting(children, name, logs, deadline)
+
+
+def _still_waiting(children: Children, name: str, logs: Path, deadline: float) -> None:
+    """Wait a moment; LocalServicesError when a process has ended or the time is up."""
+    ended = children.wait_any(timeout=0.2)
+    if ended:
+        raise LocalServicesError(
+            f"{ended[0]} ended while starting (exit code {ended[1]}); log: {logs / (ended[0] + '.log')}"
+        )
+    if time.monotonic() > deadline:
+        raise LocalServicesError(f"{name} was not ready after {READY_WITHIN_S:.0f} s; log: {logs / (name + '.log')}")
+
+
+def use_demo_home(seed: int) -> None:
+    """Go to the demo's home, apart from real data: HOME/demo, or HOME itself if it is one."""
+    home = load_settings().home
+    if demo.seed_of(home) is None:
+        prepare_home(home)
+        home = home / "demo"
+    prepare_home(home)
+    demo.make_demo(home, seed)
+    os.environ["TICKMART_HOME"] = str(home)

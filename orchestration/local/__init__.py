@@ -1,0 +1,1 @@
+"""Local services: the embedded servers, their supervisor and its client."""

@@ -1,0 +1,1 @@
+"""Maintenance: backup, restore, retention, disk space, diagnosis."""

@@ -1,0 +1,349 @@
+"""What a tickmart command needs around it: servers, environment, Dagster instance, and one job run in this process.
+
+Belongs here: opening and closing a session, running the job, closing what an earlier process left open. Does not: the
+command line (``cli``), the servers themselves (``stack``), what the job does (``definitions``).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import psycopg2
+
+from ingestion import proxies
+from ingestion.database import connections, migrate
+from ingestion.database.connections import WarehouseError
+from ingestion.ops import runs
+from ingestion.settings import ROLES, Role, Settings, load_settings
+from ingestion.sources.binance import rest
+from ingestion.sources.binance.symbols import tracked_now
+from ingestion.sources.http import Deadline, HttpClient, SourceError
+from ingestion.universe import read_universe
+from orchestration.alerting import outbox
+from orchestration.local import demo
+from orchestration.local.client import prepare_home, stack
+from orchestration.local.credentials import write_private
+from orchestration.local.processes import LocalServicesError
+from orchestration.maintenance import disk
+from orchestration.observability import logs
+from orchestration.observability.attempts import record_failure
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+    from orchestration.resources import Stores
+from orchestration.orphans import BEAT_EVERY_S, HOST_TAG, PID_TAG, close_orphans
+
+
+@contextmanager
+def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> Iterator[Settings]:
+    """Start what is not there, export its addresses, set the warehouse up, and yield the settings that reach it.
+
+    Without ``set_up`` the database is left as it stands: of another version, or empty.
+
+    Raises SettingsError, UniverseError, LocalServicesError or WarehouseError, each one line.
+    """
+    wanted = load_settings()
+    read_universe(wanted.universe_path)
+    os.environ["TICKMART_HOME"] = str(wanted.home)
+    prepare_home(wanted.home)
+    with stack(
+        wanted.home,
+        postgres=postgres and wanted.postgres is None,
+        s3=s3 and wanted.object_store is None,
+        simulator_seed=demo.seed_of(wanted.home) if postgres or s3 else None,
+    ) as env:
+        os.environ.update(env)
+        settings = load_settings()
+        if set_up and postgres and settings.postgres is not None:
+            migrate.bootstrap(settings.postgres, logins(os.environ))
+            _export_roles(settings)
+            with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
+                demo.follow(connection)
+            settings = load_settings()
+        export_tools(settings)
+        yield settings
+
+
+@contextmanager
+def run_session(command: str) -> Iterator[Settings]:
+    """Open a session for a run; one that cannot be opened is kept as the newest failed run."""
+    with ExitStack() as opened:
+        try:
+            settings = opened.enter_context(session())
+        except (LocalServicesError, WarehouseError, psycopg2.Error) as error:
+            home = load_settings().home
+            record_failure(home, "run", f"tickmart {command}", disk.explained(error, home) or error)
+            raise
+        yield settings
+
+
+def logins(environ: Mapping[str, str]) -> dict[Role, str] | None:
+    """Return the passwords of the roles' own logins, or None where the owner takes the roles on."""
+    names: dict[Role, str] = {role: f"TICKMART_PG_{role.upper()}" for role in ROLES}
+    if any(environ.get(f"{name}_USER") != role for role, name in names.items()):
+        return None
+    return {role: environ[f"{name}_PASSWORD"] for role, name in names.items()}
+
+
+def _export_roles(settings: Settings) -> None:
+    """Tell every child how to connect as each role: with a login of its own, or as the owner taking the role on."""
+    assert settings.postgres is not None
+    os.environ.update(PGHOST=settings.postgres.host, PGPORT=str(settings.postgres.port))
+    os.environ["PGDATABASE"] = settings.postgres.database
+    for role in ROLES:
+        name = f"TICKMART_PG_{role.upper()}"
+        if f"{name}_USER" not in os.environ:
+            os.environ[f"{name}_USER"] = settings.postgres.user
+            os.environ[f"{name}_PASSWORD"] = settings.postgres.password
+            os.environ[f"{name}_ROLE"] = role
+    os.environ["DAGSTER_PG_URL"] = dagster_url(os.environ)
+
+
+def dagster_url(environ: Mapping[str, str]) -> str:
+    """Return the SQLAlchemy URL of Dagster's schema in the warehouse's database."""
+    role = environ.get("TICKMART_PG_DAGSTER_ROLE", "")
+    # A crash may cost the run log its last moments; the warehouse's own commits wait for the disk all the same.
+    options = "-c search_path=dagster -c timezone=UTC -c synchronous_commit=off" + (f" -c role={role}" if role else "")
+    user = quote(environ["TICKMART_PG_DAGSTER_USER"], safe="")
+    password = quote(environ["TICKMART_PG_DAGSTER_PASSWORD"], safe="")
+    where = f"{proxies.join(environ['PGHOST'], int(environ['PGPORT']))}/{quote(environ['PGDATABASE'], safe='')}"
+    # The driver is named: SQLAlchemy 2.1 would read plain postgresql:// as psycopg 3.
+    return f"postgresql+psycopg2://{user}:{password}@{where}?options={quote(options)}"
+
+
+def export_tools(settings: Settings) -> None:
+    """Put Dagster's and dbt's files under the home, and switch every tool's telemetry off."""
+    dagster_home = settings.home / "dagster"
+    dagster_home.mkdir(exist_ok=True)
+    instance = dagster_home / "dagster.yaml"
+    text = Path(__file__).with_name("dagster.yaml").read_text()
+    if not instance.exists() or instance.read_text() != text:
+        write_private(instance, text)  # whole at any moment: services that share a home start together
+    os.environ.update(
+        DAGSTER_HOME=str(dagster_home),
+        # A range of three years is 1,096 materialisations per asset: one by one 34 s, in batches well under one.
+        DAGSTER_EVENT_BATCH_SIZE="1000",
+        DBT_PROFILES_DIR=str(Path(__file__).resolve().parent.parent / "dbt_project"),
+        DBT_LOG_PATH=str(settings.home / "logs" / "dbt"),
+        DBT_SEND_ANONYMOUS_USAGE_STATS="false",
+        DO_NOT_TRACK="1",
+        GX_ANALYTICS_ENABLED="false",
+        STREAMLIT_BROWSER_GATHER_USAGE_STATS="false",
+        # dbt compiles to bytecode on every start where it may not write next to itself; warnings are ours to judge.
+        PYTHONWARNINGS="ignore",
+    )
+
+
+@contextmanager
+def quiet(log: Path) -> Iterator[IO[str]]:
+    """Send this process's output and its children's to ``log``; yield the terminal's stderr, which stays ours."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved_out, saved_err = os.dup(1), os.dup(2)
+    terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+    with log.open("a") as sink:
+        os.dup2(sink.fileno(), 1)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield terminal
+        finally:
+            with suppress(OSError):  # a full disk must not keep the terminal from being given back
+                sys.stdout.flush()
+            with suppress(OSError):
+                sys.stderr.flush()
+            os.dup2(saved_out, 1)
+            os.dup2(saved_err, 2)
+            os.close(saved_out)
+            os.close(saved_err)
+            terminal.close()
+
+
+@contextmanager
+def dagster_instance() -> Iterator[DagsterInstance]:
+    """Lend Dagster's instance, its tables brought to the form that the installed Dagster works on.
+
+    Dagster itself makes its tables, but leaves those of an older version as they are: `dagster instance migrate` is
+    done here, once for each version of it. LocalServicesError when a newer one has been at them.
+    """
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        _bring_to_form(instance, dg.__version__)
+        yield instance
+
+
+def _bring_to_form(instance: DagsterInstance, version: str) -> None:
+    from alembic.util import CommandError
+
+    from orchestration.resources import Stores
+
+    with connections.closing(Stores().connect("ingest")) as connection:
+        if runs.version(connection, "dagster") == version:
+            return
+        with connections.locked(connection, "dagster"):
+            try:
+                instance.upgrade()
+            except CommandError as error:
+                raise LocalServicesError(
+                    f"schema dagster does not fit Dagster {version} ({error}): start the tickmart that it was last "
+                    "used with or a newer one, or drop the schema, which loses Dagster's list of runs and nothing else"
+                ) from error
+        runs.set_version(connection, "dagster", version)
+
+
+def market_clock(settings: Settings) -> datetime:
+    """Return the exchange's time, or this host's when the exchange cannot be asked now."""
+    client = HttpClient("Binance", settings.binance_urls, setting="BINANCE_BASE_URL", deadline=Deadline(10))
+    try:
+        return rest.exchange_clock(client)
+    except SourceError:
+        # The run itself will say that the source is out of reach; here only a date is needed.
+        return datetime.now(UTC)
+    finally:
+        client.close()
+
+
+def refresh_window(settings: Settings, first_load_days: int) -> tuple[date, date]:
+    """Return the half-open range of UTC days of a refresh: two days, or as many as have not been asked for."""
+    assert settings.postgres is not None
+    # A partition is a day that has begun by this host's clock, whatever the exchange's says.
+    today = min(market_clock(settings), datetime.now(UTC)).date()
+    symbols = tracked_now(read_universe(settings.universe_path), today)
+    with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
+        return runs.refresh_start(connection, symbols, today, first_load_days), today + timedelta(days=1)
+
+
+def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Run a job over the UTC days [start, end) in this process and return its summary from the books.
+
+    ``config`` is that of its steps by name. The run is a run like any other in Dagster's list. Raises nothing for a
+    failed step: the summary's status tells.
+    """
+    from orchestration.definitions import defs
+    from orchestration.partitions import range_tags
+    from orchestration.resources import Stores
+
+    stores = Stores()
+    # What has been imported stays: the collector need not go through it for every page that is parsed (a tenth of a
+    # backfill's CPU).
+    gc.freeze()
+    run_id = str(uuid4())
+    began = time.monotonic()
+    job = defs.resolve_job_def(job_name)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    with dagster_instance() as instance:
+        # Otherwise each of a range's thousands of events opens a connection of its own, 12 ms each.
+        instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=4)
+        with connections.closing(stores.connect("ingest")) as connection:
+            close_orphans(instance, connection)
+            runs.begin_run(connection, run_id, job_name)
+            runs.beat(connection, run_id)
+        problem: str | None = None
+        ended = _beating(stores, run_id)
+        try:
+            result = job.execute_in_process(
+                instance=instance,
+                run_id=run_id,
+                run_config={
+                    "ops": {step: {"config": dict(values)} for step, values in config.items()},
+                    "loggers": {"console": {"config": {"log_level": "INFO"}}},
+                },
+                tags={
+                    **range_tags(start, end),
+                    PID_TAG: str(os.getpid()),
+                    HOST_TAG: socket.gethostname(),
+                    # Who killed a command may start it again; the daemon is not to do so behind his back.
+                    "dagster/max_retries": "0",
+                },
+                raise_on_error=False,
+            )
+            problem = first_failure(result)
+            if problem:
+                problem = disk.explained(LocalServicesError(problem), stores.settings.home) or problem
+        except BaseException as error:
+            problem = f"{type(error).__name__}: {error}"
+            traceback.print_exc()
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+            ended.set()
+            # Not the connection of the beginning: the server may have restarted since.
+            with _kept_if_lost(stores, job_name, run_id), connections.closing(stores.connect("ingest")) as connection:
+                summary = runs.summarise_run(connection, run_id)
+                if problem and summary["status"] != "failed":
+                    summary["status"] = "failed"
+                summary["error"] = problem
+                summary["window"] = {"start": start.isoformat(), "end": end.isoformat()}
+                runs.end_run(connection, run_id, summary["status"], summary)
+            logs.unit(
+                "run ended", run=run_id, job=job_name, partition=f"{start}/{end}", status=summary["status"],
+                seconds=time.monotonic() - began, problem=problem,
+                **{word: summary["checks"][word] for word in ("passed", "warned", "failed")},
+            )  # fmt: skip
+            if unsent := outbox.evaluate_and_send_best_effort(stores.settings):
+                logs.unit("alerts", run=run_id, status="failed", problem=unsent)
+    return summary
+
+
+@contextmanager
+def _kept_if_lost(stores: Stores, job_name: str, run_id: str) -> Iterator[None]:
+    """Keep a run whose end the database cannot record as the newest failed run."""
+    try:
+        yield
+    except (WarehouseError, psycopg2.Error) as error:
+        home = stores.settings.home
+        record_failure(home, "run", job_name, disk.explained(error, home) or error, run_id)
+        raise
+
+
+def _beating(stores: Stores, run_id: str) -> threading.Event:
+    """Show every few seconds that this process lives, until the event that is returned is set."""
+    ended = threading.Event()
+    postgres = stores.settings.postgres
+    assert postgres is not None
+
+    def beat() -> None:
+        while not ended.wait(BEAT_EVERY_S):
+            # A server that is away keeps silent about everybody.
+            with (
+                suppress(WarehouseError, psycopg2.Error),
+                connections.closing(connections.connect(postgres, "ingest")) as connection,
+            ):
+                runs.beat(connection, run_id)
+
+    threading.Thread(target=beat, daemon=True).start()
+    return ended
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Turn SIGTERM into the exception that Ctrl-C raises, so that the run is closed in the books either way."""
+    raise KeyboardInterrupt
+
+
+def first_failure(result: Any) -> str | None:
+    """Return the reason of the first failed step in one line, if any failed."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            described = getattr(event.step_failure_data.user_failure_data, "description", None)
+            text = described or (error.message if error is not None else "")
+            return f"{event.step_key}: {' '.join(text.split())[:500]}"
+    return None if result.success else "the run failed; its log tells more"
