@@ -8,6 +8,9 @@
 
 SHELL = /bin/sh
 MARKERS = not slow and not kills and not s3_strict and not browser and not engine
+# Workers take whole files in the order of collection, so that what a file shares is made once; one worker: WORKERS=0.
+WORKERS ?= auto
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PYTHON ?=
 ARGS ?=
 export PYTHON
@@ -41,11 +44,11 @@ demo: setup ## the same offline, on simulated markets, without keys
 secrets: ## .env with random passwords for docker compose; what stands there is never changed
 	@docker/make_secrets.sh .env
 
-test: setup-dev ## the ordinary tests
-	@.venv/bin/python -m pytest -m "$(MARKERS)" $(ARGS)
+test: setup-dev ## the ordinary tests, a worker per core
+	@.venv/bin/python -m pytest $(PARALLEL) -m "$(MARKERS)" $(ARGS)
 
 test-slow: setup-dev ## the tests that take longer than about 20 seconds
-	@.venv/bin/python -m pytest -m "slow and not kills and not engine and not s3_strict and not browser" $(ARGS)
+	@.venv/bin/python -m pytest $(PARALLEL) -m "slow and not kills and not engine and not s3_strict and not browser" $(ARGS)
 
 test-kills: setup-dev ## two hundred kills at random moments (make test-slow makes forty)
 	@.venv/bin/python -m pytest -m kills $(ARGS)
@@ -71,7 +74,7 @@ lint: setup-dev ## ruff, mypy, sqlfluff; Dockerfiles, shell scripts, workflows
 	@.venv/bin/zizmor --offline --quiet .github/workflows
 
 bench: setup-dev ## speed, each stage against its limit or peer in the same run
-	@.venv/bin/python tests/bench.py $(ARGS)
+	@.venv/bin/python benchmarks/bench.py $(ARGS)
 
 docs: setup ## the warehouse's documentation with its lineage, served until Ctrl-C
 	@.venv/bin/tickmart docs $(ARGS)

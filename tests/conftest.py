@@ -1,14 +1,15 @@
-"""Fixtures that more than one folder of tests uses: real servers, started once, and a fresh room on them for each test.
+"""Fixtures that more than one folder of tests uses, the isolation of the environment, and the marker `servers`.
 
-Here: the embedded Postgres and S3 server, a bootstrapped database, an empty bucket, the simulator, and `Chain`, the way
-from a source through bronze to raw. Not here: what only one folder needs.
+Here: the embedded Postgres and S3 server (one pair per worker), a migrated database, an empty bucket, the simulator,
+and `Chain`, which goes from a source through bronze to raw. Not here: what only one folder needs.
 """
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from chain import Chain, StoppedClock, bucket_of, fresh_database
 
 from ingestion.bronze.lake import Lake
 from ingestion.database import connections
@@ -18,9 +19,49 @@ from ingestion.simulator.server import Simulator
 from ingestion.simulator.server import simulator as running_simulator
 from ingestion.sources.http import Deadline, HttpClient
 from orchestration.local.client import stack
+from support.cli import clean_environment
+from support.clock import StoppedClock
+from support.database import bucket_of, fresh_database
+from support.pipeline import Chain
 
 # The real simulator answers any moment; a fixed one makes every test see the same market.
 NOW = "2026-11-20T16:37:12Z"
+# A test that uses one of these has a server or a process of tickmart, directly or through another fixture.
+SERVER_FIXTURES = {
+    "server", "shared_sim", "shared_simulator", "stack_env", "visit", "first_run", "home", "servers", "demo", "up",
+    "postgres", "warehouse", "replay", "initialised", "definitions", "source", "built", "loaded",
+}  # fmt: skip
+PROCESS_FOLDERS = ("tests/compose/", "tests/e2e/")
+
+
+HOME = pytest.StashKey[tempfile.TemporaryDirectory]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave no setting of the caller in the environment, and give each worker a home of its own, before any import."""
+    kept = clean_environment()
+    os.environ.clear()
+    os.environ.update(kept)
+    config.stash[HOME] = tempfile.TemporaryDirectory(prefix="tickmart-tests-", ignore_cleanup_errors=True)
+    os.environ["TICKMART_HOME"] = config.stash[HOME].name
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """A worker per core and at least two: much of the time of a test is waiting for processes."""
+    return max(2, os.cpu_count() or 1)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if HOME in config.stash:
+        config.stash[HOME].cleanup()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts servers or processes of tickmart, so that `-m "not servers"` is fast."""
+    for item in items:
+        used = SERVER_FIXTURES & set(getattr(item, "fixturenames", ()))
+        if used or item.nodeid.startswith(PROCESS_FOLDERS):
+            item.add_marker("servers")
 
 
 @pytest.fixture(scope="session")

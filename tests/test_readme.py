@@ -16,12 +16,12 @@ TARGETS = [c.split()[1] for c in COMMANDS if c.startswith("make ")]
 CALLS = [shlex.split(c)[1:] for c in COMMANDS if c.startswith(".venv/bin/tickmart ")]
 # Which test runs a command for real; a command in the README that is not listed here fails below.
 RUN_BY = {
-    "run": "tests/e2e/test_chain.py",
-    "backfill": "tests/e2e/test_chain.py",
-    "sql": "tests/e2e/test_chain.py",
-    "status": "tests/e2e/test_chain.py",
-    "psql": "tests/e2e/test_chain.py",
-    "doctor": "tests/e2e/test_chain.py",
+    "run": "tests/e2e/test_run_and_backfill.py",
+    "backfill": "tests/e2e/test_run_and_backfill.py",
+    "sql": "tests/e2e/test_run_and_backfill.py",
+    "status": "tests/e2e/test_run_and_backfill.py",
+    "psql": "tests/e2e/test_run_and_backfill.py",
+    "doctor": "tests/e2e/test_run_and_backfill.py",
     "dbt": "tests/e2e/test_up.py",
     "docs": "tests/e2e/test_up.py",
     "up": "tests/e2e/test_up.py",
@@ -62,6 +62,6 @@ def test_every_picture_is_there(picture):
 def test_every_setting_that_is_named_is_obeyed():
     ours = "TICKMART|PG|MINIO|BINANCE|COINGECKO|FEAR_GREED|SLACK|SMTP|ALERT|HEARTBEAT"
     named = set(re.findall(rf"`((?:{ours})_?[A-Z_]+)`", README))
-    code = "".join(p.read_text() for folder in ("ingestion", "orchestration") for p in (ROOT / folder).glob("*.py"))
+    code = "".join(p.read_text() for folder in ("ingestion", "orchestration") for p in (ROOT / folder).rglob("*.py"))
     assert named
     assert {name for name in named if name not in code} == set()

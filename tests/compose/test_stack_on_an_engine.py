@@ -17,7 +17,8 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from composed import LAUNCH, ROOT, STAND_INS, Composed, until
+
+from support.composed_stack import LAUNCH, ROOT, STAND_INS, Composed, until
 
 
 def engine() -> bool:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_chain import NOW, ROOT, Home
 
 from ingestion.simulator.server import simulator
+from support.cli import MARKET_NOW, ROOT, Home
 
 pytestmark = pytest.mark.slow
 
@@ -40,9 +40,9 @@ def rows_after_a_run(folder: Path, off: timedelta) -> dict[str, Any]:
     """Run once on a machine whose clock is that far from the exchange's; return what stands in each table."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(SITECUSTOMIZE)
-    with simulator(seed=3, now=NOW) as market:
+    with simulator(seed=3, now=MARKET_NOW) as market:
         home = Home(folder / "home", market.urls())
-        shift = datetime.fromisoformat(NOW) + off - datetime.now(UTC)
+        shift = datetime.fromisoformat(MARKET_NOW) + off - datetime.now(UTC)
         home.env |= {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "TEST_CLOCK_OFF_S": str(shift.total_seconds())}
         code, summary = home.run("run")
         assert (code, summary["status"]) == (0, "ok"), summary

@@ -3,19 +3,17 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from scripted import Reply, ScriptedServer, scripted
 
 from ingestion.proxies import VARIABLES
 from orchestration import environment
 from orchestration.local.demo import MARK_FILE
-
-TICKMART = Path(sys.executable).with_name("tickmart")
+from support.cli import TICKMART, free_ports
+from support.scripted_server import Reply, ScriptedServer, scripted
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +32,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory, real_world: ScriptedS
     port = str(real_world.server_address[1])
     return {
         **kept,
+        **free_ports(),
         "HOME": str(folder),
         "TICKMART_HOME": str(folder / "home"),
         "PGHOST": "127.0.0.1", "PGPORT": port, "PGUSER": "real", "PGPASSWORD": "real-password",

@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 from collections.abc import Iterator
@@ -18,10 +17,8 @@ import pytest
 from ingestion.proxies import VARIABLES, open_directly
 from ingestion.simulator.server import Simulator
 from orchestration import environment
-from orchestration.local.processes import free_port
+from support.cli import ROOT, TICKMART, free_ports
 
-ROOT = Path(__file__).resolve().parents[2]
-TICKMART = Path(sys.executable).with_name("tickmart")
 PACKAGES = ("ingestion", "orchestration", "dashboard", "dagster", "dagster_webserver", "dbt", "streamlit", "psycopg2")
 MODULES = ("secrets", "calendar", "click", "logging", "types", "json", "queue", "sitecustomize", "usercustomize")
 VARIABLES_OF_OTHERS = {
@@ -70,9 +67,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def env(folder: Path, shared_simulator: Simulator) -> dict[str, str]:
     kept = {k: v for k, v in environment.system().items() if k not in VARIABLES}
-    ports = {f"TICKMART_{name}_PORT": str(free_port(0)) for name in ("DAGSTER", "DASHBOARD", "DATA_DOCS")}
     home = {"HOME": str(folder), "TICKMART_HOME": "home", "TICKMART_UNIVERSE": "universe.csv"}
-    return {**kept, **shared_simulator.urls(), **ports, **home, "PYTHONPATH": str(folder), **VARIABLES_OF_OTHERS}
+    return {**kept, **shared_simulator.urls(), **free_ports(), **home, "PYTHONPATH": str(folder), **VARIABLES_OF_OTHERS}
 
 
 def tickmart(folder: Path, env: dict[str, str], *arguments: str) -> Any:

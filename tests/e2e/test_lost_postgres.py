@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from tcp_proxy import tcp_proxy
-from test_chain import NOW, ROOT, TICKMART, Home
 
-from ingestion.simulator.server import Simulator, simulator
+from ingestion.simulator.server import Simulator
+from support.cli import Home
+from support.tcp_proxy import tcp_proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 DAYS = 420
@@ -22,21 +22,8 @@ BACKFILL = ("backfill", "--start", "2025-01-19", "--end", "2026-03-15", "--sourc
 
 
 @pytest.fixture
-def market() -> Iterator[Simulator]:
-    with simulator(seed=3, now=NOW, now_moves=True) as sim:
-        yield sim
-
-
-@pytest.fixture
 def home(tmp_path: Path, market: Simulator) -> Home:
     return Home(tmp_path / "home", market.urls())
-
-
-def start(home: Home, *arguments: str, **env: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [TICKMART, *arguments], env={**home.env, **env}, cwd=ROOT,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
 
 
 class Server:
@@ -48,7 +35,7 @@ class Server:
     def pid(self) -> int:
         return int((self._home.path / "postgres" / "postmaster.pid").read_text().split()[0])
 
-    def when(self, seen: str, run: "subprocess.Popen[str]") -> None:
+    def when(self, seen: str, run: subprocess.Popen[str]) -> None:
         """Return as soon as the query has a row; fail when the run ends before."""
         while run.poll() is None:
             try:
@@ -82,7 +69,7 @@ def test_a_run_goes_on_after_postgres_was_killed_while_it_fetched_loaded_and_bui
 ) -> None:
     market.faults.set([{"kind": "delay", "seconds": 0.2, "match": "/klines"}])
     server, killed = Server(home), []
-    run = start(home, *BACKFILL, "--json")
+    run = home.start(*BACKFILL, "--json")
     # As `pg_ctl stop -m immediate`, as the kernel does when memory runs out, and once more.
     for moment, blow in ((FETCHING, signal.SIGQUIT), (LOADING, signal.SIGKILL), (BUILDING, signal.SIGQUIT)):
         server.when(moment, run)
@@ -119,7 +106,7 @@ def test_when_postgres_does_not_come_back_the_run_ends_in_one_line(
 ) -> None:
     home, sever = behind_a_wire
     market.faults.set([{"kind": "delay", "seconds": 1, "match": "/klines"}])
-    run = start(home, "run", TICKMART_POSTGRES_PATIENCE_SECONDS="2")
+    run = home.start("run", TICKMART_POSTGRES_PATIENCE_SECONDS="2")
     while not any("klines" in path for path, _ in list(market.requests)) and run.poll() is None:
         time.sleep(0.05)
     sever()

@@ -1,10 +1,8 @@
 """The entry points of docker-compose.yml as processes, with the services' own environment, on real servers."""
 
-import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psycopg2
 import pytest
@@ -14,12 +12,9 @@ from ingestion.settings import ROLES
 from orchestration.local import demo
 from orchestration.local.client import stack
 from orchestration.local.processes import free_port
+from support.cli import ONE_COIN, ROOT, TICKMART, clean_environment
 
-ROOT = Path(__file__).resolve().parents[2]
-TICKMART = Path(sys.executable).with_name("tickmart")
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-OURS = ("BINANCE_", "COINGECKO_", "FEAR_GREED_", "TICKMART_", "PG", "MINIO_", "DAGSTER_", "DBT_")
-UNIVERSE = "crypto_id,binance_symbol,name,category\nbitcoin,BTCUSDT,Bitcoin,store of value\n"
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +26,7 @@ def servers(tmp_path_factory):
 
 def environment(service, servers, simulator, home, **more):
     """What compose would give the service, with the addresses and secrets of this test."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+    kept = clean_environment()
     values = {
         "PGHOST": servers["PGHOST"], "PGPORT": servers["PGPORT"], "PGDATABASE": servers["PGDATABASE"],
         "MINIO_ENDPOINT": servers["MINIO_ENDPOINT"], "MINIO_ACCESS_KEY": servers["MINIO_ACCESS_KEY"],
@@ -87,7 +82,7 @@ def test_a_demo_whose_simulator_is_away_never_turns_to_other_sources(simulator, 
 @pytest.mark.slow
 def test_the_initialiser_and_then_each_process_work_with_their_own_logins(servers, simulator, tmp_path):
     home, universe = tmp_path / "home", tmp_path / "universe.csv"
-    universe.write_text(UNIVERSE)
+    universe.write_text(ONE_COIN)
     more = {"TICKMART_UNIVERSE": str(universe)}
     done = tickmart(environment("init", servers, simulator, home, **more), "init")
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -13,16 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-TICKMART = Path(sys.executable).with_name("tickmart")
-SETTINGS = ("BINANCE_", "COINGECKO_", "FEAR_GREED_", "TICKMART_", "PG", "MINIO_", "DAGSTER_", "DBT_")
+from support.cli import ROOT, TICKMART, clean_environment, free_ports
 
 pytestmark = pytest.mark.slow
 
 
 def environment(home: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
-    return {**kept, "TICKMART_HOME": str(home)}
+    return {**clean_environment(), **free_ports(), "TICKMART_HOME": str(home)}
 
 
 def start(home: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:

@@ -7,7 +7,6 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from chain import Chain
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -18,8 +17,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from scripted import Asked, Reply, scripted
-from source_rows import bar, moment, ms
 
 from ingestion.bronze import write
 from ingestion.bronze.lake import Lake
@@ -30,6 +27,9 @@ from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.http import HttpClient
 from ingestion.universe import Asset
 from orchestration.assets.raw import pending
+from support.pipeline import Chain
+from support.scripted_server import Asked, Reply, scripted
+from support.source_rows import bar, moment, ms
 
 FIRST = date(2026, 1, 1)
 HOURS = 72

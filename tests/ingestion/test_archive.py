@@ -6,12 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 
 import pytest
-from bars_run import Market
-from chain import Chain
 
 from ingestion.simulator.server import Simulator
 from ingestion.sources.binance.archive import DamagedArchive, day_path, month_path, parse_zip
 from ingestion.sources.http import HttpClient
+from support.market import Market
+from support.pipeline import Chain
 
 MONTHLY = "/archive/data/spot/monthly"
 BAR = "1735689600000000,93576.00,94509.42,93489.03,94401.14,755.99,1735693199999999,71.5,98471,367.54,34.6,0\n"

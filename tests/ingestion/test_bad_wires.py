@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import urllib3
-from chain import Chain
-from source_rows import bar, body_of, moment
-from tcp_proxy import TcpProxy, Toxics, tcp_proxy
 
 from ingestion.bronze.lake import Lake, LakeError, to_parquet
 from ingestion.database import connections
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.binance.parse import parse_klines
 from orchestration.assets.raw import load_pending
+from support.pipeline import Chain
+from support.source_rows import bar, body_of, moment
+from support.tcp_proxy import TcpProxy, Toxics, tcp_proxy
 
 DAY = date(2026, 1, 2)
 KEY = klines_key("1h", DAY)

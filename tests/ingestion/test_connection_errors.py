@@ -10,13 +10,13 @@ from typing import Any
 
 import psycopg2
 import pytest
-from chain import bucket_of, fresh_database
-from scripted import Reply, scripted
 
 from ingestion.bronze.lake import Lake, LakeError
 from ingestion.database import connections, roles
 from ingestion.database.connections import WarehouseError
 from ingestion.settings import ROLES, Postgres
+from support.database import bucket_of, fresh_database
+from support.scripted_server import Reply, scripted
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 
 import pytest
-from bars_run import Market, asset
-from chain import Chain
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scripted import Reply, scripted
-from small_exchange import SmallExchange, csv_of, zip_of
 
 from ingestion.sources.binance import archive
 from ingestion.sources.http import HttpClient
+from support.market import Market, asset
+from support.pipeline import Chain
+from support.scripted_server import Reply, scripted
+from support.small_exchange import SmallExchange, csv_of, zip_of
 
 ODD, SOUND = "ODDUSDT", "BTCUSDT"
 MONTH = f"{ODD}-1h-2024-03.zip"

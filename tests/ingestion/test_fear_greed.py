@@ -6,14 +6,14 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from chain import Chain
-from scripted import Reply, scripted
-from source_rows import index_of, moment, ms, sentiment
 
 from ingestion.bronze import write
 from ingestion.sources.fear_greed import ingest as fear_greed_ingest
 from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key
 from ingestion.sources.http import HttpClient, SourceError
+from support.pipeline import Chain
+from support.scripted_server import Reply, scripted
+from support.source_rows import index_of, moment, ms, sentiment
 
 TODAY = date(2026, 1, 5)
 Client = Callable[..., HttpClient]

@@ -6,9 +6,6 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from bars_run import Market, asset
-from chain import Chain
-from recorded import ASSETS, recorded_server
 
 from ingestion.raw import gaps
 from ingestion.simulator.server import Simulator
@@ -16,6 +13,9 @@ from ingestion.simulator.server import simulator as running_simulator
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.binance.symbols import tracked_now
 from ingestion.sources.http import HttpClient
+from support.market import Market, asset
+from support.pipeline import Chain
+from support.recorded_market import ASSETS, recorded_server
 
 TWO = (asset("BTCUSDT"), asset("ETHUSDT"))
 NO_FILES = {"kind": "status", "match": "/archive", "status": 404}

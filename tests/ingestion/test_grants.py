@@ -2,11 +2,11 @@
 
 import psycopg2
 import pytest
-from chain import fresh_database
 from psycopg2 import errors
 
 from ingestion.database import migrate
 from ingestion.settings import ROLES
+from support.database import fresh_database
 
 TABLES = {
     "raw": "raw.fear_greed",

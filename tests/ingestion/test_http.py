@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 import urllib3
-from chain import Chain, StoppedClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import Asked, Reply, ScriptedServer, scripted
 
 from ingestion.ops import requests
 from ingestion.sources.http import ATTEMPTS, CONNECT_ATTEMPTS, HttpClient, RequestRejected, SourceError
 from ingestion.sources.rate_limit import SharedRateLimiter
+from support.clock import StoppedClock
+from support.pipeline import Chain
+from support.scripted_server import Asked, Reply, ScriptedServer, scripted
 
 GOOD = Reply(body={"ok": True})
 Client = Callable[..., HttpClient]

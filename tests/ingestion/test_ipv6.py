@@ -5,12 +5,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from mailbox import mailbox
 
 import pytest
 import sqlalchemy
-from scripted import Reply, scripted
-from tcp_proxy import tcp_proxy
 
 from ingestion.bronze.lake import Lake
 from ingestion.database import connections
@@ -20,6 +17,9 @@ from ingestion.sources.http import Deadline, HttpClient
 from orchestration.alerting import channels
 from orchestration.quality import runner
 from orchestration.runner import dagster_url
+from support.mail_server import mailbox
+from support.scripted_server import Reply, scripted
+from support.tcp_proxy import tcp_proxy
 
 
 def _has_ipv6() -> bool:

@@ -10,7 +10,6 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from chain import Chain
 
 from ingestion.bronze import write
 from ingestion.bronze.lake import Lake
@@ -22,6 +21,7 @@ from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.http import HttpClient
 from ingestion.universe import Asset
 from orchestration.assets.raw import load_pending
+from support.pipeline import Chain
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
 START, DAYS = date(2026, 9, 1), 60

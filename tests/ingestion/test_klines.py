@@ -10,11 +10,8 @@ from typing import Any
 
 import orjson
 import pytest
-from chain import Chain
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scripted import Asked, Reply, ScriptedServer, scripted
-from source_rows import HOUR_MS, bar, body_of, moment, ms
 
 from ingestion.bronze import write
 from ingestion.datasets import Page
@@ -25,6 +22,9 @@ from ingestion.sources.binance.parse import parse_klines, read_bars
 from ingestion.sources.binance.rest import PAGE, klines
 from ingestion.sources.http import HttpClient, SourceError
 from ingestion.universe import Asset
+from support.pipeline import Chain
+from support.scripted_server import Asked, Reply, ScriptedServer, scripted
+from support.source_rows import HOUR_MS, bar, body_of, moment, ms
 
 DAY, NEXT = date(2026, 1, 2), date(2026, 1, 3)
 LATER = moment(NEXT, 12)

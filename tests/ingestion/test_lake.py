@@ -17,13 +17,13 @@ import urllib3
 from minio import Minio
 from minio.commonconfig import ENABLED
 from minio.versioningconfig import VersioningConfig
-from s3_servers import Rclone, S3Server, Swift, keeps_extended_attributes
-from source_rows import bar, body_of
 
 from ingestion.bronze.lake import DamagedObject, Lake, LakeError, parse_parquet, to_parquet
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.binance.parse import parse_klines
 from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key
+from support.s3_servers import Rclone, S3Server, Swift, keeps_extended_attributes
+from support.source_rows import bar, body_of
 
 DAY = date(2026, 1, 2)
 FETCHED = datetime(2026, 1, 3, tzinfo=UTC)

@@ -17,8 +17,6 @@ from typing import Any
 import psycopg2
 import pyarrow as pa
 import pytest
-from chain import Chain
-from source_rows import bar, body_of
 
 from ingestion.bronze.lake import Lake, to_parquet
 from ingestion.database import connections, migrate
@@ -28,6 +26,8 @@ from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.binance.parse import parse_klines
 from orchestration.assets.raw import load_pending
 from orchestration.local.client import stack
+from support.pipeline import Chain
+from support.source_rows import bar, body_of
 
 DAY = date(2026, 1, 2)
 FETCHED = datetime(2026, 1, 3, tzinfo=UTC)

@@ -8,11 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from chain import Chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import Asked, Reply, scripted
-from source_rows import coin
 
 from ingestion.bronze import write
 from ingestion.simulator.server import Simulator
@@ -22,6 +19,9 @@ from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.coingecko.parse import parse_markets
 from ingestion.sources.http import HttpClient, SourceError
 from ingestion.universe import Asset
+from support.pipeline import Chain
+from support.scripted_server import Asked, Reply, scripted
+from support.source_rows import coin
 
 SNAPSHOT = datetime(2026, 1, 2, 4, 0, tzinfo=UTC)
 Client = Callable[..., HttpClient]

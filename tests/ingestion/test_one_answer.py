@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 
 import pytest
-from bars_run import Market, asset
-from chain import Chain
-from scripted import Reply, scripted
-from small_exchange import SmallExchange
-from source_rows import moment, ms
 
 from ingestion.raw import gaps
 from ingestion.raw.gaps import LONGEST_HALT, RECHECK_FOR, RETRY_MOST, Gap, is_due
 from ingestion.sources.http import HttpClient, SourceError
+from support.market import Market, asset
+from support.pipeline import Chain
+from support.scripted_server import Reply, scripted
+from support.small_exchange import SmallExchange
+from support.source_rows import moment, ms
 
 TWO = ("BTCUSDT", "ETHUSDT")
 BAN = Reply(418, {"code": -1003, "msg": "Way too many requests; IP banned until 1717300000000."})

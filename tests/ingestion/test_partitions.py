@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 
-from bars_run import Market
-from chain import Chain
-
 from ingestion.bronze.lake import Lake
 from ingestion.database import connections, migrate
 from ingestion.settings import Postgres
 from ingestion.simulator.server import Simulator
 from ingestion.sources.http import HttpClient
+from support.market import Market
+from support.pipeline import Chain
 
 
 def test_hours_are_read_without_touching_the_minutes(

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
-from scripted import Asked, Reply, ScriptedServer, scripted
 
 from ingestion import proxies
 from ingestion.settings import SettingsError, load_settings, secrets
 from ingestion.sources.http import Deadline, HttpClient, SourceError
 from orchestration.alerting import channels
 from orchestration.maintenance.doctor import proxies_used
+from support.scripted_server import Asked, Reply, ScriptedServer, scripted
 
 HOST = "http://market.example.invalid"
 LOGIN = "http://me:canary%2Fpassword@"

@@ -8,10 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bars_run import Market, asset
-from chain import Chain
-from scripted import Asked, Reply, scripted
-from source_rows import bar, coin
 
 from ingestion.bronze import rejected as bronze_rejected
 from ingestion.ops import rejected
@@ -28,6 +24,10 @@ from ingestion.sources.registry import DATASETS
 from ingestion.validation import Rejected
 from orchestration.assets.raw import load_pending
 from orchestration.maintenance import retention
+from support.market import Market, asset
+from support.pipeline import Chain
+from support.scripted_server import Asked, Reply, scripted
+from support.source_rows import bar, coin
 
 Client = Callable[..., HttpClient]
 

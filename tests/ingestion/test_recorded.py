@@ -6,26 +6,22 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, date, datetime
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from chain import Chain, bucket_of, fresh_database
-from recorded import ASSETS, recorded_server
 
 from ingestion.bronze.lake import Lake
 from ingestion.database import connections
 from ingestion.settings import Postgres
-from ingestion.sources.binance import ingest
 from ingestion.sources.binance.dataset import KLINES
-from ingestion.sources.coingecko import ingest as coingecko_ingest
 from ingestion.sources.coingecko.dataset import MARKETS
-from ingestion.sources.fear_greed import ingest as fear_greed_ingest
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
-from ingestion.sources.http import HttpClient
+from support.cli import ROOT
+from support.database import bucket_of, fresh_database
+from support.pipeline import Chain
+from support.recorded_market import ASSETS, END, START, load_recording, recorded_server
 
-START, END = date(2023, 3, 15), date(2023, 4, 1)
 HALT = datetime(2023, 3, 24, 13, tzinfo=UTC)
 
 
@@ -42,27 +38,8 @@ def recorded(replay: str, stack_env: dict[str, str]) -> Iterator[Chain]:
     lake.ensure_bucket()
     with fresh_database(stack_env) as owner, connections.closing(connections.connect(owner, "ingest")) as connection:
         chain = Chain(owner, lake, connection)
-        fill(chain, replay)
+        load_recording(chain, replay)
         yield chain
-
-
-def client(source: str, url: str) -> HttpClient:
-    return HttpClient(source, [url], setting="BINANCE_BASE_URL")
-
-
-def fill(chain: Chain, replay: str) -> None:
-    binance = client("Binance", f"{replay}/binance")
-    report = ingest.ingest_klines(chain.context(), binance, ASSETS, START, END)
-    daily = ingest.ingest_klines(chain.context(), binance, ASSETS, START, END, interval="1d")
-    markets = client("CoinGecko", f"{replay}/coingecko/api/v3")
-    sweep = coingecko_ingest.ingest_markets(chain.context(), markets, ASSETS, datetime(2025, 1, 1, tzinfo=UTC))
-    index = fear_greed_ingest.ingest_fear_greed(
-        chain.context(), client("Fear & Greed", f"{replay}/alternative"), date(2024, 12, 31)
-    )
-    for done in (report, daily, sweep, index):
-        assert (done.rejected, done.failed, done.error) == (0, {}, None)
-    for dataset in (KLINES, MARKETS, FEAR_GREED):
-        chain.load(dataset)
 
 
 VIOLATIONS = {
@@ -133,22 +110,19 @@ def test_a_sweep_keeps_every_field_of_every_coin(recorded: Chain) -> None:
         assert (payload["id"], float(price)) == (crypto_id, float(payload["current_price"]))
 
 
-SNAPSHOT = """
+LOAD = """
 import json, sys
-from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import date
 sys.path[:0] = sys.argv[4:]
-import test_recorded
-from chain import Chain
-from ingestion import warehouse
+from support.pipeline import Chain
+from support.recorded_market import load_recording
 from ingestion.bronze.lake import Lake
+from ingestion.database import connections
 from ingestion.settings import ObjectStore, Postgres
-postgres, store = Postgres(**json.loads(sys.argv[1])), ObjectStore(**json.loads(sys.argv[2]))
-lake = Lake(store)
+postgres, lake = Postgres(**json.loads(sys.argv[1])), Lake(ObjectStore(**json.loads(sys.argv[2])))
 lake.ensure_bucket()
-test_recorded.START = date(2023, 3, 20)
-with warehouse.closing(warehouse.connect(postgres, "ingest")) as connection:
-    test_recorded.fill(Chain(postgres, lake, connection), sys.argv[3])
+with connections.closing(connections.connect(postgres, "ingest")) as connection:
+    load_recording(Chain(postgres, lake, connection), sys.argv[3], start=date(2023, 3, 20))
 """
 
 
@@ -172,9 +146,9 @@ def test_the_zone_of_this_machine_changes_nothing(
     for zone in ("UTC", "America/New_York", "Asia/Kolkata"):
         owner, store = make_postgres(), bucket_of(stack_env)
         arguments = [json.dumps(vars(owner)), json.dumps(vars(store)), replay]
-        folders = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+        folders = [str(ROOT / "tests"), str(ROOT)]
         done = subprocess.run(
-            [sys.executable, "-c", SNAPSHOT, *arguments, *folders],
+            [sys.executable, "-c", LOAD, *arguments, *folders],
             env={**os.environ, "TZ": zone, "PGTZ": zone}, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -16,7 +16,6 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from chain import fresh_database
 from psycopg2 import sql
 
 from ingestion.database import connections, migrate
@@ -25,6 +24,7 @@ from ingestion.settings import Postgres
 from ingestion.sources.registry import DATASETS
 from ingestion.universe import Asset
 from orchestration.cli.external_tools import postgres_client
+from support.database import fresh_database
 
 RELEASED = sorted(Path(__file__).with_name("released").glob("*.sql"))
 LATER = (

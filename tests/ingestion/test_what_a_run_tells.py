@@ -9,10 +9,7 @@ from typing import Any
 import dagster as dg
 import psycopg2
 import pytest
-from chain import Chain
 from rich.console import Console
-from scripted import Asked, Reply, scripted
-from source_rows import coin, index_of, sentiment
 
 from ingestion.database import connections
 from ingestion.ops import checks as ops_checks
@@ -24,6 +21,9 @@ from orchestration.cli.output import print_summary
 from orchestration.reconnect import ConnectRetry, is_lost
 from orchestration.resources import Stores
 from orchestration.runner import first_failure
+from support.pipeline import Chain
+from support.scripted_server import Asked, Reply, scripted
+from support.source_rows import coin, index_of, sentiment
 
 TODAY = datetime.now(UTC).date()
 Run = Callable[..., dict[str, Any]]

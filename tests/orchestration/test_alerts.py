@@ -9,16 +9,13 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from mailbox import certificate, mailbox
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from chain import Chain
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import Reply, scripted
 
 from ingestion.bronze.write import Report
 from ingestion.database import connections
@@ -33,8 +30,11 @@ from orchestration.assets.source_checks import check_source
 from orchestration.cli.commands import main
 from orchestration.observability import health
 from orchestration.observability.attempts import record_failure
+from support.cli import ROOT
+from support.mail_server import certificate, mailbox
+from support.pipeline import Chain
+from support.scripted_server import Reply, scripted
 
-ROOT = Path(__file__).resolve().parents[2]
 # Before the hour of the daily mail, so that only the test of it meets it.
 NOW = datetime.now(UTC).replace(hour=3, minute=30, second=0, microsecond=0)
 HOUR = timedelta(hours=1)

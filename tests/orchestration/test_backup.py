@@ -1,10 +1,8 @@
 """A backup comes back as it was, on servers that knew nothing of it; a damaged one and a wrong place are refused."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chain import Chain, bucket_of, fresh_database
 
 from ingestion.bronze.lake import Lake
 from ingestion.database import connections, migrate
@@ -28,9 +25,10 @@ from orchestration.cli.external_tools import postgres_client
 from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import backup
 from orchestration.maintenance.backup import BackupError
+from support.cli import TICKMART, clean_environment
+from support.database import bucket_of, fresh_database
+from support.pipeline import Chain
 
-TICKMART = Path(sys.executable).with_name("tickmart")
-OURS = ("TICKMART_", "PG", "MINIO_", "DAGSTER_", "DBT_")
 BITCOIN = Asset("bitcoin", "BTCUSDT", "Bitcoin", "")
 
 
@@ -303,7 +301,7 @@ def test_the_commands_make_one_and_bring_it_back(source: Source, elsewhere: Sett
         owner, store = of.postgres, of.object_store
         assert owner
         assert store
-        env = {k: v for k, v in os.environ.items() if not k.startswith(OURS)} | {
+        env = clean_environment() | {
             "TICKMART_HOME": str(tmp_path / "home"), "TICKMART_BACKUPS": str(tmp_path / "kept"),
             "PGHOST": owner.host, "PGPORT": str(owner.port), "PGDATABASE": owner.database, "PGUSER": owner.user,
             "PGPASSWORD": owner.password, "MINIO_ENDPOINT": store.endpoint, "MINIO_ACCESS_KEY": store.access_key,

@@ -1,14 +1,12 @@
 """Dagster's own tables go along when Dagster is upgraded: whoever starts first does `dagster instance migrate`."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import psycopg2
 
-ROOT = Path(__file__).resolve().parents[2]
-OURS = ("PG", "MINIO_", "TICKMART_", "DAGSTER_")
+from support.cli import ROOT, clean_environment
+
 # What a start does; and the tables as an older Dagster left them, its last change undone by its own script.
 START = """
 from orchestration.runner import dagster_instance, session
@@ -30,7 +28,7 @@ where table_schema = 'dagster' and (table_name, column_name) = ('concurrency_lim
 
 
 def test_tables_of_an_older_dagster_are_brought_along_and_those_of_a_newer_one_refused(postgres, tmp_path):
-    env = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+    env = clean_environment()
     env |= {"PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGUSER": postgres.user}
     env |= {"PGPASSWORD": postgres.password, "PGDATABASE": postgres.database, "TICKMART_HOME": str(tmp_path)}
 

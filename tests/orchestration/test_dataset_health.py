@@ -1,7 +1,6 @@
 """One rule of health: the mart, `tickmart status`, alerts and metrics agree for every dataset in every state."""
 
 import json
-import os
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chain import fresh_database
 from hypothesis import given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
@@ -26,6 +24,8 @@ from ingestion.sources.registry import DATASETS
 from orchestration.alerting import incidents
 from orchestration.assets.dbt import DBT, PROJECT_DIR, dataset_assets
 from orchestration.observability import health, metrics
+from support.cli import clean_environment
+from support.database import fresh_database
 
 ORDER = ["healthy", "unknown", "warning", "degraded"]
 NAMES = [dataset.name for dataset in DATASETS]
@@ -136,7 +136,7 @@ def built(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     with fresh_database(stack_env) as owner:
         made = Built(owner, settings_of(owner, TICKMART_MARKETS_EVERY_MINUTES="5"), {})
         made.ask(SEED)
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "DBT_", "TICKMART_"))} | {
+        env = clean_environment() | {
             "PGHOST": owner.host, "PGPORT": str(owner.port), "PGDATABASE": owner.database,
             "TICKMART_PG_TRANSFORM_USER": owner.user, "TICKMART_PG_TRANSFORM_PASSWORD": owner.password,
             "TICKMART_PG_TRANSFORM_ROLE": "transform",

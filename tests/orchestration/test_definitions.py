@@ -1,6 +1,5 @@
 """The asset graph as Dagster sees it: what a change to it must not lose by accident."""
 
-import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,24 +7,20 @@ from uuid import uuid4
 
 import dagster as dg
 import pytest
-from quality_page import row
-from scripted import Reply, scripted
 
 from orchestration.quality.checks import CHECKS
 from orchestration.quality.suites import SUITES
+from support.quality_page import row
+from support.scripted_server import Reply, scripted
 
 SCHEDULED = {"dagster/schedule_name": "hourly_refresh"}
 
 
 @pytest.fixture(scope="module")
-def definitions(tmp_path_factory):
-    os.environ["TICKMART_HOME"] = str(tmp_path_factory.mktemp("definitions"))
-    try:
-        from orchestration.definitions import build_defs
+def definitions():
+    from orchestration.definitions import build_defs  # not above: it parses the dbt project
 
-        yield build_defs()
-    finally:
-        del os.environ["TICKMART_HOME"]
+    return build_defs()
 
 
 @pytest.fixture(scope="module")

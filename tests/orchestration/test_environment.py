@@ -4,23 +4,21 @@ import ast
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import Reply, scripted
 
 from ingestion import settings
 from orchestration import environment
 from orchestration.assets.dbt import parse
 from orchestration.cli.up import dashboard_env
 from orchestration.orphans import _alive
+from support.cli import ROOT, TICKMART
+from support.scripted_server import Reply, scripted
 
-ROOT = Path(__file__).resolve().parents[2]
-TICKMART = Path(sys.executable).with_name("tickmart")
 FOREIGN = {
     "PYTHONPATH": "/x", "PYTHONHOME": "/x", "PYTHONSTARTUP": "/x", "PYTHONWARNINGS": "error", "DBT_TARGET": "prod",
     "DBT_ENGINE_TARGET": "prod", "DBT_PROFILES_DIR": "/x", "DAGSTER_HOME": "/x", "DAGSTER_PG_URL": "x",

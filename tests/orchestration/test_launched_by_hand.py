@@ -10,7 +10,6 @@ from typing import Any, get_args
 
 import dagster as dg
 import pytest
-from chain import Chain
 from dagster import DagsterRunStatus
 
 from ingestion.database import connections
@@ -26,6 +25,8 @@ from orchestration.partitions import DAYS, PARTITION, RANGE_END, RANGE_START
 from orchestration.quality.checks import BRONZE_CHECKS
 from orchestration.resources import Stores
 from orchestration.sensors import build_alert_sensor, build_ended_sensor, build_failure_sensor
+from support.cli import ONE_COIN
+from support.pipeline import Chain
 
 BARS = dg.AssetKey(["bronze", "binance_klines"])
 TODAY = datetime.now(UTC).date()
@@ -44,7 +45,7 @@ def job(
     """A partitioned job of the bars in bronze and their checks, on real servers."""
     store, owner = chain.lake.store, chain.postgres
     universe = tmp_path / "universe.csv"
-    universe.write_text("crypto_id,binance_symbol,name,category\nbitcoin,BTCUSDT,Bitcoin,store of value\n")
+    universe.write_text(ONE_COIN)
     for name, value in {
         **market, "TICKMART_HOME": tmp_path, "TICKMART_UNIVERSE": universe, "PGHOST": owner.host,
         "PGPORT": owner.port, "PGUSER": owner.user, "PGPASSWORD": owner.password, "PGDATABASE": owner.database,

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from chain import Chain
 from prometheus_client.parser import text_string_to_metric_families
-from tcp_proxy import TcpProxy, Toxics
 
 from ingestion.settings import Postgres, load_settings
 from orchestration.observability import metrics
+from support.cli import ROOT
+from support.pipeline import Chain
+from support.tcp_proxy import TcpProxy, Toxics
 
-ROOT = Path(__file__).resolve().parents[2]
 ENDED = datetime(2026, 3, 1, 10, 1, tzinfo=UTC)
 MONITORING = ROOT / "docker" / "monitoring"
 

@@ -24,7 +24,6 @@ from urllib.request import urlopen
 import dagster as dg
 import pyarrow as pa
 import pytest
-from chain import bucket_of, fresh_database
 
 from ingestion.bronze.lake import Lake
 from ingestion.database import connections
@@ -43,14 +42,9 @@ from orchestration.quality.checks import BRONZE_CHECKS, CHECKS
 from orchestration.quality.runner import SuiteResult, validate_query, without_secrets
 from orchestration.quality.suites import Suite
 from orchestration.resources import Stores
+from support.cli import ROOT, TICKMART, UNIVERSE, clean_environment
+from support.database import bucket_of, fresh_database
 
-ROOT = Path(__file__).resolve().parents[2]
-TICKMART = Path(sys.executable).with_name("tickmart")
-UNIVERSE = """crypto_id,binance_symbol,name,category
-bitcoin,BTCUSDT,Bitcoin,store of value
-ethereum,ETHUSDT,Ethereum,smart contracts
-solana,SOLUSDT,Solana,smart contracts
-"""
 CANARY = "canary-7f3a9c"
 
 
@@ -118,7 +112,7 @@ def loaded(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
     store = bucket_of(stack_env)
     with fresh_database(stack_env) as owner, simulator(seed=5) as sim, pytest.MonkeyPatch.context() as patch:
         settings = ("BINANCE_", "COINGECKO_", "FEAR_GREED_", "TICKMART_", "PG", "MINIO_", "DAGSTER_", "DBT_")
-        env = {k: v for k, v in os.environ.items() if not k.startswith(settings)} | {
+        env = clean_environment() | {
             **sim.urls(),
             "TICKMART_HOME": str(folder / "home"),
             "TICKMART_UNIVERSE": str(folder / "universe.csv"),

@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import dagster as dg
 import pytest
-from chain import Chain
 from dagster import DagsterRunStatus
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickStatus
@@ -24,6 +23,7 @@ from orchestration.orphans import CODE_SERVER_SINCE, HOST_TAG, PID_TAG, close_or
 from orchestration.resources import Stores
 from orchestration.runner import dagster_url
 from orchestration.sensors import build_dead_run_sensor
+from support.pipeline import Chain
 
 RUNS = 300
 KEPT_IN = ("runs", "run_tags", "event_logs")

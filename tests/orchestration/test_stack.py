@@ -25,8 +25,8 @@ from minio import Minio
 from orchestration.local.children import Children
 from orchestration.local.client import stack
 from orchestration.local.processes import LocalServicesError, free_port, port_owner_message
+from support.cli import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 30.0
 AS_ROOT = os.geteuid() == 0
 

@@ -1,29 +1,24 @@
 """`tickmart status`: one word per dataset, an exit code that follows it, and an answer even without a database."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from chain import Chain
 
 from orchestration.observability import health
 from orchestration.observability.attempts import record_failure
-
-ROOT = Path(__file__).resolve().parents[2]
-TICKMART = Path(sys.executable).with_name("tickmart")
-SETTINGS = ("BINANCE_", "COINGECKO_", "FEAR_GREED_", "TICKMART_", "PG", "MINIO_", "DAGSTER_", "DBT_")
+from support.cli import ROOT, TICKMART, clean_environment
+from support.pipeline import Chain
 
 
 class Asked:
     """What the command answered: exit code, its JSON, and the file it left."""
 
     def __init__(self, home: Path, **env: str) -> None:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
+        kept = clean_environment()
         done = subprocess.run(
             [TICKMART, "status", "--json"],
             env={**kept, "TICKMART_HOME": str(home), **env}, capture_output=True, text=True, cwd=ROOT, timeout=60,
@@ -122,7 +117,7 @@ def test_without_a_database_and_without_a_past_every_dataset_is_unknown(tmp_path
 def test_a_run_that_could_not_log_in_is_the_newest_run_until_one_is_recorded(fresh: Chain, tmp_path):
     fresh.ask("insert into ops.runs values ('good', 'market_refresh', now() - interval '1 hour', now(), 'ok')")
     home, owner = tmp_path / "home", fresh.postgres
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
+    kept = clean_environment()
     failed = subprocess.run(
         [TICKMART, "run"], capture_output=True, text=True, cwd=ROOT, timeout=60,
         env={

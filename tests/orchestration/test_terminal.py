@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from chain import Chain
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from ingestion.text import plain, positional, visible
 from orchestration.cli.commands import main
 from orchestration.observability import logs
+from support.pipeline import Chain
 
 FORMS = ("table", "csv", "json")
 MARKUP = ("[a-z]+", "[usd] coin", "[/b]", "key:id:1", ":smile:", "http://x.y", "C:\\new", "a | b", "{x} %s $y")

@@ -1,7 +1,7 @@
 """The dashboard's part of `make bench`: queries, pages in a real browser, fifty visitors at once, memory.
 
 Belongs here: what is measured of the dashboard, and beside which limit. Does not: the bars in the warehouse and the
-table that is printed (`bench`), how a page is asked (`bench_visitor`, `bench_browser`).
+table that is printed (`bench`), how a page is asked (`visitor`, `browser`).
 """
 
 import asyncio
@@ -26,8 +26,8 @@ import psycopg2
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tests import bench_browser
-from tests.bench_visitor import Run, Visitor
+from benchmarks import browser
+from benchmarks.visitor import Run, Visitor
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("", "price", "sentiment", "compare", "data_quality", "dictionary")
@@ -238,7 +238,7 @@ def coin(name: str) -> Callable[[Any], None]:
     return lambda page: page.get_by_role("option", name=name).first.click()
 
 
-def changes(tab: bench_browser.Tab, address: str) -> dict[str, list[float]]:
+def changes(tab: browser.Tab, address: str) -> dict[str, list[float]]:
     """Seconds until a choice shows in its chart, three choices of each widget that changes one."""
     found: dict[str, list[float]] = {}
     tab.first_chart(f"{address}/price?coin=bitcoin")
@@ -271,11 +271,11 @@ def browser_lines(env: dict[str, str], repeats: int) -> Iterator[Line]:
     warm: dict[str, list[float]] = {}
     for _ in range(repeats):
         for page in PAGES:
-            with server(env) as (address, _process), bench_browser.chromium() as tab:
+            with server(env) as (address, _process), browser.chromium() as tab:
                 opened = tab()
                 cold.setdefault(page or "overview", []).append(opened.first_chart(f"{address}/{page}"))
                 warm.setdefault(page or "overview", []).append(opened.first_chart(f"{address}/{page}"))
-    with server(env) as (address, _process), bench_browser.chromium() as tab:
+    with server(env) as (address, _process), browser.chromium() as tab:
         changed = [changes(tab(), address) for _ in range(repeats)]
     for name, found, limit in (("cold", cold, COLD_S), ("warm", warm, WARM_S)):
         told = ", ".join(f"{page} {statistics.median(times):.2f}" for page, times in found.items())
@@ -358,7 +358,7 @@ def browser_in_a_crowd(env: dict[str, str]) -> Iterator[Line]:
     """What one more visitor sees in Chromium while fifty wander about: drawn charts, and not only sent ones."""
     charts: list[float] = []
     choices: list[float] = []
-    with server(env) as (address, _process), bench_browser.chromium() as tab:
+    with server(env) as (address, _process), browser.chromium() as tab:
         tab().first_chart(f"{address}/price")  # warm
         wandering = Thread(target=lambda: asyncio.run(crowd(address, together=False)), daemon=True)
         wandering.start()
@@ -452,7 +452,7 @@ def page_lines(home: Path, quick: bool) -> Iterator[Line]:
     env = {**dashboard_env(dict(os.environ)), "TICKMART_HOME": str(home)}
     names = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER", "password": "PGPASSWORD"}
     owner = {key: os.environ[name] for key, name in names.items()}
-    if bench_browser.CHROMIUM is None:
+    if browser.CHROMIUM is None:
         yield {"work": "dashboard pages in a browser", "note": "skipped: no chromium (Debian: apt install chromium)"}
     else:
         yield from browser_lines(env, 1 if quick else 3)

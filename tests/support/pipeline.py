@@ -1,51 +1,15 @@
-"""From a source through bronze to raw on real servers, for tests: `Chain`; and a clock that only sleeping moves."""
+"""Bronze and raw of one test on real servers: `Chain` goes from a source through bronze to raw."""
 
-import contextlib
-import secrets
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
-
-from psycopg2 import sql
 
 from ingestion.bronze.lake import Lake
 from ingestion.bronze.write import Context
-from ingestion.database import connections, migrate
+from ingestion.database import connections
 from ingestion.datasets import Dataset
 from ingestion.raw import loader
-from ingestion.settings import ObjectStore, Postgres
-
-
-@contextlib.contextmanager
-def fresh_database(environment: dict[str, str]) -> Iterator[Postgres]:
-    """A new database on the session's server, with tickmart's roles, schemas and tables; dropped afterwards."""
-    name = f"test_{secrets.token_hex(6)}"
-    owner = Postgres(
-        environment["PGHOST"], int(environment["PGPORT"]), name, environment["PGUSER"], environment["PGPASSWORD"]
-    )
-    _administrate(owner, sql.SQL("create database {}").format(sql.Identifier(name)))
-    try:
-        migrate.bootstrap(owner)
-        yield owner
-    finally:
-        _administrate(owner, sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
-
-
-def _administrate(owner: Postgres, statement: sql.Composed) -> None:
-    with connections.closing(connections.connect(replace(owner, database="postgres"))) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-
-
-def bucket_of(environment: dict[str, str]) -> ObjectStore:
-    """The session's S3 server with a bucket that nobody has used."""
-    return ObjectStore(
-        environment["MINIO_ENDPOINT"],
-        environment["MINIO_ACCESS_KEY"],
-        environment["MINIO_SECRET_KEY"],
-        f"test-{secrets.token_hex(6)}",
-    )
+from ingestion.settings import Postgres
 
 
 @dataclass
@@ -94,18 +58,3 @@ class Chain:
     def one(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
         """The single value of one query."""
         return self.ask(statement, parameters)[0][0]
-
-
-class StoppedClock:
-    """A clock that only sleeping moves: what was slept is written down, and nothing waits."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds

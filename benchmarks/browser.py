@@ -1,6 +1,6 @@
 """The dashboard in headless Chromium: seconds until the first chart stands, and until a choice shows in it.
 
-Belongs here: the clock that runs inside the page. Does not: what is measured with it (`bench_dashboard`). Times are the
+Belongs here: the clock that runs inside the page. Does not: what is measured with it (`dashboard_pages`). Times are the
 page's own: from the start of the navigation, or from the click, to the first frame in which the chart is drawn.
 """
 

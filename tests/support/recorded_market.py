@@ -13,22 +13,30 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from scripted import Asked, Reply, ScriptedServer, scripted
-
+from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.binance.ingest import ingest_klines
+from ingestion.sources.coingecko.dataset import MARKETS
+from ingestion.sources.coingecko.ingest import ingest_markets
+from ingestion.sources.fear_greed.dataset import FEAR_GREED
+from ingestion.sources.fear_greed.ingest import ingest_fear_greed
+from ingestion.sources.http import HttpClient
 from ingestion.universe import Asset
+from support.pipeline import Chain
+from support.scripted_server import Asked, Reply, ScriptedServer, scripted
 
-FOLDER = Path(__file__).parent / "fixtures" / "recorded"
+FOLDER = Path(__file__).parents[1] / "fixtures" / "recorded"
 ASSETS = [
     Asset(crypto_id, f"{ticker}USDT", ticker, "")
     for crypto_id, ticker in (("bitcoin", "BTC"), ("ethereum", "ETH"), ("dogecoin", "DOGE"))
 ]
 # Five minutes after the last recorded hour closed.
 NOW = datetime(2023, 4, 1, 0, 5, tzinfo=UTC)
+START, END = date(2023, 3, 15), date(2023, 4, 1)
 ARCHIVE_FILE = re.compile(r"/data/spot/daily/klines/([^/]+)/(\w+)/\1-\2-(\d{4}-\d\d-\d\d)\.zip(\.CHECKSUM)?")
 NOT_FOUND = Reply(404, b"<Error><Code>NoSuchKey</Code></Error>")
 
@@ -104,3 +112,24 @@ def recorded_server() -> Iterator[ScriptedServer]:
     """Serve the recording; the APIs are at /binance, /archive, /coingecko/api/v3 and /alternative."""
     with scripted(Recording().answer) as server:
         yield server
+
+
+def load_recording(chain: Chain, url: str, start: date = START) -> None:
+    """Load what `recorded_server` serves at `url`: hourly and daily bars, a market snapshot and the index."""
+
+    def client(source: str, path: str) -> HttpClient:
+        return HttpClient(source, [f"{url}/{path}"], setting="BINANCE_BASE_URL")
+
+    binance = client("Binance", "binance")
+    reports = [
+        ingest_klines(chain.context(), binance, ASSETS, start, END),
+        ingest_klines(chain.context(), binance, ASSETS, start, END, interval="1d"),
+        ingest_markets(
+            chain.context(), client("CoinGecko", "coingecko/api/v3"), ASSETS, datetime(2025, 1, 1, tzinfo=UTC)
+        ),
+        ingest_fear_greed(chain.context(), client("Fear & Greed", "alternative"), date(2024, 12, 31)),
+    ]
+    for report in reports:
+        assert (report.rejected, report.failed, report.error) == (0, {}, None)
+    for dataset in (KLINES, MARKETS, FEAR_GREED):
+        chain.load(dataset)

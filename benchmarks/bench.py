@@ -60,7 +60,7 @@ FIRST_HOUR = datetime(2023, 1, 1, tzinfo=UTC)
 SYMBOLS = 50
 WORKS = ("load", "api", "marts", "refresh", "run", "dashboard")
 TICKMART = str(Path(sys.executable).with_name("tickmart"))
-PEERS_LOCK = ROOT / "tests" / "bench-requirements.lock"
+PEERS_LOCK = ROOT / "benchmarks" / "requirements.lock"
 
 
 @dataclass
@@ -245,7 +245,7 @@ def bench_load(settings: Settings, table: pa.Table, options: argparse.Namespace)
 
 
 def bench_dlt(settings: Settings, table: pa.Table, ours: float, options: argparse.Namespace) -> Measure:
-    """dlt's merge of the same rows into the same server, from an environment of its own."""
+    """Dlt's merge of the same rows into the same server, from an environment of its own."""
     line = Measure("  dlt, merge of the same table", peer="our first load", reach=">= 3 x dlt's merge")
     if not options.peers:
         line.note = "skipped: --peers installs dlt into an environment of its own and measures it"
@@ -527,23 +527,23 @@ def bench_run(options: argparse.Namespace) -> Iterator[Measure]:
 
 def bench_pages(settings: Settings, table: pa.Table, assets: list[Asset], quick: bool) -> Iterator[Measure]:
     """The dashboard on these bars, ended this hour: queries, pages in a browser, many visitors."""
-    from tests import bench_dashboard  # not above: Streamlit's 50 MB would count in every child's peak
+    from benchmarks import dashboard_pages  # not above: Streamlit's 50 MB would count in every child's peak
 
-    fill(settings, bench_dashboard.until_now(table), assets)
+    fill(settings, dashboard_pages.until_now(table), assets)
     with connections.closing(connections.connect(settings.postgres)) as connection:
-        bench_dashboard.fill_market(connection)
+        dashboard_pages.fill_market(connection)
     subprocess.run([TICKMART, "dbt", "run", "--quiet", "--full-refresh"], check=True, stdout=sys.stderr)
     asked = child("queries", times=20 if quick else 100)
-    for line in bench_dashboard.query_lines(asked["times"], asked["missing"]):
+    for line in dashboard_pages.query_lines(asked["times"], asked["missing"]):
         yield Measure(**line)
-    for line in bench_dashboard.page_lines(settings.home, quick):
+    for line in dashboard_pages.page_lines(settings.home, quick):
         yield Measure(**line)
 
 
 def child_queries(times: int) -> dict[str, Any]:
-    from tests import bench_dashboard
+    from benchmarks import dashboard_pages
 
-    return bench_dashboard.query_times(times)
+    return dashboard_pages.query_times(times)
 
 
 CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {

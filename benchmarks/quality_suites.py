@@ -1,6 +1,6 @@
 """What the suites cost: each rule alone and each suite whole over years of hourly bars, and all of them over a refresh.
 
-    python tests/orchestration/bench_quality.py [--symbols 50] [--years 3] [--refresh]
+    python benchmarks/quality_suites.py [--symbols 50] [--years 3] [--refresh]
 
 Prints, for each suite, wall and CPU seconds, this process's and Postgres', and without --refresh the table of
 docs/quality.md (wall seconds). Not collected by pytest; TICKMART_HOME must be a folder of its own.
@@ -17,9 +17,7 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 
-sys.path.insert(0, str(Path(__file__).parent))
-from quality_page import row
-
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ingestion.database import connections
 from ingestion.database.connections import Connection
 from ingestion.settings import load_settings
@@ -31,6 +29,7 @@ from orchestration.quality.checks import joined
 from orchestration.quality.runner import SuiteResult, validate_frame, validate_query
 from orchestration.quality.suites import Suite
 from orchestration.runner import session
+from tests.support.quality_page import row
 
 LAST_DAY = date(2024, 12, 31)
 # Random walks up to the last hour but one of the last day.

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from scripted import Asked, Reply
-from source_rows import HOUR_MS, bar, moment, ms
+from support.scripted_server import Asked, Reply
+from support.source_rows import HOUR_MS, bar, moment, ms
 
 DAY_MS = 24 * HOUR_MS
 NO_FILE = Reply(404, b"<Error><Code>NoSuchKey</Code></Error>")

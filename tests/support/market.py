@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from chain import Chain
-
 from ingestion.bronze.write import Report
 from ingestion.raw import gaps
 from ingestion.simulator.server import Simulator
@@ -14,6 +12,7 @@ from ingestion.sources.binance import plan
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.http import Attempt, HttpClient
 from ingestion.universe import Asset
+from support.pipeline import Chain
 
 
 def asset(symbol: str, **fields: Any) -> Asset:
