@@ -19,8 +19,10 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP
 checksum = $(shell { cat $(1) pyproject.toml bin/tickmart; pwd -P; } | cksum | tr ' ' '-')
 RUNTIME = .venv/.runtime-$(call checksum,requirements.lock)
 DEVELOPMENT = .venv/.development-$(call checksum,requirements-dev.lock)
+SITE = .venv/site/.installed-$(call checksum,docs/requirements.lock)
 
-.PHONY: help setup setup-dev run up demo secrets test test-slow test-kills test-s3 test-browser test-engine lint bench docs
+.PHONY: help setup setup-dev run up demo secrets check test test-slow test-kills test-s3 test-browser test-engine lint \
+  lint-python lint-types lint-sql lint-rest lint-terms unit bench docs docs-site diagram
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +43,13 @@ demo: setup ## the same offline, on simulated markets, without keys
 secrets: ## .env with random passwords for docker compose; what stands there is never changed
 	@docker/make_secrets.sh .env
 
+check: setup-dev ## before each commit: lint, types and the tests without servers, with coverage of the pure modules
+	@$(MAKE) --no-print-directory -j 2 lint unit
+
+unit: setup-dev
+	@.venv/bin/python -m pytest -q -m "$(MARKERS) and not servers" --cov --cov-report= $(ARGS)
+	@.venv/bin/coverage report
+
 test: setup-dev ## the ordinary tests
 	@.venv/bin/python -m pytest -m "$(MARKERS)" $(ARGS)
 
@@ -59,11 +68,22 @@ test-engine: setup-dev ## the composed stack on a Docker engine: up, load, kill,
 test-s3: setup-dev ## the lake against a second, stricter S3 server (OpenStack Swift, Linux)
 	@.venv/bin/python -m pytest -m "s3_strict" $(ARGS)
 
-lint: setup-dev ## ruff, mypy, sqlfluff; Dockerfiles, shell scripts, workflows
-	@.venv/bin/ruff check .
-	@.venv/bin/ruff format --check .
-	@.venv/bin/mypy
+lint: setup-dev lint-python lint-types lint-sql lint-rest lint-terms ## ruff, mypy, sqlfluff, terms; Dockerfiles, shell scripts, workflows
+
+lint-python: setup-dev
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/ruff format --check --quiet .
+
+lint-types: setup-dev
+	@.venv/bin/mypy --no-error-summary
+
+lint-sql: setup-dev
 	@.venv/bin/sqlfluff lint --disable-progress-bar dbt_project
+
+lint-terms: setup-dev
+	@.venv/bin/python docs/check_terms.py
+
+lint-rest: setup-dev
 	@.venv/bin/hadolint Dockerfile tests/compose/*.Dockerfile
 	@PATH="$$PWD/.venv/bin:$$PATH"; if command -v shellcheck > /dev/null; then \
 	  shellcheck bin/tickmart docker/*.sh tests/compose/*.sh .github/*.sh .ci/run; \
@@ -75,6 +95,22 @@ bench: setup-dev ## speed, each stage against its limit or peer in the same run
 
 docs: setup ## the warehouse's documentation with its lineage, served until Ctrl-C
 	@.venv/bin/tickmart docs $(ARGS)
+
+docs-site: $(SITE) ## the documentation site in docs-site/, with tables of all marts and checks; fails on a broken link
+	@.venv/bin/python docs/generate.py docs/generated
+	@NO_MKDOCS_2_WARNING=1 .venv/site/bin/mkdocs build --quiet
+	@echo "docs-site/index.html"
+
+diagram: docs/images/architecture.svg ## the architecture picture (Debian: apt install graphviz)
+
+docs/images/architecture.svg: docs/architecture.dot
+	@dot -Tsvg $< -o $@
+
+$(SITE): | setup
+	@.venv/bin/python -m venv --clear .venv/site
+	@PATH="$$PWD/.venv/bin:$$PATH" .venv/site/bin/python -I orchestration/install_dependencies.py docs/requirements.lock > .venv/site/install.log 2>&1 || \
+	  { tail -n 30 .venv/site/install.log >&2; exit 1; }
+	@touch $@
 
 # The development lock contains the runtime lock, so whoever has it needs no second install.
 $(DEVELOPMENT):
