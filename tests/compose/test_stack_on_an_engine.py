@@ -2,7 +2,7 @@
 
 Needs an engine. TICKMART_BUILD_ARGS are arguments of docker build; where registries are out of reach,
 TICKMART_COMPOSE_STAND_INS=1 replaces every image but our own by those of this folder, which have to be built before:
-docs/deployment.md tells how. The tests go through one life of the stack and stand in its order.
+docs/operations.md describes the stack. The tests go through one life of the stack and stand in its order.
 """
 
 import json

@@ -2,12 +2,11 @@
 
     python tests/orchestration/bench_quality.py [--symbols 50] [--years 3] [--refresh]
 
-Prints, for each suite, wall and CPU seconds, this process's and Postgres', and without --refresh the table of
-docs/quality.md (wall seconds). Not collected by pytest; TICKMART_HOME must be a folder of its own.
+Prints, for each suite, wall and CPU seconds, this process's and Postgres', and without --refresh the
+seconds of each rule alone. Not collected by pytest; TICKMART_HOME must be a folder of its own.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,9 +15,6 @@ from pathlib import Path
 
 import psutil
 import pyarrow as pa
-
-sys.path.insert(0, str(Path(__file__).parent))
-from quality_page import row
 
 from ingestion.database import connections
 from ingestion.database.connections import Connection
@@ -229,8 +225,9 @@ def bench(symbols: int, years: float, *, refresh_alone: bool) -> None:
         print()
         for suite in suites.SUITES:
             for rule in suite.rules:
-                work = over(replace(suite, rules=(rule,)), whole.get(suite), frames["all"])
-                print(row(suite, rule, measured(postmaster, work)[1] if suite in whole else None), flush=True)
+                if suite in whole:
+                    work = over(replace(suite, rules=(rule,)), whole.get(suite), frames["all"])
+                    print(f"{suite.name}, {rule.check}: {measured(postmaster, work)[1]:.1f} s", flush=True)
 
 
 def main() -> None:
