@@ -26,6 +26,16 @@ def test_a_workflow_is_valid_by_githubs_schema(path: Path):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")), ids=lambda path: path.stem
+)
+def test_an_issue_form_is_valid_by_githubs_schema(path: Path):
+    schema = "vendor.github-issue-config" if path.stem == "config" else "vendor.github-issue-forms"
+    checker = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
+    done = subprocess.run(checker, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 @by_name
 def test_every_action_is_pinned_by_commit_with_its_version_beside_it(path: Path):
     uses = re.findall(r"uses: (.+)", path.read_text())
