@@ -59,7 +59,7 @@ def test_the_commands_of_the_readme_succeed_in_their_order(home: dict[str, str])
             continue
         if line.startswith("make "):  # the target wraps one command; make itself would set up a .venv
             recipe = subprocess.run(["make", "-n", *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, text=True)
-            [line] = [told for told in recipe.stdout.splitlines() if told.startswith(".venv/bin/tickmart ")]
+            [line] = [step for step in recipe.stdout.splitlines() if step.startswith(".venv/bin/tickmart ")]
         program, *arguments = shlex.split(line)
         command = [BIN / Path(program).name, *arguments]
         done = subprocess.run(command, cwd=ROOT, env=home, capture_output=True, text=True, check=False)
@@ -141,6 +141,6 @@ def test_a_term_to_avoid_is_found_in_words_and_names_and_not_where_it_is_exempt(
         from check_terms import find_terms
     finally:
         sys.path.remove(str(ROOT / "docs"))
-    text = "PortKeeper\nthe_keeper = 1\nKEEPER_LOG\nbookkeeper\n"
-    found = find_terms(text, {"keepers?": "supervisor"}, re.compile("KEEPER_LOG"))
-    assert found == [(1, "Keeper", "supervisor"), (2, "keeper", "supervisor")]
+    text = "PortFrob\nthe_frob = 1\nFROB_LOG\nunfrobs\n"
+    found = find_terms(text, {"frobs?": "widget"}, re.compile("FROB_LOG"))
+    assert found == [(1, "Frob", "widget"), (2, "frob", "widget")]
