@@ -116,6 +116,15 @@ def test_every_link_leads_to_a_file_and_heading(page: Path) -> None:
         assert not anchor or anchor in anchors(linked), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_named_file_of_the_repository_exists(page: Path) -> None:
+    named = re.findall(
+        r"`((?:\.github|bin|dashboard|dbt_project|docker|docs|ingestion|orchestration|tests)/[\w./-]+)`",
+        page.read_text(),
+    )
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_the_architecture_picture_is_rendered_from_its_source() -> None:
     labels = re.findall(r'label="([^"]+)"', (ROOT / "docs" / "architecture.dot").read_text())
     drawn = re.findall(r"<text[^>]*>([^<]+)</text>", (ROOT / "docs" / "images" / "architecture.svg").read_text())
