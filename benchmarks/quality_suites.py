@@ -16,8 +16,6 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from ingestion.database import connections
 from ingestion.database.connections import Connection
 from ingestion.settings import load_settings
