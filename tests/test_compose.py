@@ -135,7 +135,7 @@ def test_the_dashboard_reaches_the_database_and_neither_the_bucket_nor_dagster()
     assert COMPOSE["networks"]["reading"] == {"internal": True}
 
 
-def test_the_links_lead_to_the_ports_that_are_published_and_are_told_to_runs_and_dashboard_alike():
+def test_links_use_the_published_ports_for_runs_and_dashboard():
     for variable, service in (("DAGSTER", "dagster-webserver"), ("DATA_DOCS", "docs"), ("DBT_DOCS", "docs")):
         name = f"TICKMART_{variable}_URL"
         told = {SERVICES[user]["environment"][name] for user in ("init", "dagster-code", "tickmart", "dashboard")}
@@ -182,7 +182,7 @@ def test_what_serves_pages_shows_the_two_folders_and_nothing_else_of_the_home(tm
         process.wait(10)
 
 
-def test_postgres_18_keeps_its_data_in_the_volume():
+def test_postgres_18_stores_its_data_in_the_volume():
     assert SERVICES["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
     assert "postgres:18" in SERVICES["postgres"]["image"]
     assert "scram-sha-256" in SERVICES["postgres"]["environment"]["POSTGRES_INITDB_ARGS"]
@@ -211,7 +211,7 @@ def compose() -> list[str]:
     return ["docker", "compose"]
 
 
-def test_compose_itself_accepts_the_file_with_secrets_and_refuses_it_without(compose, tmp_path):
+def test_compose_accepts_the_file_with_secrets_and_rejects_it_without(compose, tmp_path):
     kept = {k: os.environ[k] for k in ("PATH", "HOME", "DOCKER_CONFIG") if k in os.environ}
     (tmp_path / "empty").touch()
     config = [*compose, "-f", ROOT / "docker-compose.yml", "--profile", "*", "--env-file"]

@@ -116,7 +116,7 @@ def test_a_file_without_its_hash_is_installed_by_neither(index: Index) -> None:
     assert not index.installed()
 
 
-def test_the_settings_of_pip_hold_for_uv() -> None:
+def test_the_settings_of_pip_apply_to_uv() -> None:
     listing = "\n".join(
         [
             "global.index-url='https://mirror.example/simple'",
@@ -142,7 +142,7 @@ def test_the_settings_of_pip_hold_for_uv() -> None:
     assert found["UV_HTTP_TIMEOUT"] == "7"
 
 
-def test_without_settings_of_pip_uv_keeps_its_own() -> None:
+def test_without_settings_of_pip_uv_uses_its_own() -> None:
     found = uv_environment({}, {"UV_DEFAULT_INDEX": "https://own.example/simple", "SSL_CERT_FILE": "/etc/own.pem"})
     assert found["UV_DEFAULT_INDEX"] == "https://own.example/simple"
     assert found["SSL_CERT_FILE"] == "/etc/own.pem"

@@ -100,7 +100,7 @@ def test_a_container_that_is_killed_in_a_backfill_has_its_run_closed_and_the_nex
     assert killed not in {run.get("dagster/parent_run_id") for run in composed.runs().values()}
 
 
-def test_a_code_server_that_dies_in_a_run_leaves_a_failed_run_which_is_tried_once_more(composed):
+def test_a_code_server_that_dies_in_a_run_leaves_a_failed_run_that_is_retried(composed):
     tags = [
         {"key": "dagster/asset_partition_range_start", "value": days_ago(150)},
         {"key": "dagster/asset_partition_range_end", "value": days_ago(100)},
@@ -135,7 +135,7 @@ def test_a_backup_is_restored_into_empty_volumes_with_every_row(composed, tmp_pa
         other.end()
 
 
-def test_prometheus_scrapes_the_metrics_and_holds_the_rules(composed):
+def test_prometheus_scrapes_the_metrics_and_loads_the_rules(composed):
     services = ["metrics", "prometheus", *([] if STAND_INS else ["grafana"])]
     done = composed.run("up", "-d", "--no-build", "--wait", *services, profiles=("demo", "monitoring"))
     assert done.returncode == 0, done.stderr
@@ -213,7 +213,7 @@ def test_adminer_lets_the_owner_in_and_the_viewer_starts_nothing(composed):
     assert {service for service, address in composed.published() if address != "127.0.0.1"} == {"proxy"}
 
 
-def test_down_and_up_again_keeps_every_row_and_loads_nothing_anew(composed):
+def test_down_and_up_again_loses_no_row_and_loads_none_again(composed):
     moment = composed.sql("select now()")
     before = composed.raw(moment)
     assert composed.run("down", profiles=("*",)).returncode == 0

@@ -112,7 +112,7 @@ def test_a_backup_of_a_demo_is_restored_as_a_demo(demo, tmp_path, real_world):
     assert not real_world.asked
 
 
-def test_a_demo_keeps_to_its_market(demo):
+def test_a_demo_rejects_another_seed(demo):
     _, env = demo
     other = tickmart(env, "demo", "--seed", "4")
     assert (other.returncode, other.stdout) == (1, "")

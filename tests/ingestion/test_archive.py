@@ -77,7 +77,7 @@ def test_a_file_without_its_checksum_is_asked_for_again_then_left_to_rest_and_na
 
 
 @pytest.mark.parametrize("kind", ["cut", "truncate", "reset"])
-def test_a_file_that_is_cut_once_is_read_whole_the_next_time(market: Market, kind: str) -> None:
+def test_a_truncated_file_is_read_completely_on_retry(market: Market, kind: str) -> None:
     market.simulator.faults.set([{"kind": kind, "match": MONTHLY, "after": 1, "times": 1}])
     market.bring("2024-11-01", "2024-12-01", source="archive")
     assert market.ways() == {"archive": 30}
@@ -100,7 +100,7 @@ def test_an_unchanged_file_is_downloaded_when_bronze_has_lost_a_day(market: Mark
     assert len(market.chain.lake.list("binance/klines/")) == 30
 
 
-def test_a_file_that_is_published_anew_is_loaded_and_the_old_value_kept(market: Market) -> None:
+def test_a_file_that_is_published_again_is_loaded_and_the_old_value_recorded(market: Market) -> None:
     market.bring("2024-11-01", "2025-01-01", source="archive")
     before = market.chain.ask("select url, sha256 from ops.archive_files order by url")
     market.simulator.faults.set(
@@ -124,7 +124,7 @@ def test_a_file_that_is_published_anew_is_loaded_and_the_old_value_kept(market: 
     assert [old[1] == new[1] for old, new in zip(before, after, strict=True)] == [False, True]
 
 
-def test_an_archive_out_of_reach_is_named_once_and_rest_is_asked(market: Market) -> None:
+def test_an_unreachable_archive_is_reported_once_and_rest_is_used(market: Market) -> None:
     market.archive_url = "http://127.0.0.1:9"
     report = market.bring("2024-11-01", "2025-01-01", source="archive")
     assert market.ways() == {"rest": 61}
@@ -144,7 +144,7 @@ def test_auto_reads_a_file_where_rest_needs_more_requests(market: Market, interv
     assert market.ways() == {way: 30}
 
 
-def test_auto_reads_no_file_of_a_month_that_is_not_wanted_whole(market: Market) -> None:
+def test_auto_reads_no_monthly_file_for_part_of_a_month(market: Market) -> None:
     market.bring("2024-11-02", "2024-12-01", source="auto", interval="15m")
     assert market.ways() == {"rest": 29}
 
@@ -156,13 +156,13 @@ def test_a_bad_line_costs_itself_alone() -> None:
     assert "'nan'" in page.rejected[0].reason
 
 
-@pytest.mark.parametrize("body", [b"", b"PK\x03\x04 not a zip", zipped("")[:40]])
+@pytest.mark.parametrize("body", [b"", b"PK\x03\x04 not a zip", zipped("")[:40]], ids=["empty", "text", "cut"])
 def test_what_is_no_zip_is_damaged(body: bytes) -> None:
     with pytest.raises(DamagedArchive):
         parse_zip(body, "BTCUSDT", "1h", "u", datetime.now(UTC))
 
 
-def test_times_are_told_apart_by_magnitude_and_cut_to_the_millisecond() -> None:
+def test_time_units_are_detected_by_magnitude_and_truncated_to_the_millisecond() -> None:
     old = BAR.replace("1735689600000000", "1735686000000").replace("1735693199999999", "1735689599999")
     rows = parse_zip(zipped(old + BAR), "BTCUSDT", "1h", "u", datetime.now(UTC)).rows
     assert rows["open_time"].to_pylist() == [datetime(2024, 12, 31, 23, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)]

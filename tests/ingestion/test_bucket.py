@@ -66,7 +66,7 @@ def test_versions_are_switched_on_and_end_and_abandoned_uploads_too(prepared: Ca
 
 
 @pytest.mark.parametrize("status", ["Enabled", "Suspended"])
-def test_what_the_owner_has_decided_stands(prepared: Callable[..., dict[str, str]], status: str) -> None:
+def test_settings_of_the_buckets_owner_are_not_changed(prepared: Callable[..., dict[str, str]], status: str) -> None:
     assert prepared(VERSIONS.format(f"<Status>{status}</Status>")) == {}
 
 

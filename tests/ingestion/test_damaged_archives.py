@@ -136,7 +136,7 @@ def test_a_file_that_cannot_be_used_is_named_and_its_days_come_from_daily_files(
 
 
 @pytest.mark.parametrize("damage", USABLE.values(), ids=USABLE)
-def test_an_odd_file_that_holds_every_bar_is_read(market: Market, exchange: SmallExchange, damage: Damage) -> None:
+def test_an_unusual_file_with_every_bar_is_read(market: Market, exchange: SmallExchange, damage: Damage) -> None:
     notes, bars = bring(market, exchange, damage)
     assert MONTH not in notes
     assert bars == {SOUND: HOURS, ODD: HOURS}
@@ -145,7 +145,7 @@ def test_an_odd_file_that_holds_every_bar_is_read(market: Market, exchange: Smal
 
 
 @pytest.mark.parametrize("damage", PARTLY.values(), ids=PARTLY)
-def test_what_a_readable_file_lacks_or_spoils_comes_another_way(
+def test_bars_that_a_readable_file_lacks_come_from_another_source(
     market: Market, exchange: SmallExchange, damage: Damage
 ) -> None:
     notes, bars = bring(market, exchange, damage)

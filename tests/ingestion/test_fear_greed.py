@@ -67,7 +67,7 @@ def test_the_history_is_typed_and_loaded_once(chain: Chain, client_of: Client) -
         (None, "a NoneType instead of an object"),
     ],
 )
-def test_a_day_that_breaks_its_contract_is_set_aside_once_and_the_others_are_kept(
+def test_an_invalid_day_is_rejected_once_and_the_others_are_loaded(
     chain: Chain, client_of: Client, spoilt: Any, reason: str
 ) -> None:
     body = index_of([sentiment("40", TODAY), spoilt, sentiment("42", days_back(1))])
@@ -107,7 +107,7 @@ def test_of_a_day_that_comes_twice_the_newer_statement_counts(chain: Chain, clie
     assert [row[:2] for row in stored(chain)] == [(TODAY, 44), (days_back(1), 42)]
 
 
-def test_a_past_value_that_changed_is_restated_and_its_old_value_kept(chain: Chain, client_of: Client) -> None:
+def test_a_changed_past_value_is_a_restatement_with_the_old_value(chain: Chain, client_of: Client) -> None:
     ingest(chain, client_of, index_of([sentiment("40", TODAY), sentiment("42", days_back(1))]))
     stored(chain)
     ingest(chain, client_of, index_of([sentiment("40", TODAY), sentiment("43", days_back(1))]))
@@ -143,7 +143,7 @@ def test_a_missing_day_stays_missing(chain: Chain, client_of: Client) -> None:
     assert [row[0] for row in stored(chain)] == [TODAY, days_back(2)]
 
 
-def test_a_damaged_newest_object_is_named_and_the_history_written_anew(chain: Chain, client_of: Client) -> None:
+def test_a_damaged_newest_object_is_reported_and_the_history_written_again(chain: Chain, client_of: Client) -> None:
     body = index_of([sentiment("40", TODAY), sentiment("42", days_back(1))])
     ingest(chain, client_of, body)
     key = fear_greed_key(TODAY)
@@ -153,7 +153,7 @@ def test_a_damaged_newest_object_is_named_and_the_history_written_anew(chain: Ch
     assert [row[1] for row in stored(chain)] == [40, 42]
 
 
-def test_a_stamp_within_the_day_belongs_to_that_utc_day(chain: Chain, client_of: Client) -> None:
+def test_a_timestamp_within_the_day_belongs_to_that_utc_day(chain: Chain, client_of: Client) -> None:
     late = str(ms(moment(TODAY, 23, 59)) // 1000)
     ingest(chain, client_of, index_of([sentiment("40", timestamp=late)]))
     assert stored(chain)[0][0] == TODAY

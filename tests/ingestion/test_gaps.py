@@ -30,7 +30,7 @@ def gap(start: str, end: str, symbol: str | None = None, match: str = "/") -> li
     return [{"kind": "gap", "match": match, "from": start, "to": end, **({"symbol": symbol} if symbol else {})}]
 
 
-def test_a_whole_series_has_no_holes(market: Market) -> None:
+def test_a_complete_series_has_no_gaps(market: Market) -> None:
     market.bring("2024-05-01", "2024-05-04")
     assert market.holes() == []
 
@@ -148,7 +148,7 @@ def test_a_gap_that_stays_is_requested_with_growing_distance_and_named(market: M
     assert gaps.unexplained(market.chain.connection) == [("ETHUSDT", "1h", "2024-05-02 05:00", 3)]
 
 
-def test_a_day_whose_object_was_damaged_is_asked_for_again_once_by_the_next_run(market: Market) -> None:
+def test_the_next_run_requests_a_day_whose_object_was_damaged_once(market: Market) -> None:
     market.bring("2024-05-01", "2024-05-04")
     lake, key = market.chain.lake, klines_key("1h", date(2024, 5, 2))
     whole = lake.read(key)
@@ -170,20 +170,20 @@ def test_a_day_whose_object_was_damaged_is_asked_for_again_once_by_the_next_run(
     assert market.asked("/klines") == 2
 
 
-def test_days_that_were_never_asked_for_are_no_holes(market: Market) -> None:
+def test_days_that_were_never_requested_are_not_gaps(market: Market) -> None:
     market.bring("2024-05-01", "2024-05-02")
     market.bring("2024-05-05", "2024-05-06")
     gaps.classify(market.chain.connection, "1h", [(date(2024, 5, 1), date(2024, 5, 6))], TWO)
     assert market.holes() == []
 
 
-def test_the_bar_in_progress_and_those_after_it_are_no_holes(market: Market) -> None:
+def test_the_bar_in_progress_and_later_ones_are_not_gaps(market: Market) -> None:
     market.bring("2026-11-20", "2026-11-21")
     assert market.holes() == []
     assert len(market.rows()) == 2 * 16
 
 
-def test_intervals_are_judged_apart(market: Market) -> None:
+def test_intervals_have_separate_gaps(market: Market) -> None:
     market.bring("2024-05-01", "2024-05-02")
     market.simulator.faults.set(gap("2024-05-01T05:00Z", "2024-05-01T06:00Z", "ETHUSDT"))
     market.bring("2024-05-01", "2024-05-02", interval="15m")
@@ -214,9 +214,7 @@ def universe_of(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_a_symbol_that_the_exchange_has_ended_has_a_hole_from_its_last_bar(
-    market: Market, universe_of: Callable[..., Path]
-) -> None:
+def test_a_delisted_symbol_has_a_gap_from_its_last_bar(market: Market, universe_of: Callable[..., Path]) -> None:
     with running_simulator(now="2026-11-20T16:37:12Z", universe=universe_of("old,OLDUSDT,Old,x,,2024-05-03")) as server:
         market.rest_url, market.assets = server.binance_url, (*TWO, asset("OLDUSDT"))
         market.bring("2024-05-01", "2024-05-06")

@@ -80,7 +80,7 @@ def test_a_fault_that_stays_ends_after_a_bounded_number_of_attempts(
     assert len(clock.slept) == ATTEMPTS - 1
 
 
-def test_a_refusal_of_the_request_is_not_repeated(serve: Server, client_of: Client) -> None:
+def test_a_client_error_is_not_retried(serve: Server, client_of: Client) -> None:
     server = serve(Reply(400, {"code": -1121, "msg": "Invalid symbol."}))
     client = client_of(server.url)
     with pytest.raises(RequestRejected, match="Invalid symbol") as caught:
@@ -115,7 +115,7 @@ def test_any_mix_of_fewer_faults_than_attempts_succeeds(faults: list[Any]) -> No
 # -- how long is waited ------------------------------------------------------------------------------------------------
 
 
-def test_a_rest_that_is_asked_for_is_kept(serve: Server, client_of: Client, clock: StoppedClock) -> None:
+def test_retry_after_is_respected(serve: Server, client_of: Client, clock: StoppedClock) -> None:
     server = serve(Reply(429, {"code": -1003, "msg": "Too much"}, {"Retry-After": "7"}), GOOD)
     assert client_of(server.url).get("/x") == {"ok": True}
     assert 7 <= sum(clock.slept) <= 8
@@ -211,7 +211,7 @@ WAF = Reply(403, b"<html>Forbidden</html>", {"Content-Type": "text/html"})
 
 
 @pytest.mark.parametrize("blocked", [GEO, WAF], ids=["451", "403"])
-def test_a_host_that_blocks_is_asked_once_and_the_next_one_serves(
+def test_a_blocking_host_is_skipped_for_the_rest_of_the_run(
     serve: Server, client_of: Client, clock: StoppedClock, blocked: Reply
 ) -> None:
     first, second = serve(blocked), serve(GOOD)
@@ -241,7 +241,7 @@ def test_when_every_host_blocks_one_line_says_so_and_nobody_is_asked_again(serve
         ("https://127.0.0.1:{port}", "cut the connection|certificate|failed"),
     ],
 )
-def test_a_host_out_of_reach_is_named_with_reason_and_mend(
+def test_an_unreachable_host_is_named_with_reason_and_fix(
     serve: Server, client_of: Client, clock: StoppedClock, url: str, words: str
 ) -> None:
     import re
@@ -330,7 +330,7 @@ def give_up(seconds: float) -> None:
     raise NoMoreWeight
 
 
-def test_a_rest_holds_for_other_processes_too(serve: Server, client_of: Client, chain: Chain) -> None:
+def test_retry_after_applies_to_other_processes(serve: Server, client_of: Client, chain: Chain) -> None:
     server = serve(Reply(429, headers={"Retry-After": "120"}), GOOD)
     first, second = budget_of(chain, sleep=give_up), budget_of(chain, sleep=give_up)
     with pytest.raises(NoMoreWeight):
@@ -344,7 +344,7 @@ def test_a_rest_holds_for_other_processes_too(serve: Server, client_of: Client, 
 
 @given(st.integers(20, 400), st.lists(st.sampled_from([1, 2, 20]), min_size=1, max_size=60))
 @settings(max_examples=12, deadline=None)
-def test_two_budgets_together_never_spend_more_than_the_limit_of_a_minute(
+def test_two_rate_limits_together_never_exceed_the_limit_of_a_minute(
     chain_of_module: Chain, limit: int, weights: list[int]
 ) -> None:
     chain_of_module.ask("delete from ops.api_budget")
@@ -387,9 +387,7 @@ def test_weight_that_the_server_counted_elsewhere_is_taken_over(serve: Server, c
     other.close()
 
 
-def test_calls_of_a_month_are_counted_exactly_and_then_refused_in_one_line(
-    serve: Server, client_of: Client, chain: Chain
-) -> None:
+def test_calls_over_the_monthly_limit_are_one_error_line(serve: Server, client_of: Client, chain: Chain) -> None:
     server = serve(GOOD)
     for _ in range(5):  # restarts waste none of them
         budget = budget_of(chain, 100, source="CoinGecko", per_month=5)

@@ -131,7 +131,7 @@ def test_a_run_killed_many_times_leaves_nothing_half_and_then_completes(
     complete(chain, simulator)
 
 
-def test_two_runs_at_once_bring_each_bar_in_once(chain: Chain, simulator: Simulator) -> None:
+def test_concurrent_runs_load_each_bar_once(chain: Chain, simulator: Simulator) -> None:
     middle = START + timedelta(days=30)
     runs = [
         begin(chain, simulator, START, middle),
@@ -146,7 +146,7 @@ def test_two_runs_at_once_bring_each_bar_in_once(chain: Chain, simulator: Simula
     assert chain.one("select count(*) from ops.restatements") == 0
 
 
-def test_a_killed_run_holds_no_lock_and_no_query_for_long(chain: Chain, simulator: Simulator) -> None:
+def test_a_killed_run_releases_its_locks_and_queries(chain: Chain, simulator: Simulator) -> None:
     process = begin(chain, simulator, START, START + timedelta(days=DAYS))
     deadline = time.monotonic() + 30
     asking = "select count(*) from pg_stat_activity where datname = current_database() and usename = 'tickmart' " \

@@ -90,7 +90,7 @@ def refusals(chain: Chain) -> list[tuple[Any, ...]]:
 # -- closed bars, by the exchange's clock ------------------------------------------------------------------------------
 
 
-def test_the_bar_in_progress_is_not_loaded_and_comes_whole_with_the_next_run(
+def test_the_bar_in_progress_is_loaded_complete_by_the_next_run(
     chain: Chain, exchange: Exchange, client_of: Client
 ) -> None:
     exchange.now = moment(DAY, 5, 30)
@@ -130,7 +130,7 @@ def test_this_machines_clock_does_not_matter(chain: Chain, exchange: Exchange, c
 )  # fmt: skip
 @example(listed=1500, length=2500, start=0, hours=4000, gap=(0, 0))
 @settings(max_examples=40, deadline=None)
-def test_any_range_gives_each_bar_once_in_a_bounded_number_of_calls(
+def test_any_range_returns_each_bar_once_in_a_bounded_number_of_calls(
     listed: int, length: int, start: int, hours: int, gap: tuple[int, int]
 ) -> None:
     first = ms(moment(date(2020, 1, 1)))
@@ -243,7 +243,7 @@ def test_a_symbol_whose_answers_stay_broken_fails_alone_and_is_asked_again_next_
     assert chain.load(KLINES).inserted == 48
 
 
-def test_what_came_before_a_ban_is_kept(chain: Chain, exchange: Exchange, client_of: Client) -> None:
+def test_answers_before_a_ban_are_used(chain: Chain, exchange: Exchange, client_of: Client) -> None:
     exchange.bars = {f"A{n}USDT": day_of() for n in range(3)}
     exchange.broken["ZUSDT"] = Reply(418, {"code": -1003, "msg": "banned"})
     client = client_of(exchange.server.url, connections=1)
@@ -281,7 +281,7 @@ def test_symbols_in_any_script_are_stored_as_they_are(
 # -- drift -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_new_element_is_kept_and_reported_once(chain: Chain, exchange: Exchange, client_of: Client) -> None:
+def test_a_new_array_element_is_stored_and_reported_once(chain: Chain, exchange: Exchange, client_of: Client) -> None:
     exchange.bars["BTCUSDT"] = [[*row, "new", 7] for row in day_of()]
     first = ingest(chain, exchange, client_of)
     second = ingest(chain, exchange, client_of)
@@ -376,7 +376,7 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("fields", "reason"), IMPOSSIBLE, ids=lambda x: str(x)[:60] if isinstance(x, dict) else "")
-def test_what_cannot_be_is_set_aside_with_its_reason_once_and_stops_nothing(
+def test_an_impossible_record_is_rejected_with_its_reason_and_stops_nothing(
     chain: Chain, exchange: Exchange, client_of: Client, fields: dict[str, Any], reason: str
 ) -> None:
     good = day_of()
@@ -445,7 +445,9 @@ def test_the_fast_reader_of_bars_reads_what_a_json_parser_reads(at: int, bars: i
 # -- what is odd but true ----------------------------------------------------------------------------------------------
 
 
-def test_an_hour_without_trades_and_a_cut_off_bar_are_kept(chain: Chain, exchange: Exchange, client_of: Client) -> None:
+def test_an_hour_without_trades_and_a_truncated_bar_are_loaded(
+    chain: Chain, exchange: Exchange, client_of: Client
+) -> None:
     silent = dict.fromkeys(("volume", "quote_volume", "taker_buy_base_volume", "taker_buy_quote_volume"), "0.00000000")
     flat = dict.fromkeys(("open", "high", "low", "close"), "100.00000000")
     halted = bar(DAY, 12, **silent, **flat, trade_count=0, close_time=ms(moment(DAY, 12)) + 2_381_646)
@@ -457,9 +459,7 @@ def test_an_hour_without_trades_and_a_cut_off_bar_are_kept(chain: Chain, exchang
     ]
 
 
-def test_bars_that_open_off_the_grid_are_kept_where_they_are(
-    chain: Chain, exchange: Exchange, client_of: Client
-) -> None:
+def test_bars_that_open_off_the_grid_are_loaded_unchanged(chain: Chain, exchange: Exchange, client_of: Client) -> None:
     late = 28 * 60_000 + 14_789
     exchange.bars["BTCUSDT"] = [
         bar(DAY, 8),

@@ -83,7 +83,7 @@ def test_what_is_not_there_is_none(own_lake: Lake) -> None:
     own_lake.remove("binance/none.parquet")
 
 
-def test_making_the_bucket_twice_keeps_its_objects(own_lake: Lake) -> None:
+def test_creating_the_bucket_twice_leaves_its_objects(own_lake: Lake) -> None:
     own_lake.write(KEY, bars(range(2)))
     own_lake.ensure_bucket()
     assert len(own_lake.list("")) == 1
@@ -106,7 +106,7 @@ def test_merging_the_same_rows_writes_nothing(own_lake: Lake) -> None:
     assert own_lake.list("")[0].etag == etag
 
 
-def test_a_merge_keeps_what_only_the_old_object_holds(own_lake: Lake) -> None:
+def test_a_merge_includes_rows_that_only_the_old_object_has(own_lake: Lake) -> None:
     own_lake.merge(KLINES, KEY, bars(range(10)))
     own_lake.merge(KLINES, KEY, bars(range(5, 7), symbol="ETHUSDT"))
     found = own_lake.read(KEY)
@@ -117,7 +117,7 @@ def test_a_merge_keeps_what_only_the_old_object_holds(own_lake: Lake) -> None:
     ]  # fmt: skip
 
 
-def test_a_corrected_value_wins_and_an_equal_one_keeps_its_provenance(own_lake: Lake) -> None:
+def test_a_corrected_value_replaces_the_old_and_an_equal_one_changes_no_provenance(own_lake: Lake) -> None:
     own_lake.merge(KLINES, KEY, bars(range(2)))
     later = FETCHED + timedelta(hours=1)
     new = pa.concat_tables([bars(range(1), fetched_at=later), bars(range(1, 2), close="100.5", fetched_at=later)])
@@ -155,7 +155,7 @@ def test_a_damaged_object_is_named_and_a_merge_repairs_it(own_lake: Lake, damage
 
 
 @pytest.mark.parametrize("at", ["access_key", "secret_key"])
-def test_a_wrong_key_is_refused_in_one_line(own_lake: Lake, at: str) -> None:
+def test_a_wrong_key_is_one_error_line(own_lake: Lake, at: str) -> None:
     wrong = replace(own_lake.store, **{at: "wrong-canary"})
     for action in (
         lambda lake: lake.ensure_bucket(), lambda lake: lake.list("binance/"), lambda lake: lake.get(KEY),
@@ -172,7 +172,7 @@ def test_a_wrong_key_is_refused_in_one_line(own_lake: Lake, at: str) -> None:
     assert own_lake.list("") == []
 
 
-def test_a_store_that_is_not_there_is_told_in_one_line(server: S3Server) -> None:
+def test_an_unreachable_store_is_one_error_line(server: S3Server) -> None:
     nowhere = replace(server.store(), endpoint="127.0.0.1:1")
     with pytest.raises(LakeError, match=r"127\.0\.0\.1:1/lake-.* cannot be reached .*MINIO_ENDPOINT") as refusal:
         Lake(nowhere, attempts=1).ensure_bucket()
@@ -212,7 +212,7 @@ def test_a_listing_of_several_pages_is_complete_and_in_order(server: S3Server, o
     assert [o.key for o in own_lake.list(f"{FEAR_GREED.prefix}/")] == keys
 
 
-def test_a_server_killed_and_restarted_keeps_what_it_acknowledged(server: S3Server, own_lake: Lake) -> None:
+def test_a_killed_s3_server_loses_no_acknowledged_object(server: S3Server, own_lake: Lake) -> None:
     tables = {klines_key("1h", DAY + timedelta(days=n)): bars(range(n + 1)) for n in range(20)}
     for key, table in tables.items():
         own_lake.write(key, table)
@@ -271,7 +271,7 @@ ONLY_STRICT = pytest.mark.parametrize(
 
 
 @ONLY_STRICT
-def test_versioning_keeps_the_object_that_a_merge_replaces(own_lake: Lake) -> None:
+def test_versioning_retains_the_object_that_a_merge_replaces(own_lake: Lake) -> None:
     client = raw_client(own_lake)
     client.set_bucket_versioning(own_lake.store.bucket, VersioningConfig(ENABLED))
     own_lake.merge(KLINES, KEY, bars(range(10)))
@@ -283,7 +283,7 @@ def test_versioning_keeps_the_object_that_a_merge_replaces(own_lake: Lake) -> No
 
 
 @ONLY_STRICT
-def test_an_upload_damaged_on_its_way_is_refused_by_its_checksum(own_lake: Lake) -> None:
+def test_an_upload_damaged_in_transit_is_rejected_by_its_checksum(own_lake: Lake) -> None:
     client = raw_client(own_lake)
     address = client.get_presigned_url("PUT", own_lake.store.bucket, KEY)
     answer = urllib3.request("PUT", address, body=b"damaged", headers={"Content-MD5": "1B2M2Y8AsgTpgAmY7PhCfg=="})

@@ -96,7 +96,7 @@ def test_late_rows_join_those_that_are_there(chain: Chain) -> None:
     books_agree(chain)
 
 
-def test_a_correction_is_taken_over_and_its_old_value_kept(chain: Chain) -> None:
+def test_a_correction_is_loaded_and_its_old_value_recorded(chain: Chain) -> None:
     put(chain.lake, DAY)
     chain.load(KLINES)
     put(chain.lake, DAY, [7], close="99.5", fetched_at=FETCHED + timedelta(hours=1))
@@ -144,7 +144,7 @@ def test_one_record_in_two_objects_ends_as_the_newest_fetch_in_any_order(chain: 
     assert orders[0][0][2] == Decimal(101)
 
 
-def test_the_ledger_tells_what_stands_in_raw(chain: Chain) -> None:
+def test_the_ledger_matches_the_rows_in_raw(chain: Chain) -> None:
     keys = [put(chain.lake, DAY + timedelta(days=n), range(n + 1)) for n in range(5)]
     chain.load(KLINES)
     listed = {o.key: o.etag for o in chain.lake.list("")}
@@ -184,7 +184,7 @@ def test_a_damaged_object_leaves_what_raw_had_of_it(chain: Chain) -> None:
     assert stored(chain) == before
 
 
-def test_two_loaders_at_once_bring_every_row_in_once(chain: Chain) -> None:
+def test_concurrent_loaders_load_every_row_once(chain: Chain) -> None:
     for n in range(20):
         put(chain.lake, DAY + timedelta(days=n))
     results: list[tuple[loader.Loaded, list[str]]] = []
@@ -257,7 +257,7 @@ def patiently(postgres: Postgres, work: Callable[[connections.Connection], Any])
             time.sleep(0.05)
 
 
-def test_a_server_killed_while_loading_keeps_whole_loads_alone(mortal: Postgres, lake: Lake) -> None:
+def test_a_server_killed_while_loading_has_only_complete_loads(mortal: Postgres, lake: Lake) -> None:
     """SIGKILL to the backend that loads makes the whole server recover, as `pg_ctl stop -m immediate` does."""
     days, symbols = 24, [f"A{n:02}USDT" for n in range(40)]
     for n in range(days):
@@ -304,7 +304,7 @@ def test_a_server_killed_while_loading_keeps_whole_loads_alone(mortal: Postgres,
     assert patiently(mortal, look) == (days * len(symbols) * 24,) * 2 + (days,)
 
 
-def test_without_a_server_one_line_names_it_and_the_mend() -> None:
+def test_without_a_server_one_line_names_it_and_the_fix() -> None:
     nowhere = Postgres("127.0.0.1", 1, "tickmart", "me", "canary-secret")
     with pytest.raises(connections.WarehouseError, match=r"127\.0\.0\.1:1/tickmart .*PGHOST") as caught:
         connections.connect(nowhere)

@@ -60,7 +60,7 @@ def test_every_field_but_identity_may_be_null_or_absent(chain: Chain, client_of:
     ]  # fmt: skip
 
 
-def test_the_whole_object_is_kept_as_it_was_sent(chain: Chain, client_of: Client) -> None:
+def test_the_payload_is_stored_as_it_was_sent(chain: Chain, client_of: Client) -> None:
     text = json.dumps(coin("bitcoin", current_price=1, roi={"times": 1.5, "currency": "usd"})).replace("1.5", "1.50e0")
     ingest(chain, client_of, f"[{text}]".encode())
     [held] = chain.lake.list("coingecko/")
@@ -70,7 +70,7 @@ def test_the_whole_object_is_kept_as_it_was_sent(chain: Chain, client_of: Client
     assert loaded(chain, "payload -> 'roi' ->> 'currency'") == [("usd",)]
 
 
-def test_a_new_field_is_kept_and_reported_once(chain: Chain, client_of: Client) -> None:
+def test_a_new_field_is_stored_and_reported_once(chain: Chain, client_of: Client) -> None:
     coins = [coin("bitcoin", liquidity_score=7.25)]
     first, second = ingest(chain, client_of, coins), ingest(chain, client_of, coins)
     assert [n for n in first.notes if "liquidity_score" in n]
@@ -89,7 +89,7 @@ def test_a_new_field_is_kept_and_reported_once(chain: Chain, client_of: Client) 
         ("name", "\ud800", "character"),
     ],
 )
-def test_a_record_that_breaks_its_contract_is_set_aside_once_and_the_others_are_kept(
+def test_an_invalid_record_is_rejected_once_and_the_others_are_loaded(
     chain: Chain, client_of: Client, field: str, value: Any, reason: str
 ) -> None:
     coins = [coin("bitcoin"), coin("spoilt", **{field: value}), coin("ethereum")]
@@ -119,7 +119,7 @@ UNFIT = {
 }
 
 
-def test_an_optional_value_that_does_not_fit_is_null_with_one_note_and_the_payload_keeps_it(
+def test_an_invalid_optional_value_is_null_with_one_note_and_stays_in_the_payload(
     chain: Chain, client_of: Client
 ) -> None:
     coins = [coin("bitcoin"), coin("odd", **UNFIT), coin("ethereum", price_change_24h=-2.5e-45)]
@@ -158,7 +158,7 @@ def test_one_odd_rank_time_or_amount_never_costs_its_coin(
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=None))
 @settings(max_examples=300, deadline=None)
-def test_a_number_is_kept_exactly_or_is_null(number: Decimal) -> None:
+def test_a_number_is_exact_or_null(number: Decimal) -> None:
     body = json.dumps([coin("bitcoin", price_change_24h="HERE")]).replace('"HERE"', str(number)).encode()
     good, rejected = parse_markets(body, "http://x", SNAPSHOT, SNAPSHOT)
     for row in good:
@@ -171,7 +171,9 @@ def test_a_number_is_kept_exactly_or_is_null(number: Decimal) -> None:
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "1e999999", '"\\u0000"', '"\\ud800"', "-0.1e-5000"])
 @pytest.mark.parametrize("field", ["current_price", "something_new"])
-def test_what_postgres_cannot_hold_never_reaches_a_load(chain: Chain, client_of: Client, field: str, text: str) -> None:
+def test_values_that_postgres_cannot_store_never_reach_a_load(
+    chain: Chain, client_of: Client, field: str, text: str
+) -> None:
     spoilt = json.dumps(coin("spoilt", **{field: "HERE"})).replace('"HERE"', text)
     report = ingest(chain, client_of, f"[{json.dumps(coin())},{spoilt}]".encode())
     assert (report.rows, report.error) == (1, None)
@@ -187,7 +189,7 @@ def test_a_coin_of_the_universe_that_was_set_aside_is_not_called_unknown(chain: 
     assert set(report.failed) == {"ethereum", "retired"}
 
 
-def test_of_a_coin_on_two_pages_the_row_updated_last_is_kept(chain: Chain, client_of: Client) -> None:
+def test_of_a_coin_on_two_pages_the_row_updated_last_wins(chain: Chain, client_of: Client) -> None:
     old = coin("bitcoin", current_price=1, last_updated="2026-01-02T03:00:00Z")
     new = coin("bitcoin", current_price=2, last_updated="2026-01-02T03:00:01Z")
     for top, by_ids in (([old], [new]), ([new], [old])):
@@ -196,7 +198,7 @@ def test_of_a_coin_on_two_pages_the_row_updated_last_is_kept(chain: Chain, clien
         assert loaded(chain, "current_price") == [(Decimal(2),)]
 
 
-def test_a_universe_that_the_top_list_does_not_hold_is_covered_by_its_ids(chain: Chain, client_of: Client) -> None:
+def test_coins_outside_the_top_list_are_requested_by_id(chain: Chain, client_of: Client) -> None:
     report = ingest(chain, client_of, [coin("bitcoin")], ("bitcoin", "tiny"), by_ids=[coin("tiny")])
     assert (report.rows, report.failed) == (2, {})
 
@@ -261,7 +263,7 @@ def ranking(moves: Callable[[int], bool]) -> Callable[[Asked], Reply]:
     ],
     ids=["standing", "moving once", "moving always"],
 )
-def test_a_coin_that_slips_between_two_pages_is_asked_for_once_more_and_then_missed(
+def test_a_coin_that_slips_between_two_pages_is_requested_by_id(
     monkeypatch: pytest.MonkeyPatch, chain: Chain, client_of: Client,
     moves: Callable[[int], bool], held: int, requests: int, shortfall: str | None,
 ) -> None:  # fmt: skip
@@ -318,7 +320,7 @@ def test_a_time_without_an_offset_is_utc_in_any_zone(
     assert loaded(chain, "last_updated") == [(datetime(2026, 1, 2, 3, tzinfo=UTC),)]
 
 
-def test_two_sweeps_are_two_snapshots_and_one_sweep_loaded_twice_is_one(
+def test_two_requests_are_two_snapshots_and_one_loaded_twice_is_one(
     chain: Chain, simulator: Simulator, client_of: Client
 ) -> None:
     client = client_of(simulator.coingecko_url, source="CoinGecko")

@@ -24,7 +24,7 @@ def test_hours_are_read_without_touching_the_minutes(
     assert "binance_klines_15m" not in plan
 
 
-def test_a_table_that_was_made_whole_is_kept_and_works(
+def test_a_table_without_partitions_stays_usable(
     postgres: Postgres, lake: Lake, simulator: Simulator, client_of: Callable[..., HttpClient]
 ) -> None:
     with connections.closing(connections.connect(postgres, "ingest")) as connection:

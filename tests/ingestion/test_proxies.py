@@ -105,7 +105,7 @@ def test_the_lower_case_variable_counts_even_when_it_is_empty():
     ["http://", "http://me:canary@", "http://me:canary@p:port", "p:99999", "ftp://p:1", "http://me:canary@p:1/path",
      "http://[::1", "socks5://me:canary@p:1", "socks4a://p:1", "http://p q:1", "http://me:%E2%82%ACcanary@p:1"],
 )  # fmt: skip
-def test_a_malformed_proxy_is_refused_in_one_line_that_names_the_variable(name, value):
+def test_an_invalid_proxy_is_rejected_in_one_line_that_names_the_variable(name, value):
     with pytest.raises(SettingsError) as raised:
         load_settings({name: value})
     message = str(raised.value)

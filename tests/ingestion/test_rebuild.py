@@ -37,7 +37,7 @@ def tables(chain: Chain) -> dict[str, list[Any]]:
     return {d.name: chain.ask(f"select to_jsonb(t) - 'loaded_at' from raw.{d.name} as t order by 1") for d in DATASETS}
 
 
-def test_raw_loaded_anew_from_bronze_is_what_stood_before_and_nothing_is_restated_twice(
+def test_raw_rebuilt_from_bronze_is_unchanged_and_has_no_second_restatement(
     chain: Chain, simulator: Simulator, client_of: Client
 ) -> None:
     market = Market(chain, simulator, client_of, [asset("BTCUSDT"), asset("ETHUSDT")])
@@ -76,7 +76,7 @@ def test_raw_loaded_anew_from_bronze_is_what_stood_before_and_nothing_is_restate
     assert chain.ask("select * from ops.restatements order by 1") == restated
 
 
-def test_replay_brings_in_what_passes_by_todays_rules_and_keeps_the_rest(chain: Chain) -> None:
+def test_replay_loads_records_that_pass_todays_rules_and_leaves_the_others(chain: Chain) -> None:
     good, bad = bar(date(2024, 5, 1), 3), bar(date(2024, 5, 1), 4, high="1.00000000")
     records = [
         Rejected(json.dumps({"symbol": "BTCUSDT", "interval": "1h", "bar": row}), "an older rule")
@@ -91,7 +91,7 @@ def test_replay_brings_in_what_passes_by_todays_rules_and_keeps_the_rest(chain: 
     assert sorted(states) == [False, True]
 
 
-def test_a_row_that_was_refused_whole_can_be_replayed(chain: Chain, simulator: Simulator, client_of: Client) -> None:
+def test_a_completely_rejected_row_can_be_replayed(chain: Chain, simulator: Simulator, client_of: Client) -> None:
     simulator.faults.set([{"kind": "impossible", "match": "/klines", "what": "high_below_low", "row": 5}])
     market = Market(chain, simulator, client_of)
     report = market.bring("2024-05-01", "2024-05-02")
@@ -128,7 +128,7 @@ def test_a_coin_that_could_not_be_read_is_replayed_into_its_snapshot(chain: Chai
     ) == [(4, 10**30)]
 
 
-def test_a_sweep_that_was_refused_whole_is_replayed_as_one_snapshot(chain: Chain, client_of: Client) -> None:
+def test_a_snapshot_that_was_rejected_completely_is_replayed_as_one(chain: Chain, client_of: Client) -> None:
     with scripted([Reply(body=[coin(c, name=None) for c in ("bitcoin", "ethereum")])]) as server:
         client = client_of(server.url, source="CoinGecko")
         ingest.ingest_markets(chain.context(), client, [asset("BTC")], datetime(2026, 1, 2, tzinfo=UTC))

@@ -66,7 +66,7 @@ def test_the_invariants_of_the_field_hold(recorded: Chain) -> None:
     assert {what: n for what, n in found.items() if n} == {}
 
 
-def test_every_hour_is_there_once_but_the_one_in_which_the_exchange_stood_still(recorded: Chain) -> None:
+def test_every_hour_is_present_once_except_the_hour_of_the_halt(recorded: Chain) -> None:
     hours = (END - START).days * 24
     counts = recorded.ask("select symbol, count(*) from raw.binance_klines where interval = '1h' group by 1 order by 1")
     assert counts == sorted((a.binance_symbol, hours - 1) for a in ASSETS)
@@ -92,7 +92,7 @@ def test_the_hours_of_a_day_add_up_to_its_daily_bar_exactly(recorded: Chain) -> 
     assert different == []
 
 
-def test_the_sentiment_index_has_its_known_holes_and_no_other(recorded: Chain) -> None:
+def test_the_sentiment_index_has_its_known_gaps_and_no_other(recorded: Chain) -> None:
     missing = recorded.ask(
         """
         select day::date from generate_series(date '2024-09-01', date '2024-12-31', interval '1 day') as day
@@ -102,7 +102,7 @@ def test_the_sentiment_index_has_its_known_holes_and_no_other(recorded: Chain) -
     assert [str(day) for (day,) in missing] == ["2024-10-26"]
 
 
-def test_a_sweep_keeps_every_field_of_every_coin(recorded: Chain) -> None:
+def test_a_market_snapshot_has_every_field_of_every_coin(recorded: Chain) -> None:
     rows = recorded.ask("select crypto_id, current_price, payload from raw.coingecko_markets")
     assert len(rows) == 100
     assert {a.crypto_id for a in ASSETS} <= {row[0] for row in rows}

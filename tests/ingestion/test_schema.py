@@ -119,7 +119,7 @@ def released(postgres: Postgres, dump: Path, *, counted: bool) -> None:
 @pytest.mark.parametrize("counted", [True, False], ids=["released", "from before migrations were counted"])
 @pytest.mark.parametrize("dump", RELEASED, ids=lambda path: path.stem)
 @pytest.mark.parametrize("future", [False, True], ids=["now", "with a migration more"])
-def test_a_released_database_becomes_what_a_new_one_is_and_keeps_its_rows(
+def test_a_released_database_upgrades_to_the_schema_of_a_new_one_with_all_rows(
     empty: Postgres, later: Path, dump: Path, counted: bool, future: bool
 ) -> None:
     if not counted and dump != RELEASED[0]:
@@ -248,7 +248,7 @@ def test_what_a_migration_makes_is_ingests_and_can_be_read_by_the_readers(postgr
     assert readers == [(t, r) for t in ("more", "news") for r in ("ingest", "quality_ro", "transform")]
 
 
-def test_a_database_of_a_newer_version_is_refused_untouched(postgres: Postgres, later: Path) -> None:
+def test_a_database_of_a_newer_version_is_rejected_unchanged(postgres: Postgres, later: Path) -> None:
     migrate.bootstrap(postgres, migrations=later)
     before = catalogue(postgres)
     with pytest.raises(
@@ -259,7 +259,7 @@ def test_a_database_of_a_newer_version_is_refused_untouched(postgres: Postgres, 
     assert catalogue(postgres) == before
 
 
-def test_a_migration_that_was_changed_after_it_was_applied_is_told(postgres: Postgres, later: Path) -> None:
+def test_a_migration_that_changed_after_it_was_applied_is_an_error(postgres: Postgres, later: Path) -> None:
     first = later / "0001_raw_and_ops.sql"
     first.write_text(first.read_text() + "\nalter table ops.runs add column note text;")
     with pytest.raises(WarehouseError, match=r"migration 1 \(raw_and_ops\) is not the one that was applied"):

@@ -69,7 +69,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("name", "value"), MALFORMED)
-def test_a_malformed_value_is_refused_naming_variable_value_and_mend(name: str, value: str) -> None:
+def test_an_invalid_value_is_rejected_with_variable_value_and_fix(name: str, value: str) -> None:
     text = refusal({name: value})
     assert text.startswith(f"{name}: ")
     assert value.rpartition(",")[2].strip() in text or repr(value)[1:-1] in text
@@ -105,7 +105,7 @@ def test_a_malformed_value_is_refused_naming_variable_value_and_mend(name: str, 
         ({"SMTP_URL": "smtp://host", "ALERT_EMAIL_TO": ","}, ["ALERT_EMAIL_TO", "','"]),
     ],
 )
-def test_a_contradiction_is_refused_naming_what_belongs_together(environment: dict[str, str], names: list[str]) -> None:
+def test_contradicting_settings_are_rejected_with_their_names(environment: dict[str, str], names: list[str]) -> None:
     text = refusal(environment)
     for name in names:
         assert name in text
@@ -135,7 +135,7 @@ def test_a_contradiction_is_refused_naming_what_belongs_together(environment: di
         {**MAIL, "SMTP_URL": f"smtp://me:{CANARY}@host/box"},
     ],
 )
-def test_a_refused_secret_is_not_repeated_in_the_refusal(environment: dict[str, str]) -> None:
+def test_an_error_response_never_repeats_the_secret(environment: dict[str, str]) -> None:
     assert CANARY not in refusal(environment)
 
 

@@ -81,7 +81,7 @@ def test_a_renamed_coin_has_two_rows_that_do_not_overlap(tmp_path: Path) -> None
         ([DATED, "a,AUSDT,A,,,2024-06-02", "a,AAUSDT,A,,2024-06-01,"], 3, "'a' stands twice"),
     ],
 )
-def test_a_malformed_file_is_refused_naming_line_and_value(
+def test_an_invalid_file_is_rejected_with_line_and_value(
     tmp_path: Path, lines: list[str], line: int, value: str
 ) -> None:
     path = write(tmp_path, *lines)
@@ -93,13 +93,13 @@ def test_a_malformed_file_is_refused_naming_line_and_value(
     assert "\n" not in text
 
 
-def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_rows_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UniverseError, match="lists no assets"):
         read_universe(write(tmp_path, HEADER))
 
 
 @pytest.mark.parametrize("what", ["nothing", "a folder", "bytes", "a path with a NUL"])
-def test_what_is_no_text_file_is_refused(tmp_path: Path, what: str) -> None:
+def test_a_file_that_is_not_text_is_rejected(tmp_path: Path, what: str) -> None:
     path = tmp_path / ("a\0b" if "NUL" in what else "assets.csv")
     if what == "a folder":
         path.mkdir()
@@ -112,7 +112,7 @@ def test_what_is_no_text_file_is_refused(tmp_path: Path, what: str) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, body: bytes) -> None:
+def test_any_bytes_are_read_or_rejected_in_one_line(tmp_path_factory: pytest.TempPathFactory, body: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.csv"
     path.write_bytes(HEADER.encode() + b"\n" + body)
     try:

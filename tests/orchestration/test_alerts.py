@@ -103,12 +103,12 @@ def told(*looks: tuple[float, bool | None]) -> list[str]:
     return said
 
 
-def test_an_incident_is_told_once_and_its_end_once():
+def test_an_incident_is_sent_when_it_opens_and_when_it_recovers():
     assert told((0, True), (1, True), (2, True), (3, False), (4, False)) == ["opened", "recovered"]
     assert told((0, False), (1, False)) == []
 
 
-def test_what_comes_and_goes_is_told_once_more_and_then_only_when_it_has_held():
+def test_a_flapping_incident_is_sent_again_only_after_it_has_lasted():
     flapping = [(hour, hour % 2 == 0) for hour in range(11)]
     assert told(*flapping) == ["opened", "recovered", "reopened"]
     assert told(*flapping, (12, False), (13.5, False), (14, False)) == ["opened", "recovered", "reopened", "recovered"]
@@ -118,7 +118,7 @@ def test_what_comes_back_a_day_later_is_a_new_incident():
     assert told((0, True), (1, False), (25, True)) == ["opened", "recovered", "opened"]
 
 
-def test_what_nobody_judges_stays_open_and_is_closed_without_a_word_after_a_week():
+def test_an_incident_without_new_checks_is_closed_silently_after_a_week():
     assert told((0, True), (24, None), (24 * 7, None)) == ["opened"]
     assert told((0, True), (24 * 9, None)) == ["opened", "forgotten"]
 
@@ -225,7 +225,7 @@ def test_a_run_that_the_database_could_not_record_is_an_incident(chain: Chain, t
 
 
 @pytest.mark.parametrize("what", KINDS)
-def test_each_kind_of_incident_is_told_once_however_often_looked_at_and_its_end_once(chain: Chain, what: str):
+def test_each_kind_of_incident_is_sent_once_and_its_recovery_once(chain: Chain, what: str):
     kind, severity, wrong, right = KINDS[what]
     settings = settings_of(chain, SLACK_WEBHOOK_URL="https://hooks.example/s")
     look_at(chain, settings)
@@ -257,7 +257,7 @@ def test_check_and_incident_agree_on_how_many_rejected_records_are_too_many(
     assert failed == opened == ([(severity,)] if severity else [])
 
 
-def test_a_new_field_is_told_once_and_has_nothing_to_recover_from(chain: Chain):
+def test_a_new_field_is_sent_once_and_never_recovers(chain: Chain):
     settings = settings_of(chain, SLACK_WEBHOOK_URL="https://hooks.example/s")
     chain.ask(
         "insert into ops.source_fields values ('fear_greed', 'mood', '1', 'b', %s), ('fear_greed', 'x', '1', 'b', %s)",
@@ -271,7 +271,7 @@ def test_a_new_field_is_told_once_and_has_nothing_to_recover_from(chain: Chain):
     assert outbox(chain) == [("slack", "opened")]
 
 
-def test_a_rerun_that_fails_again_tells_nothing_new(chain: Chain):
+def test_a_rerun_that_fails_again_sends_nothing(chain: Chain):
     settings = settings_of(chain, SLACK_WEBHOOK_URL="https://hooks.example/s")
     for number in range(3):
         fail_a_run(chain, f"run-{number}", at=NOW + number * timedelta(minutes=1))
@@ -293,7 +293,7 @@ def test_a_channel_that_is_switched_on_later_learns_of_what_is_open_then(chain: 
     assert outbox(chain) == [("slack", "opened")]
 
 
-def test_the_daily_mail_is_written_once_after_the_day_with_its_numbers(chain: Chain):
+def test_the_daily_mail_is_sent_once_after_the_day_with_its_numbers(chain: Chain):
     yesterday = NOW - timedelta(days=1)
     fail_a_run(chain, "run-1", "ok", at=yesterday)
     chain.ask(
@@ -398,7 +398,7 @@ def test_waits_grow_to_an_hour_and_never_end(chain: Chain):
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_the_rest_that_slack_asks_for_is_kept_by_all_that_waits(chain: Chain):
+def test_every_pending_message_respects_slacks_retry_after(chain: Chain):
     fail_a_run(chain)
     with scripted([Reply(429, headers={"Retry-After": "1800"}), Reply(body=b"ok")]) as slack:
         settings = slack_settings(chain, slack.url)
@@ -417,7 +417,7 @@ def test_the_rest_that_slack_asks_for_is_kept_by_all_that_waits(chain: Chain):
         assert len(slack.asked) == 2
 
 
-def test_what_slack_refuses_is_reported_not_repeated_and_sent_when_it_is_mended(chain: Chain):
+def test_a_message_that_slack_rejects_is_reported_and_sent_after_the_fix(chain: Chain):
     fail_a_run(chain)
     with scripted([Reply(400, b"invalid_blocks"), Reply(body=b"ok")]) as slack:
         settings = slack_settings(chain, slack.url)
@@ -521,7 +521,7 @@ MESSAGES = st.lists(
 
 
 @given(MESSAGES)
-def test_whatever_is_told_keeps_within_slacks_limits_and_is_escaped(messages: list[Message]):
+def test_every_message_is_escaped_and_within_slacks_limits(messages: list[Message]):
     payload = channels.slack_payload(messages)
     blocks = payload["blocks"]
     assert len(blocks) <= 50
@@ -623,14 +623,14 @@ def test_a_certificate_that_is_not_trusted_stops_the_mail(authority: Path, monke
         ("nobody here", channels.Refused, "550"),
     ],
 )
-def test_a_mail_server_that_hangs_or_refuses_is_reported_as_what_it_does(manner, kind, words, monkeypatch):
+def test_a_mail_server_that_hangs_or_rejects_is_reported_as_such(manner, kind, words, monkeypatch):
     monkeypatch.setattr(channels, "TIMEOUT_S", 0.3)
     with mailbox(manner) as server, pytest.raises(kind, match=words) as problem:
         channels.send("email", mail_to(server.port), [MESSAGE])
     assert "canary-password" not in str(problem.value)
 
 
-def test_a_mail_server_that_is_down_does_not_keep_slack_from_being_told(chain: Chain):
+def test_a_mail_server_that_is_down_does_not_block_slack(chain: Chain):
     fail_a_run(chain)
     with scripted([Reply(body=b"ok")]) as slack:
         settings = settings_of(
@@ -671,7 +671,7 @@ def test_alert_test_without_a_channel_says_which_settings_make_one():
     assert "SLACK_WEBHOOK_URL" in done.output
 
 
-def test_the_sensor_tells_of_incidents_and_is_the_daemons_sign_of_life(chain: Chain, monkeypatch):
+def test_the_sensor_sends_incidents_and_writes_the_daemons_heartbeat(chain: Chain, monkeypatch):
     owner = chain.postgres
     for name, value in {
         "PGHOST": owner.host, "PGPORT": str(owner.port), "PGUSER": owner.user, "PGPASSWORD": owner.password,
@@ -690,7 +690,7 @@ def test_the_sensor_tells_of_incidents_and_is_the_daemons_sign_of_life(chain: Ch
     assert chain.one("select now() - beat_at < interval '1 minute' from ops.heartbeats where name = 'daemon'")
 
 
-def test_a_ping_that_is_not_answered_is_written_down_and_the_last_good_one_kept(chain: Chain):
+def test_a_failed_ping_is_recorded_beside_the_last_good_one(chain: Chain):
     with scripted([Reply(), Reply(503)]) as monitor:
         settings = settings_of(chain, HEARTBEAT_URL=f"{monitor.url}/ping/canary")
         assert alerting_outbox.ping_heartbeat(settings) is None

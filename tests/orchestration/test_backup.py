@@ -212,7 +212,7 @@ def test_rows_that_are_not_those_of_the_manifest_are_named_by_their_table(
     assert restored(elsewhere, folder)["differences"] == [f"raw.binance_klines_1h {told}"]
 
 
-def test_a_place_that_is_not_empty_is_refused_and_stays_as_it_is(
+def test_restore_rejects_a_target_with_data_and_leaves_it_unchanged(
     source: Source, elsewhere: Settings, tmp_path: Path
 ) -> None:
     folder = source.back_up(tmp_path / "backups", check=False)
@@ -236,7 +236,7 @@ def test_a_restore_that_was_cut_off_is_started_again(source: Source, elsewhere: 
     there.connection.close()
 
 
-def test_a_backup_of_a_newer_version_is_refused(source: Source, elsewhere: Settings, tmp_path: Path) -> None:
+def test_a_backup_of_a_newer_version_is_rejected(source: Source, elsewhere: Settings, tmp_path: Path) -> None:
     folder = source.back_up(tmp_path / "backups", check=False)
     rewritten(folder, lambda manifest: manifest.update(migration=99))
     with pytest.raises(BackupError, match=r"at migration 99, tickmart .* knows \d+: use that version or a newer one"):
@@ -255,7 +255,7 @@ def test_what_fails_leaves_nothing_that_looks_like_a_backup(source: Source, tmp_
     assert sorted(path.name for path in into.iterdir()) == [".lock", folder.name]
 
 
-def test_older_backups_go_once_a_newer_one_is_whole(source: Source, tmp_path: Path) -> None:
+def test_older_backups_are_removed_after_a_newer_one_is_complete(source: Source, tmp_path: Path) -> None:
     into = tmp_path / "backups"
     first = source.back_up(into, check=False)
     for name in ("tickmart-20200101T000000Z", "tickmart-20210101T000000Z"):
@@ -266,7 +266,7 @@ def test_older_backups_go_once_a_newer_one_is_whole(source: Source, tmp_path: Pa
     assert {p.name for p in into.iterdir()} == {".lock", "mine", "tickmart-20220101T000000Z", newest.name}
 
 
-def test_an_object_that_the_ledger_names_and_the_bucket_lost_is_told(source: Source, tmp_path: Path) -> None:
+def test_an_object_that_only_the_ledger_has_is_reported(source: Source, tmp_path: Path) -> None:
     lost = source.chain.lake.list("binance/")[0].key
     source.chain.lake.remove(lost)
     assert backup.verify(source.back_up(tmp_path / "backups", check=False))["missing_objects"] == [lost]
@@ -289,7 +289,7 @@ def test_a_role_of_the_users_own_that_may_read_raw_comes_along(
         source.chain.ask("drop role if exists analyst_of_mine")
 
 
-def test_clients_older_than_the_server_are_named_with_the_mend() -> None:
+def test_clients_older_than_the_server_are_named_with_the_fix() -> None:
     with pytest.raises(
         LocalServicesError, match=r"no pg_dump for Postgres 99 \(.*pg_dump \(PostgreSQL\) 18.*client-99"
     ):

@@ -27,7 +27,7 @@ where table_schema = 'dagster' and (table_name, column_name) = ('concurrency_lim
 """
 
 
-def test_tables_of_an_older_dagster_are_brought_along_and_those_of_a_newer_one_refused(postgres, tmp_path):
+def test_tables_of_an_older_dagster_are_migrated_and_those_of_a_newer_one_rejected(postgres, tmp_path):
     env = clean_environment()
     env |= {"PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGUSER": postgres.user}
     env |= {"PGPASSWORD": postgres.password, "PGDATABASE": postgres.database, "TICKMART_HOME": str(tmp_path)}

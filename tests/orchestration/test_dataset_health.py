@@ -234,7 +234,7 @@ def test_an_interval_of_five_minutes_is_an_sla_of_600_s_everywhere(built: Built)
     assert built.mart()[MARKETS.name]["freshness_health"] == "Warning"
 
 
-def test_status_in_a_shell_with_other_settings_reports_what_the_runs_promise(built: Built):
+def test_status_with_other_settings_reports_the_sla_of_the_runs(built: Built):
     built.declare(built.settings)
     hourly = settings_of(built.postgres)
     [row] = (d for d in health.status(hourly)["datasets"] if d["dataset"] == MARKETS.name)
@@ -304,7 +304,7 @@ def test_rows_about_move_with_each_load(built: Built):
         assert built.mart()["binance_klines"]["estimated_rows"] == total
 
 
-def test_a_status_without_marts_is_unknown_and_shows_what_raw_holds(stack_env: dict[str, str], tmp_path: Path):
+def test_a_status_without_marts_is_unknown_and_counts_raw_rows(stack_env: dict[str, str], tmp_path: Path):
     with fresh_database(stack_env) as owner:
         with connections.closing(connections.connect(owner)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(SEED)

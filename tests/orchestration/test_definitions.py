@@ -25,14 +25,14 @@ def graph(definitions):
     return definitions.resolve_asset_graph()
 
 
-def test_one_job_runs_everything_with_dbt_once(definitions):
+def test_one_job_runs_everything_with_one_dbt_build(definitions):
     steps = set(definitions.resolve_job_def("market_refresh").graph.node_names())
     # A blocking check between two models, or an asset between them, makes Dagster split the build: see `checks`.
     assert [s for s in steps if s.startswith("dbt_build")] == ["dbt_build"]
     assert {"bronze__binance_klines", "raw__binance_klines", "ops__run_verdict"} <= steps
 
 
-def test_every_asset_stands_in_the_group_of_its_layer(graph):
+def test_every_asset_is_in_the_group_of_its_layer(graph):
     wrong = {
         key.to_user_string(): graph.get(key).group_name
         for key in graph.get_all_asset_keys()
@@ -74,7 +74,7 @@ def test_bars_are_partitioned_by_utc_day_and_run_as_one_range(graph):
     )
 
 
-def test_a_gate_stands_before_each_load_and_no_suite_blocks_by_itself(graph):
+def test_a_gate_precedes_each_load_and_no_suite_blocks_by_itself(graph):
     ours = [key for check in CHECKS for key in check.check_keys]
     blocking = {(k.asset_key.to_user_string(), k.name) for k in ours if graph.get_check_spec(k).blocking}
     datasets = ("binance_klines", "coingecko_markets", "fear_greed")

@@ -48,7 +48,7 @@ def line(error: BaseException, folder: Path) -> str:
     return shown
 
 
-def test_a_database_that_finds_no_room_to_be_made_is_no_damaged_data(small):
+def test_initdb_on_a_full_disk_is_not_reported_as_damaged_data(small):
     home = small(20) / "home"
     with pytest.raises(LocalServicesError) as failed:
         stack(home, postgres=True, s3=False).__enter__()
@@ -75,7 +75,7 @@ def test_a_full_disk_under_postgres_is_one_line_and_leaves_nothing_behind(small)
         connection.close()
 
 
-def test_a_full_disk_under_the_lake_is_one_line_and_keeps_the_old_object(small):
+def test_a_full_disk_under_the_lake_is_one_error_line_and_the_old_object_stays(small):
     home = small(20) / "home"
     with stack(home, postgres=False, s3=True) as env:
         store = load_settings(env).object_store
@@ -92,7 +92,7 @@ def test_a_full_disk_under_the_lake_is_one_line_and_keeps_the_old_object(small):
         assert [path.name for path in (home / "lake" / "bronze" / "a").iterdir()] == ["object"]
 
 
-def test_a_status_that_finds_no_room_leaves_the_old_one_and_no_part(small):
+def test_status_on_a_full_disk_leaves_the_old_file_and_no_partial_one(small):
     folder = small(1)
     settings = load_settings({"TICKMART_HOME": str(folder)})
     health.write_status(settings, {"status": "healthy"})
@@ -103,7 +103,7 @@ def test_a_status_that_finds_no_room_leaves_the_old_one_and_no_part(small):
     assert (folder / "status.json").read_text() == '{"status":"healthy"}'
 
 
-def test_a_backup_that_finds_no_room_names_its_target_and_what_it_takes(chain, small, tmp_path):
+def test_a_backup_on_a_full_disk_names_its_target_and_the_space_it_needs(chain, small, tmp_path):
     chain.lake.put("binance/klines/one", os.urandom(3_000_000))
     owner, store = chain.postgres, chain.lake.store
     settings = load_settings({

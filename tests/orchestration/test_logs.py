@@ -39,7 +39,7 @@ def test_a_unit_of_work_is_one_json_line_in_the_file_and_one_readable_line_on_th
     assert stat.S_IMODE((home / "logs" / logs.FILE).stat().st_mode) == 0o600
 
 
-def test_no_secret_of_the_environment_stands_in_a_line_however_it_came_there(home: Path, monkeypatch, capfd):
+def test_no_log_line_contains_a_secret_of_the_environment(home: Path, monkeypatch, capfd):
     monkeypatch.setenv("COINGECKO_API_KEY", "canary-key")
     monkeypatch.setenv("SMTP_URL", "smtp://me:canary%21pass@host")
     monkeypatch.setenv("TICKMART_PG_INGEST_PASSWORD", "canary-pg")
@@ -69,7 +69,7 @@ def _write(path: Path, writer: int, count: int) -> None:
     handler.close()
 
 
-def test_many_processes_that_write_and_rotate_at_once_lose_no_line_and_tear_none(tmp_path: Path):
+def test_processes_that_write_and_rotate_at_once_lose_and_split_no_line(tmp_path: Path):
     path = tmp_path / "shared.jsonl"
     writers = [multiprocessing.get_context("fork").Process(target=_write, args=(path, n, 300)) for n in range(4)]
     for writer in writers:

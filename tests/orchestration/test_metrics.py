@@ -54,7 +54,7 @@ def scrape(url: str) -> dict[str, float]:
         }
 
 
-def test_the_endpoint_tells_what_stands_in_the_books(chain: Chain):
+def test_the_endpoint_reports_the_rows_of_ops(chain: Chain):
     chain.ask(
         """
         insert into ops.runs (run_id, job, started_at, ended_at, status) values
@@ -126,7 +126,7 @@ def test_a_database_that_is_away_is_a_number_and_no_hang(chain: Chain, monkeypat
         assert [scrape(url), scrape(url)] == [{"tickmart_up": 0}] * 2
 
 
-def test_a_database_that_falls_silent_is_told_and_one_that_comes_back_is_read_again(chain: Chain, monkeypatch):
+def test_metrics_report_a_silent_database_and_read_it_again_when_it_is_back(chain: Chain, monkeypatch):
     monkeypatch.setattr(metrics, "DEADLINE_S", 1.0)
     proxy = TcpProxy(chain.postgres.host, chain.postgres.port)
     try:
@@ -182,14 +182,14 @@ def asked() -> list[tuple[str, str]]:
     ]
 
 
-def test_the_endpoint_tells_the_names_and_labels_that_are_relied_on_here(chain: Chain):
+def test_the_endpoint_has_the_metric_names_and_labels_of_the_contract(chain: Chain):
     with endpoint(chain.postgres) as url, urllib.request.urlopen(url, timeout=20) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     assert {family.name for family in families} == set(LABELS)
     assert [s for family in families for s in family.samples if set(s.labels) != LABELS[family.name]] == []
 
 
-def test_every_name_in_rules_and_dashboards_is_one_that_the_endpoint_tells():
+def test_every_metric_in_rules_and_dashboards_exists():
     used = {name for expression, _ in asked() for name in re.findall(r"tickmart_\w+", expression)}
     assert used - set(LABELS) == set()
     assert set(LABELS) - used == {"tickmart_metrics_missing", "tickmart_dataset_last_load_timestamp_seconds"}

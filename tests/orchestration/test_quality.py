@@ -314,7 +314,7 @@ def broken(found: SuiteResult) -> dict[str, str]:
     return {v.name: v.status for v in found.verdicts if v.status != "passed"}
 
 
-def test_every_suite_of_the_warehouse_holds_over_a_fresh_run(queries):
+def test_every_suite_of_the_warehouse_passes_after_a_fresh_run(queries):
     assert {suite.name: broken(validate_query(suite, query)) for suite, query in queries.items()} == {
         suite.name: {} for suite in queries
     }
@@ -357,14 +357,14 @@ def test_a_known_halt_is_no_missing_bar(loaded, queries, yesterday):
     ],
     ids=["missing table", "missing column", "query that raises"],
 )
-def test_what_cannot_be_judged_is_an_error_and_never_a_pass(loaded, query, told):
+def test_a_check_that_cannot_run_is_an_error_and_never_a_pass(loaded, query, told):
     found = validate_query(suites.FCT_PRICES, query)
     assert any(v.status == "error" and told in v.observed for v in found.verdicts), found.verdicts
     rows = [v.as_row("marts/fct_prices", blocking=False) for v in found.verdicts]
     assert all(row["status"] != "passed" for row in rows if row["check_name"] != "the range holds bars")
 
 
-def test_a_judgement_leaves_no_connection_behind(loaded, queries):
+def test_a_validation_leaves_no_connection_open(loaded, queries):
     validate_query(suites.DIVERGENCE, quality_queries.DIVERGENCE)
     assert loaded.ask(
         "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
@@ -397,7 +397,7 @@ def rows_read(node: dict[str, Any]) -> Iterator[tuple[str, int]]:
 # -- books, Dagster and Data Docs --------------------------------------------------------------------------------------
 
 
-def test_every_verdict_of_every_suite_lands_in_the_books_in_one_shape(loaded):
+def test_every_result_of_every_suite_is_recorded_in_one_shape(loaded):
     rows = loaded.ask(
         "select distinct asset, check_name, severity, blocking from ops.check_results "
         "where source = 'great_expectations'"
@@ -457,7 +457,7 @@ def text(cell: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", cell)).split())
 
 
-def test_data_docs_ask_no_other_host_and_hold_no_secret(loaded):
+def test_data_docs_request_no_other_host_and_contain_no_secret(loaded):
     secrets = [loaded.postgres.password, loaded.store.secret_key, CANARY]
     for page in (loaded.home / "data_docs").rglob("*"):
         if page.is_file():
@@ -501,7 +501,7 @@ def test_an_error_that_names_a_login_is_shown_without_it(monkeypatch):
     assert "someone" not in told
 
 
-def test_a_database_that_refuses_the_login_is_an_error_without_the_password(loaded, monkeypatch):
+def test_a_rejected_login_is_an_error_without_the_password(loaded, monkeypatch):
     monkeypatch.setenv("TICKMART_PG_QUALITY_RO_USER", "nobody_here")
     monkeypatch.setenv("TICKMART_PG_QUALITY_RO_PASSWORD", CANARY)
     [verdict] = validate_query(suites.DIVERGENCE, quality_queries.DIVERGENCE).verdicts
@@ -543,7 +543,7 @@ def judged_and_loaded(dataset: Dataset, raw: list[Any]) -> dg.ExecuteInProcessRe
         return made.resolve_job_def("judging").execute_in_process(instance=instance)
 
 
-def test_a_closed_gate_keeps_the_load_out_and_an_open_one_lets_it_in(loaded):
+def test_a_failed_gate_blocks_the_load_and_a_passed_one_allows_it(loaded):
     lake = Lake(loaded.store)
     key = max(o.key for o in lake.list(f"{FEAR_GREED.prefix}/"))
     table, _ = lake.read(key)
@@ -585,7 +585,7 @@ def judged(suite: Suite) -> dg.ExecuteInProcessResult:
 
 
 @pytest.mark.parametrize("suite", [suites.KLINES_RECONCILIATION, suites.FCT_PRICES], ids=lambda suite: suite.name)
-def test_what_a_killed_run_loaded_is_judged_by_the_next_and_once(loaded, yesterday, monkeypatch, suite):
+def test_rows_of_a_killed_run_are_validated_by_the_next_run_once(loaded, yesterday, monkeypatch, suite):
     key = klines_key("1h", yesterday)
     [(brought_by,)] = loaded.ask(f"select batch_id from ops.load_ledger where object_key = '{key}'")
     rows = "select count(*) from ops.check_results where run_id = '{}'"
@@ -611,7 +611,7 @@ def test_what_a_killed_run_loaded_is_judged_by_the_next_and_once(loaded, yesterd
 
 
 @pytest.mark.slow
-def test_a_refused_object_keeps_its_own_dataset_out_and_no_other(loaded):
+def test_a_rejected_object_blocks_its_own_dataset_and_no_other(loaded):
     lake = Lake(loaded.store)
     # A day that no refresh asks for again, so that nothing heals it.
     key = sorted(o.key for o in lake.list(f"{KLINES.prefix}/interval=1h/"))[-10]

@@ -105,7 +105,7 @@ def test_a_run_older_than_its_days_goes_with_its_output_and_a_dry_run_only_count
     assert [path.name for path in (home / "dagster" / "storage").iterdir()] == [new]
 
 
-def test_alerts_that_wait_and_incidents_that_are_open_are_kept_however_old(chain: Chain, home: Path):
+def test_retention_removes_no_pending_alert_and_no_open_incident(chain: Chain, home: Path):
     long_ago = datetime.now(UTC) - timedelta(days=400)
     for name, recovered, sent in (("over", long_ago, long_ago), ("open", None, long_ago), ("waiting", long_ago, None)):
         chain.ask(
@@ -169,7 +169,7 @@ def test_a_command_killed_before_dagster_calls_its_run_started_is_closed(
     }  # fmt: skip
 
 
-def test_a_run_of_another_container_is_closed_once_it_has_been_silent_and_lets_go_of_its_pools(
+def test_a_silent_run_of_another_container_is_closed_and_releases_its_pools(
     chain: Chain, home: Path, instance: dg.DagsterInstance
 ):
     elsewhere = {PID_TAG: str(os.getpid()), HOST_TAG: "another-container"}

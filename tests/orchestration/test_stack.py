@@ -205,7 +205,7 @@ def test_nothing_is_started_or_written_when_both_servers_are_brought_by_the_user
     assert not (tmp_path / "home").exists()
 
 
-def test_wrong_password_and_wrong_key_are_refused(home: Path) -> None:
+def test_wrong_password_and_wrong_key_are_rejected(home: Path) -> None:
     with stack(home, postgres=True, s3=True) as env:
         with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
             connect(env, password="wrong")
@@ -241,7 +241,7 @@ def test_clients_share_the_servers_until_the_last_one_leaves(home: Path) -> None
     wait_until_gone(started)
 
 
-def test_five_first_starts_at_once_end_in_one_keeper(tmp_path: Path) -> None:
+def test_five_concurrent_first_starts_share_one_supervisor(tmp_path: Path) -> None:
     home = tmp_path / "home"
     clients = [start_client(home) for _ in range(5)]
     environments = [environment_of(client) for client in clients]
@@ -277,7 +277,7 @@ def test_killed_client_leaves_no_server_and_the_next_start_works(home: Path, end
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the next start ends the servers of a killed keeper")
-def test_killed_keeper_leaves_no_server(home: Path) -> None:
+def test_a_killed_supervisor_leaves_no_server(home: Path) -> None:
     client = start_client(home)
     environment_of(client)
     started = family(home)
@@ -286,7 +286,7 @@ def test_killed_keeper_leaves_no_server(home: Path) -> None:
     client.communicate(timeout=PATIENCE_S)
 
 
-def test_next_start_works_at_once_after_the_keeper_was_killed(home: Path) -> None:
+def test_the_next_start_works_immediately_after_the_supervisor_was_killed(home: Path) -> None:
     client = start_client(home)
     environment_of(client)
     started = family(home)
@@ -320,7 +320,7 @@ def test_killed_postmaster_is_replaced_on_its_port_and_its_busy_backends_end(hom
     wait_until_gone(after)
 
 
-def test_both_killed_at_once_leave_nothing_that_stops_the_next_start(home: Path) -> None:
+def test_supervisor_and_postgres_killed_together_do_not_block_the_next_start(home: Path) -> None:
     client = start_client(home)
     environment_of(client)
     started = family(home)
@@ -376,7 +376,7 @@ def test_children_report_their_end_and_stop_even_if_they_ignore_sigterm(home: Pa
             children.spawn("missing", ["/no-such-program"], {}, log)
 
 
-def test_waiting_for_children_ends_when_the_keeper_dies(home: Path) -> None:
+def test_waiting_for_children_ends_when_the_supervisor_dies(home: Path) -> None:
     with Children(home) as children:
         children.spawn("patient", ["sleep", "600"], {}, home / "logs" / "child.log")
         keepers(home)[0].kill()
@@ -384,7 +384,7 @@ def test_waiting_for_children_ends_when_the_keeper_dies(home: Path) -> None:
             children.wait_any()
 
 
-def test_keeper_of_a_removed_home_leaves_its_successor_alone(home: Path, initialised: Path) -> None:
+def test_the_supervisor_of_a_removed_home_leaves_its_successor_alone(home: Path, initialised: Path) -> None:
     client = start_client(home)
     environment_of(client)
     started = family(home)
@@ -406,7 +406,7 @@ def test_stale_state_with_a_stranger_on_its_port_does_not_stop_a_start(home: Pat
             assert ask(env, "select value from kept") == [(42,)]
 
 
-def test_strangers_get_no_servers_from_the_keeper(home: Path) -> None:
+def test_the_supervisor_serves_no_client_without_its_token(home: Path) -> None:
     with stack(home, postgres=True, s3=False) as env:
         state = json.loads((home / "keeper.json").read_text())
         for greeting in (b'{"token": "wrong"}\n{"need": ["s3"]}\n', b"GET / HTTP/1.1\r\n\r\n", b"[]\n"):
@@ -441,7 +441,7 @@ def test_logs_stay_bounded(home: Path) -> None:
     assert (home / "logs" / "daemon.log.1").stat().st_size == 10_000_001
 
 
-def test_drafts_of_a_killed_s3_server_are_swept_and_objects_kept(home: Path) -> None:
+def test_unfinished_uploads_of_a_killed_s3_server_are_removed_and_objects_stay(home: Path) -> None:
     folder = home / "lake" / "bronze" / "folder"
     folder.mkdir(parents=True)
     for name in ("object", ".rclone_temp_put_1"):
@@ -533,7 +533,7 @@ def test_a_pid_file_that_names_the_postgres_of_another_home_is_stale(home: Path,
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/tickmart"])
-def test_unusable_home_is_named_with_the_mend(tmp_path: Path, place: str) -> None:
+def test_an_unusable_home_is_named_with_the_fix(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
     home = tmp_path / place
     with pytest.raises(LocalServicesError, match=r"^TICKMART_HOME .*: .*TICKMART_HOME elsewhere$") as refused:

@@ -91,7 +91,7 @@ def test_an_alert_that_reaches_nobody_is_itself_a_warning(fresh: Chain, tmp_path
     assert found.told["alerts"]["last_error"] == "slack: Slack answered 500"
 
 
-def test_without_a_database_the_last_status_is_told_as_old_as_it_is_and_exits_1(fresh: Chain, tmp_path):
+def test_without_a_database_status_prints_the_last_one_with_its_age_and_exits_1(fresh: Chain, tmp_path):
     home = tmp_path / "home"
     ask(fresh, home)
     status = json.loads((home / "status.json").read_text())

@@ -63,7 +63,7 @@ def test_a_number_is_printed_with_its_digits_and_without_an_exponent(sql, form):
     assert not [word for word in said.replace('"', " ").split() if word.lower().startswith(("0e", "1e"))]
 
 
-def test_csv_tells_null_from_the_empty_text_and_keeps_quotes_and_lines(sql):
+def test_csv_distinguishes_null_from_empty_text_and_preserves_quotes_and_lines(sql):
     said = sql(
         "select null as a, '' as b, E'x\"y\\nz' as c, true as d, array[1.5, null] as e, '\\x00ff'::bytea as f", "csv"
     )

@@ -97,7 +97,7 @@ def test_cut_breaks_the_transfer_and_truncate_only_the_json(sim: Simulator, http
         fetch(http, sim)
 
 
-def test_delay_and_slow_still_give_the_whole_answer(sim: Simulator, http: urllib3.PoolManager) -> None:
+def test_a_delayed_or_slow_answer_is_complete(sim: Simulator, http: urllib3.PoolManager) -> None:
     whole = fetch(http, sim).data
     sim.faults.set([{"kind": "delay", "seconds": 0.01}, {"kind": "slow", "bytes": 1000, "seconds": 0.001}])
     assert fetch(http, sim).data == whole
@@ -245,7 +245,7 @@ def test_faults_and_clock_over_http(sim: Simulator, http: urllib3.PoolManager) -
         ('[{"kind": "reset", "since": "soon"}]', "ISO 8601"),
     ],
 )
-def test_a_malformed_faults_file_is_refused_in_one_line(tmp_path: Path, text: str, mend: str) -> None:
+def test_an_invalid_faults_file_is_one_error_line(tmp_path: Path, text: str, mend: str) -> None:
     path = tmp_path / "faults.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=re.escape(f"{path}: ")) as refused:
@@ -276,7 +276,7 @@ def test_the_command_prints_its_urls_serves_and_stops_on_a_signal(
 
 
 @pytest.mark.parametrize("wrong", [["--faults", "none.json"], ["--now", "tomorrow"], ["--universe", "none.csv"]])
-def test_the_command_refuses_a_wrong_setting_in_one_line(wrong: list[str]) -> None:
+def test_an_invalid_setting_of_the_simulator_is_one_error_line(wrong: list[str]) -> None:
     with run(*wrong) as process:
         output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (2, "")

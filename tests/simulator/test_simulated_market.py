@@ -128,7 +128,7 @@ def test_coins_move_together() -> None:
     assert matrix.min() > 0.3
 
 
-def test_halts_take_all_symbols_at_once_and_are_never_bridged() -> None:
+def test_halts_affect_all_symbols_at_once_and_are_never_filled() -> None:
     halted = MARKET.halted_hours * HOUR_MS
     assert 5 < len(halted) < 200
     for symbol in ("BTCUSDT", "ADAUSDT"):
@@ -143,7 +143,7 @@ def test_no_bars_before_listing() -> None:
     assert first == MARKET.listed["SUIUSDT"].listed_day * DAY_MS + 4 * HOUR_MS
 
 
-def test_a_renamed_coin_keeps_its_price_under_two_symbols(tmp_path: Path) -> None:
+def test_a_renamed_coin_has_one_price_under_two_symbols(tmp_path: Path) -> None:
     path = tmp_path / "universe.csv"
     path.write_text(
         "crypto_id,binance_symbol,name,category,valid_from,valid_to\n"
@@ -164,14 +164,14 @@ def test_a_renamed_coin_keeps_its_price_under_two_symbols(tmp_path: Path) -> Non
         ("crypto_id,binance_symbol,name,valid_to\na,AUSDT,A,soon\n", "line 2: Invalid isoformat string: 'soon'"),
     ],
 )
-def test_a_malformed_universe_is_refused(tmp_path: Path, text: str, mend: str) -> None:
+def test_an_invalid_universe_is_rejected(tmp_path: Path, text: str, mend: str) -> None:
     path = tmp_path / "universe.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=re.escape(f"{path}: {mend}")):
         read_universe(path)
 
 
-def test_a_correction_reaches_every_interval_and_keeps_bars_consistent() -> None:
+def test_a_correction_reaches_every_interval_and_bars_stay_consistent() -> None:
     hour = 20_000 * DAY_MS + 13 * HOUR_MS
     edit = (Edit(hour, hour + HOUR_MS, "BTCUSDT", close=91_234.5, volume=321.0),)
     day = (20_000 * DAY_MS, 20_001 * DAY_MS)

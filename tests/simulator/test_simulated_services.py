@@ -89,7 +89,7 @@ def test_pages_follow_the_limits_and_orders_of_binance(klines: Klines) -> None:
     assert klines(startTime=at("2025-02-01") * 1000, limit=3) == oldest
 
 
-def test_paging_from_zero_meets_every_bar_once(klines: Klines) -> None:
+def test_paging_from_zero_returns_every_bar_once(klines: Klines) -> None:
     seen, start = [], 0
     while page := klines("JUPUSDT", "4h", startTime=start, limit=1000):
         seen += [row[0] for row in page]
@@ -172,7 +172,7 @@ def test_the_ticker_is_the_last_24_hours_of_minutes(sim: Simulator, http: urllib
     assert ticker["count"] == sum(r[8] for r in rows)
 
 
-def test_weight_is_counted_then_refused_then_banned(http: urllib3.PoolManager) -> None:
+def test_weight_over_the_limit_is_rejected_then_banned(http: urllib3.PoolManager) -> None:
     with simulator(seed=1, now=NOW, weight_limit=50, ban_seconds=1000) as sim:
         url = f"{sim.binance_url}/api/v3/exchangeInfo?symbol=BTCUSDT"
         replies = [http.request("GET", url) for _ in range(40)]
@@ -313,7 +313,7 @@ def test_global_adds_up(sim: Simulator, http: urllib3.PoolManager) -> None:
 # -- alternative.me ------------------------------------------------------------------------------------------
 
 
-def test_fear_and_greed_is_text_newest_first_with_the_real_holes(sim: Simulator, http: urllib3.PoolManager) -> None:
+def test_fear_and_greed_is_text_newest_first_with_the_real_gaps(sim: Simulator, http: urllib3.PoolManager) -> None:
     rows = get(http, f"{sim.fear_greed_url}/fng/?limit=0")["data"]
     stamps = [int(r["timestamp"]) for r in rows]
     assert stamps == sorted(stamps, reverse=True)

@@ -93,7 +93,7 @@ def test_a_page_that_was_cut_does_not_end_a_series(market: Market, exchange: Sma
     assert market.holes() == []
 
 
-def test_days_that_rest_lacks_once_come_from_files_or_with_a_later_run(market: Market, exchange: SmallExchange) -> None:
+def test_days_that_rest_lacks_come_from_files_or_a_later_run(market: Market, exchange: SmallExchange) -> None:
     exchange.hours = no_bars("2024-03-05", "2024-03-08", "rest")
     exchange.files = lambda name, body: None
     report = market.bring("2024-03-01", "2024-03-10")
@@ -151,7 +151,7 @@ def test_an_empty_list_of_symbols_is_a_failure_and_no_end_of_them_all(market: Ma
     assert set(market.chain.ask("select status from ops.symbol_status")) == {("TRADING",)}
 
 
-def test_a_symbol_that_ended_before_the_range_is_said_to_have_ended_once_and_has_no_open_gap(
+def test_a_symbol_that_ended_before_the_range_is_reported_once_and_has_no_open_gap(
     market: Market, exchange: SmallExchange
 ) -> None:
     exchange.status["ETHUSDT"], exchange.ends["ETHUSDT"] = "BREAK", moment(date(2024, 2, 11), 7)
@@ -245,7 +245,7 @@ def test_an_unexplained_gap_is_requested_at_doubling_distance_and_then_weekly() 
     assert distances == {RETRY_MOST.total_seconds() / 3600}
 
 
-def test_a_confirmed_halt_is_requested_once_a_day_for_a_week() -> None:
+def test_a_confirmed_halt_is_requested_daily_for_a_week() -> None:
     made = requests(is_confirmed=True, hours=2000)
     assert made == [24, 48, 72, 96, 120, 144]
     assert timedelta(hours=made[-1]) < RECHECK_FOR

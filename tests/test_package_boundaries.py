@@ -29,7 +29,7 @@ def files(folder: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("path", files("ingestion"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_ingestion_imports_neither_the_other_rooms_nor_their_tools(path):
+def test_ingestion_imports_neither_the_other_packages_nor_their_tools(path):
     assert not tops(path) & ((OURS - {"ingestion"}) | TOOLS)
 
 
@@ -52,6 +52,6 @@ def test_dashboard_imports_nothing_of_ours_but_itself(path):
     assert not tops(path) & (OURS - {"dashboard"})
 
 
-def test_no_room_is_called_common_or_utils():
+def test_no_module_is_called_common_or_utils():
     names = {path.stem for folder in OURS - {"tests"} for path in (ROOT / folder).rglob("*")}
     assert not names & {"common", "utils", "util", "helpers"}

@@ -60,7 +60,7 @@ PASSING = [
 
 
 @pytest.mark.parametrize("toxics", PASSING, ids=str)
-def test_a_put_through_a_passing_fault_writes_one_whole_object(
+def test_a_put_retried_after_a_fault_writes_one_complete_object(
     lake: Lake, far_lake: Lake, wire_to_store: TcpProxy, toxics: Toxics
 ) -> None:
     """Among them the answer to a PUT that is lost on its way back: it is repeated, and is still one object."""
@@ -74,7 +74,7 @@ def test_a_put_through_a_passing_fault_writes_one_whole_object(
 
 
 @pytest.mark.parametrize("toxics", [*PASSING, Toxics(cut_after_received=3000, times=3)], ids=str)
-def test_a_get_through_a_passing_fault_is_whole(
+def test_a_get_retried_after_a_fault_is_complete(
     lake: Lake, far_lake: Lake, wire_to_store: TcpProxy, toxics: Toxics
 ) -> None:
     lake.write(KEY, bars())

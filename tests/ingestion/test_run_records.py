@@ -61,7 +61,7 @@ def failures(summary: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {f["check_name"]: (f["severity"], f["observed"]) for f in summary["checks"]["failures"]}
 
 
-def test_a_few_refused_records_are_a_warning(run: Run) -> None:
+def test_a_few_rejected_records_are_a_warning(run: Run) -> None:
     summary = run(days({ago: 40 if ago else "N/A" for ago in range(100)}), bronze_fear_greed)
     assert summary["status"] == "ok"
     severity, told = failures(summary)["records_kept"]
@@ -71,7 +71,9 @@ def test_a_few_refused_records_are_a_warning(run: Run) -> None:
     assert run(days({0: 41, 1: "x", 2: 40}), bronze_fear_greed)["status"] == "ok"
 
 
-def test_many_refused_records_fail_the_run_naming_share_and_reason_and_the_rest_is_kept(run: Run, chain: Chain) -> None:
+def test_many_rejected_records_fail_the_run_with_share_and_reason_and_the_others_are_loaded(
+    run: Run, chain: Chain
+) -> None:
     summary = run(days({ago: 40 if ago >= 10 else "N/A" for ago in range(100)}), bronze_fear_greed, raw_fear_greed)
     assert summary["status"] == "failed"
     severity, told = failures(summary)["records_kept"]
@@ -92,7 +94,7 @@ def test_records_that_come_twice_are_counted_and_shown(run: Run) -> None:
     assert "1 came twice" in shown.getvalue()
 
 
-def test_a_past_sentiment_value_that_changed_is_told_with_day_old_and_new(run: Run) -> None:
+def test_a_changed_past_sentiment_value_is_reported_with_day_old_and_new_value(run: Run) -> None:
     first = run(days({0: 40, 1: 42, 2: 50}), bronze_fear_greed, raw_fear_greed)
     # The newest day may change until it is over; nobody is told of that.
     second = run(days({0: 41, 1: 42, 2: 50}), bronze_fear_greed, raw_fear_greed)
@@ -103,7 +105,7 @@ def test_a_past_sentiment_value_that_changed_is_told_with_day_old_and_new(run: R
     assert told == f"{TODAY - timedelta(days=1)}: 42 (Fear) is now 43 (Fear)"
 
 
-def test_a_top_list_that_is_not_whole_is_a_warning(run: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_top_list_is_a_warning(run: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     universe = tmp_path / "universe.csv"
     universe.write_text("crypto_id,binance_symbol,name,category\nbitcoin,BTCUSDT,Bitcoin,x\n")
     monkeypatch.setenv("TICKMART_UNIVERSE", str(universe))
@@ -127,7 +129,7 @@ def cut_connections(chain: Chain) -> int:
     )
 
 
-def test_a_step_that_loses_its_connections_begins_anew_and_counts_once(run: Run, chain: Chain) -> None:
+def test_a_step_that_loses_its_connections_restarts_and_counts_once(run: Run, chain: Chain) -> None:
     body, cut = days({0: 40, 1: 42})[0], []
 
     def answer(_: Asked) -> Reply:
@@ -159,7 +161,7 @@ def test_a_connection_that_is_lost_each_time_ends_the_step_after_a_few_attempts(
     assert chain.one("select count(*) from ops.run_stages") == 0
 
 
-def test_a_server_that_does_not_come_back_is_waited_for_once_and_named_in_one_line(
+def test_a_lost_server_is_retried_until_one_deadline_and_named_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in {"PGHOST": "127.0.0.1", "PGPORT": "1", "TICKMART_POSTGRES_PATIENCE_SECONDS": "0.5"}.items():

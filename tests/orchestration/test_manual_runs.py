@@ -116,7 +116,7 @@ def test_days_that_cannot_be_loaded_fail_in_one_line_that_says_what_to_choose(jo
     assert covered(chain) == []
 
 
-def test_an_unknown_interval_is_refused_before_anything_runs(job, chain):
+def test_an_unknown_interval_is_rejected_before_anything_runs(job, chain):
     assert get_args(KlinesConfig.model_fields["interval"].annotation) == tuple(INTERVAL_MS)
     config = {"ops": {"bronze__binance_klines": {"config": {"interval": "7x"}}}}
     with pytest.raises(dg.DagsterInvalidConfigError, match="interval not in enum"):
@@ -165,7 +165,7 @@ def test_a_run_of_only_the_failed_steps_counts_with_what_the_others_recorded(cha
     assert {s["stage"]: s["status"] for s in summary["stages"]} == {"bronze": "failed", "raw": "ok"}
 
 
-def test_a_commands_run_that_dagster_executes_once_more_is_not_closed_with_the_command(chain, instance):
+def test_a_command_run_that_dagster_retries_is_not_closed_with_the_command(chain, instance):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     tags = {PID_TAG: str(ended.pid)}
@@ -201,7 +201,7 @@ def test_a_run_without_a_step_that_closes_it_is_closed_when_it_has_ended(job, ch
     assert os.environ["PGDATABASE"] == chain.postgres.database
 
 
-def test_a_run_of_dagsters_that_cannot_log_in_is_kept_for_the_status(job, chain, instance, tmp_path, monkeypatch):
+def test_a_dagster_run_that_cannot_log_in_is_in_the_status(job, chain, instance, tmp_path, monkeypatch):
     run = instance.add_run(dg.DagsterRun("market_refresh", status=DagsterRunStatus.FAILURE))
     monkeypatch.setenv("TICKMART_PG_INGEST_USER", "ingest")
     monkeypatch.setenv("TICKMART_PG_INGEST_PASSWORD", "not-the-password")
