@@ -3,7 +3,7 @@
 
 alter table ops.check_results add column description text;
 comment on column ops.check_results.check_name is 'The id of the check: with asset its key, and never reworded.';
-comment on column ops.check_results.description is 'What the check states, in words that may change; null if the id says it.';
+comment on column ops.check_results.description is 'What the check states, in words that may change.';
 
 create temporary table renamed_checks (layer text, sentence text, id text not null, primary key (layer, sentence));
 insert into renamed_checks (layer, sentence, id)
@@ -21,37 +21,6 @@ values
 ('bronze', 'nearly every coin has a price', 'most_coins_have_price'),
 ('bronze', 'ranks begin at 1', 'market_cap_rank_is_positive'),
 ('bronze', 'the class is a known one', 'classification_is_known'),
--- These repeated the contract of their dataset rule by rule. One check applies the contract itself now.
-('bronze', 'symbol is there', 'records_meet_contract'),
-('bronze', 'interval is there', 'records_meet_contract'),
-('bronze', 'open_time is there', 'records_meet_contract'),
-('bronze', 'close_time is there', 'records_meet_contract'),
-('bronze', 'open is there', 'records_meet_contract'),
-('bronze', 'high is there', 'records_meet_contract'),
-('bronze', 'low is there', 'records_meet_contract'),
-('bronze', 'close is there', 'records_meet_contract'),
-('bronze', 'volume is there', 'records_meet_contract'),
-('bronze', 'quote_volume is there', 'records_meet_contract'),
-('bronze', 'trade_count is there', 'records_meet_contract'),
-('bronze', 'open is above 0', 'records_meet_contract'),
-('bronze', 'high is above 0', 'records_meet_contract'),
-('bronze', 'low is above 0', 'records_meet_contract'),
-('bronze', 'close is above 0', 'records_meet_contract'),
-('bronze', 'base volume is not negative', 'records_meet_contract'),
-('bronze', 'quote volume is not negative', 'records_meet_contract'),
-('bronze', 'the number of trades is not negative', 'records_meet_contract'),
-('bronze', 'high is not below low', 'records_meet_contract'),
-('bronze', 'open lies between low and high', 'records_meet_contract'),
-('bronze', 'close lies between low and high', 'records_meet_contract'),
-('bronze', 'takers bought no more than was traded', 'records_meet_contract'),
-('bronze', 'takers paid no more than was paid', 'records_meet_contract'),
-('bronze', 'a bar closes after it opens', 'records_meet_contract'),
-('bronze', 'every coin has its JSON', 'records_meet_contract'),
-('bronze', 'prices are not negative', 'records_meet_contract'),
-('bronze', 'market caps are not negative', 'records_meet_contract'),
-('bronze', 'volumes are not negative', 'records_meet_contract'),
-('bronze', 'value is there', 'records_meet_contract'),
-('bronze', 'the index is from 0 to 100', 'records_meet_contract'),
 ('raw', 'every tracked symbol was asked for and answered', 'symbol_days_requested'),
 ('raw', 'no bar is missing', 'no_missing_bars'),
 ('raw', 'no more bars than hours', 'bars_per_day_at_most_24'),
@@ -83,12 +52,30 @@ values
 ('marts', 'no jump beyond 60 of the asset''s own sigmas', 'no_extreme_jump'),
 ('marts', 'the median coin differs by less than 3%', 'median_divergence_in_range'),
 ('marts', 'no coin differs by more than 20%', 'coin_divergence_in_range');
-insert into renamed_checks
+insert into renamed_checks (layer, sentence, id)
 select
     layers.layer,
-    'the suite could run',
-    'suite_runs'
+    'the suite could run' as sentence,
+    'suite_runs' as id
 from (values ('bronze'), ('raw'), ('staging'), ('marts')) as layers (layer);
+-- These repeated the contract of their dataset rule by rule. One check applies the contract itself now.
+insert into renamed_checks (layer, sentence, id)
+select
+    'bronze' as layer,
+    rules.sentence,
+    'records_meet_contract' as id
+from unnest(
+    array[
+        'symbol is there', 'interval is there', 'open_time is there', 'close_time is there', 'open is there',
+        'high is there', 'low is there', 'close is there', 'volume is there', 'quote_volume is there',
+        'trade_count is there', 'open is above 0', 'high is above 0', 'low is above 0', 'close is above 0',
+        'base volume is not negative', 'quote volume is not negative', 'the number of trades is not negative',
+        'high is not below low', 'open lies between low and high', 'close lies between low and high',
+        'takers bought no more than was traded', 'takers paid no more than was paid', 'a bar closes after it opens',
+        'every coin has its JSON', 'prices are not negative', 'market caps are not negative',
+        'volumes are not negative', 'value is there', 'the index is from 0 to 100'
+    ]
+) as rules (sentence);
 
 -- Where one validation gave several results of what is one check now, the worst is that check's result.
 with results as (
@@ -123,7 +110,7 @@ where
     and renamed_checks.layer = split_part(ops.check_results.asset, '/', 1)
     and renamed_checks.sentence = ops.check_results.check_name;
 
--- Incidents keep their numbers, which are what the outbox refers to. A fingerprint is check_failed:<asset>:<check_name>.
+-- A fingerprint is check_failed:<asset>:<check_name>. Incidents keep their numbers, by which the outbox refers to them.
 create temporary table renamed_incidents as
 select
     known.incident_id,
@@ -131,8 +118,10 @@ select
     concat_ws(':', 'check_failed', split_part(known.fingerprint, ':', 2), renamed_checks.id) as fingerprint
 from ops.incidents as known
 inner join renamed_checks
-    on known.fingerprint = concat_ws(':', 'check_failed', split_part(known.fingerprint, ':', 2), renamed_checks.sentence)
-    and renamed_checks.layer = split_part(split_part(known.fingerprint, ':', 2), '/', 1)
+    on
+        known.fingerprint
+        = concat_ws(':', 'check_failed', split_part(known.fingerprint, ':', 2), renamed_checks.sentence)
+        and renamed_checks.layer = split_part(split_part(known.fingerprint, ':', 2), '/', 1)
 where known.kind = 'check_failed';
 
 -- Of several open incidents of what is one check now, the newest continues.
