@@ -17,7 +17,7 @@ from ingestion.simulator.faults import moment_ms
 from ingestion.simulator.server import Simulator
 from ingestion.simulator.server import simulator as running_simulator
 from ingestion.sources.http import Deadline, HttpClient
-from orchestration.local.client import stack
+from orchestration.local.client import local_services
 
 # The real simulator answers any moment; a fixed one makes every test see the same market.
 NOW = "2026-11-20T16:37:12Z"
@@ -27,7 +27,7 @@ NOW = "2026-11-20T16:37:12Z"
 def stack_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of the embedded Postgres and S3 server, started once and stopped at the end."""
     home = tmp_path_factory.mktemp("stack") / "home"
-    with stack(home, postgres=True, s3=True) as environment:
+    with local_services(home, postgres=True, s3=True) as environment:
         yield environment
 
 

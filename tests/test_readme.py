@@ -49,7 +49,7 @@ def test_every_tickmart_call_is_run_by_a_test(call):
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"`tickmart (\w+)", README))))
 def test_every_command_that_is_named_exists(command):
-    from orchestration.cli.commands import main
+    from orchestration.cli.main import main
 
     assert command in main.commands
 

@@ -26,6 +26,7 @@ from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from ingestion.sources.registry import DATASETS
 from orchestration.assets.raw import pending
+from orchestration.job_names import CHECK_JOB
 from orchestration.partitions import DAYS, run_days
 from orchestration.quality import data_docs, queries, suites
 from orchestration.quality.runner import CheckResult, SuiteResult, error_result, validate_frame, validate_query
@@ -33,7 +34,6 @@ from orchestration.quality.suites import Suite
 from orchestration.resources import Stores, release_memory
 
 # The job that runs the checks alone: it judges the newest month of what stands, not what a run has brought.
-CHECK_JOB = "quality_checks"
 RECENT_DAYS = 31
 GATE = "load_gate"
 _ORDER = {"passed": 0, "failed": 1, "error": 2}

@@ -32,7 +32,7 @@ from ingestion.simulator.coins import UNIVERSE, all_coins, read_universe
 from ingestion.simulator.market import DAY_MS, HOUR_MS, Market
 from ingestion.simulator.shapes import Shapes
 from orchestration.assets.dbt import dataset_assets
-from orchestration.local.client import stack
+from orchestration.local.client import local_services
 
 ROOT = Path(__file__).parents[2]
 COINS, DAYS = 10, 130
@@ -228,7 +228,7 @@ def server() -> Iterator[Server]:
     """An embedded Postgres whose database `tickmart` has simulated raw data and the marts that dbt built from it."""
     with (
         tempfile.TemporaryDirectory(prefix="tickmart-dashboard-", ignore_cleanup_errors=True) as home,
-        stack(Path(home) / "home", postgres=True, s3=False) as environment,
+        local_services(Path(home) / "home", postgres=True, s3=False) as environment,
     ):
         running = Server(environment)
         running.bootstrap("tickmart")

@@ -12,7 +12,7 @@ import yaml
 
 from ingestion.settings import ROLES
 from orchestration.local import demo
-from orchestration.local.client import stack
+from orchestration.local.client import local_services
 from orchestration.local.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ UNIVERSE = "crypto_id,binance_symbol,name,category\nbitcoin,BTCUSDT,Bitcoin,stor
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
     """A Postgres and an S3 server of this module's own: `init` changes the passwords of the server's logins."""
-    with stack(tmp_path_factory.mktemp("services") / "home", postgres=True, s3=True) as env:
+    with local_services(tmp_path_factory.mktemp("services") / "home", postgres=True, s3=True) as env:
         yield env
 
 
@@ -69,7 +69,7 @@ def test_nothing_is_set_up_with_an_empty_default_or_short_password(servers, simu
 def test_a_demo_whose_simulator_is_away_never_turns_to_other_sources(simulator, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
-    with stack(tmp_path / "servers", postgres=True, s3=True) as servers:
+    with local_services(tmp_path / "servers", postgres=True, s3=True) as servers:
         asked_before = simulator.stats()
         env = environment("init", servers, simulator, home)
         (home / demo.WANTED).touch()

@@ -24,7 +24,7 @@ from ingestion.database.connections import WarehouseError
 from ingestion.settings import Postgres
 from ingestion.sources.registry import DATASETS
 from ingestion.universe import Asset
-from orchestration.cli.external_tools import postgres_client
+from orchestration.maintenance.postgres_client import postgres_client
 
 RELEASED = sorted(Path(__file__).with_name("released").glob("*.sql"))
 LATER = (

@@ -30,7 +30,7 @@ from orchestration.alerting import outbox as alerting_outbox
 from orchestration.alerting.channels import Message
 from orchestration.alerting.incidents import Finding, Incident, Seen, decide
 from orchestration.assets.source_checks import check_source
-from orchestration.cli.commands import main
+from orchestration.cli.main import main
 from orchestration.observability import health
 from orchestration.observability.attempts import record_failure
 

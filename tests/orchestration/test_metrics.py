@@ -219,7 +219,7 @@ def test_every_rule_says_how_bad_it_is_and_what_it_means():
 
 def test_prometheus_scrapes_the_port_that_the_command_serves_and_grafana_asks_prometheus():
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
-    from orchestration.cli.commands import metrics as command
+    from orchestration.cli.serve import metrics as command
 
     [port] = [p.default for p in command.params if p.name == "port"]
     assert config["scrape_configs"][0]["static_configs"][0]["targets"] == [f"metrics:{port}"]

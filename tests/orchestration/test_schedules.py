@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from orchestration.definitions import build_defs
-from orchestration.partitions import MARKETS_JOB
+from orchestration.job_names import MARKETS_JOB
 
 
 @pytest.fixture(scope="module")
