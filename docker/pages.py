@@ -1,7 +1,7 @@
-"""Serves Data Docs and dbt's documentation out of the home, and nothing else that stands there.
+"""Serves Data Docs and dbt's documentation from the home, and no other file in it.
 
-Belongs here: two folders as web pages, with the standard library alone (20 MB, where the tickmart command takes 150).
-Does not: making them (`orchestration/quality/docs.py`, `tickmart docs`).
+Uses the standard library only: 20 MB of memory instead of 150 MB for the tickmart command. The pages are written by
+`orchestration/quality/data_docs.py` and `tickmart docs`.
 
     pages.py HOME PORT
 """
@@ -16,10 +16,10 @@ FOLDERS = {"data_docs": "Data Docs: the checks of each run", "docs": "dbt docs: 
 
 
 class Pages(SimpleHTTPRequestHandler):
-    """Files below the named folders; a list of the folders at the top."""
+    """Serves the files of FOLDERS, and a list of them as the index page."""
 
     def send_head(self):
-        """Answer 404 for whatever is not one of ours, before anything looks at it."""
+        """Answer 404 for any path outside FOLDERS before the file system is read."""
         home = Path(self.directory).resolve()
         wanted = Path(self.translate_path(self.path)).resolve()
         if wanted == home:
@@ -31,16 +31,16 @@ class Pages(SimpleHTTPRequestHandler):
         return super().send_head()
 
     def list_directory(self, path):
-        """A folder without a page has none."""
+        """Answer 404 instead of a directory listing."""
         self.send_error(HTTPStatus.NOT_FOUND)
 
     def log_message(self, *_):
-        """Say nothing of each request."""
+        """Log no requests."""
 
     def _index(self, home):
         lines = [
             f'<li><a href="{folder}/">{text}</a></li>' if (home / folder / "index.html").exists() else
-            f"<li>{text} (not made yet)</li>"
+            f"<li>{text} (not built yet)</li>"
             for folder, text in FOLDERS.items()
         ]  # fmt: skip
         body = f'<!DOCTYPE html><meta charset="utf-8"><title>tickmart</title><ul>{"".join(lines)}</ul>'.encode()

@@ -21,6 +21,8 @@ DAYS = dg.DailyPartitionsDefinition(start_date=BINANCE_OPENED.isoformat(), timez
 # Run tags: the first and the last day of a run's range, or its single day.
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 PARTITION = "dagster/partition"
+# Run tag that Dagster sets on runs of a schedule.
+SCHEDULE_TAG = "dagster/schedule_name"
 
 
 def range_tags(start: date, end: date) -> dict[str, str]:

@@ -9,7 +9,6 @@ from orchestration.jobs import REFRESH
 from orchestration.partitions import range_tags, refresh_days
 from orchestration.resources import Stores
 
-SCHEDULE_TAG = "dagster/schedule_name"
 # The hourly run takes a market snapshot too: the schedule of snapshots skips its minute.
 HOURLY_MINUTE = 5
 

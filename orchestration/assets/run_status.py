@@ -10,8 +10,8 @@ from orchestration.alerting import outbox
 from orchestration.assets.metadata import ONE_RUN, OWNERS, counted_runs
 from orchestration.observability import health, logs
 from orchestration.orphans import command_pid
+from orchestration.partitions import SCHEDULE_TAG
 from orchestration.resources import Stores
-from orchestration.schedules import SCHEDULE_TAG
 
 
 def build_run_status(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:

@@ -30,7 +30,7 @@ def alert_test() -> None:
     if not names and alerting.heartbeat_url is None:
         raise SettingsError("no channel is on: set SLACK_WEBHOOK_URL, SMTP_URL with ALERT_EMAIL_TO, or HEARTBEAT_URL")
     message = channels.Message(
-        f"test {uuid4()}", "test", "warn", "this channel works", "You asked for it: `tickmart alert test`."
+        f"test {uuid4()}", "test", "warn", "this channel works", "Sent by `tickmart alert test`."
     )
     failed = False
     for name in names:

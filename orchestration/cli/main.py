@@ -1,6 +1,6 @@
 """The ``tickmart`` command: its options and subcommands.
 
-Belongs here: the root group. The subcommands stand in run, data, alerts, serve and tools, printing in output.
+Belongs here: the root group. The subcommands are in run, data, alerts, serve and tools, printing is in output.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ def initialize(settings: Settings, first_load: Callable[[], dict[str, Any]]) -> 
         )
         loaded = cursor.fetchone() == (True,)
     if loaded:
-        return f"database {done[0]}; the warehouse holds data"
+        return f"database {done[0]}; the warehouse has data"
     summary = first_load()
     reason = f" ({summary['error']}); the hourly schedule tries again" if summary.get("error") else ""
     return f"database {done[0]}; first load: {summary['status']}{reason}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from orchestration.local.client import SupervisorConnection
+from orchestration.local.client import LOG_FILE, SupervisorConnection
 from orchestration.local.processes import (
     CHILD_GRACE_S,
     WORKING_FOLDER,
@@ -82,7 +82,7 @@ class Children:
                     return name, code
             if select.select([self._supervisor], [], [], 0.1)[0]:
                 raise LocalServicesError(
-                    f"the supervisor of the local services ended: see {self._home / 'logs' / 'keeper.log'}"
+                    f"the supervisor of the local services ended: see {self._home / 'logs' / LOG_FILE}"
                 )
             if deadline is not None and time.monotonic() >= deadline:
                 return None

@@ -60,7 +60,7 @@ def make_demo(home: Path, seed: int) -> None:
     known = seed_of(home)
     if known not in (None, seed):
         raise LocalServicesError(
-            f"{home} holds the demo of --seed {known}: remove that folder for a demo of --seed {seed}"
+            f"{home} is the demo of --seed {known}: remove that folder for a demo of --seed {seed}"
         )
     write_private(home / MARK_FILE, orjson.dumps({"seed": seed}).decode() + "\n")
 

@@ -32,8 +32,8 @@ _SETTINGS = {
     "unix_socket_directories": "",  # TCP with a password only
     "timezone": "UTC",
     "log_timezone": "UTC",
-    "max_connections": "100",  # Dagster's runs and daemons hold about ten each; a slot costs little
-    "shared_buffers": "256MB",  # three years of 50 assets; the page cache holds the rest
+    "max_connections": "100",  # Dagster's runs and daemons use about ten each; a slot costs little
+    "shared_buffers": "256MB",  # three years of 50 assets; the page cache has the rest
     "work_mem": "32MB",  # window functions over one asset's history sort in memory
     "maintenance_work_mem": "256MB",
     "max_wal_size": "2GB",  # a three-year backfill without a forced checkpoint
@@ -172,7 +172,7 @@ class Postgres:
             version = (self._data / "PG_VERSION").read_text().strip()
         except FileNotFoundError as error:
             raise LocalServicesError(
-                f"{self._data} holds no database (no PG_VERSION): {_REBUILD.format(self._data)}"
+                f"{self._data} has no database (no PG_VERSION): {_REBUILD.format(self._data)}"
             ) from error
         except PermissionError as error:
             owner = self._data.stat().st_uid

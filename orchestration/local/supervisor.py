@@ -240,7 +240,7 @@ def _log(message: str) -> None:
 def main() -> None:
     """Run the supervisor of the home in the first argument, with the lock in the second."""
     home, lock = Path(sys.argv[1]), int(sys.argv[2])
-    os.set_inheritable(lock, False)  # the servers must not hold it
+    os.set_inheritable(lock, False)  # the servers must not inherit it
     Supervisor(home, lock).serve()
 
 

@@ -16,6 +16,7 @@ from ingestion.bronze.lake import Lake
 from ingestion.database import connections
 from ingestion.datasets import object_day
 from ingestion.settings import Settings
+from orchestration.local.client import LOG_FILE
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ _TABLES = {
     ],
 }
 # Written as long as anything runs, and limited by size.
-_LIVE = ("keeper.log", "postgres.log", "s3.log", "tickmart.jsonl", "tickmart.lock")
+_LIVE = (LOG_FILE, "postgres.log", "s3.log", "tickmart.jsonl", "tickmart.lock")
 # Folders of HOME with one file or folder per run; the dbt manifest is beside the runs' targets.
 _FOLDERS: dict[str, tuple[str, Callable[[Path], bool]]] = {
     "log files": ("logs", lambda path: path.is_file() and path.name not in _LIVE),
@@ -125,9 +126,9 @@ def _dagster_runs(settings: Settings, before: datetime, limit: int | None, dry_r
         ]
         for run_id in [] if dry_run else old:
             instance.delete_run(run_id)
-    kept = {record.dagster_run.run_id for record in records} - set(old)
+    remaining = {record.dagster_run.run_id for record in records} - set(old)
     # Dagster does not remove a deleted run's captured output.
-    _old(settings.home / "dagster" / "storage", before, None, dry_run, lambda path: path.name not in kept)
+    _old(settings.home / "dagster" / "storage", before, None, dry_run, lambda path: path.name not in remaining)
     for run_id in [] if dry_run else old:
         shutil.rmtree(settings.home / "dagster" / "storage" / run_id, ignore_errors=True)
     return len(old)

@@ -1,4 +1,4 @@
-"""Problems and durations in words, for messages, pages and the terminal."""
+"""Problems and durations as text, for alerts, pages and the terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def problems(summary: dict[str, Any]) -> list[str]:
-    """Return the lines that name what failed and the mend, each once."""
+    """Return the errors and notes of a run's summary, without duplicates."""
     lines: list[str] = []
     for stage in summary["stages"]:
         detail = stage["detail"]
