@@ -62,6 +62,6 @@ def test_every_picture_is_there(picture):
 def test_every_setting_that_is_named_is_obeyed():
     ours = "TICKMART|PG|MINIO|BINANCE|COINGECKO|FEAR_GREED|SLACK|SMTP|ALERT|HEARTBEAT"
     named = set(re.findall(rf"`((?:{ours})_?[A-Z_]+)`", README))
-    code = "".join(p.read_text() for folder in ("ingestion", "orchestration") for p in (ROOT / folder).glob("*.py"))
+    code = "".join(p.read_text() for folder in ("ingestion", "orchestration") for p in (ROOT / folder).rglob("*.py"))
     assert named
     assert {name for name in named if name not in code} == set()

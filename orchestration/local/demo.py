@@ -137,7 +137,7 @@ def validate_source_mode(settings: Settings) -> None:
     if (simulated or requested) and not _answers(f"{SERVICE}/_stats"):
         raise LocalServicesError(
             f"this project's warehouse has simulated markets, and the simulator does not answer at {SERVICE}: start "
-            "with --profile demo (see docker compose logs simulator), or throw the demo away "
+            "with --profile demo (see docker compose logs simulator), or remove the demo "
             "(docker compose --profile demo down -v)"
         )
 

@@ -222,4 +222,4 @@ def test_down_and_up_again_keeps_every_row_and_loads_nothing_anew(composed):
     assert "this project's warehouse holds simulated markets, and the simulator does not answer" in told
     composed("up", "-d", "--no-build", "--wait", "--wait-timeout", "900")
     assert composed.raw(moment) == before
-    assert "the warehouse holds data" in composed("logs", "--no-color", "init")
+    assert "the warehouse has data" in composed("logs", "--no-color", "init")

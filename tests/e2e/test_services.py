@@ -72,12 +72,12 @@ def test_a_demo_whose_simulator_is_away_never_turns_to_other_sources(simulator, 
     with local_services(tmp_path / "servers", postgres=True, s3=True) as servers:
         asked_before = simulator.stats()
         env = environment("init", servers, simulator, home)
-        (home / demo.WANTED).touch()
+        (home / demo.REQUEST_FILE).touch()
         for _ in range(2):  # the second time it is the database that knows
             refused = tickmart(env, "init")
             assert refused.returncode == 1
-            assert refused.stderr.endswith("or throw the demo away (docker compose --profile demo down -v)\n")
-            assert not (home / demo.WANTED).exists()
+            assert refused.stderr.endswith("or remove the demo (docker compose --profile demo down -v)\n")
+            assert not (home / demo.REQUEST_FILE).exists()
         judged = tickmart(environment("tickmart", servers, simulator, home), "doctor")
         assert judged.returncode == 1
         assert "http://simulator:8600" in judged.stdout + judged.stderr
@@ -93,18 +93,18 @@ def test_the_initialiser_and_then_each_process_work_with_their_own_logins(server
     assert done.returncode == 0, done.stderr
     assert "database set up; first load: ok" in done.stdout
     again = tickmart(environment("init", servers, simulator, home, **more), "init")
-    assert again.stdout == "tickmart: database stands; the warehouse holds data\n"
+    assert again.stdout == "tickmart: database is up to date; the warehouse has data\n"
     assert not (home / "postgres").exists()
     page = (home / "docs" / "index.html").read_text()
     assert "fct_daily_summary" in page
 
     # The demo, asked for by its profile, does not mix with real markets.
-    (home / demo.WANTED).touch()
+    (home / demo.REQUEST_FILE).touch()
     refused = tickmart(environment("init", servers, simulator, home, **more), "init")
     assert refused.returncode == 2
     assert "one of real markets" in refused.stderr
     assert "docker compose -p tickmart-demo --profile demo up" in refused.stderr
-    assert not (home / demo.WANTED).exists()
+    assert not (home / demo.REQUEST_FILE).exists()
     assert tickmart(environment("init", servers, simulator, home, **more), "init").returncode == 0
 
     port = free_port(0)
