@@ -58,7 +58,7 @@ QUERIES: list[tuple[str, str, tuple[str, ...], str]] = [
         " where ended_at is not null order by job, started_at desc",
     ),
     (
-        "tickmart_dataset_last_load_timestamp_seconds", "When an object of the dataset was last loaded.", ("dataset",),
+        "tickmart_dataset_last_load_timestamp_seconds", "Time of the dataset's last load.", ("dataset",),
         "select dataset, extract(epoch from max(loaded_at)) from ops.load_ledger group by dataset",
     ),
     (
@@ -77,7 +77,7 @@ QUERIES: list[tuple[str, str, tuple[str, ...], str]] = [
         """,
     ),
     (
-        "tickmart_requests_429_24h", "HTTP attempts of the last 24 hours that were answered 429.", ("source",),
+        "tickmart_requests_429_24h", "HTTP attempts in the last 24 hours with response 429.", ("source",),
         """
         select source, count(*) filter (where http_status = 429)
         from ops.source_requests where requested_at >= now() - interval '24 hours' group by 1

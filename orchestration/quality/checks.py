@@ -25,6 +25,7 @@ from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from ingestion.sources.registry import DATASETS
 from orchestration.assets.raw import pending
+from orchestration.job_names import CHECK_JOB
 from orchestration.partitions import DAYS, run_days
 from orchestration.quality import data_docs, queries, suites
 from orchestration.quality.frames import read_frames
@@ -32,8 +33,6 @@ from orchestration.quality.runner import CheckResult, SuiteResult, error_result,
 from orchestration.quality.suites import Suite
 from orchestration.resources import Stores, release_memory
 
-# The job that runs the checks alone: it validates the newest month of the data, not what a run loaded.
-CHECK_JOB = "quality_checks"
 RECENT_DAYS = 31
 GATE = "load_gate"
 ONE_DAY = timedelta(days=1)

@@ -21,7 +21,7 @@ from dashboard import database
 from ingestion.ops import datasets
 from ingestion.settings import load_settings
 from orchestration.assets.dbt import dataset_assets
-from orchestration.local.client import stack
+from orchestration.local.client import local_services
 from tests.dashboard.browser import browser, dashboard, open_tab  # noqa: F401 - fixtures
 from tests.dashboard.warehouse import Warehouse, load_simulated_raw
 
@@ -33,7 +33,7 @@ def server() -> Iterator[Warehouse]:
     """An embedded Postgres whose database `tickmart` has simulated raw data and the marts that dbt built from it."""
     with (
         tempfile.TemporaryDirectory(prefix="tickmart-dashboard-", ignore_cleanup_errors=True) as home,
-        stack(Path(home) / "home", postgres=True, s3=False) as environment,
+        local_services(Path(home) / "home", postgres=True, s3=False) as environment,
     ):
         running = Warehouse(environment)
         running.bootstrap("tickmart")

@@ -25,7 +25,7 @@ from ingestion.settings import Postgres, load_settings
 from ingestion.sources.registry import DATASETS
 from ingestion.universe import Asset
 from orchestration.alerting import outbox
-from orchestration.cli.external_tools import postgres_client
+from orchestration.maintenance.postgres_client import postgres_client
 from support.database import fresh_database
 
 RELEASED = sorted(Path(__file__).with_name("released").glob("*.sql"))

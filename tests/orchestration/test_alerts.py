@@ -27,7 +27,7 @@ from orchestration.alerting import outbox as alerting_outbox
 from orchestration.alerting.incidents import Evaluation, Finding, Incident, transitions
 from orchestration.alerting.messages import Message, PermanentFailure, Unavailable
 from orchestration.assets.source_checks import check_source
-from orchestration.cli.commands import main
+from orchestration.cli.main import main
 from orchestration.observability import health
 from orchestration.observability.attempts import record_failure
 from support.cli import ROOT

@@ -222,7 +222,7 @@ def test_every_rule_has_a_severity_and_a_summary():
 
 def test_prometheus_scrapes_the_commands_port_and_grafana_reads_prometheus():
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
-    from orchestration.cli.commands import metrics as command
+    from orchestration.cli.serve import metrics as command
 
     [port] = [p.default for p in command.params if p.name == "port"]
     assert config["scrape_configs"][0]["static_configs"][0]["targets"] == [f"metrics:{port}"]
