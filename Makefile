@@ -25,7 +25,7 @@ DEVELOPMENT = .venv/.development-$(call checksum,requirements-dev.lock)
 SITE = .venv/site/.installed-$(call checksum,docs/requirements.lock)
 
 .PHONY: help setup setup-dev run up demo secrets check test test-slow test-kills test-s3 test-browser test-engine lint \
-  lint-python lint-types lint-sql lint-rest lint-terms unit bench docs docs-site diagram
+  lint-python lint-types lint-sql lint-rest lint-terms unit coverage bench docs docs-site diagram
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -46,11 +46,14 @@ demo: setup ## the same offline, on simulated markets, without keys
 secrets: ## .env with random passwords for docker compose; existing values are kept
 	@docker/make_secrets.sh .env
 
-check: setup-dev ## before each commit: lint, types and the tests without servers, with coverage of the pure modules
+check: setup-dev ## before each commit: lint, types and the tests without servers
 	@$(MAKE) --no-print-directory -j 2 lint unit
 
 unit: setup-dev
-	@.venv/bin/python -m pytest -q -m "$(MARKERS) and not servers" --cov --cov-report=term:skip-covered $(ARGS)
+	@.venv/bin/python -m pytest -q $(PARALLEL) -m "$(MARKERS) and not servers" $(ARGS)
+
+coverage: setup-dev ## the tests without servers, with the coverage of the pure modules and its floor
+	@.venv/bin/python -m pytest -q $(PARALLEL) -m "$(MARKERS) and not servers" --cov --cov-report=term:skip-covered $(ARGS)
 
 test: setup-dev ## the ordinary tests, a worker per core
 	@.venv/bin/python -m pytest $(PARALLEL) -m "$(MARKERS)" $(ARGS)

@@ -63,7 +63,8 @@ def test_the_commands_of_the_readme_succeed_in_their_order(home: dict[str, str])
         program, *arguments = shlex.split(line)
         command = [BIN / Path(program).name, *arguments]
         done = subprocess.run(command, cwd=ROOT, env=home, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        passing = (0, 3) if arguments == ["status"] else (0,)  # 3: a warning about the simulated data
+        assert done.returncode in passing, f"{line}\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.mark.parametrize("line", sorted({line for page in PAGES for line in shell_lines(page) if "make " in line}))
