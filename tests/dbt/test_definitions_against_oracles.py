@@ -190,6 +190,7 @@ def test_hourly_metrics(built: Built) -> None:
             "change_7d_pct": 100 * exact_change(prices, grid, 168),
             "ma_7d": grid.trailing(close, 168, np.nanmean, 167),
             "ma_30d": grid.trailing(close, 720, np.nanmean, 719),
+            "ma_90d": grid.trailing(close, 2160, np.nanmean, 2159),
             "volatility_24h": grid.trailing(log_return, 24, sample_deviation, 24) * year,
             "volatility_7d": grid.trailing(log_return, 168, sample_deviation, 168) * year,
             "volatility_30d": grid.trailing(log_return, 720, sample_deviation, 720) * year,

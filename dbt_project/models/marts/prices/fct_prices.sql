@@ -1,5 +1,5 @@
 {#- The longest window, and one hour for the bar before its first return. -#}
-{%- set hours_to_read_before = 720 + 1 -%}
+{%- set hours_to_read_before = 2160 + 1 -%}
 {{
     config(
         materialized='incremental',
@@ -60,6 +60,7 @@ windowed as (
         var_samp(exact_return) over last_7d as variance_7d,
         avg(close) over last_30d as mean_close_30d,
         var_samp(exact_return) over last_30d as variance_30d,
+        avg(close) over last_90d as mean_close_90d,
         sum(quote_volume) over today as quote_volume_today,
         sum(volume) over today as volume_today
     from bars
@@ -68,6 +69,7 @@ windowed as (
         last_24h as (series {{ trailing_hours(24) }}),
         last_7d as (series {{ trailing_hours(168) }}),
         last_30d as (series {{ trailing_hours(720) }}),
+        last_90d as (series {{ trailing_hours(2160) }}),
         today as (partition by crypto_id, {{ utc_date('opened_at') }} order by opened_at)
 
 ),
@@ -117,6 +119,7 @@ select
     {{ change_pct('close', 'close_168h_earlier') }} as change_7d_pct,
     case when age_of_closes >= {{ hours(168) }} then mean_close_7d::double precision end as ma_7d,
     case when age_of_closes >= {{ hours(720) }} then mean_close_30d::double precision end as ma_30d,
+    case when age_of_closes >= {{ hours(2160) }} then mean_close_90d::double precision end as ma_90d,
     case when age_of_returns >= {{ hours(24) }} then {{ annualized('variance_24h', 24 * 365) }} end as volatility_24h,
     case when age_of_returns >= {{ hours(168) }} then {{ annualized('variance_7d', 24 * 365) }} end as volatility_7d,
     case when age_of_returns >= {{ hours(720) }} then {{ annualized('variance_30d', 24 * 365) }} end as volatility_30d,
