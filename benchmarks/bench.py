@@ -447,7 +447,7 @@ def bench_marts(
         yield line
         return
     dbt_seconds(settings, "compile", "--select", "fct_prices", "--full-refresh")
-    ours = settings.home / "dbt" / "bench" / "compiled" / "tickmart" / "models" / "marts" / "fct_prices.sql"
+    ours = settings.home / "dbt" / "bench" / "compiled" / "tickmart" / "models" / "marts" / "prices" / "fct_prices.sql"
     times = []
     with connections.closing(connections.connect(settings.postgres)) as connection, connection.cursor() as cursor:
         for file in (ours, ROOT / "tests" / "dbt" / "naive_hourly_windows.sql"):

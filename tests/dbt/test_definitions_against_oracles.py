@@ -1,7 +1,7 @@
-"""Each number of fct_prices and fct_daily_summary equals an independent one: same nulls, relative error below 1e-9.
+"""Each metric of fct_prices and fct_daily_summary equals an independent computation: same nulls, relative error < 1e-9.
 
 The oracles are TA-Lib (indicators), empyrical (Sharpe, volatility, beta, drawdown) and numpy over explicit windows.
-They get the bars that raw got; prices as exact integers where a difference of prices matters.
+They read the same bars as raw, with prices as exact integers where a difference of prices matters.
 """
 
 import itertools
@@ -34,17 +34,17 @@ SCALE = 10**8
 
 
 def simulated_market() -> dict[str, list[Bar]]:
-    """300 days of three random walks, one of a coin worth 0.00000712; each with holes, one listed later."""
+    """300 days of three random walks, one of a coin worth 0.00000712; each with gaps, one listed later."""
     hours = hours_between(datetime(2023, 1, 1, tzinfo=UTC), datetime(2023, 10, 28, 5, tzinfo=UTC))
     bitcoin = random_walk("BTCUSDT", hours, price=40000, decimals=2, seed=1)
     tiny = random_walk("TINYUSDT", hours[1000:], price=0.00000712, decimals=8, seed=2)
     steady = random_walk("STEADYUSDT", hours, price=1.0003, decimals=4, seed=3, idle=0.6)
-    # a whole day, single hours, and an hour at the end of a day are missing
-    holes = {*range(3000, 3024), 500, 501, 2222, 4007}
+    # a full day, single hours, and an hour at the end of a day are missing
+    gaps = {*range(3000, 3024), 500, 501, 2222, 4007}
     return {
         "bitcoin": bitcoin[:5111] + bitcoin[5112:],
         "tiny": tiny,
-        "steady": [bar for index, bar in enumerate(steady) if index not in holes],
+        "steady": [bar for index, bar in enumerate(steady) if index not in gaps],
     }
 
 
@@ -58,7 +58,7 @@ MARKETS: dict[str, Callable[[], dict[str, list[Bar]]]] = {"simulated": simulated
 
 
 class Built:
-    """A market, and what dbt made of it."""
+    """A market and the marts built from it."""
 
     def __init__(self, warehouse: Warehouse, market: dict[str, list[Bar]]) -> None:
         self.market = market
@@ -118,22 +118,22 @@ def assert_same(name: str, ours: pd.Series, oracle: Floats, scale: Floats | None
 
 
 class Grid:
-    """An asset's bars laid on every hour (or day) from its first to its last; NaN where there is none."""
+    """An asset's bars on a grid of every hour (or day) from its first to its last; NaN for a missing bar."""
 
     def __init__(self, moments: list[datetime], step: pd.Timedelta) -> None:
         start = pd.Timestamp(moments[0])
         self.places = np.array([round((pd.Timestamp(moment) - start) / step) for moment in moments])
         self.length = int(self.places[-1]) + 1
 
-    def lay(self, values: Floats) -> Floats:
+    def place(self, values: Floats) -> Floats:
         """Values of the bars, by hour."""
-        laid = np.full(self.length, np.nan)
-        laid[self.places] = values
-        return laid
+        placed = np.full(self.length, np.nan)
+        placed[self.places] = values
+        return placed
 
     def trailing(self, values: Floats, window: int, measure: Callable[..., Floats], full_from: int) -> Floats:
         """`measure` of the last `window` hours at each bar; NaN before hour `full_from`."""
-        padded = np.concatenate([np.full(window - 1, np.nan), self.lay(values)])
+        padded = np.concatenate([np.full(window - 1, np.nan), self.place(values)])
         windows = np.lib.stride_tricks.sliding_window_view(padded, window)[self.places]
         with np.errstate(all="ignore"):
             measured = np.concatenate([measure(part, axis=1) for part in np.array_split(windows, 40)])
@@ -190,6 +190,7 @@ def test_hourly_metrics(built: Built) -> None:
             "change_7d_pct": 100 * exact_change(prices, grid, 168),
             "ma_7d": grid.trailing(close, 168, np.nanmean, 167),
             "ma_30d": grid.trailing(close, 720, np.nanmean, 719),
+            "ma_90d": grid.trailing(close, 2160, np.nanmean, 2159),
             "volatility_24h": grid.trailing(log_return, 24, sample_deviation, 24) * year,
             "volatility_7d": grid.trailing(log_return, 168, sample_deviation, 168) * year,
             "volatility_30d": grid.trailing(log_return, 720, sample_deviation, 720) * year,
@@ -200,13 +201,13 @@ def test_hourly_metrics(built: Built) -> None:
         assert set(ours.binance_symbol) == {bars[0].symbol}
         assert set(ours.loaded_at) == {LOADED_AT}
         assert ours.series_version.nunique() == 1
-        told = {"crypto_id", "opened_at", "binance_symbol", "loaded_at", "series_version"}
+        carried = {"crypto_id", "opened_at", "binance_symbol", "loaded_at", "series_version"}
         exact = {"open", "high", "low", "close", "volume", "quote_volume", "trade_count", "taker_buy_volume"}
-        assert set(ours.columns) == told | exact | set(oracles), "a column without an oracle"
+        assert set(ours.columns) == carried | exact | set(oracles), "a column without an oracle"
 
 
 def daily_bars(bars: list[Bar]) -> pd.DataFrame:
-    """The days that are over, from the hourly bars, in Python."""
+    """The complete days, from the hourly bars."""
     rows = pd.DataFrame([vars(bar) for bar in bars])
     rows["date"] = rows.opened_at.dt.date
     days = rows.groupby("date").agg(
@@ -223,7 +224,7 @@ def daily_bars(bars: list[Bar]) -> pd.DataFrame:
 
 
 def volatility(returns: Floats) -> float:
-    """Annualised volatility of daily returns."""
+    """Annualized volatility of daily returns."""
     return float(empyrical.annual_volatility(returns, annualization=365))
 
 
@@ -314,12 +315,12 @@ def test_daily_metrics(built: Built) -> None:
         assert set(ours.crypto_id) == {asset}
         assert set(ours.loaded_at) == {LOADED_AT}
         assert ours.universe_version.nunique() == 1
-        told = {"crypto_id", "loaded_at", "universe_version"}
+        carried = {"crypto_id", "loaded_at", "universe_version"}
         exact = {"date", "open", "high", "low", "close", "volume", "quote_volume", "trade_count", "bar_count"}
-        assert set(ours.columns) == told | exact | set(oracles), "a column without an oracle"
+        assert set(ours.columns) == carried | exact | set(oracles), "a column without an oracle"
 
 
-def test_correlations_are_those_of_the_days_that_both_have(built: Built) -> None:
+def test_correlations_use_the_days_that_both_assets_have(built: Built) -> None:
     wide = pd.DataFrame({asset: days.set_index("date").log_return for asset, days in built.daily.items()}).astype(float)
     index = pd.date_range(wide.index.min(), wide.index.max())
     wide = wide.reindex([moment.date() for moment in index])

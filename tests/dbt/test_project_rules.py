@@ -1,4 +1,4 @@
-"""Rules over the parsed project that keep the layers apart and every number defined, tested and owned."""
+"""Rules of the dbt project: layers, names, tests, contracts, documentation and lineage."""
 
 import json
 import re
@@ -20,8 +20,7 @@ LAYERS = ("staging", "intermediate", "marts")
 
 @pytest.fixture(scope="module")
 def manifest(warehouse: Warehouse, dbt_target: Path) -> dict[str, Any]:
-    result = warehouse.dbt("parse", "--show-all-deprecations", "--no-partial-parse")
-    assert result.success, result.log
+    result = warehouse.parsed()
     assert "deprecat" not in result.log.lower(), result.log
     assert "[WARNING]" not in result.log, result.log
     return dict(json.loads((dbt_target / "manifest.json").read_text()))
@@ -45,7 +44,7 @@ def generic_tests(manifest: dict[str, Any], node: Node, name: str) -> Iterator[N
             yield test
 
 
-def test_every_model_is_described_and_lies_in_the_schema_of_its_layer(models: dict[str, Node]) -> None:
+def test_every_model_is_described_and_in_the_schema_of_its_layer(models: dict[str, Node]) -> None:
     assert [name for name, node in models.items() if not node["description"]] == []
     assert {node["schema"] for node in models.values()} == set(LAYERS)
     assert [name for name, node in models.items() if node["path"].split("/")[0] != node["schema"]] == []
@@ -56,7 +55,7 @@ def test_every_model_is_tested_for_its_grain(manifest: dict[str, Any], models: d
     assert without == []
 
 
-def test_names_tell_the_layer(models: dict[str, Node]) -> None:
+def test_names_start_with_the_prefix_of_the_layer(models: dict[str, Node]) -> None:
     prefixes = {"staging": "stg_", "intermediate": "int_", "marts": ("dim_", "fct_", "v_")}
     assert [name for name, node in models.items() if not name.startswith(prefixes[node["schema"]])] == []
 
@@ -89,8 +88,10 @@ def test_every_mart_has_an_enforced_contract_and_each_column_a_definition(models
     for name, node in models.items():
         if node["schema"] == "marts":
             assert node["config"]["contract"]["enforced"], name
-            assert [column for column, told in node["columns"].items() if not told["description"]] == [], name
-            assert [column for column, told in node["columns"].items() if not told["data_type"]] == [], name
+            assert [column for column, documented in node["columns"].items() if not documented["description"]] == [], (
+                name
+            )
+            assert [column for column, documented in node["columns"].items() if not documented["data_type"]] == [], name
 
 
 def test_every_mart_that_is_a_table_has_a_primary_key(models: dict[str, Node]) -> None:
@@ -104,15 +105,43 @@ def test_every_mart_that_is_a_table_has_a_primary_key(models: dict[str, Node]) -
     assert without == []
 
 
-def test_a_definition_is_written_once() -> None:
-    text = (PROJECT / "models/marts/_marts__models.yml").read_text()
+def test_every_column_has_one_definition() -> None:
+    text = "".join(path.read_text() for path in (PROJECT / "models/marts").rglob("_*__models.yml"))
     columns = re.findall(r"- \{name: \w+, data_type: .*", text)
     assert columns
     assert [line for line in columns if "{{ doc('" not in line] == []
-    docs = (PROJECT / "models/marts/_marts__docs.md").read_text()
+    docs = "".join(path.read_text() for path in (PROJECT / "models/marts").rglob("_*__docs.md"))
     defined = re.findall(r"{% docs (\w+) %}", docs)
     assert len(defined) == len(set(defined))
     assert set(defined) == set(re.findall(r"{{ doc\('(\w+)'\) }}", text))
+
+
+def test_every_macro_is_documented_with_its_arguments(manifest: dict[str, Any]) -> None:
+    for macro in manifest["macros"].values():
+        dispatched = re.match(r"postgres__(\w+)", macro["name"])
+        documented_by = f"macro.tickmart.{dispatched[1]}" if dispatched else ""
+        if (
+            macro["package_name"] != "tickmart"
+            or documented_by in manifest["macros"]
+            or macro["name"].startswith("test_")
+        ):
+            continue
+        assert macro["description"], macro["name"]
+        signature = re.search(rf"macro {macro['name']}\(([^)]*)\)", macro["macro_sql"])
+        names = [part.split("=")[0].strip() for part in signature[1].split(",")] if signature and signature[1] else []
+        assert [argument["name"] for argument in macro["arguments"]] == names, macro["name"]
+
+
+def test_each_override_of_the_adapter_has_its_own_file_that_names_the_upstream(manifest: dict[str, Any]) -> None:
+    for path in (PROJECT / "macros/overrides").glob("*.sql"):
+        text = path.read_text()
+        assert len(re.findall(r"{% (?:macro|materialization) ", text)) == 1, path.name
+        assert re.search(r"Overrides: .* of dbt-(postgres|adapters) \d", text), path.name
+    ours = {m["name"] for m in manifest["macros"].values() if m["package_name"] == "tickmart"}
+    theirs = {m["name"] for m in manifest["macros"].values() if m["package_name"] != "tickmart"}
+    overridden = {m for m in ours if m in theirs or m.replace("postgres__", "default__") in theirs}
+    paths = {m["name"]: m["path"] for m in manifest["macros"].values() if m["package_name"] == "tickmart"}
+    assert {paths[name].split("/")[1] for name in overridden} == {"overrides"}
 
 
 def test_exposures_are_the_pages_and_read_only_marts(manifest: dict[str, Any]) -> None:
@@ -122,33 +151,31 @@ def test_exposures_are_the_pages_and_read_only_marts(manifest: dict[str, Any]) -
         assert {manifest["nodes"][parent]["schema"] for parent in parents(exposure)} == {"marts"}, name
 
 
-def test_how_old_data_may_be_stands_in_no_file_of_the_project(manifest: dict[str, Any]) -> None:
+def test_the_project_declares_no_freshness(manifest: dict[str, Any]) -> None:
     ages = {s["name"]: (s.get("freshness") or {}).get("warn_after") or {} for s in manifest["sources"].values()}
     assert [name for name, age in ages.items() if age.get("count")] == []
 
 
-def test_every_asset_that_can_fail_a_check_belongs_to_the_datasets_it_is_about(
-    manifest: dict[str, Any], models: dict[str, Node]
-) -> None:
+def test_every_asset_with_checks_belongs_to_its_datasets(manifest: dict[str, Any], models: dict[str, Node]) -> None:
     names = {dataset.name for dataset in DATASETS}
     assert {node["config"]["meta"].get("dataset", KLINES.name) for node in models.values()} <= names
     found: dict[str, set[str]] = {}
     for dataset, assets in dataset_assets(manifest).items():
         for asset in assets:
             found.setdefault(asset, set()).add(dataset)
-    # What several datasets go into is about one of them, but for these.
+    # An asset built from several datasets belongs to one of them, except these.
     assert {asset for asset, about in found.items() if len(about) > 1} == {
         "marts/dim_crypto", "marts/fct_dataset_health",
     }  # fmt: skip
     without = {name for name, node in models.items() if f"{node['schema']}/{name}" not in found}
-    own_work = {name for name in models if name.startswith("stg_tickmart__")} | {
+    operational = {name for name in models if name.startswith("stg_tickmart__")} | {
         "dim_date", "fct_check_results", "fct_incidents", "fct_runs", "fct_source_requests",
     }  # fmt: skip
-    assert without == own_work - {"stg_tickmart__gaps"}
+    assert without == operational - {"stg_tickmart__gaps"}
     assert {suite.asset_path for suite in SUITES} <= found.keys()
 
 
-def test_a_broken_grain_stops_a_build_and_an_invalid_row_or_a_gap_does_not(manifest: dict[str, Any]) -> None:
+def test_a_duplicate_key_stops_a_build_and_an_invalid_row_or_a_gap_does_not(manifest: dict[str, Any]) -> None:
     severities: dict[str, set[str]] = {}
     for node in manifest["nodes"].values():
         if node["resource_type"] == "test":
@@ -158,7 +185,7 @@ def test_a_broken_grain_stops_a_build_and_an_invalid_row_or_a_gap_does_not(manif
     assert severities["no_gaps"] == {"warn"}
 
 
-def test_what_only_one_engine_says_stands_in_macros() -> None:
+def test_engine_specific_sql_is_only_in_macros() -> None:
     engine_words = re.compile(r"at time zone|distinct on|array_agg|generate_series|interval '|\bpg_|to_regclass", re.I)
     found = {
         path.stem: words

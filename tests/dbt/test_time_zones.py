@@ -1,4 +1,4 @@
-"""The marts are the same whatever the time zone of the server, of the session and of the machine."""
+"""The marts do not depend on the time zone of the server, of the session and of the machine."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -28,11 +28,13 @@ TABLES = (
     "v_trendline_core",
 )
 
+SELECTION = ("--select", *(f"+{table}" for table in TABLES))
+
 
 def load(warehouse: Warehouse, bars: slice, loaded_at: datetime) -> None:
-    """One load of bars, a sweep, and the index."""
+    """One load of bars, a snapshot, and the index."""
     warehouse.copy("raw.binance_klines", KLINE_COLUMNS, [bar.row(loaded_at) for bar in BARS[bars]])
-    sweep = [("bitcoin", loaded_at.isoformat(), "btc", "Bitcoin", 1, 5, "{}", loaded_at.isoformat(), "test")]
+    snapshot = [("bitcoin", loaded_at.isoformat(), "btc", "Bitcoin", 1, 5, "{}", loaded_at.isoformat(), "test")]
     columns = (
         "crypto_id",
         "snapshot_at",
@@ -44,7 +46,7 @@ def load(warehouse: Warehouse, bars: slice, loaded_at: datetime) -> None:
         "loaded_at",
         "batch_id",
     )
-    warehouse.copy("raw.coingecko_markets", columns, sweep)
+    warehouse.copy("raw.coingecko_markets", columns, snapshot)
     columns = ("date", "value", "classification", "loaded_at", "batch_id")
     warehouse.copy("raw.fear_greed", columns, [(loaded_at.date(), 40, "Fear", loaded_at.isoformat(), "test")])
 
@@ -56,9 +58,9 @@ def marts_of(postgres: dict[str, str], target: Path, timezone: str | None) -> di
     loaded = datetime(2023, 2, 1, tzinfo=UTC).isoformat()
     warehouse.copy("raw.universe", (*UNIVERSE_COLUMNS, "loaded_at"), [(*row, loaded) for row in universe])
     load(warehouse, slice(0, 860), datetime(2023, 3, 16, 2, 30, tzinfo=UTC))
-    warehouse.build()
+    warehouse.run(*SELECTION)
     load(warehouse, slice(860, None), datetime(2023, 11, 8, 1, 15, tzinfo=UTC))
-    warehouse.build()
+    warehouse.run(*SELECTION)
     rows = {table: warehouse.query(f"select * from marts.{table} order by 1, 2, 3") for table in TABLES}
     assert all(rows.values())
     return {table: hashlib.sha256(repr(found).encode()).hexdigest() for table, found in rows.items()}

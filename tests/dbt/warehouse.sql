@@ -1,4 +1,4 @@
--- The schemas, roles and raw tables that dbt meets, for tests that need neither the loader nor the launcher.
+-- The schemas, roles and raw tables of a tickmart database, for tests without the loader and the supervisor.
 do $$
 declare role_name text;
 begin

@@ -272,7 +272,7 @@ def test_a_dataset_that_is_no_longer_declared_is_no_longer_shown(built: Built):
         ("marts/v_trending", "binance_klines", {"binance_klines"}),
         ("marts/v_trendline_core", "binance_klines", {"binance_klines"}),
         ("intermediate/int_market_daily", "coingecko_markets", {"coingecko_markets"}),
-        ("intermediate/int_series", "binance_klines", {"binance_klines"}),
+        ("intermediate/int_asset_watermarks", "binance_klines", {"binance_klines"}),
         ("ops/gaps", "binance_klines", {"binance_klines"}),
         # Built from bars and snapshots alike.
         ("marts/dim_crypto", None, {"binance_klines", "coingecko_markets"}),

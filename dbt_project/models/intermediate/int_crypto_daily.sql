@@ -3,16 +3,16 @@
         materialized='incremental',
         unique_key=['crypto_id', 'date'],
         on_schema_change='fail',
-        pre_hook="{{ forget_changed_series('date', ref('int_series')) }}",
+        pre_hook="{{ delete_stale_series('date', ref('int_asset_watermarks')) }}",
         indexes=[{'columns': ['crypto_id', 'date'], 'unique': true}],
     )
 }}
 
--- a day is over once any asset has closed a bar at or after its end
+-- a day is complete when any asset has closed a bar at or after its end
 with clock as (
 
     select {{ utc_date('max(last_opened_at) + ' ~ hours(1)) }} as market_date
-    from {{ ref('int_series') }}
+    from {{ ref('int_asset_watermarks') }}
 
 ),
 
@@ -22,33 +22,33 @@ changed as (
     select
         series.crypto_id,
         case
-            when same.opened_at is null then '-infinity'::date
-            else least({{ utc_date('same.opened_at') }}, done.date + 1)
+            when unchanged.opened_at is null then '-infinity'::date
+            else least({{ utc_date('unchanged.opened_at') }}, written.date + 1)
         end as first_changed_date
-    from {{ ref('int_series') }} as series
+    from {{ ref('int_asset_watermarks') }} as series
     cross join clock
     left join lateral (
         select
             date,
             loaded_at
-        from {{ this }} as written
-        where written.crypto_id = series.crypto_id
+        from {{ this }} as days
+        where days.crypto_id = series.crypto_id
         order by date desc
         limit 1
-    ) as done on true
+    ) as written on true
     left join lateral (
         select opened_at
         from {{ ref('int_crypto_hourly') }} as hourly
         where
             hourly.crypto_id = series.crypto_id
-            and hourly.loaded_at <= done.loaded_at
+            and hourly.loaded_at <= written.loaded_at
         order by opened_at desc
         limit 1
-    ) as same on true
+    ) as unchanged on true
     where
-        done.loaded_at is null
-        or done.loaded_at < series.loaded_at
-        or done.date < least(clock.market_date - 1, {{ utc_date('series.last_opened_at') }})
+        written.loaded_at is null
+        or written.loaded_at < series.loaded_at
+        or written.date < least(clock.market_date - 1, {{ utc_date('series.last_opened_at') }})
 
 ),
 
@@ -78,7 +78,7 @@ hourly as (
 )
 {%- endif %}
 
--- a day of invalid bars alone has a row too, with no bars: it carries their load time
+-- a day with only invalid bars also has a row, without prices: it carries their load time
 select
     crypto_id,
     date,

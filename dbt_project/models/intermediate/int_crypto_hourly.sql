@@ -3,14 +3,14 @@
         materialized='incremental',
         unique_key=['crypto_id', 'opened_at'],
         on_schema_change='fail',
-        pre_hook="{{ forget_changed_series() }}",
-        post_hook="{{ analyze_once() }}",
+        pre_hook="{{ delete_stale_series() }}",
+        post_hook="{{ analyze_after_full_build() }}",
         indexes=[{'columns': ['crypto_id', 'opened_at'], 'unique': true}],
     )
 }}
 
--- An invalid bar has a row here, with its reason: it carries its load time, so that whatever was made of the bar is
--- written again without it. All that is made of this table leaves such rows out.
+-- An invalid bar also has a row here, with its reason. It carries its load time, so that rows built from the bar
+-- are written again without it. All models that read this table exclude such rows.
 with series as (
 
     select
@@ -18,13 +18,13 @@ with series as (
         binance_symbol,
         valid_from_at,
         valid_to_at,
-        {{ series_version() }} as series_version
+        {{ universe_fingerprint() }} as series_version
     from {{ ref('stg_tickmart__universe') }}
 
 ),
 
 {% if is_incremental() %}
-known as (
+written_watermarks as (
 
     select
         series.crypto_id,
@@ -43,7 +43,7 @@ known as (
 
 ),
 
--- what was loaded since, whenever it happened in the market; the constant lets the index on loaded_at find it
+-- the first bar of each series that was loaded since, old or new; the literal lets Postgres use the index on loaded_at
 changed as (
 
     select
@@ -54,12 +54,12 @@ changed as (
         on bars.binance_symbol = series.binance_symbol
         and bars.opened_at >= series.valid_from_at
         and bars.opened_at < series.valid_to_at
-    inner join known on series.crypto_id = known.crypto_id
+    inner join written_watermarks on series.crypto_id = written_watermarks.crypto_id
     where
         bars.bar_interval = '1h'
         and not {{ loaded_in_the_future('bars') }}
         and bars.loaded_at > '{{ oldest_watermark() }}'::timestamptz
-        and bars.loaded_at > known.loaded_at
+        and bars.loaded_at > written_watermarks.loaded_at
     group by series.crypto_id
 
     union all
@@ -68,12 +68,12 @@ changed as (
         crypto_id,
         '-infinity'::timestamptz as first_changed_at
     from (select distinct crypto_id from series) as series
-    where crypto_id not in (select crypto_id from known)
+    where crypto_id not in (select crypto_id from written_watermarks)
 
 ),
 
--- the newest bar that stays as it is: its load time carries on, its close is the first return's base
-kept as (
+-- the newest unchanged bar: the watermark continues from its load time
+unchanged as (
 
     select
         changed.crypto_id,
@@ -97,18 +97,18 @@ mapped as (
     select
         series.crypto_id,
         series.series_version,
-        kept.first_changed_at,
-        kept.loaded_at as kept_loaded_at,
+        unchanged.first_changed_at,
+        unchanged.loaded_at as unchanged_loaded_at,
         bars.*
-    from kept
-    inner join series on kept.crypto_id = series.crypto_id
+    from unchanged
+    inner join series on unchanged.crypto_id = series.crypto_id
     cross join lateral (
         select * from {{ ref('stg_binance__ohlcv') }} as bars
         where
             bars.binance_symbol = series.binance_symbol
             and bars.bar_interval = '1h'
             and not {{ loaded_in_the_future('bars') }}
-            and bars.opened_at >= greatest(series.valid_from_at, kept.first_changed_at - {{ hours(1) }})
+            and bars.opened_at >= greatest(series.valid_from_at, unchanged.first_changed_at - {{ hours(1) }})
             and bars.opened_at < series.valid_to_at
         offset 0
     ) as bars
@@ -121,7 +121,7 @@ mapped as (
         series.crypto_id,
         series.series_version,
         '-infinity'::timestamptz as first_changed_at,
-        '-infinity'::timestamptz as kept_loaded_at,
+        '-infinity'::timestamptz as unchanged_loaded_at,
         bars.*
     from {{ ref('stg_binance__ohlcv') }} as bars
     inner join series
@@ -166,7 +166,7 @@ select
     close_1h_earlier,
     case when invalid_reason is null then {{ log_return('close', 'close_1h_earlier') }} end as log_return,
     invalid_reason,
-    greatest(newest_loaded_at, kept_loaded_at) as loaded_at,
+    greatest(newest_loaded_at, unchanged_loaded_at) as loaded_at,
     series_version
 from chained
 where opened_at >= first_changed_at

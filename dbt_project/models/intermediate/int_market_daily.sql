@@ -7,7 +7,7 @@
     )
 }}
 
--- the last sweep of each UTC day that a coin was in; a day is written whole
+-- the last snapshot of each coin and UTC day; when one coin of a day changes, all rows of the day are written again
 with
 {% if is_incremental() -%}
 changed as (

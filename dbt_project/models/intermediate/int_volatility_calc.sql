@@ -4,12 +4,12 @@
         materialized='incremental',
         incremental_strategy='append',
         on_schema_change='fail',
-        pre_hook="{{ forget_changed_days() }}",
+        pre_hook="{{ delete_stale_days() }}",
         indexes=[{'columns': ['crypto_id', 'date'], 'unique': true}, {'columns': ['date']}],
     )
 }}
 
--- a value needs 90 unbroken returns, so 91 days are enough to look back, whatever is missing in them
+-- the longest window needs 90 returns in a row, which 91 days before the first changed day contain
 with daily as (
 
     select * from {{ ref('int_crypto_daily') }}
@@ -36,7 +36,7 @@ returns as (
     select
         *,
         (close - previous_close) / previous_close as simple_return,
-        -- exact decimals from here on: sums of them do not depend on where the reading began
+        -- exact decimals: their sums do not depend on the first row read
         ({{ log_return('close', 'previous_close') }})::numeric as log_return
     from chained
 
@@ -86,9 +86,9 @@ select
     windowed.date,
     windowed.simple_return,
     windowed.log_return,
-    case when returns_7 = 7 then {{ annualised('variance_7', 365) }} end as volatility_7d,
-    case when returns_30 = 30 then {{ annualised('variance_30', 365) }} end as volatility_30d,
-    case when returns_90 = 90 then {{ annualised('variance_90', 365) }} end as volatility_90d,
+    case when returns_7 = 7 then {{ annualized('variance_7', 365) }} end as volatility_7d,
+    case when returns_30 = 30 then {{ annualized('variance_30', 365) }} end as volatility_30d,
+    case when returns_90 = 90 then {{ annualized('variance_90', 365) }} end as volatility_90d,
     case
         when returns_90 = 90 then {{ ratio('mean_return_90', 'stddev_return_90') }} * sqrt(365::double precision)
     end as sharpe_90d,
@@ -102,5 +102,5 @@ select
     days.loaded_at,
     days.universe_version
 from windowed
-inner join {{ ref('int_market_days') }} as days on windowed.date = days.date
+inner join {{ ref('int_day_watermarks') }} as days on windowed.date = days.date
 where windowed.date >= '{{ first_day }}'::date

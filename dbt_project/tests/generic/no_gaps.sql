@@ -1,6 +1,6 @@
 {#-
-    Successive rows of an asset are one step apart; returns each hole of the last `hours` before the newest row of all, which
-    `newest_in`.`newest` knows.
+    Successive rows of an asset are one step apart. Returns each gap in the last `hours` before the newest row, whose time is
+    the maximum of `newest_in`.`newest`.
 -#}
 {% test no_gaps(model, column_name, step_hours, hours, newest_in, newest) %}
 

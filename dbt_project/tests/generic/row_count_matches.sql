@@ -1,6 +1,6 @@
 {#-
     Each key has as many rows here as in `compare_to` (of those that satisfy `compare_where`); returns both counts where
-    they differ, also where one side has none. Counts the last `hours` by `within`, up to the newest that `newest_in`.`newest` knows.
+    they differ, also where one side has no rows. Counts the last `hours` by `within`, up to the maximum of `newest_in`.`newest`.
 -#}
 {% test row_count_matches(model, compare_to, key, within, hours, newest_in, newest, compare_where=none) %}
 

@@ -1,6 +1,6 @@
 {#-
-    No two rows share the key. Where the database itself keeps the key unique (on `keyed`, or else on the model) the catalogue
-    answers and nothing is read; otherwise the duplicates are returned with their number.
+    No two rows share the key. If a unique index guarantees the key (on `keyed`, otherwise on the model), the test reads only
+    the catalog. Otherwise it returns the duplicates with their number.
 -#}
 {% test unique_grain(model, columns, keyed=none, keyed_columns=none) %}
 

@@ -1,4 +1,4 @@
--- The bar whose close is nearest before the sweep; a bar older than two hours says nothing about the sweep's price.
+-- The last bar that closed before the snapshot. A bar older than two hours is not compared.
 with pairs as (
 
     select

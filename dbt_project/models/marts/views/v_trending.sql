@@ -1,12 +1,12 @@
--- Against an asset's own past, so a coin that always swings or always trades much is not trending for that.
--- What this week must beat is told by the finished days before it, at most 90 and at least 14 of them.
+-- Compares an asset with its own past, so a coin that always swings or always trades much is not trending. The
+-- reference is the complete days before this week, at most 90 and at least 14 of them.
 with clock as (
 
     select max(last_bar_at) as newest_bar_at from {{ ref('dim_crypto') }}
 
 ),
 
--- tracked assets that still trade; a stablecoin trades much without going anywhere
+-- tracked assets that still trade; a stablecoin trades much, but its price does not move
 assets as (
 
     select

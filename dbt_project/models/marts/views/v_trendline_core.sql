@@ -31,7 +31,7 @@ bars as (
         prices.close::double precision as close
     from core
     cross join clock
-    -- one range of the key for each asset: as a plain join it read every bar of the table
+    -- one index range per asset: a plain join read every bar of the table
     cross join lateral (
         select
             opened_at,

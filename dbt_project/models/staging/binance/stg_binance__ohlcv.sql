@@ -28,7 +28,7 @@ renamed as (
 
 select
     *,
-    -- a comparison with null is null: an amount that is missing is no amount
+    -- a comparison with null is null, so coalesce makes a missing amount invalid
     case
         when {{ loaded_in_the_future() }} then 'loaded in the future'
         when batch_id is null then 'not written by the loader'

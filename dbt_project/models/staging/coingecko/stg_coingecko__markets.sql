@@ -35,12 +35,12 @@ select
     name,
     image as image_url,
     market_cap_rank,
-    -- every number is optional: one that cannot be is null, and the coin stays
+    -- every number is optional: an invalid one becomes null, and the row of the coin stays
     {% for name, value in amounts.items() -%}
-    case when {{ possible_number(value) }} and {{ value }} >= 0 then {{ value }} end as {{ name }},
+    case when {{ is_valid_number(value) }} and {{ value }} >= 0 then {{ value }} end as {{ name }},
     {% endfor -%}
     {% for name, value in changes.items() -%}
-    case when {{ possible_number(value) }} then {{ value }} end as {{ name }},
+    case when {{ is_valid_number(value) }} then {{ value }} end as {{ name }},
     {% endfor -%}
     ath_date as ath_at,
     atl_date as atl_at,
@@ -50,10 +50,10 @@ select
     nullif(concat_ws(
         ', '
         {%- for name, value in amounts.items() %},
-        case when not ({{ possible_number(value) }} and {{ value }} >= 0) then '{{ name }} = ' || {{ value }} end
+        case when not ({{ is_valid_number(value) }} and {{ value }} >= 0) then '{{ name }} = ' || {{ value }} end
         {%- endfor %}
         {%- for name, value in changes.items() %},
-        case when not {{ possible_number(value) }} then '{{ name }} = ' || {{ value }} end
+        case when not {{ is_valid_number(value) }} then '{{ name }} = ' || {{ value }} end
         {%- endfor %}
     ), '') as impossible_numbers,
     case

@@ -1,0 +1,85 @@
+{#-
+    Dates, instants and window frames, as Postgres writes them. Models call the first macro of each pair; a port to another
+    engine adds one implementation. No macro here depends on the session's time zone.
+-#}
+
+{#- The UTC calendar day of an instant. -#}
+{% macro utc_date(instant) -%}
+    {{ return(adapter.dispatch('utc_date')(instant)) }}
+{%- endmacro %}
+
+{% macro postgres__utc_date(instant) -%}
+    (({{ instant }}) at time zone 'UTC')::date
+{%- endmacro %}
+
+{#- The instant at which a UTC calendar day begins. -#}
+{% macro utc_midnight(date) -%}
+    {{ return(adapter.dispatch('utc_midnight')(date)) }}
+{%- endmacro %}
+
+{% macro postgres__utc_midnight(date) -%}
+    (({{ date }})::timestamp at time zone 'UTC')
+{%- endmacro %}
+
+{#- The start of the UTC hour of an instant. Some zones are half an hour off UTC, so the session's hour can differ. -#}
+{% macro utc_hour(instant) -%}
+    {{ return(adapter.dispatch('utc_hour')(instant)) }}
+{%- endmacro %}
+
+{% macro postgres__utc_hour(instant) -%}
+    date_trunc('hour', {{ instant }}, 'UTC')
+{%- endmacro %}
+
+{#- An interval of hours. Never use days: a day of a session in New York can have 23 or 25 hours. -#}
+{% macro hours(count) -%}
+    {{ return(adapter.dispatch('hours')(count)) }}
+{%- endmacro %}
+
+{% macro postgres__hours(count) -%}
+    interval '{{ count }} hours'
+{%- endmacro %}
+
+{#- Window frame (t - hours, t] over an ordering by instant. A missing bar does not extend it. -#}
+{% macro trailing_hours(count) -%}
+    {{ return(adapter.dispatch('trailing_hours')(count)) }}
+{%- endmacro %}
+
+{% macro postgres__trailing_hours(count) -%}
+    range between interval '{{ count - 1 }} hours 59 minutes 59.999999 seconds' preceding and current row
+{%- endmacro %}
+
+{#- Window frame of the last `count` days over an ordering by date. -#}
+{% macro trailing_days(count) -%}
+    {{ return(adapter.dispatch('trailing_days')(count)) }}
+{%- endmacro %}
+
+{% macro postgres__trailing_days(count) -%}
+    range between interval '{{ count - 1 }} days' preceding and current row
+{%- endmacro %}
+
+{#- Window frame of the row exactly `count` hours earlier; empty if there is none. -#}
+{% macro hours_earlier(count) -%}
+    {{ return(adapter.dispatch('hours_earlier')(count)) }}
+{%- endmacro %}
+
+{% macro postgres__hours_earlier(count) -%}
+    range between interval '{{ count }} hours' preceding and interval '{{ count }} hours' preceding
+{%- endmacro %}
+
+{#- Query with one column, date: every day from the first to the last. -#}
+{% macro days_between(first, last) -%}
+    {{ return(adapter.dispatch('days_between')(first, last)) }}
+{%- endmacro %}
+
+{% macro postgres__days_between(first, last) -%}
+    select generate_series('{{ first }}'::timestamp, '{{ last }}'::timestamp, '1 day')::date as date
+{%- endmacro %}
+
+{#- First day of the week or month of a day. The day is a literal and can be infinite. -#}
+{% macro timeframe_start(timeframe, day) -%}
+    {%- if day in ('infinity', '-infinity') -%}
+        '{{ day }}'::date
+    {%- else -%}
+        date_trunc({{ timeframe }}, '{{ day }}'::timestamp)::date
+    {%- endif -%}
+{%- endmacro %}

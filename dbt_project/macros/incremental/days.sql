@@ -1,0 +1,25 @@
+{#-
+    Which rows an incremental model writes again, by day, for models whose rows of a day depend on more than one asset.
+    int_day_watermarks has, for each day, the newest load that any row up to it depends on, and the fingerprint of the
+    universe. Such a model copies both into every row, so its newest row says what it was built from. Its query starts at
+    first_changed_day (watermarks.sql); its pre-hook deletes the same rows.
+-#}
+
+{#- Pre-hook: delete the days from first_changed_day on. -#}
+{% macro delete_stale_days() -%}
+    {%- if is_incremental() -%}
+        delete from {{ this }} where date >= '{{ first_changed_day() }}'::date
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Pre-hook of fct_candles: delete the candles that contain a changed day. -#}
+{% macro delete_stale_candles() -%}
+    {%- if is_incremental() -%}
+        delete from {{ this }} where started_on >= {{ timeframe_start('timeframe', first_changed_day('last_date')) }}
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Pre-hook of a small mart that views read: empty it in place. A new table would drop the views on the old one. -#}
+{% macro delete_all_rows() -%}
+    {%- if is_incremental() -%} delete from {{ this }} {%- endif -%}
+{%- endmacro %}
