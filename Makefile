@@ -16,6 +16,8 @@ ARGS ?=
 export PYTHON
 # Python obeys these before it runs a line of ours.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP
+# Without bytecode each of the tests' many processes would compile every library again (7 s more for Great Expectations).
+unexport PYTHONDONTWRITEBYTECODE
 
 # A stamp's name carries the checksum of what was installed and where, so that a changed lock, a changed entry point or
 # a moved folder installs again, an interrupted install leaves no stamp, and touching files does nothing.

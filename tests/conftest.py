@@ -40,6 +40,8 @@ HOME = pytest.StashKey[tempfile.TemporaryDirectory]()
 def pytest_configure(config: pytest.Config) -> None:
     """Leave no setting of the caller in the environment, and give each worker a home of its own, before any import."""
     kept = clean_environment()
+    # Workers and processes of tests compile the libraries once.
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ.clear()
     os.environ.update(kept)
     config.stash[HOME] = tempfile.TemporaryDirectory(prefix="tickmart-tests-", ignore_cleanup_errors=True)

@@ -13,10 +13,10 @@ import psycopg2
 import pytest
 
 from ingestion.simulator.server import Simulator
-from support.cli import Home
+from support.cli import TIMEOUT_S, Home
 from support.tcp_proxy import tcp_proxy
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 DAYS = 420
 BACKFILL = ("backfill", "--start", "2025-01-19", "--end", "2026-03-15", "--source", "rest")
 
@@ -110,7 +110,7 @@ def test_when_postgres_does_not_come_back_the_run_ends_in_one_line(
     while not any("klines" in path for path, _ in list(market.requests)) and run.poll() is None:
         time.sleep(0.05)
     sever()
-    out, err = run.communicate(timeout=120)
+    out, err = run.communicate(timeout=TIMEOUT_S)
     assert run.returncode == 1
     assert "Traceback" not in out + err
     [line] = [line for line in err.splitlines() if line.startswith("tickmart: ")]

@@ -12,7 +12,7 @@ from ingestion.settings import ROLES
 from orchestration.local import demo
 from orchestration.local.client import stack
 from orchestration.local.processes import free_port
-from support.cli import ONE_COIN, ROOT, TICKMART, clean_environment
+from support.cli import ONE_COIN, ROOT, TICKMART, TIMEOUT_S, clean_environment
 
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 
@@ -44,7 +44,7 @@ def environment(service, servers, simulator, home, **more):
 
 
 def tickmart(env, *arguments):
-    return subprocess.run([TICKMART, *arguments], env=env, capture_output=True, text=True, cwd=ROOT, timeout=200)
+    return subprocess.run([TICKMART, *arguments], env=env, capture_output=True, text=True, cwd=ROOT, timeout=TIMEOUT_S)
 
 
 def healthy(env, *arguments):

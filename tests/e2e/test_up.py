@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.cli import ROOT, TICKMART, clean_environment, free_ports
+from support.cli import ROOT, TICKMART, TIMEOUT_S, clean_environment, free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -134,7 +134,7 @@ def test_dbt_runs_with_the_environment_set(home):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=120,
+        timeout=TIMEOUT_S,
     )
     assert done.returncode == 0, done.stderr
     assert "tickmart.marts.fct_prices" in done.stdout
@@ -174,7 +174,7 @@ def test_docs_can_be_built_alone(home):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=120,
+        timeout=TIMEOUT_S,
     )
     assert built.returncode == 0, built.stderr
     assert built.stdout == f"Page    {home / 'demo' / 'docs' / 'index.html'}\n"

@@ -494,10 +494,11 @@ def test_a_process_killed_between_sending_and_marking_leaves_the_message_to_be_s
             "PGDATABASE": owner.database,
         }  # fmt: skip
         code = (
-            "import time; from ingestion import warehouse; from ingestion.settings import load_settings\n"
-            "from orchestration import alerts\n"
-            "s = load_settings(); c = warehouse.connect(s.postgres, 'ingest'); time.sleep(0.2)\n"
-            "alerts.deliver(c, s.alerting)"
+            "import time; from ingestion.database.connections import connect\n"
+            "from ingestion.settings import load_settings\n"
+            "from orchestration.alerting.outbox import deliver\n"
+            "s = load_settings(); c = connect(s.postgres, 'ingest'); time.sleep(0.2)\n"
+            "deliver(c, s.alerting)"
         )
         victim.append(subprocess.Popen([sys.executable, "-c", code], env=env))
         assert victim[0].wait(60) == -signal.SIGKILL

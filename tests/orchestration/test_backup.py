@@ -25,7 +25,7 @@ from orchestration.cli.external_tools import postgres_client
 from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import backup
 from orchestration.maintenance.backup import BackupError
-from support.cli import TICKMART, clean_environment
+from support.cli import TICKMART, TIMEOUT_S, clean_environment
 from support.database import bucket_of, fresh_database
 from support.pipeline import Chain
 
@@ -307,7 +307,7 @@ def test_the_commands_make_one_and_bring_it_back(source: Source, elsewhere: Sett
             "PGPASSWORD": owner.password, "MINIO_ENDPOINT": store.endpoint, "MINIO_ACCESS_KEY": store.access_key,
             "MINIO_SECRET_KEY": store.secret_key, "MINIO_BUCKET": store.bucket,
         }  # fmt: skip
-        return subprocess.run([TICKMART, *arguments], env=env, capture_output=True, text=True, timeout=280)
+        return subprocess.run([TICKMART, *arguments], env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
 
     done = tickmart(source.settings, "backup", "--json")
     assert done.returncode == 0, done.stderr

@@ -30,6 +30,10 @@ MARKET_NOW = "2026-03-15T12:02:00Z"
 ONE_COIN = "".join(UNIVERSE.splitlines(keepends=True)[:2])
 
 
+# Against hanging, not a measure: with several workers on a busy machine a run of 30 s takes minutes.
+TIMEOUT_S = 600
+
+
 def clean_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment (default: of this process) without any setting."""
     given = os.environ if environ is None else environ
@@ -61,7 +65,12 @@ class Home:
     def tickmart(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         done = subprocess.run(
-            [TICKMART, *arguments], env={**self.env, **env}, capture_output=True, text=True, timeout=280, cwd=ROOT
+            [TICKMART, *arguments],
+            env={**self.env, **env},
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=TIMEOUT_S,
         )
         self.output += [done.stdout, done.stderr]
         return done
