@@ -1,9 +1,9 @@
-# Sets up .venv and wraps the tickmart command. Needs Python 3.11 to 3.13 and make (3.81 or newer), nothing else.
+# Sets up .venv and wraps the tickmart command. Needs Python 3.11 to 3.13 and make 3.81 or newer.
 #
 #   make run ARGS="--json"          arguments for the command
-#   make PYTHON=/path/to/python3.12 which Python .venv is made of
+#   make PYTHON=/path/to/python3.12 the Python for .venv
 #
-# make itself answers every failure with exit code 2. Where the code matters (`tickmart run`: 1 failed, 3 partial), call
+# make turns every failure into exit code 2. If the code matters (`tickmart run`: 1 failed, 3 partial), call
 # .venv/bin/tickmart after `make setup`.
 
 SHELL = /bin/sh
@@ -14,18 +14,20 @@ PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PYTHON ?=
 ARGS ?=
 export PYTHON
-# Python obeys these before it runs a line of ours.
+# Python reads these before it runs any of our code.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP
 # Without bytecode each of the tests' many processes would compile every library again (7 s more for Great Expectations).
 unexport PYTHONDONTWRITEBYTECODE
 
-# A stamp's name carries the checksum of what was installed and where, so that a changed lock, a changed entry point or
-# a moved folder installs again, an interrupted install leaves no stamp, and touching files does nothing.
+# A marker file's name has the checksum of what was installed and where. A changed lock, a changed entry point or a moved
+# folder therefore installs again, an interrupted install leaves no marker, and touching files does nothing.
 checksum = $(shell { cat $(1) pyproject.toml bin/tickmart; pwd -P; } | cksum | tr ' ' '-')
 RUNTIME = .venv/.runtime-$(call checksum,requirements.lock)
 DEVELOPMENT = .venv/.development-$(call checksum,requirements-dev.lock)
+SITE = .venv/site/.installed-$(call checksum,docs/requirements.lock)
 
-.PHONY: help setup setup-dev run up demo secrets test test-slow test-kills test-s3 test-browser test-engine lint bench docs
+.PHONY: help setup setup-dev run up demo secrets check test test-slow test-kills test-s3 test-browser test-engine lint \
+  lint-python lint-types lint-sql lint-rest lint-terms unit bench docs docs-site diagram
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -37,14 +39,21 @@ setup-dev: $(DEVELOPMENT)
 run: setup ## refresh once: sources, bronze, raw, dbt, checks
 	@.venv/bin/tickmart run $(ARGS)
 
-up: setup ## the whole stack: Postgres, Dagster, dashboard; Ctrl-C stops it
+up: setup ## everything: Postgres, Dagster, dashboard; Ctrl-C stops it
 	@.venv/bin/tickmart up $(ARGS)
 
 demo: setup ## the same offline, on simulated markets, without keys
 	@.venv/bin/tickmart demo $(ARGS)
 
-secrets: ## .env with random passwords for docker compose; what stands there is never changed
+secrets: ## .env with random passwords for docker compose; existing values are kept
 	@docker/make_secrets.sh .env
+
+check: setup-dev ## before each commit: lint, types and the tests without servers, with coverage of the pure modules
+	@$(MAKE) --no-print-directory -j 2 lint unit
+
+unit: setup-dev
+	@.venv/bin/python -m pytest -q -m "$(MARKERS) and not servers" --cov --cov-report= $(ARGS)
+	@.venv/bin/coverage report
 
 test: setup-dev ## the ordinary tests, a worker per core
 	@.venv/bin/python -m pytest $(PARALLEL) -m "$(MARKERS)" $(ARGS)
@@ -58,30 +67,57 @@ test-kills: setup-dev ## two hundred kills at random moments (make test-slow mak
 test-browser: setup-dev ## every page in headless Chromium (Debian: apt install chromium)
 	@.venv/bin/python -m pytest -m browser $(ARGS)
 
-test-engine: setup-dev ## the composed stack on a Docker engine: up, load, kill, down and up again
+test-engine: setup-dev ## the Compose stack on a Docker engine: up, load, kill, down and up again
 	@.venv/bin/python -m pytest -m engine $(ARGS)
 
-test-s3: setup-dev ## the lake against a second, stricter S3 server (OpenStack Swift, Linux)
+test-s3: setup-dev ## the lake on a second, stricter S3 server (OpenStack Swift, Linux)
 	@.venv/bin/python -m pytest -m "s3_strict" $(ARGS)
 
-lint: setup-dev ## ruff, mypy, sqlfluff; Dockerfiles, shell scripts, workflows
-	@.venv/bin/ruff check .
-	@.venv/bin/ruff format --check .
-	@.venv/bin/mypy
+lint: setup-dev lint-python lint-types lint-sql lint-rest lint-terms ## ruff, mypy, sqlfluff, terms; Dockerfiles, shell scripts, workflows
+
+lint-python: setup-dev
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/ruff format --check --quiet .
+
+lint-types: setup-dev
+	@.venv/bin/mypy --no-error-summary
+
+lint-sql: setup-dev
 	@.venv/bin/sqlfluff lint --disable-progress-bar dbt_project
+
+lint-terms: setup-dev
+	@.venv/bin/python docs/check_terms.py
+
+lint-rest: setup-dev
 	@.venv/bin/hadolint Dockerfile tests/compose/*.Dockerfile
 	@PATH="$$PWD/.venv/bin:$$PATH"; if command -v shellcheck > /dev/null; then \
 	  shellcheck bin/tickmart docker/*.sh tests/compose/*.sh .github/*.sh .ci/run; \
 	else echo "shell scripts are not checked: shellcheck has no wheel for this machine (Debian: apt install shellcheck)" >&2; fi
 	@.venv/bin/zizmor --offline --quiet .github/workflows
 
-bench: setup-dev ## speed, each stage against its limit or peer in the same run
+bench: setup-dev ## speed, each stage beside its limit or a peer in the same run
 	@.venv/bin/python benchmarks/bench.py $(ARGS)
 
-docs: setup ## the warehouse's documentation with its lineage, served until Ctrl-C
+docs: setup ## serves the dbt documentation with its lineage until Ctrl-C
 	@.venv/bin/tickmart docs $(ARGS)
 
-# The development lock contains the runtime lock, so whoever has it needs no second install.
+docs-site: $(SITE) ## the documentation site in docs-site/, with tables of all marts and checks; fails on a broken link
+	@.venv/bin/python docs/generate.py docs/generated
+	@NO_MKDOCS_2_WARNING=1 .venv/site/bin/mkdocs build --quiet
+	@echo "docs-site/index.html"
+
+diagram: docs/images/architecture.svg ## the architecture picture (Debian: apt install graphviz)
+
+docs/images/architecture.svg: docs/architecture.dot
+	@dot -Tsvg $< -o $@
+
+$(SITE): | setup
+	@.venv/bin/python -m venv --clear .venv/site
+	@PATH="$$PWD/.venv/bin:$$PATH" .venv/site/bin/python -I orchestration/install_dependencies.py docs/requirements.lock > .venv/site/install.log 2>&1 || \
+	  { tail -n 30 .venv/site/install.log >&2; exit 1; }
+	@touch $@
+
+# The development lock contains the runtime lock, so it needs no second install.
 $(DEVELOPMENT):
 	@$(make_venv)
 	@lock=requirements-dev.lock; $(install)
@@ -92,7 +128,7 @@ $(RUNTIME):
 	@lock=requirements.lock; $(install)
 	@touch $(RUNTIME)
 
-# Keeps a .venv that was made for this folder (its pip says so) by a supported Python.
+# Keeps a .venv that belongs to this folder (the path in its pip) and to a supported Python.
 define make_venv
 supported='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))'; \
 if .venv/bin/python -c "$$supported" 2>/dev/null && grep -qF "$$(pwd -P)/.venv/bin/" .venv/bin/pip; then exit 0; fi; \
@@ -115,7 +151,7 @@ echo "Making .venv with Python $$version ($$found)"; \
 "$$found" -m venv --clear .venv
 endef
 
-# PIP_USER: a user's "user = true" cannot work inside a virtual environment; everything else of pip's settings holds.
+# PIP_USER: a user's "user = true" cannot work in a virtual environment; all other settings of pip apply.
 define install
 echo "Installing $$lock into .venv: ten seconds to three minutes, up to 1.6 GB of disk (log: .venv/install.log)"; \
 rm -f .venv/.runtime-* .venv/.development-*; \

@@ -2,12 +2,11 @@
 
     python benchmarks/quality_suites.py [--symbols 50] [--years 3] [--refresh]
 
-Prints, for each suite, wall and CPU seconds, this process's and Postgres', and without --refresh the table of
-docs/quality.md (wall seconds). Not collected by pytest; TICKMART_HOME must be a folder of its own.
+Prints, for each suite, wall and CPU seconds, this process's and Postgres', and without --refresh the
+seconds of each rule alone. Not collected by pytest; TICKMART_HOME must be a folder of its own.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +16,6 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ingestion.database import connections
 from ingestion.database.connections import Connection
 from ingestion.settings import load_settings
@@ -29,7 +27,6 @@ from orchestration.quality.checks import joined
 from orchestration.quality.runner import SuiteResult, validate_frame, validate_query
 from orchestration.quality.suites import Suite
 from orchestration.runner import session
-from tests.support.quality_page import row
 
 LAST_DAY = date(2024, 12, 31)
 # Random walks up to the last hour but one of the last day.
@@ -228,8 +225,9 @@ def bench(symbols: int, years: float, *, refresh_alone: bool) -> None:
         print()
         for suite in suites.SUITES:
             for rule in suite.rules:
-                work = over(replace(suite, rules=(rule,)), whole.get(suite), frames["all"])
-                print(row(suite, rule, measured(postmaster, work)[1] if suite in whole else None), flush=True)
+                if suite in whole:
+                    work = over(replace(suite, rules=(rule,)), whole.get(suite), frames["all"])
+                    print(f"{suite.name}, {rule.check}: {measured(postmaster, work)[1]:.1f} s", flush=True)
 
 
 def main() -> None:

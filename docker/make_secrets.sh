@@ -1,21 +1,20 @@
 #!/bin/sh
-# Writes the passwords that docker-compose.yml asks for into .env: random, for its owner's eyes alone, each once.
-# What stands in .env already is never changed; only missing names are added.
+# Writes random passwords for docker-compose.yml to .env (mode 0600). Existing values are kept; missing names are added.
 set -eu
 umask 077
 file=${1:-.env}
-[ -e "$file" ] || { : > "$file"; echo "made $file"; }
+[ -e "$file" ] || { : > "$file"; echo "created $file"; }
 [ "$(tail -c 1 "$file" | wc -l)" -eq 1 ] || [ ! -s "$file" ] || echo >> "$file"
 added=0
 for name in POSTGRES_PASSWORD TICKMART_PG_INGEST_PASSWORD TICKMART_PG_TRANSFORM_PASSWORD \
   TICKMART_PG_QUALITY_RO_PASSWORD TICKMART_PG_DASHBOARD_RO_PASSWORD TICKMART_PG_DAGSTER_PASSWORD \
   MINIO_ROOT_USER MINIO_ROOT_PASSWORD GRAFANA_ADMIN_PASSWORD; do
   grep -q "^$name=" "$file" && continue
-  # Hexadecimal, because compose, URLs and S3 servers each trip over other characters.
+  # Hexadecimal, because Compose, URLs and S3 servers each reject different special characters.
   value=$(od -An -N20 -tx1 /dev/urandom | tr -d ' \n')
   [ ${#value} -eq 40 ] || { echo "/dev/urandom gave no random bytes" >&2; exit 1; }
   echo "$name=$value" >> "$file"
   added=$((added + 1))
 done
 chmod 600 "$file"
-echo "$file: $added passwords added, what stood there is as it was"
+echo "$file: $added passwords added, existing values kept"

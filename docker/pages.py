@@ -1,7 +1,7 @@
-"""Serves Data Docs and dbt's documentation out of the home, and nothing else that stands there.
+"""Serves Data Docs and the dbt documentation, and no other file of TICKMART_HOME.
 
-Belongs here: two folders as web pages, with the standard library alone (20 MB, where the tickmart command takes 150).
-Does not: making them (`orchestration/quality/docs.py`, `tickmart docs`).
+Belongs here: serving two folders with the standard library only (20 MB of memory; the tickmart command needs 150). Does
+not: building the pages (`orchestration/quality/data_docs.py`, `tickmart docs`).
 
     pages.py HOME PORT
 """
@@ -16,10 +16,10 @@ FOLDERS = {"data_docs": "Data Docs: the checks of each run", "docs": "dbt docs: 
 
 
 class Pages(SimpleHTTPRequestHandler):
-    """Files below the named folders; a list of the folders at the top."""
+    """Serves the files below FOLDERS, and an index of them."""
 
     def send_head(self):
-        """Answer 404 for whatever is not one of ours, before anything looks at it."""
+        """Respond with 404 to a path outside FOLDERS before the file system is read."""
         home = Path(self.directory).resolve()
         wanted = Path(self.translate_path(self.path)).resolve()
         if wanted == home:
@@ -31,16 +31,16 @@ class Pages(SimpleHTTPRequestHandler):
         return super().send_head()
 
     def list_directory(self, path):
-        """A folder without a page has none."""
+        """Respond with 404 to a folder without an index page."""
         self.send_error(HTTPStatus.NOT_FOUND)
 
     def log_message(self, *_):
-        """Say nothing of each request."""
+        """Log no requests."""
 
     def _index(self, home):
         lines = [
             f'<li><a href="{folder}/">{text}</a></li>' if (home / folder / "index.html").exists() else
-            f"<li>{text} (not made yet)</li>"
+            f"<li>{text} (not built yet)</li>"
             for folder, text in FOLDERS.items()
         ]  # fmt: skip
         body = f'<!DOCTYPE html><meta charset="utf-8"><title>tickmart</title><ul>{"".join(lines)}</ul>'.encode()

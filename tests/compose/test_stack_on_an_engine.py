@@ -1,8 +1,8 @@
 """The composed stack on a Docker engine: built, started, loaded, killed, backed up, taken down and started again.
 
 Needs an engine. TICKMART_BUILD_ARGS are arguments of docker build; where registries are out of reach,
-TICKMART_COMPOSE_STAND_INS=1 replaces every image but our own by those of this folder, which have to be built before:
-docs/deployment.md tells how. The tests go through one life of the stack and stand in its order.
+TICKMART_COMPOSE_STAND_INS=1 replaces every image but our own by stand-ins, which build_stand_ins.sh builds. The
+tests follow one life of the stack, in this order.
 """
 
 import json
