@@ -29,7 +29,7 @@ NOW = "2026-11-20T16:37:12Z"
 # A test that uses one of these has a server or a process of tickmart, directly or through another fixture.
 SERVER_FIXTURES = {
     "server", "shared_sim", "shared_simulator", "stack_env", "visit", "first_run", "home", "servers", "demo", "up",
-    "postgres", "warehouse", "replay", "initialised", "definitions", "source", "built", "loaded",
+    "postgres", "warehouse", "replay", "initialised", "initialized", "definitions", "source", "built", "loaded",
 }  # fmt: skip
 PROCESS_FOLDERS = ("tests/compose/", "tests/e2e/")
 

@@ -149,7 +149,7 @@ def test_status_and_sql_show_what_up_has_loaded(up, folder, env):
 
 
 def tickmart_status(folder: Path, env: dict[str, str]) -> Any:
-    """The status, whose exit code tells the age of the simulated data too."""
+    """The status, whose exit code depends on the age of the simulated data too."""
     done = subprocess.run(
         [TICKMART, "status", "--json"], cwd=folder, env=env, capture_output=True, text=True, timeout=60
     )

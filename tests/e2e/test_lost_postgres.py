@@ -27,7 +27,7 @@ def home(tmp_path: Path, market: Simulator) -> Home:
 
 
 class Server:
-    """The embedded server of a home, which its keeper starts again when it dies."""
+    """The embedded server of a home, which the supervisor restarts when it dies."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -83,7 +83,7 @@ def test_a_run_goes_on_after_postgres_was_killed_while_it_fetched_loaded_and_bui
     assert stages["raw", "binance_klines"]["inserted"] == 3 * 24 * DAYS
     [found] = home.sql(
         "select (select count(*) from raw.binance_klines) as rows, (select sum(inserted) from ops.load_ledger "
-        "where dataset = 'binance_klines') as booked, (select count(*) from marts.fct_prices) as hours"
+        "where dataset = 'binance_klines') as recorded, (select count(*) from marts.fct_prices) as hours"
     )
     assert set(found.values()) == {str(3 * 24 * DAYS)}
     assert home.sql("select count(*) as n from ops.restatements") == [{"n": "0"}]

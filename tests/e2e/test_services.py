@@ -73,9 +73,9 @@ def test_a_demo_whose_simulator_is_away_never_turns_to_other_sources(simulator, 
             assert refused.returncode == 1
             assert refused.stderr.endswith("or throw the demo away (docker compose --profile demo down -v)\n")
             assert not (home / demo.WANTED).exists()
-        judged = tickmart(environment("tickmart", servers, simulator, home), "doctor")
-        assert judged.returncode == 1
-        assert "http://simulator:8600" in judged.stdout + judged.stderr
+        doctor = tickmart(environment("tickmart", servers, simulator, home), "doctor")
+        assert doctor.returncode == 1
+        assert "http://simulator:8600" in doctor.stdout + doctor.stderr
     assert simulator.stats()["paths"] == asked_before["paths"]
 
 

@@ -1,4 +1,4 @@
-"""An SMTP server for tests: takes mail, or misbehaves as a test dictates, and remembers what it was told."""
+"""An SMTP server for tests: accepts mail or fails as a test dictates, and records every line that it receives."""
 
 import contextlib
 import email

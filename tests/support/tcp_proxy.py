@@ -1,4 +1,4 @@
-"""A TCP proxy that spoils what passes through it, for tests: latency, resets, silence, an end after so many bytes."""
+"""A TCP proxy that breaks its connections, for tests: latency, resets, silence, an end after so many bytes."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Toxics:
-    """What is done to the connections opened from now on; counts are bytes, in the direction their name tells."""
+    """What is done to the connections opened from now on; counts are bytes, in the direction of their name."""
 
     latency_s: float = 0.0
     reset_on_connect: bool = False
@@ -91,7 +91,7 @@ class TcpProxy:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Tear the connection down without a word (RST)."""
+    """Reset the connection (RST)."""
     with contextlib.suppress(OSError):
         sock = writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
