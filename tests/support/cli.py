@@ -19,6 +19,8 @@ SETTINGS = (
     "ALERT_", "BINANCE_", "COINGECKO_", "DAGSTER_", "DBT_", "FEAR_GREED_", "HEARTBEAT_", "MINIO_", "PG", "SLACK_",
     "SMTP_", "TICKMART_",
 )  # fmt: skip
+# What the person who starts the tests on a Docker engine may set (tests/compose).
+SETTINGS_OF_TESTS = {"TICKMART_BUILD_ARGS", "TICKMART_COMPOSE_STAND_INS"}
 UNIVERSE = """crypto_id,binance_symbol,name,category
 bitcoin,BTCUSDT,Bitcoin,store of value
 ethereum,ETHUSDT,Ethereum,smart contracts
@@ -35,9 +37,9 @@ TIMEOUT_S = 600
 
 
 def clean_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment (default: of this process) without any setting."""
+    """Return the environment (default: of this process) without any setting but those of the tests."""
     given = os.environ if environ is None else environ
-    return {name: value for name, value in given.items() if not name.startswith(SETTINGS)}
+    return {name: value for name, value in given.items() if not name.startswith(SETTINGS) or name in SETTINGS_OF_TESTS}
 
 
 def free_ports() -> dict[str, str]:
