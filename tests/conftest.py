@@ -31,13 +31,13 @@ SERVER_FIXTURES = {
     "stack_env", "shared_simulator", "shared_sim", "server", "postgres", "replay", "initialised", "initialized",
     "definitions",
 }  # fmt: skip
-# Modules and folders whose tests start the command or servers themselves.
+# Modules and folders whose tests start the command or servers themselves, or load Great Expectations (7 s of CPU).
 STARTS_PROCESSES = (
-    "tests/compose/", "tests/e2e/", "tests/orchestration/test_stack.py", "tests/orchestration/test_environment.py",
-    "tests/orchestration/test_status.py", "tests/orchestration/test_full_disk.py", "tests/test_install.py",
+    "tests/compose/", "tests/e2e/", "tests/dashboard/test_dashboard_server.py", "tests/orchestration/test_stack.py",
+    "tests/orchestration/test_environment.py", "tests/orchestration/test_full_disk.py",
+    "tests/orchestration/test_metrics.py", "tests/orchestration/test_quality", "tests/orchestration/test_status.py",
+    "tests/test_install.py",
 )  # fmt: skip
-
-
 HOME = pytest.StashKey[tempfile.TemporaryDirectory]()
 
 
