@@ -28,7 +28,7 @@ class TcpProxy:
     def __init__(self, host: str, port: int, listen: str = "127.0.0.1") -> None:
         self._target = (host, port)
         self.toxics = Toxics()
-        self.connections = self.spoilt = 0
+        self.connections = self.broken = 0
         self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, listen, 0))
@@ -50,7 +50,7 @@ class TcpProxy:
         toxics = Toxics()
         if self.toxics.times > 0 and self.toxics != Toxics():
             self.toxics.times -= 1
-            self.spoilt += 1
+            self.broken += 1
             toxics = self.toxics
         if toxics.reset_on_connect:
             _reset(writer)
