@@ -201,7 +201,7 @@ def size_of(connection: connections.Connection) -> int:
         return int(cursor.fetchone()[0])
 
 
-def forget(connection: connections.Connection, *, rows: bool) -> None:
+def mark_pending(connection: connections.Connection, *, rows: bool) -> None:
     """Make every object pending again, with or without the rows that it brought."""
     with connection, connection.cursor() as cursor:
         if rows:
@@ -220,10 +220,10 @@ def bench_load(settings: Settings, table: pa.Table, options: argparse.Namespace)
         for _ in range(3):  # each in turn, so that a noisy machine troubles all alike
             for form, content in bytes_of.items():
                 runs[form].append(copy_seconds(connection, copied.schema.names, content, form))
-            forget(connection, rows=True)
+            mark_pending(connection, rows=True)
             runs["first"].append(child("load"))
             before = size_of(connection)
-            forget(connection, rows=False)
+            mark_pending(connection, rows=False)
             runs["again"].append(child("load"))
             runs["grown"].append(size_of(connection) - before)
         speeds = {form: len(table) / statistics.median(runs[form]) for form in bytes_of}
@@ -420,7 +420,7 @@ def dbt_seconds(settings: Settings, *arguments: str) -> float:
 def fill(settings: Settings, table: pa.Table, assets: list[Asset]) -> None:
     """Make raw hold exactly these bars, and the universe that they belong to."""
     with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
-        forget(connection, rows=True)
+        mark_pending(connection, rows=True)
         copied = table.select([*(c.name for c in KLINES.columns), "batch_id"])
         with connection, connection.cursor() as cursor:
             columns = ", ".join(copied.schema.names)
@@ -437,7 +437,7 @@ def fill(settings: Settings, table: pa.Table, assets: list[Asset]) -> None:
 def bench_marts(
     settings: Settings, table: pa.Table, assets: list[Asset], options: argparse.Namespace
 ) -> Iterator[Measure]:
-    """All models anew, and the hourly windows alone beside the same windows as one writes them first."""
+    """All models as a full refresh, and the hourly windows alone beside the same windows as one writes them first."""
     fill(settings, table, assets)
     seconds = dbt_seconds(settings, "run", "--full-refresh")
     yield Measure("all marts, full rebuild", len(table), seconds, reach="< 60 s", met=seconds < 60)

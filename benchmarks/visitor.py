@@ -2,7 +2,7 @@
 
 Belongs here: connecting, asking for a page, choosing in a widget, and what came back when, and how large. Does not:
 what is measured with it (`dashboard_pages`). Messages that the server marks as cacheable are kept by their hash and
-told to it at the next run, as a browser does.
+sent to it at the next run, as a browser does.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Visitor:
         self._widgets: dict[str, str] = {}  # the part of the page that each widget belongs to, by its id
         self._chosen: dict[str, Any] = {}  # WidgetState by id
         self._state = ClientState()
-        self.session: Any = None  # what the server told of itself: settings, session_id
+        self.session: Any = None  # what the server reports of itself: settings, session_id
 
     async def __aenter__(self) -> Self:
         self._connection = await connect(

@@ -26,20 +26,26 @@ from support.pipeline import Chain
 
 # The real simulator answers any moment; a fixed one makes every test see the same market.
 NOW = "2026-11-20T16:37:12Z"
-# A test that uses one of these has a server or a process of tickmart, directly or through another fixture.
+# A test that uses one of these, directly or through another fixture, has a server or runs dbt.
 SERVER_FIXTURES = {
-    "server", "shared_sim", "shared_simulator", "stack_env", "visit", "first_run", "home", "servers", "demo", "up",
-    "postgres", "warehouse", "replay", "initialised", "definitions", "source", "built", "loaded",
+    "stack_env", "shared_simulator", "shared_sim", "server", "postgres", "replay", "initialised", "initialized",
+    "definitions",
 }  # fmt: skip
-PROCESS_FOLDERS = ("tests/compose/", "tests/e2e/")
-
-
+# Modules and folders whose tests start the command or servers themselves, or load Great Expectations (7 s of CPU).
+STARTS_PROCESSES = (
+    "tests/compose/", "tests/e2e/", "tests/dashboard/test_dashboard_server.py", "tests/orchestration/test_stack.py",
+    "tests/orchestration/test_environment.py", "tests/orchestration/test_full_disk.py",
+    "tests/orchestration/test_metrics.py", "tests/orchestration/test_quality", "tests/orchestration/test_status.py",
+    "tests/test_install.py",
+)  # fmt: skip
 HOME = pytest.StashKey[tempfile.TemporaryDirectory]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Leave no setting of the caller in the environment, and give each worker a home of its own, before any import."""
     kept = clean_environment()
+    # Workers and processes of tests compile the libraries once.
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ.clear()
     os.environ.update(kept)
     config.stash[HOME] = tempfile.TemporaryDirectory(prefix="tickmart-tests-", ignore_cleanup_errors=True)
@@ -60,7 +66,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what starts servers or processes of tickmart, so that `-m "not servers"` is fast."""
     for item in items:
         used = SERVER_FIXTURES & set(getattr(item, "fixturenames", ()))
-        if used or item.nodeid.startswith(PROCESS_FOLDERS):
+        if used or item.nodeid.startswith(STARTS_PROCESSES):
             item.add_marker("servers")
 
 

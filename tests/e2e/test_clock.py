@@ -50,7 +50,6 @@ def rows_after_a_run(folder: Path, off: timedelta) -> dict[str, Any]:
     return {row["name"]: (int(row["rows"]), row["digest"]) for row in shown}
 
 
-@pytest.mark.timeout(900)
 def test_a_clock_that_is_an_hour_off_changes_no_row(tmp_path: Path) -> None:
     fast = rows_after_a_run(tmp_path / "fast", timedelta(hours=1))
     assert fast["raw.binance_klines"][0] == fast["marts.fct_prices"][0] == 3 * (30 * 24 + 12)

@@ -12,7 +12,7 @@ import pytest
 from ingestion.proxies import VARIABLES
 from orchestration import environment
 from orchestration.local.demo import MARK_FILE
-from support.cli import TICKMART, free_ports
+from support.cli import TICKMART, TIMEOUT_S, free_ports
 from support.scripted_server import Reply, ScriptedServer, scripted
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory, real_world: ScriptedS
 
 def tickmart(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [TICKMART, *arguments], env=env, cwd=env["HOME"], capture_output=True, text=True, timeout=280, check=False
+        [TICKMART, *arguments], env=env, cwd=env["HOME"], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
 
 

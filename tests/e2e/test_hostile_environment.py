@@ -17,7 +17,7 @@ import pytest
 from ingestion.proxies import VARIABLES, open_directly
 from ingestion.simulator.server import Simulator
 from orchestration import environment
-from support.cli import ROOT, TICKMART, free_ports
+from support.cli import ROOT, TICKMART, TIMEOUT_S, free_ports
 
 PACKAGES = ("ingestion", "orchestration", "dashboard", "dagster", "dagster_webserver", "dbt", "streamlit", "psycopg2")
 MODULES = ("secrets", "calendar", "click", "logging", "types", "json", "queue", "sitecustomize", "usercustomize")
@@ -73,7 +73,7 @@ def env(folder: Path, shared_simulator: Simulator) -> dict[str, str]:
 
 def tickmart(folder: Path, env: dict[str, str], *arguments: str) -> Any:
     done = subprocess.run(
-        [TICKMART, *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=280, check=False
+        [TICKMART, *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout) if "--json" in arguments else done.stdout
@@ -149,7 +149,7 @@ def test_status_and_sql_show_what_up_has_loaded(up, folder, env):
 
 
 def tickmart_status(folder: Path, env: dict[str, str]) -> Any:
-    """The status, whose exit code tells the age of the simulated data too."""
+    """The status, whose exit code depends on the age of the simulated data too."""
     done = subprocess.run(
         [TICKMART, "status", "--json"], cwd=folder, env=env, capture_output=True, text=True, timeout=60
     )

@@ -13,10 +13,10 @@ import psycopg2
 import pytest
 
 from ingestion.simulator.server import Simulator
-from support.cli import Home
+from support.cli import TIMEOUT_S, Home
 from support.tcp_proxy import tcp_proxy
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 DAYS = 420
 BACKFILL = ("backfill", "--start", "2025-01-19", "--end", "2026-03-15", "--source", "rest")
 
@@ -27,7 +27,7 @@ def home(tmp_path: Path, market: Simulator) -> Home:
 
 
 class Server:
-    """The embedded server of a home, which its keeper starts again when it dies."""
+    """The embedded server of a home, which the supervisor restarts when it dies."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -83,7 +83,7 @@ def test_a_run_goes_on_after_postgres_was_killed_while_it_fetched_loaded_and_bui
     assert stages["raw", "binance_klines"]["inserted"] == 3 * 24 * DAYS
     [found] = home.sql(
         "select (select count(*) from raw.binance_klines) as rows, (select sum(inserted) from ops.load_ledger "
-        "where dataset = 'binance_klines') as booked, (select count(*) from marts.fct_prices) as hours"
+        "where dataset = 'binance_klines') as recorded, (select count(*) from marts.fct_prices) as hours"
     )
     assert set(found.values()) == {str(3 * 24 * DAYS)}
     assert home.sql("select count(*) as n from ops.restatements") == [{"n": "0"}]
@@ -110,7 +110,7 @@ def test_when_postgres_does_not_come_back_the_run_ends_in_one_line(
     while not any("klines" in path for path, _ in list(market.requests)) and run.poll() is None:
         time.sleep(0.05)
     sever()
-    out, err = run.communicate(timeout=120)
+    out, err = run.communicate(timeout=TIMEOUT_S)
     assert run.returncode == 1
     assert "Traceback" not in out + err
     [line] = [line for line in err.splitlines() if line.startswith("tickmart: ")]

@@ -120,7 +120,6 @@ def quoting(asked: Asked) -> Reply:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_sources_that_fail_leave_the_others_open_one_incident_and_show_no_secret(home_after_a_run, market):
     """Slack and the heartbeat quote what they refuse, the mail server refuses the login, CoinGecko quotes its key."""
     home = home_after_a_run
@@ -185,7 +184,6 @@ def assert_no_secret_but_in_credentials(home: Home, secrets: set[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_restored_home_has_the_marts_and_continues_from_the_backup(home_after_a_run, market, tmp_path):
     code, made = home_after_a_run.run("backup", str(tmp_path / "backups"))
     assert code == 0, made

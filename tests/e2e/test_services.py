@@ -12,7 +12,7 @@ from ingestion.settings import ROLES
 from orchestration.local import demo
 from orchestration.local.client import local_services
 from orchestration.local.processes import free_port
-from support.cli import ONE_COIN, ROOT, TICKMART, clean_environment
+from support.cli import ONE_COIN, ROOT, TICKMART, TIMEOUT_S, clean_environment
 
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 
@@ -44,7 +44,7 @@ def environment(service, servers, simulator, home, **more):
 
 
 def tickmart(env, *arguments):
-    return subprocess.run([TICKMART, *arguments], env=env, capture_output=True, text=True, cwd=ROOT, timeout=200)
+    return subprocess.run([TICKMART, *arguments], env=env, capture_output=True, text=True, cwd=ROOT, timeout=TIMEOUT_S)
 
 
 def healthy(env, *arguments):
@@ -73,9 +73,9 @@ def test_a_demo_whose_simulator_is_away_never_turns_to_other_sources(simulator, 
             assert refused.returncode == 1
             assert refused.stderr.endswith("or remove the demo (docker compose --profile demo down -v)\n")
             assert not (home / demo.REQUEST_FILE).exists()
-        judged = tickmart(environment("tickmart", servers, simulator, home), "doctor")
-        assert judged.returncode == 1
-        assert "http://simulator:8600" in judged.stdout + judged.stderr
+        doctor = tickmart(environment("tickmart", servers, simulator, home), "doctor")
+        assert doctor.returncode == 1
+        assert "http://simulator:8600" in doctor.stdout + doctor.stderr
     assert simulator.stats()["paths"] == asked_before["paths"]
 
 

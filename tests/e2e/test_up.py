@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.cli import ROOT, TICKMART, clean_environment, free_ports
+from support.cli import ROOT, TICKMART, TIMEOUT_S, clean_environment, free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -31,14 +31,14 @@ def start(home: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
         text=True,
         cwd=ROOT,
     )
-    told: dict[str, str] = {}
+    printed: dict[str, str] = {}
     for line in process.stdout:
         found = re.match(r"(\w+) +(\S+)", line)
         if found:
-            told[found[1]] = found[2].rstrip(",")
+            printed[found[1]] = found[2].rstrip(",")
         if "Ctrl-C" in line:
-            return process, told
-    raise AssertionError(f"it ended by itself: {told}")
+            return process, printed
+    raise AssertionError(f"it ended by itself: {printed}")
 
 
 def ask(url: str, query: str) -> dict:
@@ -73,21 +73,21 @@ def home(tmp_path_factory):
 
 
 def test_demo_serves_dagster_and_the_dashboard_and_ctrl_c_ends_every_process(home):
-    process, told = start(home)
+    process, printed = start(home)
     try:
-        with urllib.request.urlopen(f"{told['Dashboard']}/_stcore/health", timeout=10) as answer:
+        with urllib.request.urlopen(f"{printed['Dashboard']}/_stcore/health", timeout=10) as answer:
             assert answer.read() == b"ok"
-        with urllib.request.urlopen(told["Checks"], timeout=10) as answer:
+        with urllib.request.urlopen(printed["Checks"], timeout=10) as answer:
             assert b"bronze_klines" in answer.read()
-        assert json.loads((home / "demo" / "status.json").read_text())["links"]["Data Docs"] == told["Checks"]
-        runs = ask(told["Dagster"], "{ runsOrError { ... on Runs { results { jobName status } } } }")
+        assert json.loads((home / "demo" / "status.json").read_text())["links"]["Data Docs"] == printed["Checks"]
+        runs = ask(printed["Dagster"], "{ runsOrError { ... on Runs { results { jobName status } } } }")
         assert {"jobName": "market_refresh", "status": "SUCCESS"} in runs["runsOrError"]["results"]
         location = '{repositoryName: "__repository__", repositoryLocationName: "tickmart"}'
         states = "{ ... on Schedules { results { name scheduleState { status } } } }"
-        schedules = ask(told["Dagster"], f"{{ schedulesOrError(repositorySelector: {location}) {states} }}")
+        schedules = ask(printed["Dagster"], f"{{ schedulesOrError(repositorySelector: {location}) {states} }}")
         found = {s["name"]: s["scheduleState"]["status"] for s in schedules["schedulesOrError"]["results"]}
         assert found["hourly_refresh"] == "RUNNING"
-        groups = ask(told["Dagster"], "{ assetNodes { groupName assetKey { path } dependencyKeys { path } } }")
+        groups = ask(printed["Dagster"], "{ assetNodes { groupName assetKey { path } dependencyKeys { path } } }")
         nodes = {"/".join(n["assetKey"]["path"]): n for n in groups["assetNodes"]}
         assert {n["groupName"] for n in nodes.values()} >= {"bronze", "raw", "staging", "intermediate", "marts"}
         assert unbroken(nodes, "marts/fct_prices", "source/binance_api")
@@ -117,9 +117,9 @@ def test_a_killed_stack_leaves_nothing_behind_and_starts_again(home):
     process.kill()
     process.wait()
     assert gone(home, 40), processes_of(home)
-    process, told = start(home)
+    process, printed = start(home)
     try:
-        runs = ask(told["Dagster"], "{ runsOrError { ... on Runs { results { status } } } }")
+        runs = ask(printed["Dagster"], "{ runsOrError { ... on Runs { results { status } } } }")
         assert not [r for r in runs["runsOrError"]["results"] if r["status"] in ("STARTED", "STARTING")]
     finally:
         process.terminate()
@@ -134,7 +134,7 @@ def test_dbt_runs_with_the_environment_set(home):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=120,
+        timeout=TIMEOUT_S,
     )
     assert done.returncode == 0, done.stderr
     assert "tickmart.marts.fct_prices" in done.stdout
@@ -145,19 +145,19 @@ def test_docs_serve_one_page_with_the_lineage_and_ctrl_c_ends_it(home):
     process = subprocess.Popen([TICKMART, "docs"], env=env, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         lines = [process.stdout.readline() for _ in range(3)]
-        told = dict(line.split(maxsplit=1) for line in lines[:2])
-        with urllib.request.urlopen(told["Served"].strip(), timeout=10) as answer:
+        printed = dict(line.split(maxsplit=1) for line in lines[:2])
+        with urllib.request.urlopen(printed["Served"].strip(), timeout=10) as answer:
             page = answer.read().decode()
         taken = subprocess.run(
-            [TICKMART, "docs", "--port", told["Served"].strip().rpartition(":")[2]],
+            [TICKMART, "docs", "--port", printed["Served"].strip().rpartition(":")[2]],
             env=env, capture_output=True, text=True, cwd=ROOT,
         )  # fmt: skip
     finally:
         process.send_signal(signal.SIGINT)
         code = process.wait(60)
     assert code == 0
-    assert told["Served"].startswith("http://127.0.0.1:")
-    assert page == Path(told["Page"].strip()).read_text()
+    assert printed["Served"].startswith("http://127.0.0.1:")
+    assert page == Path(printed["Page"].strip()).read_text()
     assert '"exposure.tickmart.data_quality"' in page
     assert '"source.tickmart.raw.binance_klines"' in page
     assert "compiled_code" in page
@@ -174,7 +174,7 @@ def test_docs_can_be_built_alone(home):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=120,
+        timeout=TIMEOUT_S,
     )
     assert built.returncode == 0, built.stderr
     assert built.stdout == f"Page    {home / 'demo' / 'docs' / 'index.html'}\n"

@@ -66,7 +66,7 @@ def test_a_put_retried_after_a_fault_writes_one_complete_object(
     """Among them the answer to a PUT that is lost on its way back: it is repeated, and is still one object."""
     wire_to_store.toxics = replace(toxics)
     far_lake.write(KEY, bars())
-    assert wire_to_store.spoilt > 0
+    assert wire_to_store.broken > 0
     assert [o.key for o in lake.list("")] == [KEY]
     held = lake.read(KEY)
     assert held is not None
@@ -80,7 +80,7 @@ def test_a_get_retried_after_a_fault_is_complete(
     lake.write(KEY, bars())
     wire_to_store.toxics = replace(toxics)
     held = far_lake.read(KEY)
-    assert wire_to_store.spoilt > 0
+    assert wire_to_store.broken > 0
     assert held is not None
     assert held[0].equals(bars())
     assert [o.key for o in far_lake.list("")] == [KEY]

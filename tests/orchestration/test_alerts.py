@@ -599,14 +599,14 @@ def test_a_mail_is_plain_and_html_and_its_password_is_sent_encrypted(tls, from_t
     assert mail["Message-ID"] == "<incident.7.opened.0@tickmart.invalid>"
     assert "fix & retry" in mail.get_body(("plain",)).get_content()
     assert "it &lt;failed&gt;" in mail.get_body(("html",)).get_content()
-    assert [encrypted for encrypted, line in server.told if line.startswith("AUTH")] == [True]
+    assert [encrypted for encrypted, line in server.received if line.startswith("AUTH")] == [True]
 
 
 def test_a_password_is_not_sent_unencrypted(monkeypatch):
     monkeypatch.setattr(email.proxies, "is_loopback", lambda host: False)
     with mailbox() as server, pytest.raises(PermanentFailure, match="STARTTLS"):
         channels.send("email", mail_to(server.port), [MESSAGE])
-    assert not [line for _, line in server.told if line.startswith("AUTH")]
+    assert not [line for _, line in server.received if line.startswith("AUTH")]
 
 
 def test_a_certificate_that_is_not_trusted_stops_the_mail(authority: Path, monkeypatch):

@@ -26,7 +26,7 @@ from orchestration.maintenance import backup, backup_files, verify
 from orchestration.maintenance import restore as maintenance_restore
 from orchestration.maintenance.backup_files import BackupError
 from orchestration.maintenance.postgres_client import postgres_client
-from support.cli import TICKMART, clean_environment
+from support.cli import TICKMART, TIMEOUT_S, clean_environment
 from support.database import bucket_of, fresh_database
 from support.pipeline import Chain
 
@@ -305,7 +305,7 @@ def test_the_commands_make_one_and_bring_it_back(source: Source, elsewhere: Sett
             "PGPASSWORD": owner.password, "MINIO_ENDPOINT": store.endpoint, "MINIO_ACCESS_KEY": store.access_key,
             "MINIO_SECRET_KEY": store.secret_key, "MINIO_BUCKET": store.bucket,
         }  # fmt: skip
-        return subprocess.run([TICKMART, *arguments], env=env, capture_output=True, text=True, timeout=280)
+        return subprocess.run([TICKMART, *arguments], env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
 
     done = tickmart(source.settings, "backup", "--json")
     assert done.returncode == 0, done.stderr

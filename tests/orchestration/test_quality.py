@@ -42,7 +42,7 @@ from orchestration.quality.checks import BRONZE_CHECKS, CHECKS
 from orchestration.quality.runner import SuiteResult, validate_query, without_secrets
 from orchestration.quality.suites import Suite
 from orchestration.resources import Stores
-from support.cli import ROOT, TICKMART, UNIVERSE, clean_environment
+from support.cli import ROOT, TICKMART, TIMEOUT_S, UNIVERSE, clean_environment
 from support.database import bucket_of, fresh_database
 
 CANARY = "canary-7f3a9c"
@@ -60,7 +60,7 @@ class Loaded:
 
     def tickmart(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         done = subprocess.run(
-            [TICKMART, *arguments, "--json"], env=self.env, capture_output=True, text=True, timeout=280, cwd=ROOT
+            [TICKMART, *arguments, "--json"], env=self.env, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=ROOT
         )
         assert "Traceback" not in done.stderr
         return done.returncode, json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""Each fault does what its rule says, as often as it says, and a wrong rule is refused in one line."""
+"""Each fault does what its rule says, as often as it says, and a wrong rule is rejected in one line."""
 
 import hashlib
 import io
@@ -189,13 +189,13 @@ def test_one_impossible_row(sim: Simulator, http: urllib3.PoolManager, path: str
 
     usual = rows()
     sim.faults.set([{"kind": "impossible", "what": what, "row": 2}])
-    spoiled = rows()
-    different = [n for n, row in enumerate(usual) if spoiled[n] != row]
+    changed = rows()
+    different = [n for n, row in enumerate(usual) if changed[n] != row]
     assert different == ([] if path == "fng" and what == "high_below_low" else [2])
     if path == KLINES and what == "negative_price":
-        assert spoiled[2][4] == f"-{usual[2][4]}"
+        assert changed[2][4] == f"-{usual[2][4]}"
     if path == KLINES and what == "high_below_low":
-        assert float(spoiled[2][2]) < float(spoiled[2][3])
+        assert float(changed[2][2]) < float(changed[2][3])
 
 
 def test_a_coin_repeated_across_pages(sim: Simulator, http: urllib3.PoolManager) -> None:
@@ -221,9 +221,9 @@ def test_faults_and_clock_over_http(sim: Simulator, http: urllib3.PoolManager) -
     assert http.request("POST", f"{sim.base_url}/_faults", body=json.dumps(rules)).status == 200
     assert fetch(http, sim).status == 500
     assert json.loads(http.request("GET", f"{sim.base_url}/_stats").data)["faults_served"] == {"status": 1}
-    refused = http.request("POST", f"{sim.base_url}/_faults", body='[{"kind": "delay"}]')
-    assert refused.status == 400
-    assert "rule 1: delay needs the field 'seconds'" in json.loads(refused.data)["error"]
+    rejected = http.request("POST", f"{sim.base_url}/_faults", body='[{"kind": "delay"}]')
+    assert rejected.status == 400
+    assert "rule 1: delay needs the field 'seconds'" in json.loads(rejected.data)["error"]
     assert fetch(http, sim).status == 500
     assert http.request("DELETE", f"{sim.base_url}/_faults").status == 200
     assert fetch(http, sim).status == 200
@@ -232,7 +232,7 @@ def test_faults_and_clock_over_http(sim: Simulator, http: urllib3.PoolManager) -
 
 
 @pytest.mark.parametrize(
-    ("text", "mend"),
+    ("text", "fix"),
     [
         ("{oops", "not JSON"),
         ("{}", "write a list of rules"),
@@ -245,13 +245,13 @@ def test_faults_and_clock_over_http(sim: Simulator, http: urllib3.PoolManager) -
         ('[{"kind": "reset", "since": "soon"}]', "ISO 8601"),
     ],
 )
-def test_an_invalid_faults_file_is_one_error_line(tmp_path: Path, text: str, mend: str) -> None:
+def test_an_invalid_faults_file_is_one_error_line(tmp_path: Path, text: str, fix: str) -> None:
     path = tmp_path / "faults.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=re.escape(f"{path}: ")) as refused:
+    with pytest.raises(ValueError, match=re.escape(f"{path}: ")) as rejected:
         read_rules(path)
-    assert mend in str(refused.value)
-    assert "\n" not in str(refused.value)
+    assert fix in str(rejected.value)
+    assert "\n" not in str(rejected.value)
 
 
 def run(*arguments: str) -> subprocess.Popen[str]:

@@ -157,17 +157,17 @@ def test_a_renamed_coin_has_one_price_under_two_symbols(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "mend"),
+    ("text", "fix"),
     [
         ("crypto_id,name\nbitcoin,Bitcoin\n", "line 1: column 'binance_symbol' is missing"),
         ("crypto_id,binance_symbol,name\n,BTCUSDT,Bitcoin\n", "line 2: crypto_id and name must not be empty"),
         ("crypto_id,binance_symbol,name,valid_to\na,AUSDT,A,soon\n", "line 2: Invalid isoformat string: 'soon'"),
     ],
 )
-def test_an_invalid_universe_is_rejected(tmp_path: Path, text: str, mend: str) -> None:
+def test_an_invalid_universe_is_rejected(tmp_path: Path, text: str, fix: str) -> None:
     path = tmp_path / "universe.csv"
     path.write_text(text)
-    with pytest.raises(ValueError, match=re.escape(f"{path}: {mend}")):
+    with pytest.raises(ValueError, match=re.escape(f"{path}: {fix}")):
         read_universe(path)
 
 

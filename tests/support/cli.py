@@ -19,6 +19,8 @@ SETTINGS = (
     "ALERT_", "BINANCE_", "COINGECKO_", "DAGSTER_", "DBT_", "FEAR_GREED_", "HEARTBEAT_", "MINIO_", "PG", "SLACK_",
     "SMTP_", "TICKMART_",
 )  # fmt: skip
+# What the person who starts the tests on a Docker engine may set (tests/compose).
+SETTINGS_OF_TESTS = {"TICKMART_BUILD_ARGS", "TICKMART_COMPOSE_STAND_INS"}
 UNIVERSE = """crypto_id,binance_symbol,name,category
 bitcoin,BTCUSDT,Bitcoin,store of value
 ethereum,ETHUSDT,Ethereum,smart contracts
@@ -30,10 +32,14 @@ MARKET_NOW = "2026-03-15T12:02:00Z"
 ONE_COIN = "".join(UNIVERSE.splitlines(keepends=True)[:2])
 
 
+# Against hanging, not a measure: with several workers on a busy machine a run of 30 s takes minutes.
+TIMEOUT_S = 600
+
+
 def clean_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment (default: of this process) without any setting."""
+    """Return the environment (default: of this process) without any setting but those of the tests."""
     given = os.environ if environ is None else environ
-    return {name: value for name, value in given.items() if not name.startswith(SETTINGS)}
+    return {name: value for name, value in given.items() if not name.startswith(SETTINGS) or name in SETTINGS_OF_TESTS}
 
 
 def free_ports() -> dict[str, str]:
@@ -61,7 +67,12 @@ class Home:
     def tickmart(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         done = subprocess.run(
-            [TICKMART, *arguments], env={**self.env, **env}, capture_output=True, text=True, timeout=280, cwd=ROOT
+            [TICKMART, *arguments],
+            env={**self.env, **env},
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=TIMEOUT_S,
         )
         self.output += [done.stdout, done.stderr]
         return done

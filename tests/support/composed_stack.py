@@ -22,7 +22,7 @@ PORTS = (
     "PROMETHEUS_PORT", "GRAFANA_PORT", "ADMINER_PORT", "PUBLIC_HTTP_PORT", "PUBLIC_HTTPS_PORT",
 )  # fmt: skip
 # Longer than anything here takes on two cores that others use, too.
-PATIENCE_S = 900
+TIMEOUT_S = 900
 LAUNCH = """
     mutation($tags: [ExecutionTag!]) {
       launchRun(executionParams: {
@@ -41,11 +41,11 @@ ROUTINE = ("Materialization", "AssetCheck", "StepOutput", "LogMessage")
 
 
 def until(what: str, found: Any) -> Any:
-    """Ask until the answer is true, and return it; a server that does not answer now is asked again."""
-    deadline = time.monotonic() + PATIENCE_S
+    """Ask until the answer is true, and return it; retry while the server does not answer."""
+    deadline = time.monotonic() + TIMEOUT_S
     answer, why = None, None
     while not answer:
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_S} s ({why})"
+        assert time.monotonic() < deadline, f"{what}: not within {TIMEOUT_S} s ({why})"
         time.sleep(1)
         try:
             answer = found()

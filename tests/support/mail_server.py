@@ -1,4 +1,4 @@
-"""An SMTP server for tests: takes mail, or misbehaves as a test dictates, and remembers what it was told."""
+"""An SMTP server for tests: accepts mail or fails as a test dictates, and records every line that it receives."""
 
 import contextlib
 import email
@@ -25,7 +25,7 @@ class Mailbox(socketserver.ThreadingTCPServer):
     def __init__(self, manner: str, tls: ssl.SSLContext | None, from_the_start: bool) -> None:
         self.manner, self.tls, self.from_the_start = manner, tls, from_the_start
         self.mails: list[EmailMessage] = []
-        self.told: list[tuple[bool, str]] = []  # (was the line encrypted, the line)
+        self.received: list[tuple[bool, str]] = []  # (was the line encrypted, the line)
         super().__init__(("127.0.0.1", 0), _Session)
         self.port = self.server_address[1]
 
@@ -47,7 +47,7 @@ class _Session(socketserver.BaseRequestHandler):
         self._file = self.request.makefile("rb")
         self._say("421 busy, later" if self.server.manner == "busy" else "220 mailbox")
         while line := self._file.readline().decode().strip():
-            self.server.told.append((self._encrypted, line))
+            self.server.received.append((self._encrypted, line))
             if not self._answer(line.split()[0].upper()):
                 return
 

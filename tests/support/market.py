@@ -32,7 +32,7 @@ class Market:
     attempts: list[Attempt] = field(default_factory=list)
 
     def bring(self, start: str, end: str, **options: Any) -> Report:
-        """Bring, load and look for holes over the half-open range of ISO days."""
+        """Fetch and load a half-open range of ISO days and classify its gaps."""
         first, last = date.fromisoformat(start), date.fromisoformat(end)
         rest = self.client_of(self.rest_url or self.simulator.binance_url)
         archive = self.client_of(self.archive_url or self.simulator.archive_url, source="Binance archive")
@@ -69,14 +69,14 @@ class Market:
         )
 
     def rows(self) -> list[tuple[Any, ...]]:
-        """Raw without what tells of the load, in order."""
+        """Rows of raw without load time and batch, in order."""
         return self.chain.ask(
             "select to_jsonb(k) - 'loaded_at' - 'batch_id' from raw.binance_klines as k "
             "order by symbol, interval, open_time"
         )
 
     def holes(self) -> list[tuple[Any, ...]]:
-        """(symbol, first missing slot, bars, kind) of every hole."""
+        """(symbol, first missing slot, bars, kind) of every gap."""
         return self.chain.ask(
             "select symbol, to_char(gap_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), bars, kind "
             "from ops.gaps order by 1, 2"

@@ -23,7 +23,7 @@ from ingestion.settings import ObjectStore
 from orchestration.local.processes import die_with_parent, free_port
 
 LOCK = Path(__file__).with_name("swift-requirements.lock")
-PATIENCE_S = 60
+TIMEOUT_S = 60
 
 
 class S3Server(Protocol):
@@ -56,7 +56,7 @@ class Processes:
             )
 
     def await_port(self, port: int) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
             for process in self._running:
                 if process.poll() is not None:

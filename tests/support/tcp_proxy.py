@@ -1,4 +1,4 @@
-"""A TCP proxy that spoils what passes through it, for tests: latency, resets, silence, an end after so many bytes."""
+"""A TCP proxy that breaks its connections, for tests: latency, resets, silence, an end after so many bytes."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Toxics:
-    """What is done to the connections opened from now on; counts are bytes, in the direction their name tells."""
+    """What is done to the connections opened from now on; counts are bytes, in the direction of their name."""
 
     latency_s: float = 0.0
     reset_on_connect: bool = False
@@ -28,7 +28,7 @@ class TcpProxy:
     def __init__(self, host: str, port: int, listen: str = "127.0.0.1") -> None:
         self._target = (host, port)
         self.toxics = Toxics()
-        self.connections = self.spoilt = 0
+        self.connections = self.broken = 0
         self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, listen, 0))
@@ -50,7 +50,7 @@ class TcpProxy:
         toxics = Toxics()
         if self.toxics.times > 0 and self.toxics != Toxics():
             self.toxics.times -= 1
-            self.spoilt += 1
+            self.broken += 1
             toxics = self.toxics
         if toxics.reset_on_connect:
             _reset(writer)
@@ -91,7 +91,7 @@ class TcpProxy:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Tear the connection down without a word (RST)."""
+    """Reset the connection (RST)."""
     with contextlib.suppress(OSError):
         sock = writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
