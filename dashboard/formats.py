@@ -131,6 +131,11 @@ def ratio(value: float | None) -> str:
     return number(value, 2)
 
 
+def milliseconds(value: float | None) -> str:
+    """Format a latency given in milliseconds: 1,250 ms."""
+    return MISSING if is_missing(value) else f"{number(value)} ms"
+
+
 def instant(value: datetime | date | None) -> str:
     """Format a timestamp to the minute with its zone (2026-11-20 14:05 UTC), a date as the date."""
     if is_missing(value):

@@ -10,6 +10,7 @@ from dashboard.text import inline_code
 
 ON_OFF = ("true", "false")
 SWITCH_VALUES = dict.fromkeys(("true", "1", "yes"), "true") | dict.fromkeys(("false", "0", "no"), "false")
+MULTI_VALUED = ("over", "panes")
 MAX_NOTES = 5
 
 
@@ -24,8 +25,10 @@ def check_query_params(*free: str, **choices: Collection[str]) -> None:
         values = [value for value in st.query_params.get_all(name) if value]
         known = SWITCH_VALUES if valid is ON_OFF else {_key(value): value for value in valid}
         normalized = [known.get(_key(value), value) for value in values]
-        if normalized != values:
-            st.query_params[name] = normalized
+        if normalized != values and normalized[0] in valid:
+            # Not st.query_params: Streamlit seeds bound widgets from the URL as requested.
+            state = [value == "true" for value in normalized] if valid is ON_OFF else normalized
+            st.session_state[name] = state if name in MULTI_VALUED else state[0]
         notes += [
             f"Unknown {name} {inline_code(value)}. Valid: {', '.join(valid)}"
             for value in normalized

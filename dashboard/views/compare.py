@@ -50,7 +50,6 @@ def choose_coins() -> None:
 
 
 def controls(names: dict[str, str]) -> tuple[list[str], str, bool]:
-    """Show the controls; return the chosen coins, the range and whether the scale is logarithmic."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         chosen = st.multiselect(
             f"Coins (up to {MAX_COINS})",
@@ -67,7 +66,6 @@ def controls(names: dict[str, str]) -> tuple[list[str], str, bool]:
 
 
 def performance(chosen: list[str], names: dict[str, str], range_name: str, log: bool) -> None:
-    """Show the coins rebased to 100; ends the page if they have no common date."""
     days = RANGES[range_name]
     read = prices.hourly_closes if days and days <= 7 else prices.daily_closes
     table = cached(rebased_to_100, read(tuple(chosen), days)).reindex(columns=chosen)
@@ -90,7 +88,6 @@ def performance(chosen: list[str], names: dict[str, str], range_name: str, log: 
 
 
 def risk_and_return(coins: pd.DataFrame, chosen: list[str]) -> None:
-    """Show 90-day volatility against 90-day return."""
     heading("Risk vs return (90 days)", ["fct_daily_summary.volatility_90d", "fct_daily_summary.return_pct"])
     chart(
         cached(figures.risk_return, coins, chosen, palette()),
@@ -103,7 +100,6 @@ def risk_and_return(coins: pd.DataFrame, chosen: list[str]) -> None:
 
 
 def beta(coins: pd.DataFrame, chosen: list[str], names: dict[str, str]) -> None:
-    """Show the beta to bitcoin."""
     heading("Beta to BTC (90 days)", ["fct_daily_summary.beta_btc_90d"])
     values = [
         f"{names[row.crypto_id]} {formats.ratio(row.beta_btc_90d)}"
@@ -121,7 +117,6 @@ def beta(coins: pd.DataFrame, chosen: list[str], names: dict[str, str]) -> None:
 
 @fragment
 def correlation_section(chosen: list[str]) -> None:
-    """Show the correlation matrix and rolling correlations over a chosen window."""
     coins = prices.latest_risk()
     names, tickers = labels(coins, "name", "symbol"), labels(coins)
     heading("Correlation matrix", ["fct_correlations_daily.correlation", "fct_correlations_daily.n"])
@@ -156,7 +151,6 @@ def correlation_section(chosen: list[str]) -> None:
 
 
 def rolling_correlations(chosen: list[str], names: dict[str, str], tickers: dict[str, str], window: int) -> None:
-    """Show the correlation of the first chosen coin with the others through time."""
     first, *others = chosen
     heading("Rolling correlation", ["fct_correlations_daily.correlation"])
     lines = {
@@ -175,7 +169,6 @@ def rolling_correlations(chosen: list[str], names: dict[str, str], tickers: dict
 
 
 def page() -> None:
-    """Show the page."""
     coins = prices.latest_risk()
     if coins.empty:
         empty_warehouse()

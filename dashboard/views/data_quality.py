@@ -32,7 +32,6 @@ RUN_LOG = "tickmart run log"
 
 
 def kpi_cards(datasets: pd.DataFrame, checks: pd.DataFrame) -> None:
-    """Show healthy datasets, passed checks, SLA use and rejected records."""
     passed = int((checks["status"] == "passed").sum())
     sla_used = (datetime.now(UTC) - datasets["last_data_at"]).dt.total_seconds() / datasets["sla_seconds"]
     worst = datasets.loc[sla_used.idxmax()] if sla_used.notna().any() else None
@@ -84,7 +83,6 @@ FRESHNESS_COLUMNS = {
 
 
 def freshness(datasets: pd.DataFrame) -> None:
-    """Show health, age and SLA of each dataset."""
     heading("Freshness (SLA)", ["fct_dataset_health.age_seconds", "fct_dataset_health.sla_seconds"])
     age = (datetime.now(UTC) - datasets["last_data_at"]).dt.total_seconds()
     shown = pd.DataFrame(
@@ -121,7 +119,6 @@ def severity_icon(severity: str) -> str:
 
 
 def incidents() -> None:
-    """Show open incidents with their alerts, and incidents resolved within 7 days."""
     heading("Open incidents & alerts", ["fct_incidents.kind", "fct_incidents.sent_alerts"])
     known = operations.incidents()
     if known.empty or not known["is_open"].any():
@@ -156,7 +153,6 @@ def incidents() -> None:
 
 
 def run_history() -> None:
-    """Show the newest runs as a figure and as a table."""
     heading("Run history", ["fct_runs.status", "fct_runs.seconds", "fct_runs.job"])
     runs = operations.runs()
     if runs.empty:
@@ -170,7 +166,6 @@ def run_history() -> None:
 
 
 def run_figure(runs: pd.DataFrame) -> None:
-    """Show status and duration of the newest runs."""
     ended = runs.dropna(subset=["seconds"])
     failed = int((runs["status"] == "failed").sum())
     median = "" if ended.empty else f" Median duration {ended['seconds'].median():,.0f} s."
@@ -185,7 +180,6 @@ def run_figure(runs: pd.DataFrame) -> None:
 
 
 def run_table(runs: pd.DataFrame) -> None:
-    """Show the runs newest first, linked to Dagster where it runs."""
     dagster = health.tool_links(health.read_status()).get("Dagster")
     shown = runs.iloc[::-1].assign(
         status=lambda rows: rows["status"].map(lambda status: figures.RUN_STATES.get(status, (status, ""))[0]),
@@ -218,7 +212,6 @@ def run_table(runs: pd.DataFrame) -> None:
 
 
 def check_results(checks: pd.DataFrame) -> None:
-    """Show failed checks with their evidence, and passed ones as a table."""
     heading("Check results", ["fct_check_results.status", "fct_check_results.severity"])
     if checks.empty:
         st.info("`tickmart check` runs them.", title="No check has run in the last 7 days")
@@ -245,7 +238,6 @@ def check_results(checks: pd.DataFrame) -> None:
 
 
 def failed_check(check: Any) -> None:
-    """Show one failed check with expectation, observation and sample rows."""
     title = f"{severity_icon(check.severity)} **{escaped(check.check_name)}** on {escaped(check.asset)}"
     with st.expander(title, expanded=check.severity == "error"):
         st.markdown(
@@ -273,7 +265,6 @@ def failed_check(check: Any) -> None:
 
 
 def row_counts(counts: pd.DataFrame) -> None:
-    """Show hourly bars per day against the usual band."""
     heading("Row count per day", ["fct_daily_summary.bar_count"])
     if counts.empty:
         st.caption("No complete day yet.")
@@ -288,7 +279,6 @@ def row_counts(counts: pd.DataFrame) -> None:
 
 
 def price_divergence() -> None:
-    """Show the coins with the largest difference between the two price sources."""
     heading("Price divergence Binance vs CoinGecko", ["v_price_divergence.divergence_pct"])
     coins = operations.price_divergence()
     if coins.empty:
@@ -307,7 +297,6 @@ def price_divergence() -> None:
 
 
 def missing_hours(counts: pd.DataFrame) -> None:
-    """Show hours without a candle by coin and day."""
     heading("Missing hours by coin", ["fct_daily_summary.bar_count"])
     missing = operations.missing_bars()
     if counts.empty:
@@ -336,7 +325,6 @@ API_COLUMNS = {
 
 
 def api_requests() -> None:
-    """Show errors and latency of each API."""
     heading("API health", ["fct_source_requests.requests", "fct_source_requests.latency_p95_ms"])
     requests = operations.source_requests()
     if requests.empty:
@@ -364,8 +352,8 @@ def api_requests() -> None:
             {
                 "Source": found["source"],
                 "Errors": [formats.percent(value) for value in found["errors_pct"]],
-                "Median": [_milliseconds(value) for value in found["latency_p50_ms"]],
-                "Max p95": [_milliseconds(value) for value in found["latency_p95_ms"]],
+                "Median": [formats.milliseconds(value) for value in found["latency_p50_ms"]],
+                "Max p95": [formats.milliseconds(value) for value in found["latency_p95_ms"]],
                 "Median by hour": found["latency_by_hour"],
                 **{name: found[column] for name, column in API_COLUMNS.items()},
                 "Received": [f"{formats.amount(value)}B" for value in found["bytes"]],
@@ -380,12 +368,7 @@ def api_requests() -> None:
     st.caption(f"Last 24 h, every attempt counts. Source: {RUN_LOG}.")
 
 
-def _milliseconds(value: float) -> str:
-    return formats.MISSING if formats.is_missing(value) else f"{value:,.0f} ms"
-
-
 def page() -> None:
-    """Show the page."""
     check_query_params()
     try:
         datasets, checks = operations.dataset_health(), operations.checks()

@@ -76,7 +76,6 @@ def search(columns: pd.DataFrame, wanted: str) -> pd.DataFrame:
 
 
 def show_mart(mart: str, columns: pd.DataFrame, definition: str, lineage: Lineage | None, expanded: bool) -> None:
-    """Show the columns of one mart in an expander."""
     pages = ", ".join(pages_by_mart().get(mart, ()))
     used = f"used on: {pages}" if pages else "not used in the dashboard"
     count = f"{len(columns)} column{'' if len(columns) == 1 else 's'}"
@@ -98,7 +97,6 @@ def show_mart(mart: str, columns: pd.DataFrame, definition: str, lineage: Lineag
 
 
 def page() -> None:
-    """Show the page."""
     known = catalog.definitions()
     if known.empty:
         empty_warehouse()

@@ -35,7 +35,6 @@ def kpi_card(
     history: pd.Series | None = None,
     missing: str = NO_24H_CHANGE,
 ) -> None:
-    """Show one figure of the market with its 24h change and its history."""
     unknown = formats.is_missing(delta)
     st.metric(
         label,
@@ -59,7 +58,6 @@ def unsigned(value: float, unit: str, digits: int) -> str:
 
 
 def kpi_cards(latest: pd.Series, fear_greed: pd.DataFrame) -> None:
-    """Show total market cap, volume, dominance and sentiment."""
     snapshots, day_ago = market.market_history(), market.market_24h_ago()
     has_history = len(snapshots) >= MIN_HISTORY  # else no card has a sparkline, so that all have the same height
     history = snapshots if has_history else {}
@@ -105,7 +103,6 @@ def kpi_cards(latest: pd.Series, fear_greed: pd.DataFrame) -> None:
 
 
 def top_10_changes(top: pd.DataFrame) -> None:
-    """Show the price change of the ten largest coins over a chosen window."""
     heading("Top 10 by market cap: price change", [f"v_top_100.{column}" for column in WINDOWS.values()])
     window = st.segmented_control(
         "Window",
@@ -133,7 +130,6 @@ def top_10_changes(top: pd.DataFrame) -> None:
 
 
 def heatmap(top: pd.DataFrame) -> None:
-    """Show the 100 largest coins by market cap and 24h change."""
     heading(
         "Market heatmap (size: market cap, color: 24h change)", ["v_top_100.market_cap_usd", "v_top_100.change_24h_pct"]
     )
@@ -147,7 +143,6 @@ def heatmap(top: pd.DataFrame) -> None:
 
 
 def movers(title: str, coins: pd.DataFrame, column: str, rule: str, empty: str) -> None:
-    """Show a short list of coins with their changes, linked to the Price page."""
     with st.container(border=True, gap="xxsmall", height="stretch"):
         st.markdown(f"**{title}**", help=rule)
         if coins.empty:
@@ -168,7 +163,6 @@ def movers(title: str, coins: pd.DataFrame, column: str, rule: str, empty: str) 
 
 
 def mover_lists(top: pd.DataFrame) -> None:
-    """Show gainers, losers and coins with unusual momentum."""
     with st.grid(3, min_column_width=250):
         movers(
             "Top gainers (24h)",
@@ -194,7 +188,6 @@ def mover_lists(top: pd.DataFrame) -> None:
 
 
 def weekly_performance() -> None:
-    """Show the five largest tracked coins over 7 days."""
     heading(
         "7-day performance (rebased to 100)",
         ["v_trendline_core.index_100", "v_trendline_core.slope_pct_per_day"],
@@ -218,7 +211,6 @@ def weekly_performance() -> None:
 
 
 def top_volume() -> None:
-    """Show the ten coins with the highest 24h volume."""
     coins = market.top_volume()
     tickers = labels(coins)
     heading("Top coins by 24h volume", ["v_volume_24h.volume_24h_usd", "v_volume_24h.volume_share_pct"])
@@ -275,7 +267,6 @@ def styled_top_100(top: pd.DataFrame) -> object:
 
 
 def top_100_table(top: pd.DataFrame) -> None:
-    """Show the 100 largest coins as a sortable table with CSV; a selected row opens the coin."""
     heading("Top 100 cryptocurrencies", [f"v_top_100.{name}" for name in ("price_usd", "market_cap_usd", "turnover")])
     config = {
         name: st.column_config.Column(help=definition("v_top_100", column)) for name, column in TABLE_COLUMNS.items()
@@ -308,7 +299,6 @@ def top_100_table(top: pd.DataFrame) -> None:
 
 
 def page() -> None:
-    """Show the page."""
     latest = market.latest_market()
     if latest.empty:
         empty_warehouse()

@@ -60,7 +60,6 @@ class ChartOptions:
 
 
 def unknown_coin(wanted: str, coins: pd.DataFrame) -> None:
-    """Show why a coin of the URL has no page, and links to coins that may be meant."""
     snapshot, candidates = market.coin_snapshot(wanted.lower()), resolve_coin(wanted, coins)
     if candidates:
         st.title("Ambiguous ticker", anchor=False)
@@ -80,7 +79,6 @@ def unknown_coin(wanted: str, coins: pd.DataFrame) -> None:
 
 
 def untracked_coin(coin: pd.Series) -> None:
-    """Show the newest CoinGecko snapshot of a coin without candles."""
     st.title(
         f"{escaped(coin['name'])} {escaped(formats.price(coin['price_usd']))} "
         f"{colored_change(coin['change_24h_pct'])} (24h)",
@@ -97,7 +95,6 @@ def untracked_coin(coin: pd.Series) -> None:
 
 
 def header(coin: pd.Series) -> None:
-    """Show price, changes, day range, rank and distance from the all-time high."""
     last, snapshot = prices.latest_bar(coin["crypto_id"]).iloc[0], market.coin_snapshot(coin["crypto_id"])
     day = prices.hourly(coin["crypto_id"], 1)
     price, change = escaped(formats.price(last["close"])), colored_change(last["change_24h_pct"])
@@ -146,7 +143,6 @@ def choose_coin() -> None:
 
 @fragment
 def price_section(coin: pd.Series, names: dict[str, str]) -> None:
-    """Show the price chart with its controls and data. A fragment: the rest of the page depends on the coin only."""
     crypto_id = coin["crypto_id"]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         chosen = st.selectbox("Coin", list(names), format_func=names.get, key="coin", on_change=choose_coin, width=260)
@@ -181,7 +177,6 @@ def price_section(coin: pd.Series, names: dict[str, str]) -> None:
 
 
 def indicator_pills(label: str, names: list[str], default: list[str], key: str) -> list[str]:
-    """Show a row of indicators to choose from; return the chosen ones."""
     return st.pills(
         label,
         names,
@@ -194,7 +189,6 @@ def indicator_pills(label: str, names: list[str], default: list[str], key: str) 
 
 
 def price_chart(coin: pd.Series, bars: pd.DataFrame, daily: pd.DataFrame, options: ChartOptions) -> None:
-    """Show the candles with overlays and indicator panes."""
     bar = options.bars.bar
     missing = len(with_gaps(bars, bar)) - len(bars)
     caption = [f"One {'candle' if options.chart_type == 'Candles' else 'point'} per {BAR_NAMES[bar]} (UTC)."]
@@ -226,7 +220,6 @@ def price_chart(coin: pd.Series, bars: pd.DataFrame, daily: pd.DataFrame, option
 
 
 def data_table(coin: pd.Series, bars: pd.DataFrame, options: ChartOptions) -> None:
-    """Show the candles of the chart, newest first, and the CSV with all digits of the database."""
     table(
         bars.iloc[::-1],
         height=300,
@@ -247,7 +240,6 @@ def data_table(coin: pd.Series, bars: pd.DataFrame, options: ChartOptions) -> No
 
 
 def summary(coin: pd.Series, daily: pd.DataFrame) -> None:
-    """Show what the newest complete day says about trend, RSI, volatility and drawdown."""
     sentences = cached(coin_summary, coin["label"], daily)
     if not sentences:
         return
@@ -260,7 +252,6 @@ def summary(coin: pd.Series, daily: pd.DataFrame) -> None:
 
 
 def volatility(coin: pd.Series, daily: pd.DataFrame) -> None:
-    """Show realized volatility."""
     columns = ("volatility_7d", "volatility_30d", "volatility_90d")
     heading("Realized volatility", [f"fct_daily_summary.{column}" for column in columns])
     rank = percentile_of_last(daily["volatility_30d"], 365)
@@ -275,7 +266,6 @@ def volatility(coin: pd.Series, daily: pd.DataFrame) -> None:
 
 
 def drawdown(coin: pd.Series, daily: pd.DataFrame) -> None:
-    """Show the drawdown from the highest close loaded."""
     heading("Drawdown", ["fct_daily_summary.drawdown_pct"])
     since = f" since {formats.instant(daily['date'].iloc[0].date())}" if len(daily) else ""
     chart(
@@ -289,7 +279,6 @@ def drawdown(coin: pd.Series, daily: pd.DataFrame) -> None:
 
 
 def return_calendar(coin: pd.Series, daily: pd.DataFrame) -> None:
-    """Show monthly returns."""
     heading("Monthly returns", ["fct_daily_summary.return_pct"])
     chart(
         cached(return_figures.return_calendar, cached(monthly_returns, daily), palette()),
@@ -301,7 +290,6 @@ def return_calendar(coin: pd.Series, daily: pd.DataFrame) -> None:
 
 
 def return_distribution(coin: pd.Series, daily: pd.DataFrame) -> None:
-    """Show the distribution of daily returns."""
     heading("Daily return distribution", ["fct_daily_summary.return_pct"])
     chart(
         cached(return_figures.return_histogram, daily, palette()),
@@ -313,7 +301,6 @@ def return_distribution(coin: pd.Series, daily: pd.DataFrame) -> None:
 
 
 def risk(coin: pd.Series, daily: pd.DataFrame) -> None:
-    """Show risk metrics over 30, 90 and 365 days."""
     columns = ("return_pct", "volatility_90d", "sharpe_90d", "drawdown_pct", "beta_btc_90d")
     heading("Risk metrics", [f"fct_daily_summary.{column}" for column in columns])
     table(
@@ -327,7 +314,6 @@ def risk(coin: pd.Series, daily: pd.DataFrame) -> None:
 
 
 def page() -> None:
-    """Show the page."""
     coins = catalog.coins()
     tracked = coins.dropna(subset=["last_bar_at"])
     if tracked.empty:

@@ -30,7 +30,6 @@ BOTH_SOURCES = f"computed from {FEAR_GREED} and {BINANCE}"
 
 @fragment
 def history_section() -> None:
-    """Show the current index, its history over bitcoin's price, and volume; the latter two over a chosen span."""
     history, volume = sentiment.sentiment_history(), sentiment.volume_per_day()
     left, right = st.columns([1, 2], gap="large")
     with left:
@@ -55,7 +54,6 @@ def history_section() -> None:
 
 
 def current_index(history: pd.DataFrame) -> None:
-    """Show the newest value on its scale, and earlier values."""
     heading("Current index", ["fct_sentiment_daily.value", "fct_sentiment_daily.classification"])
     last, by_day = history.iloc[-1], history.set_index("date")["value"]
     earlier = {
@@ -76,7 +74,6 @@ def current_index(history: pd.DataFrame) -> None:
 
 
 def index_history(history: pd.DataFrame, span: str) -> None:
-    """Show bitcoin's close and the index over the chosen span."""
     days, newest = SPANS[span], history["date"].iloc[-1]
     shown = history if days is None else history[history["date"] > newest - pd.Timedelta(days=days)]
     chart(
@@ -91,7 +88,6 @@ def index_history(history: pd.DataFrame, span: str) -> None:
 
 
 def volume_anomalies(volume: pd.DataFrame, days: int | None) -> None:
-    """Show the traded volume with unusual days highlighted."""
     heading("Trading volume anomalies", ["fct_daily_summary.quote_volume"])
     trend = cached(statistics.volume_trend, volume).tail(days or len(volume))
     z = trend["z"].iloc[-1]
@@ -107,7 +103,6 @@ def volume_anomalies(volume: pd.DataFrame, days: int | None) -> None:
 
 
 def rolling_correlations(changes: pd.DataFrame, n: int) -> None:
-    """Show the rolling correlation of the index change with bitcoin's return and volume."""
     heading("Rolling correlation: index change vs BTC return and volume", CHANGE_METRICS)
     lines = {
         f"{name}, {days}d": cached(rolling_correlation, changes["index_change"], changes[column], days)
@@ -126,7 +121,6 @@ def rolling_correlations(changes: pd.DataFrame, n: int) -> None:
 
 
 def lead_lag(changes: pd.DataFrame) -> None:
-    """Show the cross-correlation of the index change and bitcoin's return."""
     heading("Lead/lag (cross-correlation)", CHANGE_METRICS)
     lags = cached(statistics.lead_lag, changes["index_change"], changes["btc_return"])
     outside = int((lags["correlation"].abs() > lags["band"]).sum())
@@ -145,7 +139,6 @@ def lead_lag(changes: pd.DataFrame) -> None:
 
 
 def correlations(history: pd.DataFrame, volume: pd.DataFrame) -> None:
-    """Show rolling and lagged correlations; ends the page if there is too little history."""
     changes = cached(statistics.daily_changes, history, volume)
     n = int(changes[["index_change", "btc_return"]].dropna().shape[0])
     if n < statistics.MIN_DAYS:
@@ -162,7 +155,6 @@ def correlations(history: pd.DataFrame, volume: pd.DataFrame) -> None:
 
 
 def returns_by_class() -> None:
-    """Show bitcoin's mean forward return after days of each sentiment class."""
     returns = sentiment.sentiment_returns()
     metrics = [f"fct_sentiment_returns.{column}" for column in ("mean_return_pct", "mean_error_95_pct", "n")]
     heading("Forward BTC returns by sentiment class", metrics)
@@ -182,7 +174,6 @@ def returns_by_class() -> None:
 
 
 def index_and_forward_return(history: pd.DataFrame) -> None:
-    """Show the index level against bitcoin's return over the next 30 days."""
     heading(
         f"Index level vs next {FORWARD_DAYS}-day BTC return",
         ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"],
@@ -219,7 +210,6 @@ def significance(forward: pd.DataFrame) -> str:
 
 @fragment
 def data_section() -> None:
-    """Show the index by day as a table and a CSV."""
     with data_and_export() as opened:
         if not opened:
             return
@@ -245,7 +235,6 @@ def summary(last: pd.Series) -> str:
 
 
 def page() -> None:
-    """Show the page."""
     history = sentiment.sentiment_history()
     if history.empty:
         st.title("Market sentiment", anchor=False)

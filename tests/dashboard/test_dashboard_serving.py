@@ -1,7 +1,10 @@
 """The served dashboard, as `tickmart up` starts it: settings, access from other sites, errors, fragments."""
 
 import asyncio
+import os
 import shutil
+import subprocess
+import sys
 import tomllib
 import urllib.error
 import urllib.request
@@ -71,6 +74,28 @@ def test_error_of_a_page_shows_neither_its_text_nor_a_traceback(tmp_path):
     assert "canary-error" not in run.error
     assert "dictionary.py" not in run.error
     assert "canary-error" in (tmp_path / "server.log").read_text()
+
+
+def test_server_imports_every_module_before_the_first_request():
+    code = """
+import asyncio, sys
+from dashboard import server
+async def start():
+    async with server.preload(server.app):
+        print(*sorted(sys.modules))
+asyncio.run(start())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    files = [file for file in (ROOT / "dashboard").rglob("*.py") if file.parent.name != "views"]
+    names = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in files}
+    assert names - {"dashboard.app"} <= set(done.stdout.split())
 
 
 def test_chart_controls_rerun_only_their_fragment(marts, tmp_path):
