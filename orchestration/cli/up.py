@@ -142,7 +142,7 @@ def _watch(settings: Settings, children: Children) -> tuple[str, int]:
 
 def _close_earlier_runs() -> None:
     """Close the runs that a killed `tickmart up` left open: this command starts the only Dagster of its home."""
-    from orchestration.resources import Stores
+    from orchestration.resources import Stores  # lazy: it imports Dagster
 
     with dagster_instance() as instance, Stores().connection("ingest") as connection:
         close_orphans(instance, connection, datetime.now(UTC))
