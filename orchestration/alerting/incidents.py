@@ -29,7 +29,7 @@ DAEMON_SILENT_AFTER = timedelta(minutes=5)
 # These are judged whole at every look: one that is not found wrong is right.
 JUDGED_WHOLE = ("stale_dataset", "gap_stays", "budget_exhausted")
 # Told of by an incident of its own kind.
-OTHERWISE_TOLD = ("holes_are_explained", suites.NO_HOLE, suites.FRESH)
+OTHERWISE_TOLD = ("holes_are_explained", suites.NO_MISSING_BARS, suites.DATA_WITHIN_SLA)
 # The check of rejected records (`assets.source_checks`); its severity says whether there are too many.
 RECORDS_KEPT = "records_kept"
 

@@ -71,7 +71,7 @@ def _known(cursor: Any, fingerprints: Iterable[str]) -> dict[str, Incident]:
         select distinct on (fingerprint) incident_id, fingerprint, kind, last_bad_at, recovered_at, reopened
         from ops.incidents
         where fingerprint = any(%s) or recovered_at is null
-        order by fingerprint, incident_id desc
+        order by fingerprint, recovered_at is null desc, incident_id desc
         """,
         (list(fingerprints),),
     )

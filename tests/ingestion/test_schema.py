@@ -13,6 +13,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import fields
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,10 @@ from psycopg2 import sql
 
 from ingestion.database import connections, migrate
 from ingestion.database.connections import WarehouseError
-from ingestion.settings import Postgres
+from ingestion.settings import Postgres, load_settings
 from ingestion.sources.registry import DATASETS
 from ingestion.universe import Asset
+from orchestration.alerting import outbox
 from orchestration.cli.external_tools import postgres_client
 
 RELEASED = sorted(Path(__file__).with_name("released").glob("*.sql"))
@@ -157,6 +159,91 @@ def test_no_migration_ends_its_own_transaction() -> None:
     for migration in migrate.read_migrations():
         plain = re.sub(r"--.*|\$\$.*?\$\$|'[^']*'", "", migration.text, flags=re.DOTALL | re.MULTILINE)
         assert not re.search(r"\b(commit|rollback|begin|concurrently)\b", plain), migration.name
+
+
+# -- checks get ids (0006) ---------------------------------------------------------------------------------------------
+
+LATELY = datetime.now(UTC) - timedelta(hours=1)
+
+
+def record(postgres: Postgres, asset: str, check: str, status: str, run: str = "old", at: datetime = LATELY) -> None:
+    ask(
+        postgres,
+        "insert into ops.check_results (run_id, asset, check_name, source, severity, status, observed, checked_at)"
+        f" values ('{run}', '{asset}', $${check}$$, 'great_expectations', 'warn', '{status}', 'o', '{at}')",
+    )
+
+
+def open_incident(postgres: Postgres, asset: str, check: str) -> int:
+    """An incident of a failed check whose alert was sent."""
+    [(number,)] = ask(
+        postgres,
+        "insert into ops.incidents (fingerprint, kind, severity, title, detail)"
+        f" values ($$check_failed:{asset}:{check}$$, 'check_failed', 'warn', 't', 'd') returning incident_id",
+    )
+    ask(
+        postgres,
+        "insert into ops.alerts (incident_id, channel, event, dedup_key, message, sent_at)"
+        f" values ({number}, 'slack', 'opened', 'incident {number} opened 0', '{{}}', now())",
+    )
+    return int(number)
+
+
+def evaluate(postgres: Postgres) -> list[tuple]:
+    """Evaluate the incidents once; return every alert of a failed check since the migration."""
+    settings = load_settings(
+        {
+            "PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGUSER": postgres.user,
+            "PGPASSWORD": postgres.password, "PGDATABASE": postgres.database, "SLACK_WEBHOOK_URL": "https://x.example/s",
+        }
+    )  # fmt: skip
+    with connections.closing(connections.connect(postgres, "ingest")) as connection:
+        outbox.evaluate(connection, settings, datetime.now(UTC))
+    return ask(
+        postgres,
+        "select incident_id, a.event from ops.alerts as a inner join ops.incidents using (incident_id)"
+        " where kind = 'check_failed' and a.sent_at is null order by alert_id",
+    )
+
+
+@pytest.mark.parametrize("dump", RELEASED, ids=lambda path: path.stem)
+def test_history_and_incidents_of_a_released_database_continue_under_the_new_check_ids(
+    empty: Postgres, dump: Path
+) -> None:
+    released(empty, dump, counted=True)
+    asset = "raw/binance_klines"
+    record(empty, asset, "no more bars than hours", "failed")
+    incident = open_incident(empty, asset, "no more bars than hours")
+    record(empty, "marts/fct_prices", "unique_grain_fct_prices", "passed")
+    migrate.bootstrap(empty)
+    history = "select check_name, description from ops.check_results where run_id = 'old' order by check_id"
+    assert ask(empty, history) == [
+        ("bars_per_day_at_most_24", "no more bars than hours"), ("unique_grain_fct_prices", None),
+    ]  # fmt: skip
+    assert evaluate(empty) == [], "a check that still fails is known"
+    record(empty, asset, "bars_per_day_at_most_24", "failed", "new", LATELY + timedelta(minutes=1))
+    assert evaluate(empty) == []
+    record(empty, asset, "bars_per_day_at_most_24", "passed", "newer", LATELY + timedelta(minutes=2))
+    assert evaluate(empty) == [(incident, "recovered")]
+
+
+@pytest.mark.parametrize("dump", RELEASED, ids=lambda path: path.stem)
+def test_checks_that_repeated_a_contract_continue_as_one(empty: Postgres, dump: Path) -> None:
+    released(empty, dump, counted=True)
+    asset = "bronze/binance_klines"
+    for check, status in (
+        ("close is above 0", "passed"), ("high is above 0", "failed"), ("low is above 0", "failed"),
+        ("open is above 0", "passed"), ("every bar opens on the day of its object", "passed"),
+    ):  # fmt: skip
+        record(empty, asset, check, status)
+    _, incident = (open_incident(empty, asset, check) for check in ("high is above 0", "low is above 0"))
+    migrate.bootstrap(empty)
+    assert sorted(ask(empty, "select check_name, status from ops.check_results where run_id = 'old'")) == [
+        ("bars_open_on_object_day", "passed"), ("records_meet_contract", "failed"),
+    ]  # fmt: skip
+    assert evaluate(empty) == []
+    record(empty, asset, "records_meet_contract", "passed", "new", LATELY + timedelta(minutes=1))
+    assert evaluate(empty) == [(incident, "recovered")]
 
 
 # -- what is declared and what stands ----------------------------------------------------------------------------------

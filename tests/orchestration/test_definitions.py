@@ -3,12 +3,10 @@
 import os
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import uuid4
 
 import dagster as dg
 import pytest
-from quality_page import row
 from scripted import Reply, scripted
 
 from orchestration.quality.checks import CHECKS
@@ -89,6 +87,12 @@ def test_a_gate_stands_before_each_load_and_no_suite_blocks_by_itself(graph):
     assert blocking == {(f"bronze/{name}", "load_gate") for name in datasets}
 
 
+def test_a_check_has_one_snake_case_id_per_asset():
+    ids = [(suite.asset_path, rule.id) for suite in SUITES for rule in suite.rules]
+    assert len(set(ids)) == len(ids)
+    assert [check_id for _, check_id in ids if not re.fullmatch(r"[a-z][a-z0-9_]*", check_id)] == []
+
+
 def test_every_suite_is_an_asset_check(graph):
     assert {dg.AssetCheckKey(dg.AssetKey(list(s.asset)), s.check) for s in SUITES} <= set(graph.asset_check_keys)
 
@@ -125,14 +129,6 @@ def test_the_hourly_schedule_asks_for_yesterday_and_today(definitions, postgres,
     # 00:05: the day that has just ended is asked for again, so that its 23:00 bar is not lost.
     assert request.tags["dagster/asset_partition_range_start"] == "2026-03-14"
     assert request.tags["dagster/asset_partition_range_end"] == "2026-03-15"
-
-
-def test_the_page_of_quality_lists_every_rule_as_it_is():
-    page = (Path(__file__).parents[2] / "docs" / "quality.md").read_text()
-    listed = [line.rpartition("|")[0].rpartition("|") for line in page.splitlines() if line.startswith("| `")]
-    wanted = [row(suite, rule, None).rpartition("|")[0].rpartition("|")[0] for suite in SUITES for rule in suite.rules]
-    assert [before for before, _, _ in listed] == wanted
-    assert all(re.fullmatch(r" (-|\d+\.\d) ", seconds) for _, _, seconds in listed)
 
 
 @pytest.mark.parametrize(
