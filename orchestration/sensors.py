@@ -84,7 +84,7 @@ def build_alert_sensor() -> dg.SensorDefinition:
     def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         settings = Stores().settings
         try:
-            sent = outbox.tick(settings, beat=True)
+            sent = outbox.evaluate_and_send(settings, from_scheduler=True)
         except (connections.WarehouseError, psycopg2.Error) as error:
             record_failure(settings.home, "scheduler", "alerts", error)
             raise

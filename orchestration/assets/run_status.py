@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from ingestion.ops import runs
-from orchestration.alerting import outbox
+from orchestration.alerting.heartbeat import ping_heartbeat
 from orchestration.assets.metadata import ONE_RUN, OWNERS, counted_runs
 from orchestration.observability import health, logs
 from orchestration.orphans import command_pid
@@ -36,7 +36,7 @@ def build_run_status(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
             logs.unit("run ended", run=context.run_id, job=context.job_name, status=summary["status"], **checks)
         errors = [s["detail"]["error"] for s in summary["stages"] if s["detail"].get("error")]
         scheduled = SCHEDULE_TAG in context.run.tags
-        if scheduled and summary["status"] != "failed" and (problem := outbox.ping_heartbeat(stores.settings)):
+        if scheduled and summary["status"] != "failed" and (problem := ping_heartbeat(stores.settings)):
             context.log.warning(problem)
         if errors:
             if earlier:

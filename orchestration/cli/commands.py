@@ -38,6 +38,8 @@ from ingestion.text import plain, visible
 from ingestion.universe import UniverseError
 from orchestration import environment
 from orchestration.alerting import channels, outbox
+from orchestration.alerting.heartbeat import ping
+from orchestration.alerting.messages import Message, PermanentFailure, Unavailable
 from orchestration.cli import external_tools
 from orchestration.cli.output import print_incidents, print_rejected, print_status, print_summary
 from orchestration.cli.terminal import console, line, print_query
@@ -210,19 +212,17 @@ def alert_test() -> None:
     names = channels.configured(alerting)
     if not names and alerting.heartbeat_url is None:
         raise SettingsError("no channel is on: set SLACK_WEBHOOK_URL, SMTP_URL with ALERT_EMAIL_TO, or HEARTBEAT_URL")
-    message = channels.Message(
-        f"test {uuid4()}", "test", "warn", "this channel works", "You asked for it: `tickmart alert test`."
-    )
+    message = Message(f"test {uuid4()}", "test", "warn", "this channel works", "Sent by `tickmart alert test`.")
     failed = False
     for name in names:
         try:
             channels.send(name, alerting, [message])
             click.echo(f"{name}: sent")
-        except (channels.Unavailable, channels.Refused) as error:
+        except (Unavailable, PermanentFailure) as error:
             failed = True
             click.echo(f"{name}: NOT sent: {error}")
     if alerting.heartbeat_url is not None:
-        problem = channels.ping(alerting.heartbeat_url)
+        problem = ping(alerting.heartbeat_url)
         failed = failed or problem is not None
         click.echo(f"heartbeat: {f'NOT answered: {problem}' if problem else 'answered'}")
     sys.exit(1 if failed else 0)

@@ -115,7 +115,7 @@ def _watch(settings: Settings, children: Children) -> tuple[str, int]:
     since = datetime.now(UTC)
     told: str | None = None
     while not (ended := children.wait_any(timeout=LOOK_EVERY_S)):
-        problem = outbox.evaluate_and_send_best_effort(settings, daemon_since=since)
+        problem = outbox.evaluate_and_send_best_effort(settings, scheduler_since=since)
         if problem:
             health.write_status(settings, health.without_database(settings, problem))
         elif told:
