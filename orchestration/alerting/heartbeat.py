@@ -17,7 +17,7 @@ PING_ATTEMPTS = 3
 
 
 def record_heartbeat(connection: Connection, name: str, now: datetime, error: str | None = None) -> None:
-    """Record a heartbeat in ``ops.heartbeats``, or why there is none (``error``): then the last one is kept."""
+    """Record a heartbeat in ``ops.heartbeats``, or why it is missing (``error``); the last one stays."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
             """

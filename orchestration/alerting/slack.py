@@ -54,9 +54,9 @@ def _plain_text(text: str) -> dict[str, Any]:
 
 def _escape(text: str, limit: int) -> str:
     """Escape the three characters that Slack reads as markup, within ``limit`` and without cutting an escape."""
-    kept = shorten(text, limit)
-    while len(escaped := kept.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")) > limit:
-        kept = shorten(kept, len(kept) - max(1, (len(escaped) - limit) // 4))
+    cut = shorten(text, limit)
+    while len(escaped := cut.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")) > limit:
+        cut = shorten(cut, len(cut) - max(1, (len(escaped) - limit) // 4))
     return escaped
 
 

@@ -175,9 +175,9 @@ WEEKS_BEFORE = "object_key like 'binance/klines/interval=1h/%' and object_key < 
 
 def _without(view: str, condition: str) -> str:
     """A statement that makes a view leave rows out, as a wrong model would."""
-    kept = f"create or replace view {view} as select * from (%s) as v where not ({condition})"
+    filtered = f"create or replace view {view} as select * from (%s) as v where not ({condition})"
     text = f"rtrim(pg_get_viewdef('{view}'::regclass), ';')"
-    return f"do $$ begin execute format('{kept}', {text}); end $$"
+    return f"do $$ begin execute format('{filtered}', {text}); end $$"
 
 
 def _insert_bar(later: str) -> str:
