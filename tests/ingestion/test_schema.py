@@ -194,7 +194,7 @@ def evaluate(postgres: Postgres) -> list[tuple]:
     settings = load_settings(
         {
             "PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGUSER": postgres.user,
-            "PGPASSWORD": postgres.password, "PGDATABASE": postgres.database, "SLACK_WEBHOOK_URL": "https://x.example/",
+            "PGPASSWORD": postgres.password, "PGDATABASE": postgres.database, "SLACK_WEBHOOK_URL": "https://x.example/s",
         }
     )  # fmt: skip
     with connections.closing(connections.connect(postgres, "ingest")) as connection:

@@ -22,8 +22,9 @@ from ingestion.database import connections
 from ingestion.ops import checks
 from ingestion.settings import Alerting, Settings, Smtp, load_settings
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
-from orchestration.alerting import channels, email, heartbeat, slack
+from orchestration.alerting import channels, email, heartbeat
 from orchestration.alerting import outbox as alerting_outbox
+from orchestration.alerting import slack as slack_channel
 from orchestration.alerting.incidents import Evaluation, Finding, Incident, transitions
 from orchestration.alerting.messages import Message, PermanentFailure, Unavailable
 from orchestration.assets.source_checks import check_source
@@ -365,7 +366,7 @@ def test_several_incidents_are_sent_as_one_message_that_names_each(chain: Chain)
 
 @pytest.mark.parametrize("fault", ["refused connection", "500", "silence", "reset"])
 def test_an_unavailable_channel_delays_messages_and_loses_none(chain: Chain, fault: str, monkeypatch):
-    monkeypatch.setattr(slack, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(slack_channel, "TIMEOUT_S", 0.3)
     script = {"500": Reply(500), "silence": Reply(wire="silence"), "reset": Reply(wire="reset")}
     down = "http://127.0.0.1:9"
     fail_a_run(chain)
@@ -525,7 +526,7 @@ MESSAGES = st.lists(
 
 @given(MESSAGES)
 def test_any_messages_are_escaped_and_within_slacks_limits(bundle: list[Message]):
-    payload = slack.to_payload(bundle)
+    payload = slack_channel.to_payload(bundle)
     blocks = payload["blocks"]
     assert len(blocks) <= 50
     assert len(blocks[0]["text"]["text"]) <= 150
@@ -552,7 +553,7 @@ def test_no_text_adds_a_header_to_the_mail(title: str, detail: str):
 def test_source_values_are_plain_text_in_slack_and_mail():
     evil = "<!channel> *x* `y` :smile: <https://x.y|z> & \x1b[31m\u202e"
     message = Message("k", "opened", "error", f"{evil}\nBcc: you@example.org", evil, {"Data": [[evil, "1"]]})
-    payload = slack.to_payload([message])
+    payload = slack_channel.to_payload([message])
     (section,) = [block["text"] for block in payload["blocks"] if block["type"] == "section"]
     assert section["type"] == "plain_text"
     assert "<!channel> *x* `y` :smile:" in section["text"]
@@ -599,7 +600,7 @@ def test_a_mail_is_plain_and_html_and_its_password_is_sent_encrypted(tls, from_t
     assert mail["Message-ID"] == "<incident.7.opened.0@tickmart.invalid>"
     assert "fix & retry" in mail.get_body(("plain",)).get_content()
     assert "it &lt;failed&gt;" in mail.get_body(("html",)).get_content()
-    assert [encrypted for encrypted, line in server.received if line.startswith("AUTH")] == [True]
+    assert [encrypted for encrypted, line in server.told if line.startswith("AUTH")] == [True]
 
 
 def test_a_password_is_not_sent_unencrypted(monkeypatch):
