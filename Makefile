@@ -52,8 +52,7 @@ check: setup-dev ## before each commit: lint, types and the tests without server
 	@$(MAKE) --no-print-directory -j 2 lint unit
 
 unit: setup-dev
-	@.venv/bin/python -m pytest -q -m "$(MARKERS) and not servers" --cov --cov-report= $(ARGS)
-	@.venv/bin/coverage report
+	@.venv/bin/python -m pytest -q -m "$(MARKERS) and not servers" --cov --cov-report=term:skip-covered $(ARGS)
 
 test: setup-dev ## the ordinary tests, a worker per core
 	@.venv/bin/python -m pytest $(PARALLEL) -m "$(MARKERS)" $(ARGS)

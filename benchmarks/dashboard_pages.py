@@ -138,14 +138,15 @@ def query_times(times: int) -> dict[str, Any]:
     os.environ.update(PGUSER=os.environ[f"{role}_USER"], PGPASSWORD=os.environ[f"{role}_PASSWORD"])
     if os.environ.get(f"{role}_ROLE"):
         os.environ["PGOPTIONS"] = f"-c role={os.environ[f'{role}_ROLE']}"
-    from dashboard import queries
     from dashboard.database import MartsError
+    from dashboard.queries import catalog, market, operations, prices, sentiment
 
     usual = {"crypto_id": "bitcoin", "crypto_ids": COINS, "window_days": 365}
     usual |= {"crypto_id_a": "bitcoin", "crypto_id_b": "ethereum"}
     taken: dict[str, list[float]] = {}
     missing = []
-    for name, function in vars(queries).items():
+    modules = (catalog, market, operations, prices, sentiment)
+    for name, function in (item for module in modules for item in vars(module).items()):
         cached = hasattr(function, "__wrapped__") and hasattr(function, "clear")
         if not (cached or name.startswith("export_")):
             continue
@@ -252,7 +253,7 @@ def changes(tab: browser.Tab, address: str) -> dict[str, list[float]]:
         open_list(tab.page)
         found.setdefault("coin", []).append(tab.change(coin(name)))
     tab.first_chart(f"{address}/")
-    for name in ("7 d", "1 h", "24 h"):
+    for name in ("7d", "1h", "24h"):
         found.setdefault("overview's window", []).append(tab.change(pick(name)))
     tab.first_chart(f"{address}/compare")
     for name in ("7D", "3M", "1Y"):

@@ -1,4 +1,4 @@
-"""What the suites cost: each rule alone and each suite whole over years of hourly bars, and all of them over a refresh.
+"""What the suites cost: each check alone and each suite over years of hourly bars, and all of them over one refresh.
 
     python benchmarks/quality_suites.py [--symbols 50] [--years 3] [--refresh]
 
@@ -22,8 +22,9 @@ from ingestion.settings import load_settings
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from orchestration.cli.external_tools import dbt
 from orchestration.quality import data_docs, suites
+from orchestration.quality import frames as frames_of_bronze
 from orchestration.quality import queries as quality_queries
-from orchestration.quality.checks import joined
+from orchestration.quality.checks import merge_results
 from orchestration.quality.runner import SuiteResult, validate_frame, validate_query
 from orchestration.quality.suites import Suite
 from orchestration.runner import session
@@ -57,7 +58,7 @@ cross join lateral (
 order by i, opened_at;
 vacuum analyze raw.binance_klines;
 """
-# A snapshot of each hour, and the history of the index, beside the bars.
+# A snapshot of each hour and the history of the index.
 BESIDE = """
 insert into raw.coingecko_markets (crypto_id, snapshot_at, symbol, name, current_price, market_cap, total_volume,
     payload, batch_id, loaded_at)
@@ -88,7 +89,7 @@ analyze raw.coingecko_markets; analyze ops.load_ledger; analyze ops.coverage
 
 
 def fill(connection: Connection, symbols: int, hours: int) -> None:
-    """Make raw and the books hold the history."""
+    """Fill raw and ops with the history."""
     connection.rollback()
     connection.autocommit = True
     with connection.cursor() as cursor:
@@ -99,7 +100,7 @@ def fill(connection: Connection, symbols: int, hours: int) -> None:
 
 
 def bars(connection: Connection, start: date, end: date) -> list[pa.Table]:
-    """The bars of a range of days as bronze holds them, a table of some 200,000 at a time."""
+    """The bars of a range of days as bronze stores them, a table of some 200,000 at a time."""
     names = [c.name for c in KLINES.columns]
     wanted = [f"round({c.name}, 8)" if c.postgres == "numeric" else c.name for c in KLINES.columns]
     tables = []
@@ -119,17 +120,17 @@ def bars(connection: Connection, start: date, end: date) -> list[pa.Table]:
 
 
 def measured(postmaster: int, work: Callable[[], SuiteResult]) -> tuple[SuiteResult, float, float, float]:
-    """What was judged, wall seconds, CPU seconds of this process, and those of Postgres."""
+    """The result, wall seconds, CPU seconds of this process, and those of Postgres."""
 
     def postgres() -> float:
         times = psutil.Process(postmaster).cpu_times()
         return times.user + times.system + times.children_user + times.children_system
 
     before, own, began = postgres(), time.process_time(), time.perf_counter()
-    judged = work()
+    result = work()
     wall, own = time.perf_counter() - began, time.process_time() - own
     time.sleep(0.3)  # a backend is counted once it has ended
-    return judged, wall, own, postgres() - before
+    return result, wall, own, postgres() - before
 
 
 def queries(spans: Sequence[quality_queries.Span], snapshots: Sequence[datetime]) -> dict[Suite, str]:
@@ -167,42 +168,41 @@ def prepared(symbols: int, years: float) -> tuple[int, date, dict[str, list]]:
         tracked = [f"A{i}USDT" for i in range(1, symbols + 1)]
         parts = {"one refresh": end - timedelta(days=2), "all": end - timedelta(days=days)}
         frames = {
-            name: [quality_queries.validated_frame([table], tracked) for table in bars(connection, first, end)]
+            name: [frames_of_bronze.to_frame([table], KLINES, tracked) for table in bars(connection, first, end)]
             for name, first in parts.items()
         }
     return found[0], parts["all"], frames
 
 
 def whole_suites(postmaster: int, title: str, frames: list, found: dict[Suite, str | None]) -> dict[Suite, SuiteResult]:
-    """Judge each suite whole, and print what it cost."""
+    """Run each suite, and print what it cost."""
     print(f"\n{title + ':':30} {'rows':>10} {'wall s':>7} {'own CPU':>8} {'Postgres CPU':>12}")
     total, done = 0.0, {}
     for suite, query in found.items():
         done[suite], wall, own, theirs = measured(postmaster, over(suite, query, frames))
         total += wall
         print(f"  {suite.name:28} {done[suite].rows:>10,} {wall:7.2f} {own:8.2f} {theirs:12.2f}")
-        for verdict in done[suite].verdicts:
-            if verdict.status != "passed":
-                print(f"      {verdict.status}: {verdict.name}: {verdict.observed}")
+        for check in done[suite].failures:
+            print(f"      {check.status}: {check.id}: {check.observed}")
     print(f"  {'together':28} {'':10} {total:7.2f}")
     return done
 
 
 def over(suite: Suite, query: str | None, frames: list) -> Callable[[], SuiteResult]:
-    """Judging a suite by its query, or by the frames of bronze."""
+    """Return the validation of a suite over its query, or over the frames of bronze."""
     if query:
         return lambda: validate_query(suite, query)
-    return lambda: joined([validate_frame(suite, frame) for frame in frames])
+    return lambda: merge_results([validate_frame(suite, frame) for frame in frames])
 
 
-def publishing(home: Path, judged: dict[Suite, SuiteResult]) -> None:
+def publishing(home: Path, results: dict[Suite, SuiteResult]) -> None:
     """Print what a run's Data Docs cost, beside few other runs and beside as many as are kept."""
     for run in range(data_docs.KEEP_RUNS + 1):
         began = time.perf_counter()
-        for suite, found in judged.items():
+        for suite, found in results.items():
             data_docs.publish(home, f"run-{run}", suite, found, datetime.now(UTC))
         if run in (1, data_docs.KEEP_RUNS):
-            print(f"Data Docs, {len(judged)} pages beside {run} runs: {time.perf_counter() - began:.2f} s")
+            print(f"Data Docs, {len(results)} pages beside {run} runs: {time.perf_counter() - began:.2f} s")
 
 
 def bench(symbols: int, years: float, *, refresh_alone: bool) -> None:

@@ -1,1 +1,1 @@
-"""Streamlit pages over the marts: figures as pure functions, one file of queries; imports no other room of tickmart."""
+"""Streamlit pages over the marts. Imports no other package of tickmart and reads schema marts only."""

@@ -1,30 +1,29 @@
-"""How numbers, changes and times are written on every page.
+"""Formats of numbers, changes and times: pure functions from a value to text.
 
-Belongs here: pure functions from a value to the text that stands on the page. Does not: colours, widgets, data access.
-A missing value is always a dash, never 0 or NaN; times are UTC and say so; a minus is one, not a hyphen; percents have
-two decimals where they measure a market, none where they count days or tell a limit, and no space before the sign.
+A missing value is a dash, never 0 or NaN. Times are UTC and labeled so. The minus sign is U+2212, not a hyphen.
+Percentages of markets have two decimals.
 """
 
 import math
-import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
 
+from dashboard.text import NO_BREAK, nbsp_units
+
 MISSING = "—"
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 SIZES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
-NO_BREAK = "\u00a0"
 
 
-def has_dashes(table: pd.DataFrame) -> bool:
-    """Tell whether a table shows a dash anywhere; a column of lines (lists) leaves missing ones blank."""
-    return any(_has_dashes(table[column]) for column in table)
+def has_missing_cells(table: pd.DataFrame) -> bool:
+    """Return whether a table shows a dash anywhere; columns of sparklines (lists) show nothing instead."""
+    return any(_has_missing(table[column]) for column in table)
 
 
-def _has_dashes(column: pd.Series) -> bool:
+def _has_missing(column: pd.Series) -> bool:
     known = ~column.isna().to_numpy()
     if column.dtype.kind != "O":
         return not known.all()
@@ -35,22 +34,17 @@ def _has_dashes(column: pd.Series) -> bool:
 
 
 def rows(table: pd.DataFrame) -> Iterator[Any]:
-    """Give the rows of a table as named tuples, a missing cell as None: pandas' NaN counts as true, and reads "nan"."""
+    """Yield the rows of a table as named tuples with None for missing cells (NaN is truthy and prints as "nan")."""
     return iter(table.astype(object).where(table.notna(), None).itertuples())
 
 
 def is_missing(value: object) -> bool:
-    """Tell whether a cell holds no usable number: None, NaN, NaT or an infinity."""
+    """Return whether a value is None, NaN, NaT or infinite."""
     return value is None or value is pd.NaT or (isinstance(value, float) and not math.isfinite(value))
 
 
-def unbroken(text: str) -> str:
-    """Return a text whose lines do not end between a number and its unit of time: 24 h, 7 d, 5 min."""
-    return re.sub(r"(?<=\d) (?=(?:h|d|s|min|days?)\b)", NO_BREAK, text)
-
-
 def number(value: float | None, digits: int = 0) -> str:
-    """Write a number with separators and a real minus, nothing without a sign: 1,315,150, −0.31, 0.00."""
+    """Format a number with separators and a minus sign; zero has no sign: 1,315,150, −0.31, 0.00."""
     if is_missing(value):
         return MISSING
     text = f"{value:,.{digits}f}"
@@ -58,7 +52,7 @@ def number(value: float | None, digits: int = 0) -> str:
 
 
 def price(value: float | None) -> str:
-    """Write a price in USD with the digits that matter at its size: $67,412, $3,412.07, $0.4213, $0.0₈1092."""
+    """Format a price in USD with the significant digits for its size: $67,412, $3,412.07, $0.4213, $0.0₈1092."""
     if is_missing(value):
         return MISSING
     sign, size = ("−" if value < 0 else ""), abs(float(value))
@@ -79,12 +73,12 @@ def price(value: float | None) -> str:
 
 
 def money(value: float | None) -> str:
-    """Write an amount of USD with two decimals and K, M, B or T: $2.35T."""
+    """Format an amount of USD with two decimals and K, M, B or T: $2.35T."""
     return MISSING if is_missing(value) else f"{'−' if value < 0 else ''}${amount(abs(float(value)))}"
 
 
 def amount(value: float | None) -> str:
-    """Write a large number with two decimals and K, M, B or T: 19.87M."""
+    """Format a large number with two decimals and K, M, B or T: 19.87M."""
     if is_missing(value):
         return MISSING
     size = abs(float(value))
@@ -95,22 +89,29 @@ def amount(value: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """Write a whole number with separators: 1,315,150."""
+    """Format an integer with separators: 1,315,150."""
     return number(value)
 
 
-def between(low: float, high: float) -> str:
-    """Write the span of a count: 88 to 90, or 90 when both ends are one."""
+def ordinal(value: float) -> str:
+    """Format a non-negative number as an ordinal: 1st, 12th, 23rd."""
+    whole = round(value)
+    suffix = "th" if whole % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(whole % 10, "th")
+    return f"{whole}{suffix}"
+
+
+def count_range(low: float, high: float) -> str:
+    """Format a range of counts: 88 to 90, or 90 if both are equal."""
     return count(low) if low == high else f"{count(low)} to {count(high)}"
 
 
 def percent(value: float | None, digits: int = 2) -> str:
-    """Write a share or level given in percent, without a sign for growth: 56.10%, −37.00%."""
+    """Format a share or level given in percent, without a plus sign: 56.10%, −37.00%."""
     return MISSING if is_missing(value) else f"{number(value, digits)}%"
 
 
 def change(value: float | None, digits: int = 2) -> str:
-    """Write a change given in percent with its direction: ▲ 1.93%, ▼ 0.40%, and 0.00% without an arrow."""
+    """Format a change given in percent with its direction: ▲ 1.93%, ▼ 0.40%, 0.00% without an arrow."""
     if is_missing(value):
         return MISSING
     size = f"{abs(value):,.{digits}f}"
@@ -120,18 +121,18 @@ def change(value: float | None, digits: int = 2) -> str:
 
 
 def signed(value: float | None) -> str:
-    """Write a change given in percent with its sign, for sentences: +39.46%, −2.04%."""
+    """Format a change given in percent with its sign, for sentences: +39.46%, −2.04%."""
     text = percent(value)
     return text if is_missing(value) or round(value, 2) <= 0 else f"+{text}"
 
 
 def ratio(value: float | None) -> str:
-    """Write a plain number such as a beta or a correlation: −0.31."""
+    """Format a plain number such as a beta or a correlation: −0.31."""
     return number(value, 2)
 
 
 def instant(value: datetime | date | None) -> str:
-    """Write a moment to the minute and name the zone (2026-11-20 14:05 UTC), a day as the day alone."""
+    """Format a timestamp to the minute with its zone (2026-11-20 14:05 UTC), a date as the date."""
     if is_missing(value):
         return MISSING
     if not isinstance(value, datetime):
@@ -139,8 +140,8 @@ def instant(value: datetime | date | None) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def span(length: timedelta | None) -> str:
-    """Write a length of time as briefly as is clear: 40 s, 7 min, 2 h 5 min, 31 h, 12 d."""
+def duration(length: timedelta | None) -> str:
+    """Format a duration in its largest useful unit: 40 s, 7 min, 2 h 5 min, 31 h, 12 d."""
     if is_missing(length):
         return MISSING
     seconds = max(0, round(length.total_seconds()))
@@ -149,5 +150,5 @@ def span(length: timedelta | None) -> str:
         return f"{hours} h {minutes} min".replace(" ", NO_BREAK)
     for limit, unit, size in ((90, "s", 1), (90 * 60, "min", 60), (48 * 3600, "h", 3600)):
         if seconds < limit:
-            return unbroken(f"{seconds // size} {unit}")
-    return unbroken(f"{seconds // 86_400:,} d")
+            return nbsp_units(f"{seconds // size} {unit}")
+    return nbsp_units(f"{seconds // 86_400:,} d")

@@ -1,7 +1,6 @@
-"""The words of health, how they look, and what the last refresh left on disk for when the database is away.
+"""Health of the datasets: order, colors and icons of the levels, and the status file of the last refresh.
 
-Belongs here: the order of badness, the status file. Does not: the rule by which a dataset gets its word; that stands in
-the mart fct_dataset_health.
+The mart fct_dataset_health decides the level of a dataset. The status file is read when the database is down.
 """
 
 import json
@@ -11,62 +10,68 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-ORDER = ("Healthy", "Unknown", "Warning", "Degraded")
-COLOURS = {"Healthy": "green", "Unknown": "gray", "Warning": "orange", "Degraded": "red"}
+LEVELS = ("Healthy", "Unknown", "Warning", "Degraded")  # best to worst
+COLORS = {"Healthy": "green", "Unknown": "gray", "Warning": "orange", "Degraded": "red"}
 ICONS = {
     "Healthy": ":material/check_circle:",
     "Unknown": ":material/help:",
     "Warning": ":material/warning:",
     "Degraded": ":material/error:",
 }
-MARKS = {"Healthy": "●", "Unknown": "○", "Warning": "▲", "Degraded": "✕"}  # told apart without colour
+SYMBOLS = {"Healthy": "●", "Unknown": "○", "Warning": "▲", "Degraded": "✕"}  # distinguishable without color
 TITLES = {
     "binance_klines": "Binance prices",
-    "coingecko_markets": "CoinGecko market sweep",
+    "coingecko_markets": "CoinGecko market snapshots",
     "fear_greed": "Fear & Greed index",
+}
+TOOL_VARIABLES = {
+    "Dagster": "TICKMART_DAGSTER_URL",
+    "Data Docs": "TICKMART_DATA_DOCS_URL",
+    "dbt docs": "TICKMART_DBT_DOCS_URL",
 }
 
 
 def title(dataset: str) -> str:
-    """Return a dataset's name for readers."""
+    """Return the display name of a dataset."""
     return TITLES.get(dataset, dataset.replace("_", " "))
 
 
-def worst(words: Iterable[str]) -> str:
-    """Return the worst word; Unknown when there is none, or one that nobody knows."""
-    found = [word if word in ORDER else "Unknown" for word in words]
-    return max(found, key=ORDER.index, default="Unknown")
+def with_symbol(level: str) -> str:
+    """Return a level with its symbol."""
+    return f"{SYMBOLS.get(level, '○')} {level}"
 
 
-def links(status: dict[str, Any] | None) -> dict[str, str]:
-    """Return the addresses of the tools behind the pages: those that run beside them, else as the status file says."""
-    served = {
-        "Dagster": "TICKMART_DAGSTER_URL", "Data Docs": "TICKMART_DATA_DOCS_URL", "dbt docs": "TICKMART_DBT_DOCS_URL",
-    }  # fmt: skip
-    told = (status or {}).get("links")
-    here = {name: os.environ[variable] for name, variable in served.items() if os.environ.get(variable)}
-    return (told if isinstance(told, dict) else {}) | here
+def worst(levels: Iterable[str]) -> str:
+    """Return the worst level; unknown names and no levels at all count as Unknown."""
+    found = [level if level in LEVELS else "Unknown" for level in levels]
+    return max(found, key=LEVELS.index, default="Unknown")
 
 
-def dbt_docs() -> Path | None:
-    """Return the page of dbt's documentation that `tickmart docs` built; None when it has not."""
-    page = Path(os.environ.get("TICKMART_HOME", ".tickmart")) / "docs" / "index.html"
+def tool_links(status: dict[str, Any] | None) -> dict[str, str]:
+    """Return the addresses of Dagster, Data Docs and dbt docs, from the environment or else from the status file."""
+    from_file = (status or {}).get("links")
+    configured = {name: os.environ[key] for name, key in TOOL_VARIABLES.items() if os.environ.get(key)}
+    return (from_file if isinstance(from_file, dict) else {}) | configured
+
+
+def dbt_docs_file() -> Path | None:
+    """Return the dbt documentation built by `tickmart docs`, or None."""
+    page = _home() / "docs" / "index.html"
     return page if page.is_file() else None
 
 
-def is_loaded(status: dict[str, Any] | None) -> bool:
-    """Tell whether the last refresh or restore left rows in the database, by its status file."""
+def has_data(status: dict[str, Any] | None) -> bool:
+    """Return whether the last refresh or restore left rows in the database, by its status file."""
     return any(row.get("rows") for row in (status or {}).get("datasets", ()))
 
 
 def read_status() -> dict[str, Any] | None:
-    """Return the status that the last refresh left in TICKMART_HOME, instants as datetimes; None when there is none.
+    """Return the status file of the last refresh with timestamps as datetimes.
 
-    An unreadable or foreign file is none: the page that shows it is the last resort and must not fail itself.
+    None if there is none or it is invalid: the page that shows it is the fallback and must not fail itself.
     """
-    path = Path(os.environ.get("TICKMART_HOME", ".tickmart")) / "status.json"
     try:
-        status = json.loads(path.read_text(encoding="utf-8"))
+        status = json.loads((_home() / "status.json").read_text(encoding="utf-8"))
         status["generated_at"] = datetime.fromisoformat(status["generated_at"])
         for row in status["datasets"]:
             row["health"] = str(row["health"]).capitalize()
@@ -75,3 +80,7 @@ def read_status() -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return dict(status)
+
+
+def _home() -> Path:
+    return Path(os.environ.get("TICKMART_HOME", ".tickmart"))

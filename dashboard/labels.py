@@ -1,53 +1,57 @@
-"""What a coin is called on the pages. Its crypto_id is what it is: tickers and names are labels, and not unique."""
+"""Display names of coins. A coin is identified by its crypto_id: tickers and names are labels and not unique."""
 
 from collections import Counter
 
 import pandas as pd
 
-from dashboard.text import same_to_a_reader, shortened, visible
+from dashboard.text import comparison_key, truncated, visible
 
 
-def labels(coins: pd.DataFrame, *columns: str, least: int = 1) -> dict[str, str]:
-    """Return a label for each crypto_id: its ticker, and its name or id where two would read alike.
+def labels(coins: pd.DataFrame, *columns: str, min_parts: int = 1) -> dict[str, str]:
+    """Return a distinct label for each crypto_id: its ticker, plus name or id where two labels would look the same.
 
-    `columns` are what a label is made of (default: symbol, name), `least` how many of them it has in any case.
+    `columns` are the parts of a label (default: symbol, name); every label has at least `min_parts` of them.
     """
     columns = columns or ("symbol", "name")
     parts = {coin["crypto_id"]: _parts(coin, columns) for coin in coins.to_dict("records")}
-    taken = {crypto_id: max(1, min(least, len(parts[crypto_id]))) for crypto_id in parts}
+    used = {crypto_id: max(1, min(min_parts, len(parts[crypto_id]))) for crypto_id in parts}
     while True:
-        found = {crypto_id: _label(crypto_id, parts[crypto_id], taken[crypto_id]) for crypto_id in parts}
-        counts = Counter(map(same_to_a_reader, found.values()))
-        alike = [crypto_id for crypto_id, text in found.items() if counts[same_to_a_reader(text)] > 1]
-        longer = [crypto_id for crypto_id in alike if taken[crypto_id] <= len(parts[crypto_id]) + 1]
-        if not longer:
+        found = {crypto_id: _label(crypto_id, parts[crypto_id], used[crypto_id]) for crypto_id in parts}
+        counts = Counter(map(comparison_key, found.values()))
+        ambiguous = [crypto_id for crypto_id, text in found.items() if counts[comparison_key(text)] > 1]
+        extendable = [crypto_id for crypto_id in ambiguous if used[crypto_id] <= len(parts[crypto_id]) + 1]
+        if not extendable:
             return found
-        for crypto_id in longer:
-            taken[crypto_id] += 1
+        for crypto_id in extendable:
+            used[crypto_id] += 1
 
 
 def _parts(coin: dict[str, object], columns: tuple[str, ...]) -> list[str]:
-    """Return what a coin's label can be made of; a ticker or name that is null, empty or said already is left out."""
+    """Return the parts of a coin's label, without null, empty and repeated ones."""
     found: list[str] = []
     for column in columns:
         value = coin[column]
         text = visible(value).strip() if isinstance(value, str) else ""
-        text = shortened(text.upper() if column == "symbol" else text)
-        if text and same_to_a_reader(text) not in map(same_to_a_reader, found):
+        text = truncated(text.upper() if column == "symbol" else text)
+        if text and comparison_key(text) not in map(comparison_key, found):
             found.append(text)
     return found
 
 
-def _label(crypto_id: str, parts: list[str], taken: int) -> str:
-    if not parts or taken > len(parts) + 1:
+def _label(crypto_id: str, parts: list[str], used: int) -> str:
+    if not parts or used > len(parts) + 1:
         return visible(crypto_id)
-    shown = parts[:taken] if taken <= len(parts) else [*parts, visible(crypto_id)]
+    shown = parts[:used] if used <= len(parts) else [*parts, visible(crypto_id)]
     return " · ".join(shown)
 
 
-def coins_called(wanted: str, coins: pd.DataFrame) -> list[str]:
-    """Return the crypto_ids that a link means: the id itself, else every coin with that ticker."""
+def resolve_coin(wanted: str, coins: pd.DataFrame) -> list[str]:
+    """Return the crypto_ids that a link can mean: the exact id, else every coin with that ticker or else that name."""
     if wanted in set(coins["crypto_id"]):
         return [wanted]
-    tickers = coins["symbol"].fillna("").map(same_to_a_reader)
-    return coins.loc[(tickers == same_to_a_reader(wanted)) & (tickers != ""), "crypto_id"].tolist()
+    key = comparison_key(wanted)
+    for column in ("crypto_id", "symbol", "name"):
+        keys = coins[column].fillna("").map(comparison_key)
+        if key and (keys == key).any():
+            return coins.loc[keys == key, "crypto_id"].tolist()
+    return []

@@ -1,5 +1,5 @@
-"""What runs the pipeline: Dagster's definitions, the checks, the local stack and the tickmart command.
+"""Runs the pipeline: Dagster definitions, checks, alerts, local services and the tickmart command.
 
-May import `ingestion`; nothing imports this package but its own tests. The models live in `dbt_project`, the pages in
-`dashboard`. Kept empty of code, so that starting a small process of it (the keeper) costs nothing.
+May import `ingestion`; only its tests import it. Models are in `dbt_project`, pages in `dashboard`. This file has no
+code, so that small processes such as the supervisor start fast.
 """

@@ -1,4 +1,7 @@
-"""The Dagster definitions: assets, checks, jobs, schedules, sensors and resources, assembled."""
+"""The Dagster definitions: assets, checks, jobs, schedules, sensors and resources, assembled.
+
+Loading this module prepares the process for runs: retries of Postgres connections, and glibc's memory settings.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,14 +9,16 @@ from typing import Any
 import dagster as dg
 
 from ingestion.settings import load_settings
-from orchestration.assets.dbt import DBT, DbtCli, book_specs, build_models, project
+from orchestration.assets.dbt import DBT, DbtCli, build_models, ops_table_specs, project
 from orchestration.assets.raw import ASSETS
 from orchestration.assets.run_status import build_run_status
-from orchestration.jobs import JOB, build_jobs
-from orchestration.partitions import MARKETS_JOB
+from orchestration.job_names import JOB, MARKETS_JOB
+from orchestration.jobs import build_jobs
+from orchestration.progress import ignore_progress
 from orchestration.quality.checks import CHECKS
-from orchestration.resources import Stores
-from orchestration.schedules import _schedules_status, build_markets_schedule, build_schedule
+from orchestration.reconnect import install_connection_retries
+from orchestration.resources import Stores, limit_malloc_arenas
+from orchestration.schedules import build_markets_schedule, build_schedule, schedules_status
 from orchestration.sensors import (
     build_alert_sensor,
     build_dead_run_sensor,
@@ -25,18 +30,18 @@ from orchestration.sensors import (
 
 
 def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """Assemble the definitions; ``resources`` replaces single ones."""
+    """Assemble the definitions; ``resources`` replaces some of the resources."""
     dbt_project = project()
     models = build_models(dbt_project)
-    verdict = build_run_status([*models.keys, dg.AssetKey(["raw", "universe"])])
-    made = {key for asset in ASSETS if isinstance(asset, dg.AssetsDefinition) for key in asset.keys}
+    run_status = build_run_status([*models.keys, dg.AssetKey(["raw", "universe"])])
+    defined = {key for asset in ASSETS if isinstance(asset, dg.AssetsDefinition) for key in asset.keys}
     jobs = build_jobs(models)
-    schedules = [build_schedule(jobs[JOB]), build_housekeeping_schedule(_schedules_status())]
+    schedules = [build_schedule(jobs[JOB]), build_housekeeping_schedule(schedules_status())]
     every_minutes = load_settings().markets_every_minutes
     if every_minutes < 60:
         schedules.append(build_markets_schedule(jobs[MARKETS_JOB], every_minutes))
     return dg.Definitions(
-        assets=[*ASSETS, *book_specs(dbt_project, made), models, verdict],  # type: ignore[list-item]
+        assets=[*ASSETS, *ops_table_specs(dbt_project, defined), models, run_status],  # type: ignore[list-item]
         asset_checks=CHECKS,
         jobs=[*jobs.values(), housekeeping],
         schedules=schedules,
@@ -49,10 +54,13 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         ],
         resources={
             "stores": Stores(),
+            "progress": ignore_progress,
             "dbt": DbtCli(project_dir=dbt_project, dbt_executable=DBT),  # type: ignore[arg-type]
             **(resources or {}),
         },
     )
 
 
+install_connection_retries()
+limit_malloc_arenas()
 defs = build_defs()

@@ -4,36 +4,32 @@ from typing import Any
 
 import dagster as dg
 
-from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.coingecko.dataset import MARKETS
-from ingestion.sources.fear_greed.dataset import FEAR_GREED
-from orchestration.partitions import DAYS, MARKETS_JOB
-from orchestration.quality.checks import CHECK_JOB, CHECKS
+from orchestration.job_names import CHECK_JOB, JOB, MARKETS_JOB, REBUILD_JOB
+from orchestration.partitions import DAYS
+from orchestration.quality.checks import CHECKS
 
-JOB = "market_refresh"
-REBUILD_JOB = "rebuild"
-REBUILD = {f"raw__{dataset.name}": {"rebuild": True} for dataset in (KLINES, MARKETS, FEAR_GREED)}
 REFRESH = {"ops": {"bronze__binance_klines": {"config": {"skip_covered": True}}}}
 
 
 def build_jobs(models: dg.AssetsDefinition) -> dict[str, Any]:
-    """Return the jobs by name: the whole graph, and the parts of it that run alone."""
+    """Return the jobs by name: one for the whole asset graph, the others for a part of it."""
     sources = dg.AssetSelection.groups("bronze", "sources")
     checks = dg.AssetSelection.checks(*models.check_keys, *(key for check in CHECKS for key in check.check_keys))
     selections: list[tuple[str, dg.AssetSelection, bool, str]] = [
         (
             JOB, dg.AssetSelection.all(), True,
-            "Sources to bronze to raw to marts, with every check on the way, over a range of UTC days.",
+            "Sources, bronze, raw, marts and every check, over a range of UTC days.",
         ),
         (
             REBUILD_JOB, dg.AssetSelection.all() - sources, True,
-            "Raw and marts emptied and built anew from bronze alone; its config says which tables are emptied.",
+            "Empties raw and the marts, and rebuilds both from bronze; the config names the tables to empty.",
         ),
         (
             MARKETS_JOB, dg.AssetSelection.assets(["bronze", MARKETS.name]).downstream(), False,
-            "A market snapshot and the marts that show it.",
+            "A market snapshot and the marts that read it.",
         ),
-        (CHECK_JOB, checks, True, "The quality suites and the tests of every model, without building anything."),
+        (CHECK_JOB, checks, True, "The quality suites and every dbt test, without building anything."),
     ]  # fmt: skip
     return {
         name: dg.define_asset_job(

@@ -7,32 +7,28 @@ import socket
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ingestion.database import connections
 from ingestion.ops import runs as ops_runs
 
-if TYPE_CHECKING:
-    pass
-
-
-# A run of a tickmart command carries its process id, and the host whose process ids these are: a container is one.
+# A run of a tickmart command has its process id and host (a container is a host) as tags.
 PID_TAG = "tickmart/pid"
 HOST_TAG = "tickmart/host"
-# Since when the code server lives, in its own environment: seconds of Unix time.
+# When the code server started, in its own environment: seconds of Unix time.
 CODE_SERVER_SINCE = "TICKMART_CODE_SERVER_SINCE"
-# Elsewhere only its beats tell that it lives. Longer than Postgres takes to come back, in which nobody can beat.
-BEAT_EVERY_S, SILENCE_S = 20.0, 180.0
+# A process on another host is known only by its heartbeats. No heartbeat can be recorded while Postgres restarts.
+HEARTBEAT_EVERY_S, MAX_SILENCE_S = 20.0, 180.0
 
 
 def close_orphans(
     instance: Any, connection: connections.Connection, launched_before: datetime | None = None
 ) -> list[str]:
-    """Close the runs whose process has gone without a word; return their ids.
+    """Mark runs as failed whose process exited without reporting; return their ids.
 
-    Runs of a tickmart command carry its process id and host, and show that they live. Those of Dagster's own are
-    children of its code server: what was launched before the one that lives now has died with an earlier one. A command
-    may be killed before Dagster calls its run started, or has it at all: then the books alone know of it.
+    Runs of a tickmart command have its process id and host as tags, and heartbeats. Dagster's own runs are children of
+    its code server: those launched before the present one started (``launched_before``) ended with an earlier one. A
+    command may be killed before Dagster has its run as started, or at all: then only schema ops has it.
     """
     from dagster import DagsterRunStatus, RunsFilter
 
@@ -52,17 +48,17 @@ def close_orphans(
     here = socket.gethostname()
     elsewhere = {run.run_id for run in runs if command_pid(run) is not None and run.tags.get(HOST_TAG, here) != here}
     unknown = {run_id for run_id in ops_runs.open_runs(connection) if not instance.has_run(run_id)}
-    silent = ops_runs.silent_runs(connection, [*elsewhere, *unknown], SILENCE_S)
+    silent = ops_runs.silent_runs(connection, [*elsewhere, *unknown], MAX_SILENCE_S)
     closed = sorted(silent & unknown)
     for run in runs:
         pid = command_pid(run)
         if pid is None:
-            gone_here = launched_before is not None and launched[run.run_id] < launched_before
+            exited_here = launched_before is not None and launched[run.run_id] < launched_before
         else:
-            gone_here = not _alive(pid)
-        if run.run_id in silent or (run.run_id not in elsewhere and gone_here):
-            instance.report_run_failed(run, "Its process ended without closing it (killed, or the machine went down).")
-            # What it held of the pools is held for ever otherwise, and the next run waits for it.
+            exited_here = not _alive(pid)
+        if run.run_id in silent or (run.run_id not in elsewhere and exited_here):
+            instance.report_run_failed(run, "Its process exited without reporting (killed, or the machine went down).")
+            # Otherwise its pool slots are never released, and the next run waits for them.
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             closed.append(run.run_id)
     ops_runs.close_runs(connection, closed)
@@ -84,7 +80,7 @@ def _alive(pid: int) -> bool:
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, 0)
         command = Path(f"/proc/{pid}/cmdline")
-        # A process id is given out again: where the system tells, the program must still be ours.
+        # Process ids are reused: where /proc exists, the program must be tickmart.
         line = command.read_bytes() if command.exists() else b"tickmart"
         return b"tickmart" in line or b"orchestration.cli" in line
     return False

@@ -1,7 +1,7 @@
-"""Partitions of the history of bars: UTC days, and the range of them that a run is about.
+"""Partitions of the klines history: UTC days, and the range of days of a run.
 
-Belongs here: reading the range from a run's tags, and the range of a run that was launched without one. Does not: what
-is done with it (``assets``).
+Belongs here: reading the range from a run's tags, and choosing one for a run that was launched without. Does not: the
+assets that process it.
 """
 
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ from ingestion.ops import runs
 from ingestion.sources.binance.dataset import BINANCE_OPENED
 from ingestion.sources.binance.symbols import tracked_now
 from ingestion.universe import Asset
+from orchestration.job_names import FIRST_LOAD_DAYS, MARKETS_JOB
 
-# end_offset=1: today's partition exists while today lasts, and is written again each hour.
+# end_offset=1: today is a partition too, and is written again each hour.
 DAYS = dg.DailyPartitionsDefinition(start_date=BINANCE_OPENED.isoformat(), timezone="UTC", end_offset=1)
-# Run tags: the first and the last day of a run's range, or its only day.
+# Run tags: the first and the last day of a run's range, or its single day.
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 PARTITION = "dagster/partition"
-FIRST_LOAD_DAYS = 30
-# Market snapshots have no partitions.
-MARKETS_JOB = "markets_refresh"
+# Run tag that Dagster sets on runs of a schedule.
+SCHEDULE_TAG = "dagster/schedule_name"
 
 
 def range_tags(start: date, end: date) -> dict[str, str]:
@@ -31,9 +31,9 @@ def range_tags(start: date, end: date) -> dict[str, str]:
 
 
 def chosen_days(tags: Mapping[str, str]) -> tuple[date, date] | None:
-    """Return the half-open range of days that a run's tags choose, None when they choose none.
+    """Return the half-open range of days in a run's tags, None if there is none.
 
-    Raises Failure, in one line, for a range that ends before it starts or that holds a day that has not begun.
+    Raises Failure for a range that ends before it starts or includes a day in the future.
     """
     first, last = (tags.get(name) or tags.get(PARTITION) for name in (RANGE_START, RANGE_END))
     if first is None or last is None:
@@ -49,10 +49,10 @@ def chosen_days(tags: Mapping[str, str]) -> tuple[date, date] | None:
 
 
 def run_days(run: dg.DagsterRun) -> tuple[date, date]:
-    """Return the half-open range of days of a run; Failure when it has none."""
+    """Return the half-open range of days of a run; Failure if it has none."""
     chosen = chosen_days(run.tags)
     if chosen is None:
-        raise dg.Failure(f"{run.job_name} has no days to work on: choose a range of partitions", allow_retries=False)
+        raise dg.Failure(f"{run.job_name} has no days: choose a range of partitions", allow_retries=False)
     return chosen
 
 
@@ -63,17 +63,17 @@ def refresh_days(connection: Connection, universe: list[Asset], today: date) -> 
 
 
 def needs_days(run: dg.DagsterRun) -> bool:
-    """Tell whether a run was launched without days (the Launchpad's default) though its assets are partitioned."""
+    """Return whether a run of partitioned assets was launched without days, as the Launchpad does by default."""
     return run.job_name != MARKETS_JOB and not {RANGE_START, RANGE_END, PARTITION} & run.tags.keys()
 
 
 def choose_refresh_days(
     instance: dg.DagsterInstance, run: dg.DagsterRun, connection: Connection, universe: list[Asset]
 ) -> None:
-    """Give a run without days those of a refresh, as if they had been chosen at its launch.
+    """Tag a run that has no days with the days of a refresh, as if they had been chosen at its launch.
 
     Dagster 1.13 reads them from the run's tags wherever a partitioned asset is checked, and fails with an internal
-    error where there are none. The stored run gets the tags for its other processes, this object for this one.
+    error if there are none. Both the stored run (for other processes) and this object get the tags.
     """
     tags = range_tags(*refresh_days(connection, universe, datetime.now(UTC).date()))
     instance.add_run_tags(run.run_id, tags)

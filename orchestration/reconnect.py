@@ -1,4 +1,7 @@
-"""Retries of Postgres connections that Dagster and Great Expectations open."""
+"""Retries of Postgres connections: those of tickmart, and those that Dagster and Great Expectations open.
+
+Importing this module changes nothing: ``install_connection_retries`` extends SQLAlchemy for the whole process.
+"""
 
 import select
 import threading
@@ -19,32 +22,29 @@ from ingestion.settings import load_settings
 
 T = TypeVar("T")
 
-# How often a step begins anew because its connection was lost: a server that keeps falling is not worked on for ever.
+# How often a step is retried because it lost its connection: a server that crashes again and again fails the step.
 MOST_RETRIES = 3
 
 
-# -- a server that goes and comes back ---------------------------------------------------------------------------------
-
-
 class ConnectRetry:
-    """Waits for Postgres while it restarts: so long from when it was first found missing, whoever asks, and once."""
+    """Retries connecting while Postgres restarts; all callers share one deadline, counted from the first failure."""
 
     def __init__(self) -> None:
         self._missing_since: float | None = None
         self._lock = threading.Lock()
 
-    def connect(self, connect: Callable[[], T], patience_s: float) -> T:
-        """Return what ``connect`` does, which is tried again while the server may come back."""
+    def connect(self, connect: Callable[[], T], deadline_s: float) -> T:
+        """Return the result of ``connect``, called again on errors that a restart of the server can end."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(may_come_back),
-            stop=lambda _: self._missing_for() >= patience_s,
+            stop=lambda _: self._missing_for() >= deadline_s,
             wait=tenacity.wait_random_exponential(0.2, max=2),
             reraise=True,
         )
-        made = retrying(connect)
+        connection = retrying(connect)
         with self._lock:
             self._missing_since = None
-        return made
+        return connection
 
     def _missing_for(self) -> float:
         with self._lock:
@@ -57,7 +57,7 @@ SERVER = ConnectRetry()
 
 
 def may_come_back(error: BaseException) -> bool:
-    """Tell whether a refused connection is worth another attempt: nobody listens, or the server starts or is full."""
+    """Return whether a failed attempt to connect is worth a retry: the server is down, starting or full."""
     text = str(error)
     return isinstance(error, (connections.WarehouseError, psycopg2.OperationalError)) and (
         "FATAL" not in text or any(word in text for word in ("the database system is", "too many", "terminating"))
@@ -65,29 +65,41 @@ def may_come_back(error: BaseException) -> bool:
 
 
 def is_lost(error: psycopg2.Error) -> bool:
-    """Tell whether an error came of the connection or of a deadlock, and not of the statement: no SQLSTATE of its own.
+    """Return whether a lost connection or a deadlock caused an error, and not its statement.
 
-    libpq has no code for a server that closed the connection; 57P are a server's last words, 40 a rolled back deadlock.
+    libpq reports no code when the server closed the connection; 57P is a shutdown, 40 a deadlock that was rolled back.
     """
-    of_the_wire = isinstance(error, (psycopg2.InterfaceError, psycopg2.OperationalError))
+    from_connection = isinstance(error, (psycopg2.InterfaceError, psycopg2.OperationalError))
     code = error.pgcode or ""
-    return (of_the_wire or type(error) is psycopg2.DatabaseError) and (not code or code.startswith(("08", "57P", "40")))
+    return (from_connection or type(error) is psycopg2.DatabaseError) and (
+        not code or code.startswith(("08", "57P", "40"))
+    )
 
 
-# Dagster keeps its run log in the same server, through SQLAlchemy and without a word on restarts: a run would die of
-# the log where its own work goes on.
-@sqlalchemy.event.listens_for(sqlalchemy.pool.Pool, "checkout")
-def _leave_what_is_dead(connection: Any, *_: Any) -> None:
-    """Have a pool replace a connection on which the server has hung up: to an idle client a live one says nothing."""
+def install_connection_retries() -> None:
+    """Make every SQLAlchemy pool of this process survive a restart of Postgres; calling it again changes nothing.
+
+    Dagster keeps its run log in the same server through SQLAlchemy, which does not retry: without this a run fails on
+    its log although its own work goes on.
+    """
+    for target, name, listener in (
+        (sqlalchemy.pool.Pool, "checkout", _discard_dead_connection),
+        (sqlalchemy.engine.Engine, "do_connect", _connect_with_retry),
+    ):
+        if not sqlalchemy.event.contains(target, name, listener):
+            sqlalchemy.event.listen(target, name, listener)
+
+
+def _discard_dead_connection(connection: Any, *_: Any) -> None:
+    """Make the pool replace a connection that the server closed: a live server sends nothing to an idle client."""
     if isinstance(connection, psycopg2.extensions.connection) and (
         connection.closed or select.select([connection], [], [], 0)[0]
     ):
         raise sqlalchemy.exc.DisconnectionError
 
 
-@sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "do_connect")
-def _connect_patiently(dialect: Any, _: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:
-    """Connect as the pools of Dagster and Great Expectations do, but outlast a restart."""
+def _connect_with_retry(dialect: Any, _: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    """Connect as SQLAlchemy would, with retries while the server restarts."""
     if dialect.driver != "psycopg2":
         return None
     return SERVER.connect(lambda: psycopg2.connect(*arguments, **keywords), load_settings().postgres_patience_s)

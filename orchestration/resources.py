@@ -154,15 +154,19 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield client
 
 
-# glibc keeps what threads have freed in arenas of their own, ever larger blocks among it: with two arenas and blocks
-# from 1 MB on by mmap, a month of minutes takes 150 MB less. Elsewhere (macOS, musl) the system's own ways stand.
+# macOS and musl keep their own behavior.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" else None
 
 
-if _LIBC is not None:
-    _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
-    _LIBC.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
-    _LIBC.mallopt(_M_ARENA_MAX, 2)
+def limit_malloc_arenas() -> None:
+    """Limit glibc to two arenas, with mmap for blocks from 1 MB on: a month of 1m bars takes 150 MB less memory.
+
+    By default glibc keeps what threads have freed in an arena per thread, large blocks included.
+    """
+    if _LIBC is not None:
+        m_mmap_threshold, m_arena_max = -3, -8
+        _LIBC.mallopt(m_mmap_threshold, 1 << 20)
+        _LIBC.mallopt(m_arena_max, 2)
 
 
 def release_memory() -> None:

@@ -1,7 +1,9 @@
-"""What a tickmart command needs around it: servers, environment, Dagster instance, and one job run in this process.
+"""Runs a command's job in this process, with the servers, the environment and the Dagster instance that it needs.
 
-Belongs here: opening and closing a session, running the job, closing what an earlier process left open. Does not: the
-command line (``cli``), the servers themselves (``stack``), what the job does (``definitions``).
+Does not belong here: the command line (``cli``), the servers (``local``), the job itself (``definitions``).
+
+Lazy imports: Dagster, and our modules that import it, are imported inside functions. That takes two seconds, which
+`tickmart sql` and other commands without a run must not pay.
 """
 
 from __future__ import annotations
@@ -35,37 +37,38 @@ from ingestion.sources.http import Deadline, HttpClient, SourceError
 from ingestion.universe import read_universe
 from orchestration.alerting import outbox
 from orchestration.local import demo
-from orchestration.local.client import prepare_home, stack
+from orchestration.local.client import local_services, prepare_home
 from orchestration.local.credentials import write_private
 from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import disk
 from orchestration.observability import logs
 from orchestration.observability.attempts import record_failure
+from orchestration.orphans import HEARTBEAT_EVERY_S, HOST_TAG, PID_TAG, close_orphans
+from orchestration.progress import ProgressListener, ignore_progress
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
     from orchestration.resources import Stores
-from orchestration.orphans import BEAT_EVERY_S, HOST_TAG, PID_TAG, close_orphans
 
 
 @contextmanager
 def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> Iterator[Settings]:
-    """Start what is not there, export its addresses, set the warehouse up, and yield the settings that reach it.
+    """Start the local services that are needed, set the warehouse up, and yield the settings that reach both.
 
-    Without ``set_up`` the database is left as it stands: of another version, or empty.
+    Without ``set_up`` the database is not changed: it may be empty or of another version.
 
-    Raises SettingsError, UniverseError, LocalServicesError or WarehouseError, each one line.
+    Raises SettingsError, UniverseError, LocalServicesError or WarehouseError, each with a one-line message.
     """
-    wanted = load_settings()
-    read_universe(wanted.universe_path)
-    os.environ["TICKMART_HOME"] = str(wanted.home)
-    prepare_home(wanted.home)
-    with stack(
-        wanted.home,
-        postgres=postgres and wanted.postgres is None,
-        s3=s3 and wanted.object_store is None,
-        simulator_seed=demo.seed_of(wanted.home) if postgres or s3 else None,
+    initial = load_settings()
+    read_universe(initial.universe_path)
+    os.environ["TICKMART_HOME"] = str(initial.home)
+    prepare_home(initial.home)
+    with local_services(
+        initial.home,
+        postgres=postgres and initial.postgres is None,
+        s3=s3 and initial.object_store is None,
+        simulator_seed=demo.seed_of(initial.home) if postgres or s3 else None,
     ) as env:
         os.environ.update(env)
         settings = load_settings()
@@ -73,7 +76,7 @@ def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> I
             migrate.bootstrap(settings.postgres, logins(os.environ))
             _export_roles(settings)
             with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
-                demo.follow(connection)
+                demo.apply_source_mode(connection)
             settings = load_settings()
         export_tools(settings)
         yield settings
@@ -81,7 +84,7 @@ def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> I
 
 @contextmanager
 def run_session(command: str) -> Iterator[Settings]:
-    """Open a session for a run; one that cannot be opened is kept as the newest failed run."""
+    """Open a session for a run; if that fails, record the run as failed."""
     with ExitStack() as opened:
         try:
             settings = opened.enter_context(session())
@@ -93,7 +96,7 @@ def run_session(command: str) -> Iterator[Settings]:
 
 
 def logins(environ: Mapping[str, str]) -> dict[Role, str] | None:
-    """Return the passwords of the roles' own logins, or None where the owner takes the roles on."""
+    """Return the passwords of the roles' own logins, None if the owner uses `set role` instead."""
     names: dict[Role, str] = {role: f"TICKMART_PG_{role.upper()}" for role in ROLES}
     if any(environ.get(f"{name}_USER") != role for role, name in names.items()):
         return None
@@ -101,7 +104,7 @@ def logins(environ: Mapping[str, str]) -> dict[Role, str] | None:
 
 
 def _export_roles(settings: Settings) -> None:
-    """Tell every child how to connect as each role: with a login of its own, or as the owner taking the role on."""
+    """Export how to connect as each role: with its own login, or as the owner with `set role`."""
     assert settings.postgres is not None
     os.environ.update(PGHOST=settings.postgres.host, PGPORT=str(settings.postgres.port))
     os.environ["PGDATABASE"] = settings.postgres.database
@@ -117,7 +120,7 @@ def _export_roles(settings: Settings) -> None:
 def dagster_url(environ: Mapping[str, str]) -> str:
     """Return the SQLAlchemy URL of Dagster's schema in the warehouse's database."""
     role = environ.get("TICKMART_PG_DAGSTER_ROLE", "")
-    # A crash may cost the run log its last moments; the warehouse's own commits wait for the disk all the same.
+    # A crash may lose the last moments of the run log; commits to the warehouse itself stay synchronous.
     options = "-c search_path=dagster -c timezone=UTC -c synchronous_commit=off" + (f" -c role={role}" if role else "")
     user = quote(environ["TICKMART_PG_DAGSTER_USER"], safe="")
     password = quote(environ["TICKMART_PG_DAGSTER_PASSWORD"], safe="")
@@ -127,16 +130,16 @@ def dagster_url(environ: Mapping[str, str]) -> str:
 
 
 def export_tools(settings: Settings) -> None:
-    """Put Dagster's and dbt's files under the home, and switch every tool's telemetry off."""
+    """Set the variables of Dagster, dbt and GX: files in the home, telemetry off."""
     dagster_home = settings.home / "dagster"
     dagster_home.mkdir(exist_ok=True)
     instance = dagster_home / "dagster.yaml"
     text = Path(__file__).with_name("dagster.yaml").read_text()
     if not instance.exists() or instance.read_text() != text:
-        write_private(instance, text)  # whole at any moment: services that share a home start together
+        write_private(instance, text)  # atomically: services that share a home start together
     os.environ.update(
         DAGSTER_HOME=str(dagster_home),
-        # A range of three years is 1,096 materialisations per asset: one by one 34 s, in batches well under one.
+        # A range of three years is 1,096 materializations per asset: one by one 34 s, in batches well under one.
         DAGSTER_EVENT_BATCH_SIZE="1000",
         DBT_PROFILES_DIR=str(Path(__file__).resolve().parent.parent / "dbt_project"),
         DBT_LOG_PATH=str(settings.home / "logs" / "dbt"),
@@ -144,14 +147,14 @@ def export_tools(settings: Settings) -> None:
         DO_NOT_TRACK="1",
         GX_ANALYTICS_ENABLED="false",
         STREAMLIT_BROWSER_GATHER_USAGE_STATS="false",
-        # dbt compiles to bytecode on every start where it may not write next to itself; warnings are ours to judge.
+        # Warnings of the tools are for their developers; tests see them.
         PYTHONWARNINGS="ignore",
     )
 
 
 @contextmanager
 def quiet(log: Path) -> Iterator[IO[str]]:
-    """Send this process's output and its children's to ``log``; yield the terminal's stderr, which stays ours."""
+    """Redirect stdout and stderr of this process and its children to ``log``; yield the terminal's stderr."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -163,7 +166,7 @@ def quiet(log: Path) -> Iterator[IO[str]]:
         try:
             yield terminal
         finally:
-            with suppress(OSError):  # a full disk must not keep the terminal from being given back
+            with suppress(OSError):  # a full disk must not prevent restoring the terminal
                 sys.stdout.flush()
             with suppress(OSError):
                 sys.stderr.flush()
@@ -176,19 +179,22 @@ def quiet(log: Path) -> Iterator[IO[str]]:
 
 @contextmanager
 def dagster_instance() -> Iterator[DagsterInstance]:
-    """Lend Dagster's instance, its tables brought to the form that the installed Dagster works on.
+    """Yield Dagster's instance, with its tables migrated to the installed version of Dagster.
 
-    Dagster itself makes its tables, but leaves those of an older version as they are: `dagster instance migrate` is
-    done here, once for each version of it. LocalServicesError when a newer one has been at them.
+    Dagster creates its tables but does not migrate them: this does what `dagster instance migrate` does, once per
+    version. LocalServicesError if a newer version has migrated them.
     """
     import dagster as dg
 
+    from orchestration.reconnect import install_connection_retries
+
+    install_connection_retries()
     with dg.DagsterInstance.get() as instance:
-        _bring_to_form(instance, dg.__version__)
+        _migrate_dagster(instance, dg.__version__)
         yield instance
 
 
-def _bring_to_form(instance: DagsterInstance, version: str) -> None:
+def _migrate_dagster(instance: DagsterInstance, version: str) -> None:
     from alembic.util import CommandError
 
     from orchestration.resources import Stores
@@ -201,78 +207,80 @@ def _bring_to_form(instance: DagsterInstance, version: str) -> None:
                 instance.upgrade()
             except CommandError as error:
                 raise LocalServicesError(
-                    f"schema dagster does not fit Dagster {version} ({error}): start the tickmart that it was last "
-                    "used with or a newer one, or drop the schema, which loses Dagster's list of runs and nothing else"
+                    f"schema dagster is of a newer Dagster than {version} ({error}): use a newer tickmart, or drop the "
+                    "schema, which loses only Dagster's list of runs"
                 ) from error
         runs.set_version(connection, "dagster", version)
 
 
 def market_clock(settings: Settings) -> datetime:
-    """Return the exchange's time, or this host's when the exchange cannot be asked now."""
+    """Return the exchange's time, or this host's if the exchange does not answer."""
     client = HttpClient("Binance", settings.binance_urls, setting="BINANCE_BASE_URL", deadline=Deadline(10))
     try:
         return rest.exchange_clock(client)
     except SourceError:
-        # The run itself will say that the source is out of reach; here only a date is needed.
+        # The run itself reports the error; only a date is needed here.
         return datetime.now(UTC)
     finally:
         client.close()
 
 
 def refresh_window(settings: Settings, first_load_days: int) -> tuple[date, date]:
-    """Return the half-open range of UTC days of a refresh: two days, or as many as have not been asked for."""
+    """Return the half-open range of UTC days of a refresh: two days, or more after days without a run."""
     assert settings.postgres is not None
-    # A partition is a day that has begun by this host's clock, whatever the exchange's says.
+    # Dagster's partitions end with this host's day, whatever the exchange's clock says.
     today = min(market_clock(settings), datetime.now(UTC)).date()
     symbols = tracked_now(read_universe(settings.universe_path), today)
     with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
         return runs.refresh_start(connection, symbols, today, first_load_days), today + timedelta(days=1)
 
 
-def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Run a job over the UTC days [start, end) in this process and return its summary from the books.
+def run_job(
+    job_name: str,
+    start: date,
+    end: date,
+    config: Mapping[str, Mapping[str, Any]],
+    *,
+    progress: ProgressListener = ignore_progress,
+) -> dict[str, Any]:
+    """Run a job over the UTC days [start, end) in this process and return its summary from schema ops.
 
-    ``config`` is that of its steps by name. The run is a run like any other in Dagster's list. Raises nothing for a
-    failed step: the summary's status tells.
+    ``config`` is the config of the steps by name. The run appears in Dagster's list as any other. A failed step raises
+    nothing: the summary has the status.
     """
     from orchestration.definitions import defs
     from orchestration.partitions import range_tags
     from orchestration.resources import Stores
 
     stores = Stores()
-    # What has been imported stays: the collector need not go through it for every page that is parsed (a tenth of a
-    # backfill's CPU).
+    # Imported objects live until the end: without this the garbage collector visits them for every page that is parsed
+    # (a tenth of a backfill's CPU).
     gc.freeze()
     run_id = str(uuid4())
     began = time.monotonic()
     job = defs.resolve_job_def(job_name)
+    run_config = {
+        "ops": {step: {"config": dict(values)} for step, values in config.items()},
+        "loggers": {"console": {"config": {"log_level": "INFO"}}},
+    }
+    tags = {**range_tags(start, end), PID_TAG: str(os.getpid()), HOST_TAG: socket.gethostname()}
+    # The user who stopped a command decides whether it runs again, not the daemon.
+    tags["dagster/max_retries"] = "0"
     previous = signal.signal(signal.SIGTERM, _interrupt)
     with dagster_instance() as instance:
-        # Otherwise each of a range's thousands of events opens a connection of its own, 12 ms each.
+        # By default each of a range's thousands of events opens a connection of its own, 12 ms each.
         instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=4)
         with connections.closing(stores.connect("ingest")) as connection:
             close_orphans(instance, connection)
             runs.begin_run(connection, run_id, job_name)
             runs.beat(connection, run_id)
         problem: str | None = None
-        ended = _beating(stores, run_id)
+        ended = _start_heartbeat(stores, run_id)
         try:
             result = job.execute_in_process(
-                instance=instance,
-                run_id=run_id,
-                run_config={
-                    "ops": {step: {"config": dict(values)} for step, values in config.items()},
-                    "loggers": {"console": {"config": {"log_level": "INFO"}}},
-                },
-                tags={
-                    **range_tags(start, end),
-                    PID_TAG: str(os.getpid()),
-                    HOST_TAG: socket.gethostname(),
-                    # Who killed a command may start it again; the daemon is not to do so behind his back.
-                    "dagster/max_retries": "0",
-                },
+                instance=instance, run_id=run_id, run_config=run_config, tags=tags, resources={"progress": progress},
                 raise_on_error=False,
-            )
+            )  # fmt: skip
             problem = first_failure(result)
             if problem:
                 problem = disk.explained(LocalServicesError(problem), stores.settings.home) or problem
@@ -283,27 +291,36 @@ def run_job(job_name: str, start: date, end: date, config: Mapping[str, Mapping[
         finally:
             signal.signal(signal.SIGTERM, previous)
             ended.set()
-            # Not the connection of the beginning: the server may have restarted since.
-            with _kept_if_lost(stores, job_name, run_id), connections.closing(stores.connect("ingest")) as connection:
-                summary = runs.summarise_run(connection, run_id)
-                if problem and summary["status"] != "failed":
-                    summary["status"] = "failed"
-                summary["error"] = problem
-                summary["window"] = {"start": start.isoformat(), "end": end.isoformat()}
-                runs.end_run(connection, run_id, summary["status"], summary)
-            logs.unit(
-                "run ended", run=run_id, job=job_name, partition=f"{start}/{end}", status=summary["status"],
-                seconds=time.monotonic() - began, problem=problem,
-                **{word: summary["checks"][word] for word in ("passed", "warned", "failed")},
-            )  # fmt: skip
-            if unsent := outbox.evaluate_and_send_best_effort(stores.settings):
-                logs.unit("alerts", run=run_id, status="failed", problem=unsent)
+            window = {"start": start.isoformat(), "end": end.isoformat()}
+            summary = _end_run(stores, run_id, job_name, window, problem, time.monotonic() - began)
+    return summary
+
+
+def _end_run(
+    stores: Stores, run_id: str, job_name: str, window: dict[str, str], problem: str | None, seconds: float
+) -> dict[str, Any]:
+    """Record the end of a run in schema ops and in the work log, send alerts, and return the run's summary."""
+    # A new connection: the server may have restarted since the run began.
+    with _recorded_if_lost(stores, job_name, run_id), connections.closing(stores.connect("ingest")) as connection:
+        summary = runs.summarise_run(connection, run_id)
+        if problem and summary["status"] != "failed":
+            summary["status"] = "failed"
+        summary["error"] = problem
+        summary["window"] = window
+        runs.end_run(connection, run_id, summary["status"], summary)
+    logs.unit(
+        "run ended", run=run_id, job=job_name, partition=f"{window['start']}/{window['end']}",
+        status=summary["status"], seconds=seconds, problem=problem,
+        **{word: summary["checks"][word] for word in ("passed", "warned", "failed")},
+    )  # fmt: skip
+    if unsent := outbox.evaluate_and_send_best_effort(stores.settings):
+        logs.unit("alerts", run=run_id, status="failed", problem=unsent)
     return summary
 
 
 @contextmanager
-def _kept_if_lost(stores: Stores, job_name: str, run_id: str) -> Iterator[None]:
-    """Keep a run whose end the database cannot record as the newest failed run."""
+def _recorded_if_lost(stores: Stores, job_name: str, run_id: str) -> Iterator[None]:
+    """Record a run as failed in the home if the database cannot record its end."""
     try:
         yield
     except (WarehouseError, psycopg2.Error) as error:
@@ -312,15 +329,15 @@ def _kept_if_lost(stores: Stores, job_name: str, run_id: str) -> Iterator[None]:
         raise
 
 
-def _beating(stores: Stores, run_id: str) -> threading.Event:
-    """Show every few seconds that this process lives, until the event that is returned is set."""
+def _start_heartbeat(stores: Stores, run_id: str) -> threading.Event:
+    """Record a heartbeat of the run every few seconds until the returned event is set."""
     ended = threading.Event()
     postgres = stores.settings.postgres
     assert postgres is not None
 
     def beat() -> None:
-        while not ended.wait(BEAT_EVERY_S):
-            # A server that is away keeps silent about everybody.
+        while not ended.wait(HEARTBEAT_EVERY_S):
+            # Without the database no run has a heartbeat: nothing to report here.
             with (
                 suppress(WarehouseError, psycopg2.Error),
                 connections.closing(connections.connect(postgres, "ingest")) as connection,
@@ -332,12 +349,12 @@ def _beating(stores: Stores, run_id: str) -> threading.Event:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """Turn SIGTERM into the exception that Ctrl-C raises, so that the run is closed in the books either way."""
+    """Turn SIGTERM into the exception of Ctrl-C, so that the end of the run is recorded either way."""
     raise KeyboardInterrupt
 
 
 def first_failure(result: Any) -> str | None:
-    """Return the reason of the first failed step in one line, if any failed."""
+    """Return the error of the first failed step in one line, None if no step failed."""
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
@@ -346,4 +363,4 @@ def first_failure(result: Any) -> str | None:
             described = getattr(event.step_failure_data.user_failure_data, "description", None)
             text = described or (error.message if error is not None else "")
             return f"{event.step_key}: {' '.join(text.split())[:500]}"
-    return None if result.success else "the run failed; its log tells more"
+    return None if result.success else "the run failed; see its log"

@@ -9,26 +9,26 @@ from orchestration.jobs import REFRESH
 from orchestration.partitions import range_tags, refresh_days
 from orchestration.resources import Stores
 
-SCHEDULE_TAG = "dagster/schedule_name"
-# The hourly run takes a market snapshot too; at its minute there is none to be taken besides.
+# The hourly run takes a market snapshot too: the schedule of snapshots skips its minute.
 HOURLY_MINUTE = 5
 
 
-def _schedules_status() -> dg.DefaultScheduleStatus:
+def schedules_status() -> dg.DefaultScheduleStatus:
+    """Return whether schedules start switched on: only under `tickmart up` and the services."""
     running = os.environ.get("TICKMART_SCHEDULE") == "running"
     return dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED
 
 
 def build_schedule(job: Any) -> dg.ScheduleDefinition:
-    """Return the hourly schedule: yesterday and today each time, more after days without a run."""
+    """Return the hourly schedule; each run covers yesterday and today, or more after days without a run."""
 
     @dg.schedule(
         job=job,
         cron_schedule=f"{HOURLY_MINUTE} * * * *",
         execution_timezone="UTC",
         name="hourly_refresh",
-        default_status=_schedules_status(),
-        description="Five minutes past each hour: the 23:00 bar, late corrections and missed ticks heal by themselves.",
+        default_status=schedules_status(),
+        description="Five minutes past each hour, for yesterday and today: includes late corrections and missed runs.",
     )
     def hourly_refresh(context: dg.ScheduleEvaluationContext, stores: Stores) -> dg.RunRequest:
         tick = context.scheduled_execution_time
@@ -47,8 +47,8 @@ def build_markets_schedule(job: Any, every_minutes: int) -> dg.ScheduleDefinitio
         cron_schedule=f"*/{every_minutes} * * * *",
         execution_timezone="UTC",
         name="markets_refresh_schedule",
-        default_status=_schedules_status(),
-        description=f"Every {every_minutes} minutes, as TICKMART_MARKETS_EVERY_MINUTES says: market snapshots alone.",
+        default_status=schedules_status(),
+        description=f"Market snapshots every {every_minutes} minutes (TICKMART_MARKETS_EVERY_MINUTES).",
     )
     def markets_refresh_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         tick = context.scheduled_execution_time

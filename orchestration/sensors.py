@@ -1,7 +1,7 @@
-"""What the daemon does between runs: closing runs that could not close themselves, alerts, and clearing up.
+"""The sensors and the daily housekeeping job: recording the end of runs, alerts, retention.
 
-Belongs here: the sensors, and the daily job that is about no data. Does not: the jobs of the asset graph and their
-schedules (``definitions``), what an alert is (``incidents``, ``alerts``), what is old (``retention``).
+Does not belong here: the jobs of the asset graph (``jobs``) and their schedules (``schedules``), alerts (``alerting``),
+the retention rules (``maintenance.retention``).
 """
 
 import os
@@ -22,7 +22,7 @@ from orchestration.resources import Stores
 
 
 def build_failure_sensor() -> dg.SensorDefinition:
-    """Return the sensor that closes a run in the books when it could not do so itself."""
+    """Return the sensor that records the end of a failed run in schema ops."""
 
     @dg.run_failure_sensor(name="close_failed_runs", default_status=dg.DefaultSensorStatus.RUNNING)
     def close_failed_runs(context: dg.RunFailureSensorContext) -> None:
@@ -33,7 +33,7 @@ def build_failure_sensor() -> dg.SensorDefinition:
             record_failure(stores.settings.home, "run", context.dagster_run.job_name, error, context.dagster_run.run_id)
             raise
         with connections.closing(connection):
-            # It may have failed before its first step could open it.
+            # It may have failed before its first step recorded it.
             runs.begin_run(connection, context.dagster_run.run_id, context.dagster_run.job_name)
             summary = runs.summarise_run(connection, context.dagster_run.run_id)
             runs.end_run(connection, context.dagster_run.run_id, "failed", {**summary, "status": "failed"})
@@ -43,7 +43,7 @@ def build_failure_sensor() -> dg.SensorDefinition:
 
 
 def build_ended_sensor(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
-    """Return the sensor that closes a run of part of the graph, or a canceled one, which has no step that does so."""
+    """Return the sensor that records the end of canceled runs and of runs without the step ops/run_verdict."""
 
     @dg.run_status_sensor(
         run_status=status, name=f"close_{status.value.lower()}_runs", default_status=dg.DefaultSensorStatus.RUNNING
@@ -63,7 +63,7 @@ def build_ended_sensor(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
 
 
 def build_dead_run_sensor() -> dg.SensorDefinition:
-    """Return the sensor that ends the runs of commands that were killed, and of a code server that died."""
+    """Return the sensor that closes the runs of killed commands and of earlier code servers."""
 
     @dg.sensor(name="close_dead_runs", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
     def close_dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
@@ -72,19 +72,19 @@ def build_dead_run_sensor() -> dg.SensorDefinition:
             closed = close_orphans(
                 context.instance, connection, datetime.fromtimestamp(float(since), UTC) if since else None
             )
-        return dg.SkipReason(f"closed: {', '.join(closed)}" if closed else "no run's process has gone")
+        return dg.SkipReason(f"closed: {', '.join(closed)}" if closed else "no orphaned run")
 
     return close_dead_runs
 
 
 def build_alert_sensor() -> dg.SensorDefinition:
-    """Return the sensor that looks for incidents and serves the outbox; its ticks are the daemon's sign of life."""
+    """Return the sensor that detects incidents and sends alerts; its ticks are the daemon's heartbeat."""
 
     @dg.sensor(name="alerts", minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
     def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         settings = Stores().settings
         try:
-            sent = outbox.tick(settings, beat=True)
+            sent = outbox.evaluate_and_send(settings, from_scheduler=True)
         except (connections.WarehouseError, psycopg2.Error) as error:
             record_failure(settings.home, "scheduler", "alerts", error)
             raise
@@ -93,9 +93,9 @@ def build_alert_sensor() -> dg.SensorDefinition:
     return alert_sensor
 
 
-@dg.op(description="Removes old runs, logs, build folders, alerts and other records of work; never data.")
+@dg.op(description="Removes old runs, logs, build folders, alerts and other operational records; never data.")
 def prune(context: dg.OpExecutionContext) -> None:
-    """Clear up as `tickmart prune` does, and write the run into the books."""
+    """Do what `tickmart prune` does, and record the run."""
     stores = Stores()
     began = time.monotonic()
     with stores.connection("ingest") as connection:
@@ -105,14 +105,14 @@ def prune(context: dg.OpExecutionContext) -> None:
     logs.unit("pruned", run=context.run_id, seconds=time.monotonic() - began, status="ok", removed=removed)
 
 
-@dg.job(executor_def=dg.in_process_executor, description="Keeps everything that grows bounded, once a day.")
+@dg.job(executor_def=dg.in_process_executor, description="Removes old operational records, once a day.")
 def housekeeping() -> None:
-    """Clear up."""
+    """Run the retention."""
     prune()
 
 
 def build_housekeeping_schedule(status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
-    """Return the daily schedule of clearing up, between two hourly runs."""
+    """Return the daily schedule of the housekeeping, between two hourly runs."""
     return dg.ScheduleDefinition(
         job=housekeeping, cron_schedule="40 3 * * *", execution_timezone="UTC", name="daily_housekeeping",
         default_status=status,

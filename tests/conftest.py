@@ -18,7 +18,7 @@ from ingestion.simulator.faults import moment_ms
 from ingestion.simulator.server import Simulator
 from ingestion.simulator.server import simulator as running_simulator
 from ingestion.sources.http import Deadline, HttpClient
-from orchestration.local.client import stack
+from orchestration.local.client import local_services
 from support.cli import clean_environment
 from support.clock import StoppedClock
 from support.database import bucket_of, fresh_database
@@ -74,7 +74,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def stack_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of the embedded Postgres and S3 server, started once and stopped at the end."""
     home = tmp_path_factory.mktemp("stack") / "home"
-    with stack(home, postgres=True, s3=True) as environment:
+    with local_services(home, postgres=True, s3=True) as environment:
         yield environment
 
 

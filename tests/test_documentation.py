@@ -13,7 +13,7 @@ import pytest
 
 from ingestion.simulator.server import simulator
 from orchestration import environment
-from orchestration.cli.commands import main
+from orchestration.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent

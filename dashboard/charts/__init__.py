@@ -1,1 +1,1 @@
-"""The figures of the dashboard: one module for each page's, and `base` for what they share."""
+"""Plotly figures as pure functions of DataFrames, one module per page."""

@@ -1,4 +1,4 @@
-"""Figures of the Compare page: coins indexed to 100, risk against return, correlations, beta."""
+"""Figures of the Compare page: performance, risk and return, beta, correlations."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard import formats
-from dashboard.charts.base import CELL_FONT, Palette, blank, coin_axis, diverging, faded, labelled
+from dashboard.charts.base import CELL_FONT_PX, Palette, blank, coin_axis, diverging, faded, labeled
 from dashboard.labels import labels
 from dashboard.text import label
 
 
-def indexed_lines(table: pd.DataFrame, names: dict[str, str], colours: Palette, log: bool) -> go.Figure:
-    """One line per column of closes indexed to 100, broken where a day is missing."""
-    figure = blank(colours, 440, hovermode="x unified", dragmode="pan")
-    shades = (colours.up, *colours.lines)
+def performance_lines(table: pd.DataFrame, names: dict[str, str], colors: Palette, log: bool) -> go.Figure:
+    """Return one line per column of closes rebased to 100, with breaks at missing days."""
+    figure = blank(colors, 440, hovermode="x unified", dragmode="zoom")
+    shades = (colors.up, *colors.lines)
     dashes = ("solid", "solid", "dash", "dot", "dashdot")
     for number, column in enumerate(table.columns):
         figure.add_scatter(
@@ -26,22 +26,24 @@ def indexed_lines(table: pd.DataFrame, names: dict[str, str], colours: Palette, 
             line={"color": shades[number % len(shades)], "width": 1.8, "dash": dashes[number % len(dashes)]},
             hovertemplate="%{y:.1f}",
         )
-    figure.add_hline(y=100, line={"color": colours.muted, "width": 1, "dash": "dot"})
+    figure.add_hline(y=100, line={"color": colors.muted, "width": 1, "dash": "dot"})
+    if len(table):
+        figure.update_xaxes(maxallowed=table.index[-1], minallowed=table.index[0])
     figure.update_yaxes(side="right", type="log" if log else "linear", tickformat=",.4~r")
     return figure
 
 
-def risk_return(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) -> go.Figure:
-    """Each coin by its 90-day volatility (x, a year) and 90-day return (y); the chosen ones named and in colour.
+def risk_return(coins: pd.DataFrame, chosen: Sequence[str], colors: Palette) -> go.Figure:
+    """Return 90-day volatility (x, annualized) and 90-day return (y) per coin; chosen ones are labeled and colored.
 
     Expects crypto_id, symbol, name, volatility_90d, return_90d_pct, quote_volume.
     """
     known = coins.dropna(subset=["volatility_90d", "return_90d_pct"])
-    figure = blank(colours, 400, showlegend=False)
+    figure = blank(colors, 400, showlegend=False)
     volume = known["quote_volume"].fillna(0).clip(lower=0)
     size = np.sqrt(volume / max(1, volume.max())) * 34 + 7
     picked = known["crypto_id"].isin(chosen)
-    names = pd.Series(np.where(picked, labelled(known, labels(known)), ""), index=known.index)
+    names = pd.Series(np.where(picked, labeled(known, labels(known)), ""), index=known.index)
     figure.add_scatter(
         x=known["volatility_90d"],
         y=known["return_90d_pct"],
@@ -51,38 +53,38 @@ def risk_return(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) ->
         cliponaxis=False,
         marker={
             "size": size,
-            "color": np.where(picked, colours.up, faded(colours.muted, 0.45)),
-            "line": {"width": 1, "color": colours.surface},
+            "color": np.where(picked, colors.up, faded(colors.muted, 0.45)),
+            "line": {"width": 1, "color": colors.surface},
         },
         customdata=np.column_stack(
-            [labelled(known, labels(known, "name", "symbol")), known["return_90d_pct"].map(formats.change)]
+            [labeled(known, labels(known, "name", "symbol")), known["return_90d_pct"].map(formats.change)]
         ),
-        hovertemplate="%{customdata[0]}<br>return %{customdata[1]}<br>volatility %{x}<extra></extra>",
+        hovertemplate="%{customdata[0]}<br>Return %{customdata[1]}<br>Volatility %{x}<extra></extra>",
     )
-    figure.add_hline(y=0, line={"color": colours.muted, "width": 1})
-    figure.update_xaxes(title="volatility, a year", tickformat=".0%", hoverformat=".2%", rangemode="nonnegative")
-    figure.update_yaxes(title="return over 90 days", ticksuffix="%", side="right")
+    figure.add_hline(y=0, line={"color": colors.muted, "width": 1})
+    figure.update_xaxes(title="Volatility (annualized)", tickformat=".0%", hoverformat=".2%", rangemode="nonnegative")
+    figure.update_yaxes(title="Return (90 days)", ticksuffix="%", side="right")
     return figure
 
 
 SIDES = {"top center": (0, 1), "bottom center": (0, -1), "middle right": (1, 0), "middle left": (-1, 0)}
-PLOT = (310, 340)  # px of the area between the axes on a phone; on a wide page there is only more room
+PLOT_PX = (310, 340)  # plot area on a phone, the tightest layout
 
 
 def label_places(x: pd.Series, y: pd.Series, sizes: pd.Series, names: pd.Series) -> list[str]:
-    """Return, for each point, the side of its mark where its name covers least of other names and named marks.
+    """Return the label position of each point that overlaps other labels and labeled points the least.
 
-    Sizes are diameters in px; a point with the name "" has no label, but its mark counts for nothing either.
+    Sizes are diameters in px. A point with the name "" has no label and is ignored.
     """
 
-    def covered(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
         wide = min(one[2], other[2]) - max(one[0], other[0])
         high = min(one[3], other[3]) - max(one[1], other[1])
         return max(wide, 0) * max(high, 0)
 
     spans = [max(float(values.max() - values.min()), 1e-9) if len(values) else 1 for values in (x, y)]
     middles = [
-        ((across - x.min()) / spans[0] * PLOT[0], (up - y.min()) / spans[1] * PLOT[1])
+        ((across - x.min()) / spans[0] * PLOT_PX[0], (up - y.min()) / spans[1] * PLOT_PX[1])
         for across, up in zip(x, y, strict=True)
     ]
     radii = [size / 2 for size in sizes]
@@ -100,7 +102,7 @@ def label_places(x: pd.Series, y: pd.Series, sizes: pd.Series, names: pd.Series)
             below = up + above * (radius + high / 2) - high / 2
             boxes[side] = (left, below, left + wide, below + high)
         best = (
-            min(boxes, key=lambda side: sum(covered(boxes[side], other) for other in taken)) if name else "top center"
+            min(boxes, key=lambda side: sum(overlap(boxes[side], other) for other in taken)) if name else "top center"
         )
         places.append(best)
         if name:
@@ -109,10 +111,10 @@ def label_places(x: pd.Series, y: pd.Series, sizes: pd.Series, names: pd.Series)
 
 
 def correlation_heatmap(
-    correlations: pd.DataFrame, numbers: pd.DataFrame, names: dict[str, str], colours: Palette
+    correlations: pd.DataFrame, counts: pd.DataFrame, names: dict[str, str], colors: Palette
 ) -> go.Figure:
-    """Square heat map of correlations from −1 to 1 by crypto_id, the value in each cell, names and n in the hover."""
-    figure = blank(colours, 90 + 34 * len(correlations))
+    """Return a heat map of correlations from −1 to 1 with the value in each cell, names and n in the hover box."""
+    figure = blank(colors, 90 + 34 * len(correlations))
     values = correlations.to_numpy(dtype=float)
     figure.add_heatmap(
         z=values,
@@ -121,24 +123,24 @@ def correlation_heatmap(
         zmin=-1,
         zmax=1,
         zmid=0,
-        colorscale=diverging(colours, colours.cell),
+        colorscale=diverging(colors, colors.cell),
         showscale=False,
         xgap=1,
         ygap=1,
         hoverongaps=False,
-        # without the zero before the point, so that twelve columns fit a phone
+        # no leading zero, so that twelve columns fit a phone
         text=[[formats.ratio(cell).replace("0.", ".") if np.isfinite(cell) else "" for cell in row] for row in values],
         texttemplate="%{text}",
-        textfont={"color": colours.text, "size": CELL_FONT},
+        textfont={"color": colors.text, "size": CELL_FONT_PX},
         customdata=[
             [
-                [label(names[one]), label(names[other]), formats.count(numbers.loc[one, other])]
+                [label(names[one]), label(names[other]), formats.count(counts.loc[one, other])]
                 for other in correlations.columns
             ]
             for one in correlations.index
         ],
         zhoverformat=".2f",
-        hovertemplate="%{customdata[0]} with %{customdata[1]}: %{z}<br>n = %{customdata[2]} days<extra></extra>",
+        hovertemplate="%{customdata[0]} / %{customdata[1]}: %{z}<br>n = %{customdata[2]} days<extra></extra>",
     )
     axis = coin_axis({crypto_id: names[crypto_id] for crypto_id in correlations.index})
     figure.update_xaxes(showgrid=False, side="top", **axis)
@@ -146,21 +148,21 @@ def correlation_heatmap(
     return figure
 
 
-def beta_bars(coins: pd.DataFrame, chosen: Sequence[str], colours: Palette) -> go.Figure:
-    """Beta to bitcoin of each coin, smallest first, the chosen ones in colour; a line at 1."""
+def beta_bars(coins: pd.DataFrame, chosen: Sequence[str], colors: Palette) -> go.Figure:
+    """Return the beta to bitcoin of each coin, ascending, with the chosen ones colored and a line at 1."""
     known = coins.dropna(subset=["beta_btc_90d"]).sort_values("beta_btc_90d")
-    figure = blank(colours, 330, showlegend=False)
+    figure = blank(colors, 330, showlegend=False)
     figure.add_bar(
         x=known["crypto_id"],
         y=known["beta_btc_90d"],
-        customdata=labelled(known, labels(known, "name", "symbol")),
+        customdata=labeled(known, labels(known, "name", "symbol")),
         marker={
-            "color": np.where(known["crypto_id"].isin(chosen), colours.up, faded(colours.muted, 0.45)),
+            "color": np.where(known["crypto_id"].isin(chosen), colors.up, faded(colors.muted, 0.45)),
             "line_width": 0,
         },
         hovertemplate="%{customdata}: %{y}<extra></extra>",
     )
-    figure.add_hline(y=1, line={"color": colours.text, "width": 1, "dash": "dot"})
+    figure.add_hline(y=1, line={"color": colors.text, "width": 1, "dash": "dot"})
     figure.update_xaxes(showgrid=False, tickangle=-60, tickfont={"size": 10}, **coin_axis(labels(known)))
     figure.update_yaxes(side="right", hoverformat=".2f")
     return figure

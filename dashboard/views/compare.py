@@ -1,23 +1,130 @@
-"""Compare: which coins did better, and whether they move together."""
+"""Compare: performance, risk and correlation of up to five coins."""
 
+import pandas as pd
 import streamlit as st
 
-from dashboard import analysis, formats, queries, shell, zoom
+from dashboard import formats
+from dashboard.analysis.bars import RANGES
+from dashboard.analysis.comparison import correlation_matrix, rebased_to_100, similar_coins
+from dashboard.analysis.summaries import best_and_worst
 from dashboard.charts import base
-from dashboard.charts import compare as charts
-from dashboard.labels import coins_called, labels
+from dashboard.charts import compare as figures
+from dashboard.components import chart_range
+from dashboard.components.cache import cached
+from dashboard.components.charts import BINANCE, chart, heading
+from dashboard.components.messages import empty_warehouse
+from dashboard.components.query_params import ON_OFF, check_query_params, ignored_warning, range_selector
+from dashboard.components.rendering import PageFinished, fragment
+from dashboard.components.theme import palette
+from dashboard.labels import labels, resolve_coin
+from dashboard.queries import prices
+from dashboard.text import escaped, inline_code
 
-MOST = 5
+MAX_COINS = 5
 WINDOWS = {"30 days": 30, "90 days": 90, "365 days": 365}
-MATRIX = 12  # more cells than this cannot be read
+MATRIX_SIZE = 12  # larger matrices are unreadable
+SOURCE = f"computed from {BINANCE} closes"
 
 
-@shell.part
-def together(chosen: list[str]) -> None:
-    """Who moves with whom, over a window of its own."""
-    coins = queries.latest_risk()
+def coins_from_url(coins: pd.DataFrame) -> list[str]:
+    """Return the coins of the URL, else those chosen last, else the three largest; name unknown ones in a warning."""
+    requested = st.query_params.get_all("coins")
+    matches = {name: resolve_coin(name, coins) for name in requested}
+    unknown = [name for name, found in matches.items() if len(found) != 1]
+    if unknown:
+        suggestions = matches[unknown[0]] or similar_coins(unknown[0], coins)
+        ignored_warning(
+            f"Unknown or ambiguous coins: {', '.join(map(inline_code, unknown[:MAX_COINS]))}. "
+            f"Did you mean {' or '.join(map(escaped, suggestions))}?"
+        )
+    known = list(dict.fromkeys(found[0] for found in matches.values() if len(found) == 1))
+    if len(known) > MAX_COINS:
+        ignored_warning(f"Showing the first {MAX_COINS} of {len(known)} coins.")
+    return known[:MAX_COINS] or st.session_state.get("last_coins", coins["crypto_id"].head(3).tolist())
+
+
+def choose_coins() -> None:
+    """Write the chosen coins into the URL, from where the page reads them."""
+    st.query_params["coins"] = st.session_state["last_coins"] = st.session_state["coins"]
+    chart_range.clear()
+
+
+def controls(names: dict[str, str]) -> tuple[list[str], str, bool]:
+    """Show the controls; return the chosen coins, the range and whether the scale is logarithmic."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        chosen = st.multiselect(
+            f"Coins (up to {MAX_COINS})",
+            list(names),
+            format_func=names.get,
+            max_selections=MAX_COINS,
+            key="coins",
+            on_change=choose_coins,
+            width=480,
+        )
+        range_name = range_selector()
+        log = st.toggle("Log scale", key="log", bind="query-params")
+    return chosen, range_name, log
+
+
+def performance(chosen: list[str], names: dict[str, str], range_name: str, log: bool) -> None:
+    """Show the coins rebased to 100; ends the page if they have no common date."""
+    days = RANGES[range_name]
+    read = prices.hourly_closes if days and days <= 7 else prices.daily_closes
+    table = cached(rebased_to_100, read(tuple(chosen), days)).reindex(columns=chosen)
+    if table.dropna(how="all").empty:
+        st.info("The chosen coins have no common date in this range. Choose a longer one.", title="No common history")
+        raise PageFinished
+    final = table.ffill().iloc[-1].sort_values(ascending=False)
+    since = formats.instant(table.index[0].date())
+    st.title(escaped(best_and_worst(final, names, since)), anchor=False)
+    heading("Performance (rebased to 100)", ["fct_daily_summary.close"])
+    chart(
+        cached(figures.performance_lines, table, names, palette(), log),
+        "indexed",
+        alt="Closes rebased to 100: " + ", ".join(f"{names[key]} {value:.1f}" for key, value in final.items()),
+        caption=f"100 = close of {since}, the first date common to all chosen coins. Drag to zoom, double-click to "
+        "reset.",
+        source=BINANCE,
+        range_scope=f"{chosen} {range_name}",
+    )
+
+
+def risk_and_return(coins: pd.DataFrame, chosen: list[str]) -> None:
+    """Show 90-day volatility against 90-day return."""
+    heading("Risk vs return (90 days)", ["fct_daily_summary.volatility_90d", "fct_daily_summary.return_pct"])
+    chart(
+        cached(figures.risk_return, coins, chosen, palette()),
+        "risk",
+        alt="Scatter of 90-day volatility and 90-day return of all tracked coins, the chosen ones labeled",
+        caption="Lower risk left, higher return up; size by latest daily volume. Coins with less than 90 days of "
+        "history are not shown.",
+        source=SOURCE,
+    )
+
+
+def beta(coins: pd.DataFrame, chosen: list[str], names: dict[str, str]) -> None:
+    """Show the beta to bitcoin."""
+    heading("Beta to BTC (90 days)", ["fct_daily_summary.beta_btc_90d"])
+    values = [
+        f"{names[row.crypto_id]} {formats.ratio(row.beta_btc_90d)}"
+        for row in coins.itertuples()
+        if row.crypto_id in chosen
+    ]
+    chart(
+        cached(figures.beta_bars, coins, chosen, palette()),
+        "beta",
+        alt="Beta to bitcoin over 90 days of all tracked coins: " + ", ".join(values),
+        caption="A beta of 2 means twice the move of BTC; dotted line: beta 1. Chosen coins in color.",
+        source=SOURCE,
+    )
+
+
+@fragment
+def correlation_section(chosen: list[str]) -> None:
+    """Show the correlation matrix and rolling correlations over a chosen window."""
+    coins = prices.latest_risk()
     names, tickers = labels(coins, "name", "symbol"), labels(coins)
-    shell.heading("Do they move together?", ["fct_correlations_daily.correlation", "fct_correlations_daily.n"])
+    heading("Correlation matrix", ["fct_correlations_daily.correlation", "fct_correlations_daily.n"])
     window = WINDOWS[
         st.segmented_control(
             "Window",
@@ -29,130 +136,67 @@ def together(chosen: list[str]) -> None:
             label_visibility="collapsed",
         )
     ]
-    rows = list(dict.fromkeys([*chosen, *coins["crypto_id"].head(MATRIX)]))[:MATRIX]
-    pairs = queries.correlations(tuple(rows), window)
+    rows = list(dict.fromkeys([*chosen, *coins["crypto_id"].head(MATRIX_SIZE)]))[:MATRIX_SIZE]
+    pairs = prices.correlations(tuple(rows), window)
     if pairs.empty:
-        st.info(
-            f"No pair of these coins has {window} days of returns yet: take a shorter window.",
-            title="Too little history",
-        )
+        st.info(f"No pair has {window} days of returns yet. Choose a shorter window.", title="Not enough history")
     else:
-        correlations, numbers = shell.once(analysis.correlation_matrix, pairs, rows)
-        shell.chart(
-            shell.once(charts.correlation_heatmap, correlations, numbers, tickers, shell.colours()),
+        matrix, counts = cached(correlation_matrix, pairs, rows)
+        chart(
+            cached(figures.correlation_heatmap, matrix, counts, tickers, palette()),
             "matrix",
             alt=f"Correlation matrix of daily log returns over {window} days",
-            how=f"Correlation of daily log returns over the {window} days to "
-            f"{formats.instant(pairs['date'].max().date())}; "
-            f"n = {formats.between(pairs['n'].min(), pairs['n'].max())} days. The chosen coins and the largest.",
-            source=f"computed from {shell.BINANCE} closes",
+            caption=f"Daily log returns over {window} days to {formats.instant(pairs['date'].max().date())}, "
+            f"n = {formats.count_range(pairs['n'].min(), pairs['n'].max())} days. Chosen coins first, then the "
+            "largest.",
+            source=SOURCE,
         )
     if len(chosen) > 1:
-        shell.heading("Has that changed?", ["fct_correlations_daily.correlation"])
-        lines = {
-            f"{tickers[chosen[0]]} with {tickers[other]}": queries.correlation_history(
-                chosen[0], other, window
-            ).set_index("date")["correlation"]
-            for other in chosen[1:]
-        }
-        shell.chart(
-            shell.once(base.correlation_lines, lines, shell.colours()),
-            "pairs",
-            alt=f"Correlation of {names[chosen[0]]} with the other chosen coins through time, over {window} days",
-            how=f"Correlation over {window} days of the first chosen coin with each other one.",
-            source=f"computed from {shell.BINANCE} closes",
-        )
+        rolling_correlations(chosen, names, tickers, window)
 
 
-coins = queries.latest_risk()
-if coins.empty:
-    shell.empty_warehouse()
-    raise shell.Finished
-names = labels(coins, "name", "symbol")
-default = coins["crypto_id"].head(3).tolist()
-asked = st.query_params.get_all("coins")
-meant = {link: coins_called(link, coins) for link in asked}
-unknown = [link for link, found in meant.items() if len(found) != 1]
-if unknown:
-    near = meant[unknown[0]] or analysis.similar_coins(unknown[0], coins)
-    shell.left_out(
-        f"Not tracked, or the ticker of several coins: {', '.join(map(shell.quoted, unknown[:MOST]))}. "
-        f"Perhaps you meant {' or '.join(map(shell.text, near))}?"
+def rolling_correlations(chosen: list[str], names: dict[str, str], tickers: dict[str, str], window: int) -> None:
+    """Show the correlation of the first chosen coin with the others through time."""
+    first, *others = chosen
+    heading("Rolling correlation", ["fct_correlations_daily.correlation"])
+    lines = {
+        f"{tickers[first]} / {tickers[other]}": prices.correlation_history(first, other, window).set_index("date")[
+            "correlation"
+        ]
+        for other in others
+    }
+    chart(
+        cached(base.correlation_lines, lines, palette()),
+        "pairs",
+        alt=f"Rolling correlation of {names[first]} with the other chosen coins over {window} days",
+        caption=f"Daily log returns, {window}-day window, first chosen coin with each other.",
+        source=SOURCE,
     )
-wanted = list(dict.fromkeys(found[0] for found in meant.values() if len(found) == 1))
-if len(wanted) > MOST:
-    st.warning(f"At most {MOST} coins are compared: these are the first of {len(wanted)}.", icon=":material/link_off:")
-shell.check_address(range=analysis.RANGES, log=shell.ON_OFF, window=WINDOWS)
-st.session_state["coins"] = wanted[:MOST] or st.session_state.get("last_coins", default)
-st.session_state["last_coins"] = st.session_state["coins"]
 
 
-def choose_coins() -> None:
-    """Write the chosen coins into the address, from where the page reads them."""
-    st.query_params["coins"] = st.session_state["last_coins"] = st.session_state["coins"]
-    zoom.forget()
+def page() -> None:
+    """Show the page."""
+    coins = prices.latest_risk()
+    if coins.empty:
+        empty_warehouse()
+        raise PageFinished
+    names = labels(coins, "name", "symbol")
+    selected = coins_from_url(coins)
+    check_query_params("coins", range=RANGES, log=ON_OFF, window=WINDOWS)
+    st.session_state["coins"] = st.session_state["last_coins"] = selected
+    chosen, range_name, log = controls(names)
+    if not chosen:
+        st.info("Choose at least one coin.", title="No coins chosen")
+        raise PageFinished
+    st.query_params["coins"] = chosen
+    performance(chosen, names, range_name, log)
+    coins["return_90d_pct"] = (coins["close"] / coins["close_before"] - 1) * 100
+    with st.grid(2, min_column_width=340, gap="medium"):
+        with st.container():
+            risk_and_return(coins, chosen)
+        with st.container():
+            beta(coins, chosen, names)
+    correlation_section(chosen)
 
 
-with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-    chosen = st.multiselect(
-        "Coins (at most 5)",
-        list(names),
-        format_func=names.get,
-        max_selections=MOST,
-        key="coins",
-        on_change=choose_coins,
-        width=480,
-    )
-    span = shell.choose_range()
-    log = st.toggle("Log scale", key="log", bind="query-params")
-if not chosen:
-    st.info("Choose at least one coin above.", title="Nothing to compare")
-    raise shell.Finished
-st.query_params["coins"] = chosen
-days = analysis.RANGES[span]
-closes = queries.hourly_closes(tuple(chosen), days) if days and days <= 7 else queries.daily_closes(tuple(chosen), days)
-table = shell.once(analysis.indexed_to_100, closes).reindex(columns=chosen)
-if table.dropna(how="all").empty:
-    st.info("The chosen coins have no day in common in this range: take a longer one.", title="Nothing to compare")
-    raise shell.Finished
-final = table.ffill().iloc[-1].sort_values(ascending=False)
-since = formats.instant(table.index[0].date())
-st.title(shell.text(analysis.best_and_worst(final, names, since)), anchor=False)
-shell.heading("Which did better?", ["fct_daily_summary.close"])
-shell.chart(
-    shell.once(charts.indexed_lines, table, names, shell.colours(), log),
-    "indexed",
-    alt="Closes indexed to 100: " + ", ".join(f"{names[key]} {value:.1f}" for key, value in final.items()),
-    how="Each close divided by that of the first day which all chosen coins have, times 100.",
-    source=shell.BINANCE,
-    zoomed=f"{chosen} {span}",
-)
-
-coins["return_90d_pct"] = (coins["close"] / coins["close_before"] - 1) * 100
-with st.grid(2, min_column_width=340, gap="medium"):
-    with st.container():
-        shell.heading("Was the risk paid?", ["fct_daily_summary.volatility_90d", "fct_daily_summary.return_pct"])
-        shell.chart(
-            shell.once(charts.risk_return, coins, chosen, shell.colours()),
-            "risk",
-            alt="Scatter of 90-day volatility and 90-day return of all tracked coins, the chosen ones marked",
-            how="Left is calmer, up is better; the area is the newest day's volume. Coins younger than 90 days are "
-            "missing.",
-            source=f"computed from {shell.BINANCE} closes",
-        )
-    with st.container():
-        shell.heading("How much do they follow bitcoin?", ["fct_daily_summary.beta_btc_90d"])
-        shell.chart(
-            shell.once(charts.beta_bars, coins, chosen, shell.colours()),
-            "beta",
-            alt="Beta to bitcoin over 90 days of all tracked coins: "
-            + ", ".join(
-                f"{names[row.crypto_id]} {formats.ratio(row.beta_btc_90d)}"
-                for row in coins.itertuples()
-                if row.crypto_id in chosen
-            ),
-            how="2 moved twice as much as bitcoin, on the dotted line as much; chosen coins in colour.",
-            source=f"computed from {shell.BINANCE} closes",
-        )
-
-together(chosen)
+page()

@@ -1,15 +1,24 @@
-"""Dictionary: what does this number mean? The database's own comments, which dbt wrote and the tooltips use."""
+"""Dictionary: the definition, formula, unit, tests and freshness of every column of the marts."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from dashboard import formats, health, manifest, queries, shell
+from dashboard import formats, health
+from dashboard.components.definitions import NO_DEFINITION
+from dashboard.components.messages import empty_warehouse
+from dashboard.components.query_params import check_query_params
+from dashboard.components.rendering import PageFinished
+from dashboard.components.tables import csv_button, table
 from dashboard.database import MartsError
-from dashboard.text import csv
+from dashboard.lineage import Lineage, read_lineage, split_definition
+from dashboard.pages import pages_by_mart
+from dashboard.queries import catalog, operations
+from dashboard.text import inline_code
 
-SHOWN = {
+COLUMN_TITLES = {
     "column_name": "Column",
     "definition": "Definition",
     "formula": "Formula",
@@ -18,95 +27,101 @@ SHOWN = {
     "freshness": "Freshness",
     "data_type": "Type",
 }
+COLUMN_WIDTHS = {"definition": "large", "formula": "medium", "tests": "medium", "freshness": "medium"}
 
 
-def freshness() -> dict[str, str]:
-    """Say of each dataset how old it is, against what was promised; nothing when the database does not know."""
+def freshness_by_dataset() -> dict[str, str]:
+    """Return age and SLA of each dataset; empty if the database does not answer."""
     try:
-        return {row.dataset: _freshness(row) for row in queries.dataset_health().itertuples()}
+        return {row.dataset: _freshness(row) for row in operations.dataset_health().itertuples()}
     except MartsError:
         return {}
 
 
-def _freshness(row: object) -> str:
-    age = formats.span(shell.now() - row.last_data_at if not formats.is_missing(row.last_data_at) else None)
-    return f"{health.title(row.dataset)}: {age} old, limit {formats.span(timedelta(seconds=row.sla_seconds))}"
+def _freshness(row: Any) -> str:
+    age = formats.MISSING
+    if not formats.is_missing(row.last_data_at):
+        age = formats.duration(datetime.now(UTC) - row.last_data_at)
+    return f"{health.title(row.dataset)}: {age} old (SLA {formats.duration(timedelta(seconds=row.sla_seconds))})"
 
 
-def described(columns: pd.DataFrame) -> pd.DataFrame:
+def describe(columns: pd.DataFrame, lineages: dict[str, Lineage]) -> pd.DataFrame:
     """Add formula, unit, tests and freshness to the columns of the marts."""
-    lineages, ages = manifest.read(), freshness()
+    freshness = freshness_by_dataset()
     rows = []
     for row in columns.fillna({"definition": ""}).itertuples():
-        prose, formula, unit = manifest.parts(row.definition, row.data_type)
-        lineage = lineages.get(row.relation)
-        tests = () if lineage is None else lineage.tests.get(row.column_name, ())
+        prose, formula, unit = split_definition(row.definition, row.data_type)
+        lineage = lineages.get(row.relation, Lineage({}, ()))
         rows.append(
             {
                 "relation": row.relation,
                 "column_name": row.column_name,
-                "definition": prose or shell.UNDEFINED,
+                "definition": prose or NO_DEFINITION,
                 "formula": formula.replace("`", ""),
                 "unit": unit,
-                "tests": ", ".join(test.replace("_", " ") for test in tests),
-                "freshness": "; ".join(
-                    ages.get(name, "") for name in (lineage.datasets if lineage else ()) if name in ages
-                ),
+                "tests": ", ".join(test.replace("_", " ") for test in lineage.tests.get(row.column_name, ())),
+                "freshness": "; ".join(freshness[name] for name in lineage.datasets if name in freshness),
                 "data_type": row.data_type,
             }
         )
     return pd.DataFrame(rows)
 
 
-known = queries.definitions()
-if known.empty:
-    shell.empty_warehouse()
-    raise shell.Finished
-columns = described(known.dropna(subset=["column_name"]))
-tables = known[known["column_name"].isna()].set_index("relation")["definition"]
-pages, lineages = queries.pages_by_table(), manifest.read()
-st.title(f"{len(columns):,} columns of {len(tables)} tables, each defined once.", anchor=False)
-st.markdown(
-    "These texts stand in the dbt project beside the SQL that computes the columns; dbt wrote them into the "
-    "database, and "
-    "every question mark of this dashboard reads them from there. The tests are dbt's, of the column and of what it "
-    "is computed from, each a rule or an example worked out by hand; each column is also held to its type."
-)
-wanted = st.text_input(
-    "Search", key="search", bind="query-params", placeholder="volatility, fct_prices, drawdown …"
-).strip()
-found = columns
-for part in wanted.lower().split():
-    text = (
-        columns["relation"] + " " + columns["column_name"] + " " + columns["definition"] + " " + columns["formula"]
-    ).str.lower()
-    found = found[text.loc[found.index].str.contains(part, regex=False)]
-st.caption(f"{len(found):,} of {len(columns):,} columns" + (f" for {shell.quoted(wanted)}" if wanted else ""))
-if found.empty:
-    st.info("No column's name or definition has all of these words.", title="Nothing found")
-for relation, part in found.groupby("relation"):
-    shown_on = ", ".join(sorted(pages.get(relation, ()))) or "no page"
-    with st.expander(f"**{relation}** · {len(part)} columns · shown on: {shown_on}", expanded=bool(wanted)):
-        st.markdown(tables.get(relation) or shell.UNDEFINED)
-        whole = lineages.get(str(relation))
-        if whole and whole.tests.get(""):
-            st.caption(
-                "Tests of the whole table: " + ", ".join(name.replace("_", " ") for name in whole.tests[""]) + "."
-            )
-        shell.table(
-            part[list(SHOWN)].replace("", None),
+def search(columns: pd.DataFrame, wanted: str) -> pd.DataFrame:
+    """Return the columns that contain every word in their name, definition or formula."""
+    text = columns[["relation", "column_name", "definition", "formula"]].agg(" ".join, axis=1).str.lower()
+    for word in wanted.lower().split():
+        text = text[text.str.contains(word, regex=False)]
+    return columns.loc[text.index]
+
+
+def show_mart(mart: str, columns: pd.DataFrame, definition: str, lineage: Lineage | None, expanded: bool) -> None:
+    """Show the columns of one mart in an expander."""
+    pages = ", ".join(pages_by_mart().get(mart, ()))
+    used = f"used on: {pages}" if pages else "not used in the dashboard"
+    count = f"{len(columns)} column{'' if len(columns) == 1 else 's'}"
+    with st.expander(f"**{mart}** · {count} · {used}", expanded=expanded):
+        st.markdown(definition)
+        if lineage and lineage.tests.get(""):
+            st.caption("Table tests: " + ", ".join(name.replace("_", " ") for name in lineage.tests[""]) + ".")
+        table(
+            columns[list(COLUMN_TITLES)].replace("", None),
             height="content",
             row_height=64,
-            alt=f"Columns of {relation}",
-            missing="not computed, without a unit, held to its type alone, or of no dataset that ages",
+            alt=f"Columns of {mart}",
+            missing="Not applicable: no formula, no unit, no test besides its type, or no source dataset",
             column_config={
-                name: st.column_config.TextColumn(
-                    title,
-                    width={"definition": "large", "formula": "medium", "tests": "medium", "freshness": "medium"}.get(
-                        name, "small"
-                    ),
-                )
-                for name, title in SHOWN.items()
+                name: st.column_config.TextColumn(title, width=COLUMN_WIDTHS.get(name, "small"))
+                for name, title in COLUMN_TITLES.items()
             },
         )
-shell.csv_button("CSV of all definitions", lambda: csv(columns).encode(), "tickmart_dictionary.csv")
+
+
+def page() -> None:
+    """Show the page."""
+    known = catalog.definitions()
+    if known.empty:
+        empty_warehouse()
+        raise PageFinished
+    check_query_params("search")
+    lineages = read_lineage()
+    columns = describe(known.dropna(subset=["column_name"]), lineages)
+    definitions = known[known["column_name"].isna()].set_index("relation")["definition"]
+    st.title(f"Data dictionary: {len(definitions)} tables, {len(columns):,} columns", anchor=False)
+    st.markdown(
+        "Definitions come from the dbt project and are persisted to Postgres comments; the tooltips of this dashboard "
+        "show the same texts. Tests are dbt tests of the column or of the columns that it is computed from."
+    )
+    wanted = st.text_input(
+        "Search", key="search", bind="query-params", placeholder="volatility, fct_prices, drawdown …"
+    ).strip()
+    found = search(columns, wanted)
+    st.caption(f"{len(found):,} of {len(columns):,} columns" + (f" match {inline_code(wanted)}" if wanted else ""))
+    if found.empty:
+        st.info("No name or definition contains all of these words.", title="No results")
+    for mart, group in found.groupby("relation"):
+        show_mart(str(mart), group, definitions.get(mart) or NO_DEFINITION, lineages.get(str(mart)), bool(wanted))
+    csv_button("Download CSV", lambda: columns, "tickmart_dictionary.csv")
+
+
+page()

@@ -1,48 +1,42 @@
-"""Sentiment: how fearful the crowd is, and whether that goes with price or volume."""
+"""Sentiment: the Fear & Greed index, and its relation to bitcoin's price and volume."""
 
 import pandas as pd
 import streamlit as st
 
-from dashboard import analysis, formats, queries, shell, zoom
+from dashboard import formats
+from dashboard.analysis import sentiment as statistics
+from dashboard.analysis.statistics import correlation, rolling_correlation
 from dashboard.charts import base
-from dashboard.charts import sentiment as charts
+from dashboard.charts import sentiment as figures
+from dashboard.components import chart_range
+from dashboard.components.cache import cached
+from dashboard.components.charts import BINANCE, FEAR_GREED, chart, heading
+from dashboard.components.query_params import ON_OFF, check_query_params
+from dashboard.components.rendering import PageFinished, fragment
+from dashboard.components.tables import csv_button, data_and_export, table
+from dashboard.components.theme import palette
+from dashboard.queries import sentiment
+from dashboard.text import escaped
 
 SPANS = {"1Y": 365, "3Y": 1096, "All": None}
+FORWARD_DAYS = 30
+CHANGE_METRICS = [
+    "fct_sentiment_daily.change_1d",
+    "fct_sentiment_daily.btc_return_pct",
+    "fct_daily_summary.quote_volume",
+]
+BOTH_SOURCES = f"computed from {FEAR_GREED} and {BINANCE}"
 
 
-@shell.part
-def through_time() -> None:
-    """What depends on the chosen span: the index over bitcoin's price, and the volume. Beside them, the index now."""
-    history, volume = queries.sentiment(), queries.volume_per_day()
-    last = history.iloc[-1]
+@fragment
+def history_section() -> None:
+    """Show the current index, its history over bitcoin's price, and volume; the latter two over a chosen span."""
+    history, volume = sentiment.sentiment_history(), sentiment.volume_per_day()
     left, right = st.columns([1, 2], gap="large")
     with left:
-        shell.heading(
-            "How does the crowd feel now?", ["fct_sentiment_daily.value", "fct_sentiment_daily.classification"]
-        )
-        by_day = history.set_index("date")["value"]
-        earlier = {
-            name: by_day.get(last["date"] - pd.Timedelta(days=n))
-            for name, n in (("Yesterday", 1), ("7 d", 7), ("30 d", 30))
-        }
-        shell.chart(
-            shell.once(charts.fear_greed_gauge, float(last["value"]), earlier["Yesterday"], shell.colours()),
-            "gauge",
-            alt=f"Fear & Greed index {last['value']:.0f} of 100, {last['classification']}",
-            how="Zones from extreme fear to extreme greed; the mark is the day before. A new value comes at 00:00 UTC.",
-            source=shell.FEAR_GREED,
-        )
-        with st.grid(3, min_column_width=80):
-            for name, value in earlier.items():
-                st.metric(
-                    name,
-                    formats.count(value),
-                    help="That day is missing in the source." if formats.is_missing(value) else None,
-                )
+        current_index(history)
     with right:
-        shell.heading(
-            "How did mood and price go through time?", ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"]
-        )
+        heading("Fear & Greed vs BTC price", ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"])
         span = st.segmented_control(
             "Span",
             list(SPANS),
@@ -51,186 +45,233 @@ def through_time() -> None:
             key="span",
             bind="query-params",
             label_visibility="collapsed",
-            on_change=zoom.forget,
+            on_change=chart_range.clear,
         )
-        days = SPANS[span]
-        shown = history if days is None else history[history["date"] > last["date"] - pd.Timedelta(days=days)]
-        shell.chart(
-            shell.once(charts.sentiment_history, shown, shell.colours()),
-            "history",
-            alt=f"Bitcoin's daily close and the Fear & Greed index from {shown['date'].iloc[0]:%Y-%m-%d} to "
-            f"{last['date']:%Y-%m-%d}",
-            how="Above bitcoin's close (log scale), below the index, in the colour of its class. Days that the source "
-            "lacks stay empty.",
-            source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
-            zoomed=span,
-        )
+        index_history(history, span)
     if volume.empty:
-        st.info("Volumes and correlations need finished days of candles.", title="No candles yet")
+        st.info("Volume and correlations need complete days of candles.", title="No candles loaded yet")
         return
-    shell.heading("Is trading unusually busy?", ["fct_daily_summary.quote_volume"])
-    trend = shell.once(analysis.volume_trend, volume).tail(days or len(volume))
+    volume_anomalies(volume, SPANS[span])
+
+
+def current_index(history: pd.DataFrame) -> None:
+    """Show the newest value on its scale, and earlier values."""
+    heading("Current index", ["fct_sentiment_daily.value", "fct_sentiment_daily.classification"])
+    last, by_day = history.iloc[-1], history.set_index("date")["value"]
+    earlier = {
+        name: by_day.get(last["date"] - pd.Timedelta(days=days))
+        for name, days in (("Yesterday", 1), ("7 days ago", 7), ("30 days ago", 30))
+    }
+    chart(
+        cached(figures.fear_greed_gauge, float(last["value"]), earlier["Yesterday"], palette()),
+        "gauge",
+        alt=f"Fear & Greed index {last['value']:.0f} of 100, {last['classification']}",
+        caption="The marker is yesterday's value. Updated daily at 00:00 UTC.",
+        source=FEAR_GREED,
+    )
+    with st.grid(3, min_column_width=80):
+        for name, value in earlier.items():
+            missing = "The source has no value for that day." if formats.is_missing(value) else None
+            st.metric(name, formats.count(value), help=missing)
+
+
+def index_history(history: pd.DataFrame, span: str) -> None:
+    """Show bitcoin's close and the index over the chosen span."""
+    days, newest = SPANS[span], history["date"].iloc[-1]
+    shown = history if days is None else history[history["date"] > newest - pd.Timedelta(days=days)]
+    chart(
+        cached(figures.sentiment_history, shown, palette()),
+        "history",
+        alt=f"Bitcoin's daily close and the Fear & Greed index from {shown['date'].iloc[0]:%Y-%m-%d} to "
+        f"{newest:%Y-%m-%d}",
+        caption="Top: BTC close (log scale). Bottom: index, colored by class. Days without data are blank.",
+        source=f"{FEAR_GREED}; {BINANCE}",
+        range_scope=span,
+    )
+
+
+def volume_anomalies(volume: pd.DataFrame, days: int | None) -> None:
+    """Show the traded volume with unusual days highlighted."""
+    heading("Trading volume anomalies", ["fct_daily_summary.quote_volume"])
+    trend = cached(statistics.volume_trend, volume).tail(days or len(volume))
     z = trend["z"].iloc[-1]
-    shell.chart(
-        shell.once(charts.volume_lines, trend, shell.colours()),
+    chart(
+        cached(figures.volume_lines, trend, palette()),
         "volume",
         alt="Daily volume of all tracked coins with 7- and 30-day means; newest "
         f"{formats.money(trend['volume_usd'].iloc[-1])}",
-        how="Volume of all tracked coins, in USDT; full colour marks days more than 2 standard deviations off their "
-        "last 90 "
-        "days." + ("" if formats.is_missing(z) else f" Newest day: z = {formats.ratio(z)}."),
-        source=shell.BINANCE,
+        caption="Volume of all tracked coins (USDT). Highlighted: more than 2 standard deviations from the 90-day mean."
+        + ("" if formats.is_missing(z) else f" Latest: z = {formats.ratio(z)}."),
+        source=BINANCE,
     )
 
 
-@shell.part
-def rows() -> None:
-    """The index by day as a table and a file."""
-    with shell.data_and_export() as opened:
+def rolling_correlations(changes: pd.DataFrame, n: int) -> None:
+    """Show the rolling correlation of the index change with bitcoin's return and volume."""
+    heading("Rolling correlation: index change vs BTC return and volume", CHANGE_METRICS)
+    lines = {
+        f"{name}, {days}d": cached(rolling_correlation, changes["index_change"], changes[column], days)
+        for name, column in (("Price", "btc_return"), ("Volume", "volume_change"))
+        for days in (30, 90)
+    }
+    newest = lines["Price, 90d"].dropna()
+    chart(
+        cached(base.correlation_lines, lines, palette()),
+        "rolling",
+        alt="Rolling correlation of daily index changes with bitcoin's return and with its change in volume",
+        caption=f"Daily index change vs BTC return and vs change of log volume, 30- and 90-day windows, n = {n} days."
+        + (f" Latest with price (90d): {formats.ratio(newest.iloc[-1])}." if len(newest) else ""),
+        source=BOTH_SOURCES,
+    )
+
+
+def lead_lag(changes: pd.DataFrame) -> None:
+    """Show the cross-correlation of the index change and bitcoin's return."""
+    heading("Lead/lag (cross-correlation)", CHANGE_METRICS)
+    lags = cached(statistics.lead_lag, changes["index_change"], changes["btc_return"])
+    outside = int((lags["correlation"].abs() > lags["band"]).sum())
+    if lags["correlation"].notna().any():
+        result = f"{outside} of {len(lags)} lags are outside; 1 or 2 are expected by chance."
+    else:
+        result = "Correlation undefined: the index or the price did not change."
+    chart(
+        cached(figures.lead_lag_bars, lags, palette()),
+        "lags",
+        alt="Correlation of the index change with bitcoin's return from 14 days before to 14 days after",
+        caption=f"Gray: 95% band of independent series. {result} "
+        f"n = {formats.count_range(lags['n'].min(), lags['n'].max())} days.",
+        source=BOTH_SOURCES,
+    )
+
+
+def correlations(history: pd.DataFrame, volume: pd.DataFrame) -> None:
+    """Show rolling and lagged correlations; ends the page if there is too little history."""
+    changes = cached(statistics.daily_changes, history, volume)
+    n = int(changes[["index_change", "btc_return"]].dropna().shape[0])
+    if n < statistics.MIN_DAYS:
+        st.info(
+            f"Correlations need {statistics.MIN_DAYS} days with index and price; {n} are loaded.",
+            title="Not enough history for correlations",
+        )
+        raise PageFinished
+    with st.grid(2, min_column_width=340, gap="medium"):
+        with st.container():
+            rolling_correlations(changes, n)
+        with st.container():
+            lead_lag(changes)
+
+
+def returns_by_class() -> None:
+    """Show bitcoin's mean forward return after days of each sentiment class."""
+    returns = sentiment.sentiment_returns()
+    metrics = [f"fct_sentiment_returns.{column}" for column in ("mean_return_pct", "mean_error_95_pct", "n")]
+    heading("Forward BTC returns by sentiment class", metrics)
+    chart(
+        cached(figures.forward_returns, returns, statistics.CLASSES, palette()),
+        "forward",
+        alt="Mean return of bitcoin in the day and week after days of each sentiment class, with errors and number of "
+        "days: "
+        + ", ".join(
+            f"{row.classification} {row.horizon} {formats.signed(row.mean_return_pct)} (n={row.n})"
+            for row in returns.itertuples()
+        ),
+        caption="Mean return over the next day and week with 95% errors. Errors assume independent days; overlapping "
+        "weeks make the true uncertainty larger.",
+        source=f"{FEAR_GREED}; {BINANCE}",
+    )
+
+
+def index_and_forward_return(history: pd.DataFrame) -> None:
+    """Show the index level against bitcoin's return over the next 30 days."""
+    heading(
+        f"Index level vs next {FORWARD_DAYS}-day BTC return",
+        ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"],
+    )
+    forward = cached(statistics.forward_returns, history, FORWARD_DAYS)
+    if len(forward) < statistics.MIN_DAYS:
+        st.info(
+            f"Needs {statistics.MIN_DAYS} days with a close {FORWARD_DAYS} days later; {len(forward)} are loaded.",
+            title="Not enough history",
+        )
+        return
+    bins = cached(statistics.by_index_bin, forward)
+    chart(
+        cached(figures.index_and_forward_return, forward, bins, palette()),
+        "month_after",
+        alt=f"Index and bitcoin's return over the next {FORWARD_DAYS} days, {len(forward)} days; median per 10-point "
+        "bin: " + ", ".join(f"{row.middle:.0f} {formats.signed(row.median)} (n={row.n})" for row in bins.itertuples()),
+        caption=f"One point per day. Line and band: median and middle 80% per 10-point bin. {significance(forward)}",
+        source=f"{FEAR_GREED}; {BINANCE}",
+    )
+
+
+def significance(forward: pd.DataFrame) -> str:
+    """Return correlation, sample size and significance of the forward returns."""
+    r = correlation(forward["value"], forward["forward_pct"])
+    if r is None:
+        return "Correlation undefined: the index or the price did not change."
+    band = statistics.significance_band(len(forward), FORWARD_DAYS)
+    independent = len(forward) // FORWARD_DAYS
+    return f"r = {formats.ratio(r)}, n = {len(forward):,} overlapping (about {independent} independent) windows; " + (
+        "not statistically significant." if abs(r) <= band else "outside the 95% band of unrelated series."
+    )
+
+
+@fragment
+def data_section() -> None:
+    """Show the index by day as a table and a CSV."""
+    with data_and_export() as opened:
         if not opened:
             return
-        days = queries.sentiment().assign(date=lambda history: history["date"].dt.date)
-        shell.table(
+        days = sentiment.sentiment_history().assign(date=lambda history: history["date"].dt.date)
+        table(
             days.iloc[::-1],
             height=300,
             alt="The index by day, newest first",
-            missing="the day or one that it is compared with is missing, or still to come",
+            missing="No value for this day, or the period is not complete yet",
         )
-        shell.csv_button(
-            "CSV",
-            lambda: shell.export(
-                days, "fct_sentiment_daily", "Fear & Greed index by day", "alternative.me and Binance spot"
-            ),
-            "tickmart_sentiment.csv",
-        )
+        csv_button("Download CSV", lambda: days, "tickmart_sentiment.csv")
 
 
-history = queries.sentiment()
-if history.empty:
+def summary(last: pd.Series) -> str:
+    """Return the newest value, its change and its 30-day average."""
+    parts = [f"Fear & Greed Index: {last['value']:.0f} ({last['classification']})"]
+    if not formats.is_missing(last["change_1d"]):
+        change = round(last["change_1d"])
+        parts.append("unchanged vs yesterday" if change == 0 else f"{change:+d} vs yesterday".replace("-", "−"))
+    if not formats.is_missing(last["mean_30d"]):
+        parts.append(f"30-day average {last['mean_30d']:.0f}")
+    return ", ".join(parts)
+
+
+def page() -> None:
+    """Show the page."""
+    history = sentiment.sentiment_history()
+    if history.empty:
+        st.title("Market sentiment", anchor=False)
+        st.info(
+            "Every `tickmart run` loads the index.",
+            title="No Fear & Greed index loaded yet",
+            icon=":material/hourglass_empty:",
+        )
+        raise PageFinished
+    check_query_params(span=SPANS, data=ON_OFF)
+    st.title(escaped(summary(history.iloc[-1])), anchor=False)
     st.info(
-        "The index has not been loaded yet; it is part of every `tickmart run`.",
-        title="No Fear & Greed index yet",
-        icon=":material/hourglass_empty:",
+        "The index covers **bitcoin** and is built from its volatility (25%), momentum and volume (25%), dominance "
+        "(10%), social media, surveys and search trends. It is partly built from BTC price data, so some correlation "
+        "with price is by construction. Past relationships do not predict future returns.",
+        title="Limitations",
+        icon=":material/info:",
     )
-    raise shell.Finished
-shell.check_address(span=SPANS, data=shell.ON_OFF)
-volume = queries.volume_per_day()
-last = history.iloc[-1]
-mean = "" if formats.is_missing(last["mean_30d"]) else f"; its 30-day mean is {last['mean_30d']:.0f}"
-moved = ""
-if last["change_1d"] == 0:
-    moved = ", unchanged from the day before"
-elif not formats.is_missing(last["change_1d"]):
-    points = f"{abs(last['change_1d']):.0f} {'point' if abs(last['change_1d']) == 1 else 'points'}"
-    moved = f", {points} {'above' if last['change_1d'] > 0 else 'below'} the day before"
-st.title(
-    f"The crowd shows {shell.text(last['classification'].lower())}: {last['value']:.0f} of 100{moved}{mean}.",
-    anchor=False,
-)
-st.info(
-    "The index is **for bitcoin** and is made of bitcoin's own volatility (25%), momentum and volume (25%), "
-    "dominance (10%), social media, surveys and search trends. That it goes with bitcoin's price is therefore partly "
-    "arithmetic. Nothing on this page predicts anything.",
-    title="What the index cannot show",
-    icon=":material/info:",
-)
+    history_section()
+    volume = sentiment.volume_per_day()
+    if volume.empty:
+        raise PageFinished
+    correlations(history, volume)
+    returns_by_class()
+    index_and_forward_return(history)
+    data_section()
 
-through_time()
-if volume.empty:
-    raise shell.Finished
-changes = shell.once(analysis.daily_changes, history, volume)
-joined = int(changes[["mood", "price"]].dropna().shape[0])
-if joined < analysis.LEAST_DAYS:
-    st.info(
-        f"Correlations need {analysis.LEAST_DAYS} days with index and price, there are {joined}.",
-        title="Too little history for correlations",
-    )
-    raise shell.Finished
-metrics = ["fct_sentiment_daily.change_1d", "fct_sentiment_daily.btc_return_pct", "fct_daily_summary.quote_volume"]
-with st.grid(2, min_column_width=340, gap="medium"):
-    with st.container():
-        shell.heading("Do mood and market move together?", metrics)
-        lines = {
-            f"{name}, {days} d": shell.once(analysis.rolling_correlation, changes["mood"], changes[column], days)
-            for name, column in (("price", "price"), ("volume", "volume"))
-            for days in (30, 90)
-        }
-        newest = lines["price, 90 d"].dropna()
-        shell.chart(
-            shell.once(base.correlation_lines, lines, shell.colours()),
-            "rolling",
-            alt="Rolling correlation of daily changes of the index with bitcoin's return and with its change of volume",
-            how="Correlation of the index's daily change with bitcoin's return and with the change of its log "
-            "volume, over "
-            f"30 and 90 days. n = {joined} days"
-            + (f"; with price over the newest 90: {formats.ratio(newest.iloc[-1])}." if len(newest) else "."),
-            source="computed from both sources",
-        )
-    with st.container():
-        shell.heading("Which comes first?", metrics)
-        lags = shell.once(analysis.lead_lag, changes["mood"], changes["price"])
-        outside = int((lags["correlation"].abs() > lags["band"]).sum())
-        shell.chart(
-            shell.once(charts.lead_lag_bars, lags, shell.colours()),
-            "lags",
-            alt="Correlation of the index's change with bitcoin's return from 14 days before to 14 days after",
-            how="Right of 0 the mood is ahead. Grey band: 95% of unrelated series stay inside; "
-            + (
-                f"{outside} of {len(lags)} lags lie outside, one or two would by chance. "
-                if lags["correlation"].notna().any()
-                else "no correlation, for the index or the price did not move. "
-            )
-            + f"n = {formats.between(lags['n'].min(), lags['n'].max())} days.",
-            source="computed from both sources",
-        )
 
-returns = queries.sentiment_returns()
-shell.heading(
-    "What came after fear and after greed?",
-    [f"fct_sentiment_returns.{column}" for column in ("mean_return_pct", "mean_error_95_pct", "n")],
-)
-shell.chart(
-    shell.once(charts.forward_returns, returns, analysis.CLASSES, shell.colours()),
-    "forward",
-    alt="Mean return of bitcoin in the next day and week after days of each class of the index, with errors and "
-    "number of days: "
-    + ", ".join(
-        f"{row.classification} {row.horizon} {formats.signed(row.mean_return_pct)} (n={row.n})"
-        for row in returns.itertuples()
-    ),
-    how="Mean return of bitcoin the day and the week after; whiskers are 95% errors as if days were independent, "
-    "but weeks "
-    "overlap and moods last, so the true uncertainty is larger. A description of the past, not a forecast.",
-    source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
-)
-AHEAD = 30
-forward = shell.once(analysis.forward_by_index, history, AHEAD)
-shell.heading(
-    "Did the index tell anything of the month after?", ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"]
-)
-if len(forward) < analysis.LEAST_DAYS:
-    st.info(f"Needs {analysis.LEAST_DAYS} days with a close {AHEAD} days later; there are {len(forward)}.")
-else:
-    tens = shell.once(analysis.by_tens, forward)
-    together = analysis.correlation(forward["value"], forward["forward_pct"])
-    band = analysis.overlap_band(len(forward), AHEAD)
-    counts = ", ".join(f"{row.middle - 5:.0f} to {row.middle + 5:.0f}: {row.n}" for row in tens.itertuples())
-    shell.chart(
-        shell.once(charts.index_against_forward, forward, tens, shell.colours()),
-        "month_after",
-        alt=f"Index and bitcoin's return over the next {AHEAD} days, {len(forward)} days; medians by tens "
-        "of the index: "
-        + ", ".join(f"{row.middle:.0f} {formats.signed(row.median)} (n={row.n})" for row in tens.itertuples()),
-        how=f"Each point is a day: the index, and bitcoin's return over the {AHEAD} days after. Line and band: median "
-        f"and middle 80% by tens of the index (days by tens: {counts}). "
-        + (
-            "No correlation: the index or the price did not move."
-            if together is None
-            else f"Correlation {formats.ratio(together)}, n = {len(forward):,} days; their months overlap and are "
-            f"worth about {len(forward) // AHEAD} separate ones, of which chance alone makes up to "
-            f"± {formats.ratio(band)}. "
-            + ("That is inside chance." if abs(together) <= band else "That is more than chance, in this one history.")
-        ),
-        source=f"{shell.FEAR_GREED}; {shell.BINANCE}",
-    )
-rows()
+page()

@@ -56,7 +56,7 @@ def newest_objects(connection: Connection, dataset: Dataset, days: int) -> list[
 def record_checks(connection: Connection, run_id: str, results: Sequence[dict[str, Any]]) -> None:
     """Append verdicts to ``ops.check_results``; each names asset, check_name, source, severity and status at least."""
     columns = (
-        "asset", "check_name", "source", "severity", "status", "blocking",
+        "asset", "check_name", "description", "source", "severity", "status", "blocking",
         "observed", "expected", "failed_rows", "sample",
     )  # fmt: skip
     rows = []

@@ -1,7 +1,7 @@
-"""Incidents: what is wrong now, and what becomes of it.
+"""Which incidents there are: detection from ``ops``, and the transitions of an incident from open to resolved.
 
-Belongs here: judging the books (``look``) and the life of an incident (``decide``), which writes nothing. Does not:
-keeping incidents and telling of them (``alerts``), judging the data itself (``quality``, ``dbt_project``).
+Belongs here: reading ``ops`` (``detect``) and the state machine (``transitions``); neither writes. Does not: storing
+incidents and sending alerts (``outbox``), validating the data itself (``quality``, ``dbt_project``).
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from orchestration.observability.attempts import newest_failure
 from orchestration.observability.text import problems, span
 from orchestration.quality import suites
 
-# What comes back within this time after its recovery is flapping: told of once more, and then silent until it has held.
+# An incident that returns within this time after its recovery is flapping: it is reported once more, and resolves only
+# after it has passed for this long.
 FLAPS_WITHIN = timedelta(hours=3)
-# A check that nothing judges any more (renamed, its model gone): closed without a word.
-FORGOTTEN_AFTER = timedelta(days=8)
+# An incident that nothing evaluates any more (its check or model was removed) is closed without an alert.
+CLOSED_AFTER = timedelta(days=8)
 CHECKS_SINCE = timedelta(hours=48)
-DAEMON_SILENT_AFTER = timedelta(minutes=5)
-# These are judged whole at every look: one that is not found wrong is right.
-JUDGED_WHOLE = ("stale_dataset", "gap_stays", "budget_exhausted")
-# Told of by an incident of its own kind.
-OTHERWISE_TOLD = ("holes_are_explained", suites.NO_HOLE, suites.FRESH)
+SCHEDULER_DOWN_AFTER = timedelta(minutes=5)
+# Kinds whose complete state every evaluation reads: what is not failing passes.
+ALWAYS_EVALUATED = ("stale_dataset", "gap_stays", "budget_exhausted")
+# Checks that an incident kind of their own reports.
+REPORTED_BY_OTHER_KINDS = ("holes_are_explained", suites.NO_MISSING_BARS, suites.DATA_WITHIN_SLA)
 # The check of rejected records (`assets.source_checks`); its severity says whether there are too many.
 RECORDS_KEPT = "records_kept"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong at this moment; the fingerprint is what makes it the same thing as a moment ago."""
+    """A problem at this moment; the same problem has the same fingerprint at every evaluation."""
 
     fingerprint: str
     kind: str
@@ -44,13 +45,13 @@ class Finding:
     title: str
     detail: str
     run_id: str | None = None
-    momentary: bool = False
-    """An event rather than a state: told once, with nothing to recover from."""
+    is_event: bool = False
+    """A single event rather than a state: reported once, and never resolved."""
 
 
 @dataclass(frozen=True)
 class Incident:
-    """The newest incident of a fingerprint, as it stands in ``ops.incidents``."""
+    """The open or else the newest incident of a fingerprint in ``ops.incidents``."""
 
     incident_id: int
     fingerprint: str
@@ -61,31 +62,33 @@ class Incident:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a look found: what is wrong, and what was judged and is right."""
+class Evaluation:
+    """The result of one evaluation: the failing findings by fingerprint, and the fingerprints that pass."""
 
-    wrong: dict[str, Finding]
-    right: set[str]
+    failing: dict[str, Finding]
+    passing: set[str]
 
 
-def look(connection: Connection, settings: Settings, now: datetime, daemon_since: datetime | None = None) -> Seen:
-    """Judge the books as they stand. ``daemon_since`` is when a daemon was started that ought to be alive."""
-    wrong: list[Finding] = []
-    right: set[str] = set()
+def detect(
+    connection: Connection, settings: Settings, now: datetime, scheduler_since: datetime | None = None
+) -> Evaluation:  # fmt: skip
+    """Evaluate ``ops``. ``scheduler_since`` is the start of a scheduler that should be running, None for none."""
+    failing: list[Finding] = []
+    passing: set[str] = set()
     with connection.cursor(cursor_factory=RealDictCursor) as cursor:
-        for find in (_runs, _checks, _drift):
-            found, sound = find(cursor, now)
-            wrong += found
-            right |= sound
-        wrong += _stale(cursor, settings, now)
-        wrong += _gaps(cursor)
-        wrong += _budgets(cursor, settings, now)
-        wrong += _unrecorded_run(cursor, settings, now)
-        found, sound = _daemon(cursor, settings, now, daemon_since)
-        wrong += found
-        right |= sound
-    by_fingerprint = {finding.fingerprint: finding for finding in wrong}
-    return Seen(by_fingerprint, right - by_fingerprint.keys())
+        for evaluate in (_runs, _checks, _drift):
+            found, passed = evaluate(cursor, now)
+            failing += found
+            passing |= passed
+        failing += _stale(cursor, settings, now)
+        failing += _gaps(cursor)
+        failing += _budgets(cursor, settings, now)
+        failing += _unrecorded_run(cursor, settings, now)
+        found, passed = _scheduler(cursor, settings, now, scheduler_since)
+        failing += found
+        passing |= passed
+    by_fingerprint = {finding.fingerprint: finding for finding in failing}
+    return Evaluation(by_fingerprint, passing - by_fingerprint.keys())
 
 
 def _runs(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
@@ -96,13 +99,13 @@ def _runs(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
         where ended_at >= %s
         order by job, started_at desc
         """,
-        (now - FORGOTTEN_AFTER,),
+        (now - CLOSED_AFTER,),
     )
-    wrong, right = [], set()
+    failing, passing = [], set()
     for run in cursor.fetchall():
         fingerprint = f"run_failed:{run['job']}"
         if run["status"] != "failed":
-            right.add(fingerprint)
+            passing.add(fingerprint)
             continue
         summary = {"stages": [], "checks": {"failures": []}, **(run["summary"] or {})}
         lines = problems(summary) + [
@@ -110,17 +113,17 @@ def _runs(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
             for c in summary["checks"]["failures"]
             if c["severity"] == "error"
         ]
-        detail = "\n".join(lines[:8]) or "Its process ended without a word; Dagster's run list tells more."
+        detail = "\n".join(lines[:8]) or "Its process exited without reporting: see Dagster's run list."
         title = f"{run['job']} failed at {run['ended_at']:%Y-%m-%d %H:%M} UTC"
-        wrong.append(Finding(fingerprint, "run_failed", "error", title, detail, run["run_id"]))
-    return wrong, right
+        failing.append(Finding(fingerprint, "run_failed", "error", title, detail, run["run_id"]))
+    return failing, passing
 
 
 def _unrecorded_run(cursor: Any, settings: Settings, now: datetime) -> list[Finding]:
     """Return the newest run if it failed because it could not use the database."""
     cursor.execute("select run_id, job, status, started_at, ended_at from ops.runs order by started_at desc limit 1")
     run = health.newest_run(cursor.fetchone(), settings)
-    if run is None or not run.get("error") or now - run["ended_at"] > FORGOTTEN_AFTER:
+    if run is None or not run.get("error") or now - run["ended_at"] > CLOSED_AFTER:
         return []
     title = f"{run['job']} failed at {run['ended_at']:%Y-%m-%d %H:%M} UTC: it could not use the database"
     return [Finding(f"run_failed:{run['job']}", "run_failed", "error", title, run["error"], run["run_id"])]
@@ -129,26 +132,28 @@ def _unrecorded_run(cursor: Any, settings: Settings, now: datetime) -> list[Find
 def _checks(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
     cursor.execute(
         """
-        select distinct on (asset, check_name) asset, check_name, severity, status, observed, expected, run_id
+        select distinct on (asset, check_name)
+            asset, check_name, description, severity, status, observed, expected, run_id
         from ops.check_results
         where checked_at >= %s
         order by asset, check_name, checked_at desc, check_id desc
         """,
         (now - CHECKS_SINCE,),
     )
-    wrong, right = [], set()
+    failing, passing = [], set()
     for check in cursor.fetchall():
-        if check["check_name"] in OTHERWISE_TOLD:
+        if check["check_name"] in REPORTED_BY_OTHER_KINDS:
             continue
         fingerprint = f"check_failed:{check['asset']}:{check['check_name']}"
         if check["status"] == "passed" or _too_many_rejected(check):
-            right.add(fingerprint)
+            passing.add(fingerprint)
             continue
-        word = "could not run" if check["status"] == "error" else "does not hold"
-        title = f"{check['asset']}: {check['check_name']} {word}"
-        detail = f"Observed: {check['observed']}\nExpected: {check['expected']}"
-        wrong.append(Finding(fingerprint, "check_failed", check["severity"], title, detail, check["run_id"]))
-    return wrong, right
+        outcome = "could not run" if check["status"] == "error" else "failed"
+        title = f"{check['asset']}: {check['check_name']} {outcome}"
+        lines = {"Check": check["description"], "Observed": check["observed"], "Expected": check["expected"]}
+        detail = "\n".join(f"{name}: {text}" for name, text in lines.items() if text)
+        failing.append(Finding(fingerprint, "check_failed", check["severity"], title, detail, check["run_id"]))
+    return failing, passing
 
 
 def _drift(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
@@ -161,12 +166,12 @@ def _drift(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
         """,
         (now - timedelta(days=1),),
     )
-    wrong = [
+    failing = [
         Finding(
             f"schema_drift:{row['dataset']}:{row['batch_id']}", "schema_drift", "warn",
             f"{row['dataset']}: the source sends {len(row['fields'])} new field(s)",
-            f"{', '.join(row['fields'][:20])}. They are kept in bronze; nothing else changes.",
-            row["batch_id"], momentary=True,
+            f"{', '.join(row['fields'][:20])}. Bronze stores them; nothing else changes.",
+            row["batch_id"], is_event=True,
         )
         for row in cursor.fetchall()
     ]  # fmt: skip
@@ -177,18 +182,18 @@ def _drift(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
         where check_name = %s and checked_at >= %s
         order by asset, checked_at desc, check_id desc
         """,
-        (RECORDS_KEPT, now - FORGOTTEN_AFTER),
+        (RECORDS_KEPT, now - CLOSED_AFTER),
     )
-    right = set()
+    passing = set()
     for check in cursor.fetchall():
         dataset = check["asset"].removeprefix("bronze/")
         fingerprint = f"schema_drift:{dataset}:rejected"
         if _too_many_rejected(check):
-            title = f"{dataset}: so many records were rejected that the source's format may have changed"
-            wrong.append(Finding(fingerprint, "schema_drift", "error", title, check["observed"], check["run_id"]))
+            title = f"{dataset}: too many records were rejected; the source may have changed its format"
+            failing.append(Finding(fingerprint, "schema_drift", "error", title, check["observed"], check["run_id"]))
         else:
-            right.add(fingerprint)
-    return wrong, right
+            passing.add(fingerprint)
+    return failing, passing
 
 
 def _too_many_rejected(check: Mapping[str, str]) -> bool:
@@ -197,19 +202,19 @@ def _too_many_rejected(check: Mapping[str, str]) -> bool:
 
 def _stale(cursor: Any, settings: Settings, now: datetime) -> list[Finding]:
     newest = health.newest_data(cursor)
-    wrong = []
+    failing = []
     for dataset, allowed in health.limits(cursor, settings).items():
-        data_of = newest[dataset]
-        if data_of is None:
-            continue  # never loaded: nothing has gone stale
-        age = (now - data_of).total_seconds()
+        newest_at = newest[dataset]
+        if newest_at is None:
+            continue  # never loaded, so not stale
+        age = (now - newest_at).total_seconds()
         fresh = health.freshness(age, allowed)
         if fresh != "healthy":
-            title = f"{dataset}: data is older than {span(allowed.sla_seconds)}"
-            detail = f"The newest is of {data_of:%Y-%m-%d %H:%M} UTC, {span(age)} old: see `tickmart status`."
+            title = f"{dataset}: data is older than its SLA of {span(allowed.sla_seconds)}"
+            detail = f"The newest data is from {newest_at:%Y-%m-%d %H:%M} UTC, {span(age)} ago: see `tickmart status`."
             severity = "error" if fresh == "degraded" else "warn"
-            wrong.append(Finding(f"stale_dataset:{dataset}", "stale_dataset", severity, title, detail))
-    return wrong
+            failing.append(Finding(f"stale_dataset:{dataset}", "stale_dataset", severity, title, detail))
+    return failing
 
 
 def _gaps(cursor: Any) -> list[Finding]:
@@ -224,8 +229,8 @@ def _gaps(cursor: Any) -> list[Finding]:
     return [
         Finding(
             f"gap_stays:{row['interval']}:{row['gap_start']:%Y-%m-%dT%H:%M}", "gap_stays", "warn",
-            f"{row['bars']:,} bar(s) of {row['interval']} from {row['gap_start']:%Y-%m-%d %H:%M} UTC stay missing",
-            f"Requested again without result; later runs request them again: {', '.join(row['symbols'][:10])}"
+            f"{row['bars']:,} bar(s) of {row['interval']} from {row['gap_start']:%Y-%m-%d %H:%M} UTC are still missing",
+            f"Requested again without success; later runs request them again: {', '.join(row['symbols'][:10])}"
             + (f" and {len(row['symbols']) - 10} more" if len(row["symbols"]) > 10 else ""),
         )
         for row in cursor.fetchall()
@@ -234,63 +239,68 @@ def _gaps(cursor: Any) -> list[Finding]:
 
 def _budgets(cursor: Any, settings: Settings, now: datetime) -> list[Finding]:
     cursor.execute("select host, banned_until, month, month_used from ops.api_budget")
-    wrong = []
+    failing = []
     for row in cursor.fetchall():
         source = row["host"].partition(" ")[0]
         if row["banned_until"] is not None and row["banned_until"] > now:
-            title = f"{row['host']} has banned this address"
-            detail = f"Until {row['banned_until']:%Y-%m-%d %H:%M} UTC nothing is asked there; other sources go on."
-            wrong.append(Finding(f"budget_exhausted:{row['host']}:ban", "budget_exhausted", "error", title, detail))
-        most = settings.coingecko_calls_per_month
-        if source == "CoinGecko" and row["month"] == now.date().replace(day=1) and row["month_used"] >= most:
-            title = f"{row['host']}: the month's calls are used up"
-            detail = f"{row['month_used']:,} of {most:,}; next month or TICKMART_COINGECKO_CALLS_PER_MONTH gives more."
-            wrong.append(Finding(f"budget_exhausted:{row['host']}:month", "budget_exhausted", "error", title, detail))
-    return wrong
+            title = f"{row['host']} has banned this IP address"
+            detail = (
+                f"No requests are sent to it until {row['banned_until']:%Y-%m-%d %H:%M} UTC; other sources continue."
+            )
+            failing.append(Finding(f"budget_exhausted:{row['host']}:ban", "budget_exhausted", "error", title, detail))
+        limit = settings.coingecko_calls_per_month
+        if source == "CoinGecko" and row["month"] == now.date().replace(day=1) and row["month_used"] >= limit:
+            title = f"{row['host']}: the monthly call limit is reached"
+            detail = (
+                f"{row['month_used']:,} of {limit:,} calls. The limit resets next month; "
+                "TICKMART_COINGECKO_CALLS_PER_MONTH raises it."
+            )
+            failing.append(Finding(f"budget_exhausted:{row['host']}:month", "budget_exhausted", "error", title, detail))
+    return failing
 
 
-def _daemon(
+def _scheduler(
     cursor: Any, settings: Settings, now: datetime, since: datetime | None
 ) -> tuple[list[Finding], set[str]]:  # fmt: skip
     cursor.execute("select beat_at from ops.heartbeats where name = 'daemon'")
     row = cursor.fetchone()
-    beats = [beat for beat in (row["beat_at"] if row else None, since) if beat is not None]
+    alive_at = [at for at in (row["beat_at"] if row else None, since) if at is not None]
     fingerprint = "daemon_silent:dagster"
-    if row and now - row["beat_at"] <= DAEMON_SILENT_AFTER:
+    if row and now - row["beat_at"] <= SCHEDULER_DOWN_AFTER:
         return [], {fingerprint}
-    if since is None or now - max(beats) <= DAEMON_SILENT_AFTER:
+    if since is None or now - max(alive_at) <= SCHEDULER_DOWN_AFTER:
         return [], set()
     failure = newest_failure(settings.home, "scheduler")
-    if failure and now - failure["failed_at"] <= DAEMON_SILENT_AFTER:
-        title = "Dagster's scheduler is alive, but cannot use the database: its runs fail"
+    if failure and now - failure["failed_at"] <= SCHEDULER_DOWN_AFTER:
+        title = "Dagster's scheduler runs but cannot use the database: its runs fail"
         return [Finding(fingerprint, "daemon_silent", "error", title, failure["error"])], set()
-    title = "Dagster's daemon shows no sign of life"
-    last = f"Its last tick was at {row['beat_at']:%Y-%m-%d %H:%M} UTC. " if row else "It has never ticked. "
-    detail = f"{last}No schedule runs while it is silent: see logs/dagster-daemon.log, or start `tickmart up` anew."
+    title = "Dagster's scheduler is not running"
+    last = f"Its last heartbeat was at {row['beat_at']:%Y-%m-%d %H:%M} UTC. " if row else "It has sent no heartbeat. "
+    detail = f"{last}No schedule runs meanwhile: see logs/dagster-daemon.log, or restart `tickmart up`."
     return [Finding(fingerprint, "daemon_silent", "error", title, detail)], set()
 
 
-# -- the life of an incident -----------------------------------------------------------------------------------------
+# -- transitions ------------------------------------------------------------------------------------------------------
 
 
-def decide(seen: Seen, known: Mapping[str, Incident], now: datetime) -> list[tuple[str, str]]:
-    """Return what happens to which fingerprint: opened, reopened, still wrong, recovered or forgotten."""
+def transitions(evaluation: Evaluation, known: Mapping[str, Incident], now: datetime) -> list[tuple[str, str]]:
+    """Return event and fingerprint of each transition: opened, reopened, still failing, recovered or closed."""
     events = []
-    for fingerprint, finding in seen.wrong.items():
+    for fingerprint, finding in evaluation.failing.items():
         incident = known.get(fingerprint)
         if incident is None:
             events.append(("opened", fingerprint))
         elif incident.recovered_at is None:
-            events.append(("still wrong", fingerprint))
-        elif not finding.momentary:
-            again = now - incident.recovered_at <= FLAPS_WITHIN
-            events.append(("reopened" if again else "opened", fingerprint))
+            events.append(("still failing", fingerprint))
+        elif not finding.is_event:
+            flapping = now - incident.recovered_at <= FLAPS_WITHIN
+            events.append(("reopened" if flapping else "opened", fingerprint))
     for fingerprint, incident in known.items():
-        if incident.recovered_at is not None or fingerprint in seen.wrong:
+        if incident.recovered_at is not None or fingerprint in evaluation.failing:
             continue
-        if fingerprint in seen.right or incident.kind in JUDGED_WHOLE:
+        if fingerprint in evaluation.passing or incident.kind in ALWAYS_EVALUATED:
             if not incident.reopened or now - incident.last_bad_at > FLAPS_WITHIN:
                 events.append(("recovered", fingerprint))
-        elif now - incident.last_bad_at > FORGOTTEN_AFTER:
-            events.append(("forgotten", fingerprint))
+        elif now - incident.last_bad_at > CLOSED_AFTER:
+            events.append(("closed", fingerprint))
     return events

@@ -21,6 +21,7 @@ from orchestration.assets.metadata import ONE_RUN, OWNERS, days, table_schema
 from orchestration.assets.source_checks import as_check_result, check_source, source_checks
 from orchestration.observability import logs
 from orchestration.partitions import DAYS, run_days
+from orchestration.progress import ProgressListener
 from orchestration.resources import Stores, release_memory
 
 
@@ -106,13 +107,18 @@ def _bronze(
     check_specs=source_checks(KLINES),
     description="Closed bars of every tracked symbol as Binance sends them, one Parquet object per interval and day.",
 )
-def bronze_klines(context: dg.AssetExecutionContext, config: KlinesConfig, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def bronze_klines(
+    context: dg.AssetExecutionContext,
+    config: KlinesConfig,
+    stores: Stores,
+    progress: dg.ResourceParam[ProgressListener],
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Fetch the run's range of days."""
     start, end = run_days(context.run)
     universe = stores.universe()
 
     def ingest(run: write.Context, client: HttpClient, budget: Any) -> write.Report:
-        run.on_progress = lambda p: PROGRESS(p, budget.spent)
+        run.on_progress = lambda state: progress(state, budget.spent)
         with stores.archive(context.run_id) as archive:
             return plan.bring(
                 run, client, archive, budget.set_limit, universe, start, end, interval=config.interval,
@@ -120,14 +126,6 @@ def bronze_klines(context: dg.AssetExecutionContext, config: KlinesConfig, store
             )  # fmt: skip
 
     return _bronze(context, stores, "Binance", KLINES, ingest)
-
-
-def _no_progress(progress: write.Progress, weight: int) -> None:
-    """Show nothing."""
-
-
-# Set by the command line for the run in its own process; a progress bar has no place in a Dagster worker.
-PROGRESS: Callable[[write.Progress, int], None] = _no_progress
 
 
 @dg.asset(

@@ -1,4 +1,4 @@
-"""The dbt project as assets: every model an asset, every data test an asset check, every result in the books.
+"""The dbt project as assets: every model an asset, every data test an asset check, every result in schema ops.
 
 Belongs here: running dbt and reading its artifacts. Does not: SQL (``dbt_project``).
 """
@@ -25,18 +25,20 @@ from ingestion.ops import checks as ops_checks
 from ingestion.ops import datasets, runs
 from ingestion.sources.registry import DATASETS
 from ingestion.text import plain
-from orchestration.assets.metadata import ONE_RUN, OWNERS
+from orchestration.assets.metadata import BUILT_PROJECT, ONE_RUN, OWNERS
 from orchestration.observability import logs
 from orchestration.quality.runner import SAMPLE_ROWS
 from orchestration.resources import Stores
 
-# The dbt of this environment, whatever stands on PATH (another package also installs a program of that name).
+# The dbt of this environment, whatever PATH names (another package also installs a program of that name).
 DBT = str(Path(sys.executable).with_name("dbt"))
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
+# Beside a manifest and beside the page of dbt's documentation: the digest of the project files they were made from.
+DIGEST_FILE = "project.sha256"
 
 
 class DbtCli(DbtCliResource):
-    """Runs the dbt of this environment; Dagster would ask `dbt --version`, which asks PyPI and takes seconds."""
+    """Runs the dbt of this environment; Dagster's own class runs `dbt --version`, which queries PyPI (seconds)."""
 
     @cached_property
     def _cli_version(self) -> Version:
@@ -44,27 +46,27 @@ class DbtCli(DbtCliResource):
 
 
 def project() -> DbtProject:
-    """Return the dbt project with its manifest: that of the image, or one parsed when a file of the project changed."""
+    """Return the dbt project with its manifest: the image's, or one parsed again after a project file changed."""
     home = Path(os.environ.get("TICKMART_HOME", ".tickmart")).absolute()
     digest = dbt_project_digest(PROJECT_DIR)
     for target in (PROJECT_DIR / "target", home / "dbt"):
-        stamp = target / "project.sha256"
-        if (target / "manifest.json").exists() and stamp.exists() and stamp.read_text() == digest:
+        digest_file = target / DIGEST_FILE
+        if (target / "manifest.json").exists() and digest_file.exists() and digest_file.read_text() == digest:
             return DbtProject(PROJECT_DIR, target_path=target, profiles_dir=PROJECT_DIR)
     return parse(home / "dbt")
 
 
 def parse(target: Path) -> DbtProject:
-    """Write the project's manifest into a folder, with a stamp that says of which files it was made."""
+    """Parse the project into a folder; write the digest of its files beside the manifest."""
     found = DbtProject(PROJECT_DIR, target_path=target, profiles_dir=PROJECT_DIR)
     target.mkdir(parents=True, exist_ok=True)
     DbtCli(project_dir=found, dbt_executable=DBT).cli(["parse", "--quiet"], target_path=target).wait()  # type: ignore[arg-type]
-    (target / "project.sha256").write_text(dbt_project_digest(PROJECT_DIR))
+    (target / DIGEST_FILE).write_text(dbt_project_digest(PROJECT_DIR))
     return found
 
 
 def dbt_project_digest(folder: Path) -> str:
-    """Hash what dbt parses: names and contents of the project's files."""
+    """Return the SHA-256 of what dbt parses: names and contents of the project's files."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
@@ -74,7 +76,7 @@ def dbt_project_digest(folder: Path) -> str:
 
 
 class LayerTranslator(DagsterDbtTranslator):
-    """Groups the models by layer, as bronze and raw are."""
+    """Groups the models by layer (schema)."""
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
         """Return the default spec with the model's schema as its group."""
@@ -83,36 +85,38 @@ class LayerTranslator(DagsterDbtTranslator):
         return spec.replace_attributes(group_name=layer, owners=OWNERS, kinds={"dbt", "postgres"})
 
 
-def book_specs(dbt_project: DbtProject, made: set[dg.AssetKey]) -> list[dg.AssetSpec]:
-    """Return the tables of ops that models read and no asset of ``made`` makes: every run writes them as it goes."""
+def ops_table_specs(dbt_project: DbtProject, defined: set[dg.AssetKey]) -> list[dg.AssetSpec]:
+    """Return specs of the ops tables that models read and no asset in ``defined`` writes (every run writes them)."""
     manifest = orjson.loads(dbt_project.manifest_path.read_bytes())
     return [
         dg.AssetSpec(["ops", s["name"]], group_name="ops", kinds={"postgres"}, description=s["description"])
         for s in manifest["sources"].values()
-        if s["schema"] == "ops" and dg.AssetKey(["ops", s["name"]]) not in made
+        if s["schema"] == "ops" and dg.AssetKey(["ops", s["name"]]) not in defined
     ]
 
 
 def dataset_assets(manifest: Mapping[str, Any]) -> dict[str, set[str]]:
-    """Return for each dataset the assets whose failed checks count for it, named as ``ops.check_results`` names them.
+    """Return for each dataset the assets whose failed checks count against it, named as in ``ops.check_results``.
 
-    These are the dataset's own assets and every model that is made of them. A model made of several datasets counts
-    for the one that it is about (``config.meta.dataset``), and for each of them if it names none.
+    These are the dataset's own assets and every model built from them. A model that is built from several datasets
+    counts for the one in its ``config.meta.dataset``, or for each of them if it names none.
     """
     nodes = {**manifest["nodes"], **manifest["sources"]}
     owners = {asset: dataset.name for dataset in DATASETS for asset in dataset.assets}
 
     @cache
-    def made_of(unique_id: str) -> frozenset[str]:
+    def upstream_datasets(unique_id: str) -> frozenset[str]:
         node = nodes.get(unique_id, {})
         owner = owners.get(f"{node.get('schema')}/{node.get('name')}")
-        return frozenset({owner} if owner else ()).union(*map(made_of, manifest["parent_map"].get(unique_id, ())))
+        return frozenset({owner} if owner else ()).union(
+            *map(upstream_datasets, manifest["parent_map"].get(unique_id, ()))
+        )
 
     found = {dataset.name: set(dataset.assets) for dataset in DATASETS}
     for unique_id, node in nodes.items():
         if node["resource_type"] in ("model", "seed", "snapshot"):
             about = node["config"]["meta"].get("dataset")
-            for dataset in made_of(unique_id) if about is None else {about}:
+            for dataset in upstream_datasets(unique_id) if about is None else {about}:
                 found[dataset].add(f"{node['schema']}/{node['name']}")
     return found
 
@@ -132,52 +136,65 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
     )
     def dbt_build(context: dg.AssetExecutionContext, dbt: DbtCliResource, stores: Stores) -> Iterator[Any]:
         """Build and test every model, one dbt at a time on a warehouse."""
-        started = time.monotonic()
         with stores.connection("ingest") as connection, connections.locked(connection, "dbt"):
             parsed = orjson.loads(dbt_project.manifest_path.read_bytes())
             datasets.record_datasets(connection, stores.settings, dataset_assets(parsed))
-            # Tables that an older version of the project built may lack a column: a new version builds all anew, once.
-            digest = dbt_project_digest(PROJECT_DIR)
-            anew = [] if runs.version(connection, "dbt_project") == digest else ["--full-refresh"]
-            # Left to itself it would write megabytes a run beside the code, where nothing clears up.
-            target = stores.settings.home / "dbt" / context.run_id
-            invocation = dbt.cli(
-                ["build", "--exclude-resource-type", "unit_test", *anew],
-                context=context, raise_on_error=False, target_path=target,
-            )  # fmt: skip
-            checks: list[dg.AssetCheckResult] = []
-            # Without fetch_row_counts(): it reads every table whole, and an hour must not cost what the history does.
-            for event in invocation.stream():
-                # A test's verdict is told whole, with what its results say: they are written in the end.
-                if isinstance(event, dg.AssetCheckResult):
-                    checks.append(event)
-                else:
-                    yield event
-            results = invocation.get_artifact("run_results.json")
-            manifest = invocation.get_artifact("manifest.json")
-            with stores.connection("quality_ro") as reader:
-                tests = test_rows(results, manifest, reader)
-            yield from (told(check, tests) for check in checks)
-            # A part of the models, or their tests alone, leaves the others as they were.
-            if invocation.is_successful() and context.selected_asset_keys == dbt_build.keys:
-                runs.set_version(connection, "dbt_project", digest)
-            book(connection, context.run_id, results, tests, time.monotonic() - started)
-        if not invocation.is_successful():
-            raise dg.Failure(description=failure_line(results, manifest), allow_retries=False)
+            every_model = context.selected_asset_keys == dbt_build.keys
+            yield from _build(context, dbt, stores, connection, every_model=every_model)
 
     return dbt_build
 
 
-def book(
+def _build(
+    context: dg.AssetExecutionContext,
+    dbt: DbtCliResource,
+    stores: Stores,
+    connection: connections.Connection,
+    *,
+    every_model: bool,
+) -> Iterator[Any]:
+    """Run `dbt build`, yield its events, record its results; Failure when a model or a test failed."""
+    started = time.monotonic()
+    # Tables built by another version of the project may lack a column: the first build of a version is a full refresh.
+    digest = dbt_project_digest(PROJECT_DIR)
+    full_refresh = [] if runs.version(connection, BUILT_PROJECT) == digest else ["--full-refresh"]
+    # By default dbt writes megabytes per run beside the code, where `tickmart prune` does not look.
+    target = stores.settings.home / "dbt" / context.run_id
+    invocation = dbt.cli(
+        ["build", "--exclude-resource-type", "unit_test", *full_refresh],
+        context=context, raise_on_error=False, target_path=target,
+    )  # fmt: skip
+    checks: list[dg.AssetCheckResult] = []
+    # Without fetch_row_counts(), which scans every table: an hourly run must not cost as much as the history.
+    for event in invocation.stream():
+        # Check results are yielded at the end, with their observed values from run_results.json.
+        if isinstance(event, dg.AssetCheckResult):
+            checks.append(event)
+        else:
+            yield event
+    results = invocation.get_artifact("run_results.json")
+    manifest = invocation.get_artifact("manifest.json")
+    with stores.connection("quality_ro") as reader:
+        tests = test_rows(results, manifest, reader)
+    yield from (to_asset_check_result(check, tests) for check in checks)
+    # A build of some models, or of tests alone, leaves the other models as they were.
+    if invocation.is_successful() and every_model:
+        runs.set_version(connection, BUILT_PROJECT, digest)
+    record_results(connection, context.run_id, results, tests, time.monotonic() - started)
+    if not invocation.is_successful():
+        raise dg.Failure(description=failure_line(results, manifest), allow_retries=False)
+
+
+def record_results(
     connection: connections.Connection,
     run_id: str,
     results: Mapping[str, Any],
     tests: Mapping[str, dict[str, Any]],
     seconds: float,
 ) -> None:
-    """Write dbt's results into the books: one stage line, one check result per test."""
+    """Record a dbt build in schema ops: one stage, and one check result per test."""
     models = [r for r in results["results"] if r["unique_id"].startswith(("model.", "snapshot."))]
-    broken = [r["unique_id"].split(".")[-1] for r in models if r["status"] not in ("success", "skipped")]
+    failed = [r["unique_id"].split(".")[-1] for r in models if r["status"] not in ("success", "skipped")]
     skipped = [r["unique_id"].split(".")[-1] for r in models if r["status"] == "skipped"]
     rows = sum(int(r.get("adapter_response", {}).get("rows_affected") or 0) for r in models if r["status"] == "success")
     runs.record_stage(
@@ -185,23 +202,23 @@ def book(
         run_id,
         "dbt",
         "models",
-        status="failed" if broken or skipped else "ok",
+        status="failed" if failed or skipped else "ok",
         rows=max(rows, 0),
         files=len(models),
         seconds=seconds,
-        detail={"failed": dict.fromkeys(broken, "did not build"), "skipped": skipped},
+        detail={"failed": dict.fromkeys(failed, "did not build"), "skipped": skipped},
     )
     ops_checks.record_checks(connection, run_id, list(tests.values()))
     logs.unit(
         "built", run=run_id, asset="marts", rows=max(rows, 0), models=len(models), seconds=seconds,
-        status="failed" if broken or skipped else "ok", failed=broken or None, skipped=skipped or None,
+        status="failed" if failed or skipped else "ok", failed=failed or None, skipped=skipped or None,
     )  # fmt: skip
 
 
 def test_rows(
     results: Mapping[str, Any], manifest: Mapping[str, Any], reader: connections.Connection
 ) -> dict[str, dict[str, Any]]:
-    """Return dbt's tests by their ids as rows of ``ops.check_results``, the failed ones with rows that break them."""
+    """Return dbt's tests by their ids as rows of ``ops.check_results``, the failed ones with sample rows."""
     rows: dict[str, dict[str, Any]] = {}
     for result in results["results"]:
         row = test_row(result, manifest)
@@ -214,20 +231,20 @@ def test_rows(
 
 
 def failing_rows(reader: connections.Connection, compiled: str) -> list[Any]:
-    """Return a few of the rows that a test's query finds, as the reader of quality sees them."""
+    """Return a few of the rows that a test's query returns."""
     with reader.cursor(cursor_factory=RealDictCursor) as cursor:
         try:
             cursor.execute("set local statement_timeout = '20s'")
             cursor.execute(f"select * from ({compiled}) as failing limit {SAMPLE_ROWS}")  # noqa: S608 - dbt compiled it
             return [{k: None if v is None else plain(v) for k, v in row.items()} for row in cursor.fetchall()]
         except psycopg2.Error as error:
-            return [f"the rows could not be read again: {' '.join(str(error).split())[:200]}"]
+            return [f"the failed rows could not be read: {' '.join(str(error).split())[:200]}"]
         finally:
             reader.rollback()
 
 
-def told(check: dg.AssetCheckResult, tests: Mapping[str, dict[str, Any]]) -> dg.AssetCheckResult:
-    """Return a dbt test's asset check with severity, observed, expected and sample rows, as every check has them."""
+def to_asset_check_result(check: dg.AssetCheckResult, tests: Mapping[str, dict[str, Any]]) -> dg.AssetCheckResult:
+    """Return a dbt test's result with severity, observed, expected and sample rows, as the other checks have them."""
     row = tests.get(str(check.metadata["unique_id"].value)) if "unique_id" in check.metadata else None
     if row is None:
         return check
@@ -241,7 +258,7 @@ def told(check: dg.AssetCheckResult, tests: Mapping[str, dict[str, Any]]) -> dg.
 
 
 def test_row(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return a dbt test's result as a row of ``ops.check_results``; None for what is no test or was skipped."""
+    """Return a dbt test's result as a row of ``ops.check_results``; None for other nodes and skipped tests."""
     node = manifest["nodes"].get(result["unique_id"])
     if node is None or node["resource_type"] != "test" or result["status"] == "skipped":
         return None
@@ -256,19 +273,19 @@ def test_row(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str
         "severity": "warn" if node["config"].get("severity", "error").lower() == "warn" else "error",
         "status": status,
         "blocking": False,
-        "observed": (result.get("message") or "")[:300] if status == "error" else f"{failures or 0} rows break it",
+        "observed": (result.get("message") or "")[:300] if status == "error" else f"{failures or 0} failed rows",
         "expected": (node.get("description") or node["name"])[:300],
         "failed_rows": failures,
     }
 
 
 def failure_line(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
-    """Say in one line which models or tests failed first, and what follows."""
+    """Return one line that names the first failed models or tests, and the next step."""
     failed = [r for r in results["results"] if r["status"] in ("error", "fail", "runtime error")]
     named = [
         f"{r['unique_id'].split('.')[2]} ({' '.join((r.get('message') or r['status']).split())[:160]})" for r in failed
     ]
     return (
-        f"dbt: {len(failed)} of {len(results['results'])} nodes failed: {'; '.join(named[:3])}. The marts behind them "
-        "keep their last good state; `tickmart dbt build --select <name>` repeats one."
+        f"dbt: {len(failed)} of {len(results['results'])} nodes failed: {'; '.join(named[:3])}. The marts that depend "
+        "on them keep their last good state; `tickmart dbt build --select <name>` builds one again."
     )

@@ -6,10 +6,19 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from ingestion.database.connections import Connection
+from ingestion.ops import runs
 from orchestration.partitions import chosen_days
 
 ONE_RUN = dg.BackfillPolicy.single_run()
 OWNERS = ["team:market-data"]
+# In ops.versions: the digest of the dbt project that built the marts. Any other value causes a full refresh.
+BUILT_PROJECT = "dbt_project"
+
+
+def request_full_refresh(connection: Connection) -> None:
+    """Make the next dbt build a full refresh; the request lasts until one succeeds."""
+    runs.set_version(connection, BUILT_PROJECT, "full refresh requested")
 
 
 def days(context: dg.AssetExecutionContext) -> str | None:
@@ -25,7 +34,7 @@ def counted_runs(context: Any) -> list[str]:
     """Return the runs whose records count as this run's: itself and, if it repeats only some steps, those it repeats.
 
     Dagster repeats the failed steps of a run (re-execution from failure, and its own retry after a crash) under a new
-    run id: what the other steps recorded stands under the old one.
+    run id; the records of the other steps have the old one.
     """
     run, counted = context.run, [context.run.run_id]
     while run is not None and run.parent_run_id is not None and run.step_keys_to_execute is not None:

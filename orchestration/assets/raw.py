@@ -1,7 +1,6 @@
 """The raw assets: bronze objects to Postgres."""
 
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
@@ -19,18 +18,11 @@ from ingestion.sources.binance.dataset import KLINES, klines_day
 from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from orchestration.assets.bronze import SOURCES, bronze_fear_greed, bronze_klines, bronze_markets
-from orchestration.assets.metadata import ONE_RUN, OWNERS, counted_runs, days, table_schema
+from orchestration.assets.metadata import ONE_RUN, OWNERS, counted_runs, days, request_full_refresh, table_schema
 from orchestration.assets.source_checks import as_check_result
 from orchestration.observability import logs
 from orchestration.partitions import DAYS, run_days
 from orchestration.resources import Stores, release_memory
-
-# BackfillPolicy and partitioned checks are marked beta in 1.13; their behaviour is pinned by tests instead.
-warnings.filterwarnings("ignore", category=dg.BetaWarning)
-
-
-warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-
 
 # A batch of objects that is loaded in one transaction: some 60,000 rows, 15 MB; the next is read meanwhile.
 LOAD_ROWS = 60_000
@@ -106,7 +98,7 @@ def _raw(
         if config.rebuild and not refused:
             loader.empty(connection, dataset)
             # No version is the present one's: dbt then builds the marts anew.
-            runs.set_version(connection, "dbt_project", "to be rebuilt")
+            request_full_refresh(connection)
         damaged: list[str] = []
         if not refused:
             _, damaged = load_pending(stores.lake(), connection, dataset, context.run_id, restating=not config.rebuild)

@@ -41,6 +41,7 @@ def check_source(dataset: Dataset, report: write.Report) -> list[dict[str, Any]]
         {
             "asset": f"bronze/{dataset.name}",
             "check_name": spec.name,
+            "description": spec.description,
             "source": "pipeline",
             "severity": "error" if found[spec.name][1] else "warn",
             "status": "failed" if found[spec.name][0] else "passed",

@@ -1,6 +1,6 @@
 """Runs the command: ``python -m orchestration.cli``."""
 
-from orchestration.cli.commands import start
+from orchestration.cli.main import start
 
 if __name__ == "__main__":
     start()

@@ -1,30 +1,46 @@
-"""What the commands print: run summary, status, incidents, rejected records."""
+"""What the commands print: JSON, run summary, status, incidents, rejected records."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
+import orjson
 from rich.console import Console
 
+from ingestion.text import plain
 from orchestration.cli import terminal
+from orchestration.cli.errors import print_error
 from orchestration.local.demo import hint
 from orchestration.observability.text import problems, span
 from orchestration.quality import data_docs
 
-# Why checks of other runs were not part of this one, by who makes them.
+# Why checks of other runs are not part of this one, by their source.
 NOT_RUN = {
-    "dbt": "tests of models that are not part of this run",
+    "dbt": "tests of models that were not part of this run",
     "great_expectations": "expectations not validated (nothing new was loaded)",
-    "pipeline": "checks not run (only a run that fetches and loads makes them)",
+    "pipeline": "checks not run (only a run that fetches and loads runs them)",
 }
 QUERY = 'sql "select * from marts.v_top_gainers limit 5"'
 MARK = {"ok": "ok", "partial": "partial", "failed": "FAILED"}
 
 
+def print_json(value: Any) -> None:
+    """Print a value as one JSON document on stdout."""
+    sys.stdout.write(orjson.dumps(value, default=plain, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def print_problems(summary: dict[str, Any]) -> None:
+    """Print the errors of a run on stderr, one line each, in addition to its JSON."""
+    for stage in summary["stages"]:
+        for problem in filter(None, [stage["detail"].get("error"), *(stage["detail"].get("failed") or {}).values()]):
+            print_error(problem)
+
+
 def print_summary(summary: dict[str, Any], console: Console) -> None:
-    """Print per stage what was done, what the checks said, and where to look next."""
+    """Print what each stage did, the result of the checks, and the next commands."""
     terminal.table(
         console,
         ("stage", "dataset", "rows", "files", "seconds", "rows/s", "", "what changed"),
@@ -47,7 +63,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     counted = f"checks: {checks['passed']} passed, {checks['warned']} warned, {checks['failed']} failed"
     omitted = [f"{n} {NOT_RUN[source]}" for source, n in checks.get("not_run", {}).items()]
     terminal.line(console, "; ".join([counted, *omitted]))
-    # What a source or a symbol failed of stands below, once.
+    # Failures of sources and symbols are printed below.
     shown = [c for c in checks["failures"] if c["check_name"] != "source_answered"]
     for check in shown[:20]:
         word = "warning" if check["severity"] == "warn" else "FAILED"
@@ -109,26 +125,27 @@ def print_status(found: dict[str, Any], console: Console) -> None:
         console,
         f"last run: {last['job']} {last['status']} at {_minute(last['ended_at'])}"
         if last
-        else f"no run yet: {hint('run')} makes one",
+        else f"no run yet: start one with {hint('run')}",
     )
     if last and last.get("error"):
         console.print(f"  {last['error']}", highlight=False, soft_wrap=True, markup=False)
     if found["database_error"]:
         terminal.line(
-            console, f"as of {_minute(found['generated_at'])} UTC, for there is no newer: {found['database_error']}"
+            console,
+            f"as of {_minute(found['generated_at'])} UTC, the newest status: {found['database_error']}",
         )
     print_undelivered(found["alerts"], console)
 
 
 def print_undelivered(alerts: dict[str, Any] | None, console: Console) -> None:
-    """Say how many incidents are open, and what of it nobody has been told."""
+    """Print the number of open incidents and of alerts that were not delivered."""
     if alerts is None:
         return
     parts = [f"{alerts['open_incidents']:,} open incident(s)"] * bool(alerts["open_incidents"])
     if alerts["waiting"]:
         parts.append(f"{alerts['waiting']:,} alert(s) not sent yet, the oldest of {_minute(alerts['oldest_at'])} UTC")
     if alerts["refused"]:
-        parts.append(f"{alerts['refused']:,} alert(s) refused: mend it, then {hint('alert retry')}")
+        parts.append(f"{alerts['refused']:,} alert(s) rejected: fix the channel, then run {hint('alert retry')}")
     if alerts["last_error"] and len(parts) > bool(alerts["open_incidents"]):
         parts.append(alerts["last_error"])
     if parts:
@@ -142,10 +159,10 @@ def print_incidents(found: list[dict[str, Any]], console: Console) -> None:
         opened = _minute(row["opened_at"])
         terminal.line(console, f"{opened} UTC {state} {row['severity']} {row['kind']}: {row['title']}")
         for message in row["messages"]:
-            fate = f"sent {_minute(message['sent_at'])}" if message["sent_at"] else "waiting"
-            fate = f"refused {_minute(message['refused_at'])}" if message["refused_at"] else fate
+            delivery = f"sent {_minute(message['sent_at'])}" if message["sent_at"] else "waiting"
+            delivery = f"rejected {_minute(message['refused_at'])}" if message["refused_at"] else delivery
             why = f" ({message['last_error']})" if message["last_error"] else ""
-            terminal.line(console, f"    {message['channel']} {message['event']}: {fate}{why}")
+            terminal.line(console, f"    {message['channel']} {message['event']}: {delivery}{why}")
     if not found:
         terminal.line(console, "no incident so far")
 

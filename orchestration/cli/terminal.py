@@ -18,7 +18,7 @@ from ingestion.text import plain, positional, visible
 
 # Type oids of Postgres.
 BOOLEAN, FLOATS, NUMBERS, JSON = 16, (700, 701), (20, 21, 23, 700, 701, 1700), (114, 3802)
-# Every value as Postgres writes it: a Python type in between would write 0.00000000 as 0E-8.
+# Every value as Postgres writes it: a Python type would print 0.00000000 as 0E-8.
 AS_TEXT = (
     pg.new_type(tuple(set(pg.string_types) - {BOOLEAN, *FLOATS}), "text", lambda value, _: value),
     pg.new_type(FLOATS, "float", lambda value, _: None if value is None else positional(str(value))),
@@ -27,9 +27,9 @@ AS_TEXT = (
 
 
 def console(file: IO[str] | None = None) -> Console:
-    """Return a console for ``file`` (default: stdout) on which brackets, colons and URLs in a text mean nothing.
+    """Return a console for ``file`` (default: stdout) that prints markup characters literally.
 
-    Piped into a file or a program, a table is never cut to a terminal's width.
+    When the output is piped, tables are not cut to a terminal's width.
     """
     out = file or sys.stdout
     width = None if out.isatty() else 10_000
@@ -42,7 +42,7 @@ def line(out: Console, text: str) -> None:
 
 
 def table(out: Console, names: Iterable[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
-    """Print rows under their names, the columns in ``right`` flush right; each cell on one line, null blank."""
+    """Print rows under their names, the columns in ``right`` right-aligned; each cell on one line, null blank."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
         shown.add_column(visible(name), justify="right" if name in right else "left", overflow="fold")
@@ -52,7 +52,7 @@ def table(out: Console, names: Iterable[str], rows: Iterable[Sequence[Any]], *, 
 
 
 def print_query(connection: Connection, query: str, form: str) -> None:
-    """Run one statement and print its rows as ``table``, ``csv`` or ``json``; WarehouseError when it cannot run."""
+    """Run one statement and print its rows as ``table``, ``csv`` or ``json``; WarehouseError if it fails."""
     with connection.cursor() as cursor:
         for kind in AS_TEXT:
             pg.register_type(kind, cursor)
@@ -78,7 +78,7 @@ def _with_head(names: Sequence[str], rows: Iterable[Sequence[str | None]]) -> It
 
 
 def _csv_line(row: Sequence[str | None]) -> str:
-    """Return a line as Postgres' COPY writes it: null is nothing, the empty text is "", which Python's csv mixes up."""
+    """Return a line as Postgres' COPY writes it: null is empty, an empty text is ""; Python's csv mixes them up."""
     return ",".join(map(_csv_cell, row)) + "\n"
 
 
@@ -94,7 +94,7 @@ def _print_json(names: Sequence[str], types: Sequence[int], rows: Iterable[Seque
     """Print an array of objects; numbers and JSON keep their digits, any other value is text."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise WarehouseError(f"sql: two columns are named {twice[0]}: name one of them otherwise with `as` for --json")
+        raise WarehouseError(f"sql: two columns are named {twice[0]}: rename one with `as` to use --json")
     found = [dict(zip(names, map(_json_value, row, types), strict=True)) for row in rows]
     sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")
 

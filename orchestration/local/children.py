@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from orchestration.local.client import SupervisorConnection
+from orchestration.local.client import LOG_FILE, SupervisorConnection
 from orchestration.local.processes import (
     CHILD_GRACE_S,
     WORKING_FOLDER,
@@ -22,14 +22,16 @@ from orchestration.local.processes import (
 
 
 class Children:
-    """Child processes that end with this process, however it ends: each in a session of its own, known to the keeper.
+    """Child processes that end with this process, however it ends.
+
+    Each has a session of its own and is registered with the supervisor, which ends it if this process is killed.
 
     Use as a context manager from the main thread (Linux ends a child with the *thread* that started it).
     """
 
     def __init__(self, home: Path) -> None:
         self._home = home.absolute()
-        self._keeper = SupervisorConnection(self._home)
+        self._supervisor = SupervisorConnection(self._home)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -39,7 +41,7 @@ class Children:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop_all()
-        self._keeper.close()
+        self._supervisor.close()
 
     def spawn(self, name: str, argv: Sequence[str], env: Mapping[str, str], log_path: Path) -> subprocess.Popen[bytes]:
         """Start `argv` in the home's working folder with the environment `env`, its output appended to `log_path`."""
@@ -61,15 +63,15 @@ class Children:
                 f"{name} cannot be started ({argv[0]}: {error.strerror}): run make setup"
             ) from error
         self._processes[name] = process
-        self._keeper.request({"watch": process.pid})
+        self._supervisor.request({"watch": process.pid})
         return process
 
     def wait_any(self, timeout: float | None = None) -> tuple[str, int] | None:
         """Return name and exit code of the first child that ends, None after `timeout` seconds.
 
-        What the child itself had started has ended, too, when this returns.
+        The processes that the child had started have ended, too.
 
-        Raises LocalServicesError when the keeper, and with it the embedded servers, is gone.
+        Raises LocalServicesError if the supervisor, and with it the embedded servers, has ended.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -78,15 +80,15 @@ class Children:
                 if code is not None:
                     self._stop([name], CHILD_GRACE_S)
                     return name, code
-            if select.select([self._keeper], [], [], 0.1)[0]:
+            if select.select([self._supervisor], [], [], 0.1)[0]:
                 raise LocalServicesError(
-                    f"the keeper of the embedded servers ended: see {self._home / 'logs' / 'keeper.log'}"
+                    f"the supervisor of the local services ended: see {self._home / 'logs' / LOG_FILE}"
                 )
             if deadline is not None and time.monotonic() >= deadline:
                 return None
 
     def stop_all(self, grace_s: float = CHILD_GRACE_S) -> None:
-        """End every child and what it started: SIGTERM, and SIGKILL after `grace_s` seconds."""
+        """End every child and its process group: SIGTERM, and SIGKILL after `grace_s` seconds."""
         self._stop(list(self._processes), grace_s)
 
     def _stop(self, names: Sequence[str], grace_s: float) -> None:
@@ -99,5 +101,5 @@ class Children:
                 time.sleep(0.05)
             signal_group(process.pid, signal.SIGKILL)
             process.wait()
-            with contextlib.suppress(LocalServicesError):  # a keeper that is gone watches nothing any more
-                self._keeper.request({"unwatch": process.pid})
+            with contextlib.suppress(LocalServicesError):  # the supervisor has ended
+                self._supervisor.request({"unwatch": process.pid})

@@ -1,4 +1,4 @@
-"""The client of the local services: asks the supervisor for servers and returns their environment."""
+"""The client of the local services: requests servers from the supervisor and returns the variables that reach them."""
 
 import contextlib
 import fcntl
@@ -15,21 +15,31 @@ from typing import Any, Self
 
 from orchestration import environment
 from orchestration.local.credentials import BUCKET, DATABASE, ROLES, SUPERUSER, load_credentials
-from orchestration.local.processes import CODE, LOOPBACK, STOP_DEADLINE_S, WORKING_FOLDER, LocalServicesError, last_line
+from orchestration.local.processes import (
+    CODE,
+    LOOPBACK,
+    START_DEADLINE_S,
+    STOP_DEADLINE_S,
+    WORKING_FOLDER,
+    LocalServicesError,
+    last_line,
+)
 
-# The first start includes initdb, a start after a crash the recovery of up to max_wal_size of log; both take seconds on
-# a laptop, and nobody waits for ever.
-START_DEADLINE_S = 180.0
+# The names of these files must not change: the lock keeps a supervisor of an earlier version and one of this version
+# from using the same home.
+LOCK_FILE, STATE_FILE, LOG_FILE = "keeper.lock", "keeper.json", "keeper.log"
 
 
 @contextlib.contextmanager
-def stack(home: Path, *, postgres: bool, s3: bool, simulator_seed: int | None = None) -> Iterator[dict[str, str]]:
-    """Lend the embedded servers of `home` for the block and yield the environment variables that reach them.
+def local_services(
+    home: Path, *, postgres: bool, s3: bool, simulator_seed: int | None = None
+) -> Iterator[dict[str, str]]:
+    """Run the embedded servers of `home` during the block; yield the environment variables that reach them.
 
-    `postgres=False` or `s3=False` means that the user brings that server: nothing of it is started or exported. With a
-    seed, the simulator of that market is one of the servers, and the variables name it as every source. The
-    servers are shared with every other tickmart process of the same home; when the last of them has gone, they have
-    stopped before this block is left. Raises LocalServicesError when a server cannot be started.
+    With `postgres=False` or `s3=False` that server is the user's: it is neither started nor exported. With a seed, the
+    simulator of that market runs too, and the variables name it as every source. All tickmart processes of a home share
+    its servers; when the last of them leaves its block, the servers have stopped. Raises LocalServicesError if a server
+    cannot be started.
     """
     home = home.absolute()
     simulated = simulator_seed is not None
@@ -37,8 +47,8 @@ def stack(home: Path, *, postgres: bool, s3: bool, simulator_seed: int | None = 
     if not needs:
         yield {}
         return
-    with SupervisorConnection(home) as keeper:
-        ports = keeper.request({"need": needs, "simulator_seed": simulator_seed})
+    with SupervisorConnection(home) as supervisor:
+        ports = supervisor.request({"need": needs, "simulator_seed": simulator_seed})
         credentials = load_credentials(home)
         variables: dict[str, str] = {}
         if postgres:
@@ -51,14 +61,14 @@ def stack(home: Path, *, postgres: bool, s3: bool, simulator_seed: int | None = 
 
 
 def _postgres_environment(port: int, passwords: Mapping[str, str]) -> dict[str, str]:
-    """Return libpq's variables for the superuser and one login per role (its ROLE is empty: it is that login)."""
+    """Return libpq's variables for the superuser and one login per role (with an empty ROLE: the login is the role)."""
     environment = {
         "PGHOST": LOOPBACK,
         "PGPORT": str(port),
         "PGDATABASE": DATABASE,
         "PGUSER": SUPERUSER,
         "PGPASSWORD": passwords[SUPERUSER],
-        "PGSSLMODE": "disable",  # loopback; a PGSSLMODE that is set for other servers would forbid it
+        "PGSSLMODE": "disable",  # overrides a PGSSLMODE meant for another server
     }
     for role in ROLES:
         prefix = f"TICKMART_PG_{role.upper()}"
@@ -78,7 +88,7 @@ def _s3_environment(port: int, keys: Mapping[str, str]) -> dict[str, str]:
 
 
 def simulator_environment(url: str) -> dict[str, str]:
-    """Return the variables that name a simulator as every source."""
+    """Return the variables that point every source at a simulator."""
     return {
         "BINANCE_BASE_URL": f"{url}/binance",
         "BINANCE_ARCHIVE_URL": f"{url}/archive",
@@ -88,10 +98,10 @@ def simulator_environment(url: str) -> dict[str, str]:
 
 
 def prepare_home(home: Path) -> None:
-    """Create `home` and its log folder if missing, and prove that it can be written; LocalServicesError if not.
+    """Create `home` and its subfolders, and check that it can be written; LocalServicesError if it cannot.
 
-    As root the embedded Postgres runs as another user who must be able to pass through the folder, hence 0711; what is
-    secret in it has its own mode. Folders that exist keep their mode and owner.
+    Under root the embedded Postgres runs as another user, who must be able to enter the folder: mode 0711. Secret files
+    have modes of their own. Existing folders keep their mode and owner.
     """
     try:
         if not home.exists():
@@ -111,15 +121,15 @@ def prepare_home(home: Path) -> None:
             probe.unlink(missing_ok=True)
     except OSError as error:
         raise LocalServicesError(
-            f"TICKMART_HOME {home} cannot be written ({error.strerror}): mend that or set TICKMART_HOME elsewhere"
+            f"TICKMART_HOME {home} cannot be written ({error.strerror}): fix that or set TICKMART_HOME elsewhere"
         ) from error
 
 
 class SupervisorConnection:
-    """A client's connection to the keeper of a home; the keeper takes its end for the client's end.
+    """A client's connection to the supervisor of a home; its end tells the supervisor that the client has ended.
 
-    The first client starts the keeper. Who may is decided by a lock on HOME/keeper.lock that the keeper inherits and
-    holds for its life, so the kernel itself tells whether one lives, whatever files a killed one left behind.
+    The first client starts the supervisor, which inherits the lock on LOCK_FILE and holds it until it ends. So the lock
+    shows whether a supervisor runs, whatever files a killed one left.
     """
 
     def __init__(self, home: Path) -> None:
@@ -139,11 +149,11 @@ class SupervisorConnection:
         self.close()
 
     def fileno(self) -> int:
-        """Return the socket's descriptor: readable without a request pending means that the keeper is gone."""
+        """Return the socket's descriptor: readable without a pending request means that the supervisor has ended."""
         return self._socket.fileno()
 
     def request(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Send one request and return the keeper's answer; LocalServicesError carries the keeper's own error."""
+        """Send one request and return the supervisor's response; LocalServicesError with its error if it fails."""
         try:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
             line = self._replies.readline()
@@ -151,7 +161,7 @@ class SupervisorConnection:
             line = b""
         if not line:
             raise LocalServicesError(
-                f"the keeper of the embedded servers ended: see {self._home / 'logs' / 'keeper.log'}"
+                f"the supervisor of the local services ended: see {self._home / 'logs' / LOG_FILE}"
             )
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
@@ -159,8 +169,8 @@ class SupervisorConnection:
         return reply
 
     def close(self) -> None:
-        """Leave; returns when the keeper has let go, which for the last client is after the servers have stopped."""
-        with contextlib.suppress(OSError):  # the keeper was killed: nothing to wait for
+        """Disconnect; for the last client this returns after the servers have stopped."""
+        with contextlib.suppress(OSError):  # the supervisor was killed
             self._socket.settimeout(STOP_DEADLINE_S)
             self._socket.shutdown(socket.SHUT_WR)
             while self._socket.recv(4096):
@@ -168,43 +178,43 @@ class SupervisorConnection:
         self._replies.close()
         self._socket.close()
         if self._process is not None:
-            # Reaped when it has ended, if it has; it lives on while others need it.
+            # Reap it if it has ended; it runs on while other clients need it.
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=0 if (self._home / "keeper.json").exists() else 5)
+                self._process.wait(timeout=0 if (self._home / STATE_FILE).exists() else 5)
 
     def _connect(self) -> socket.socket:
         deadline = time.monotonic() + START_DEADLINE_S
         while time.monotonic() < deadline:
             try:
-                self._start_keeper_unless_running()
+                self._start_supervisor_unless_running()
             except OSError as error:
                 raise LocalServicesError(
-                    f"the keeper of the embedded servers cannot be started ({error}): "
-                    "mend that or set TICKMART_HOME to a local disk"
+                    f"the supervisor of the local services cannot be started ({error}): "
+                    "fix that or set TICKMART_HOME to a local disk"
                 ) from error
-            connection = self._greet()
+            connection = self._authenticate()
             if connection is not None:
                 return connection
             time.sleep(0.01)
         raise LocalServicesError(
-            f"the keeper of {self._home} does not answer after {START_DEADLINE_S:.0f} s: "
-            f"end its process and see {self._home / 'logs' / 'keeper.log'}"
+            f"the supervisor of {self._home} does not answer after {START_DEADLINE_S:.0f} s: "
+            f"end its process and see {self._home / 'logs' / LOG_FILE}"
         )
 
-    def _start_keeper_unless_running(self) -> None:
-        log = self._home / "logs" / "keeper.log"
-        # Private, because whoever can open it can lock it.
-        with open(self._home / "keeper.lock", "a", opener=lambda path, flags: os.open(path, flags, 0o600)) as lock:
+    def _start_supervisor_unless_running(self) -> None:
+        log = self._home / "logs" / LOG_FILE
+        # Mode 0600: whoever can open the file can lock it.
+        with open(self._home / LOCK_FILE, "a", opener=lambda path, flags: os.open(path, flags, 0o600)) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return  # it runs, is being started, or is about to end
             if self._process is not None and self._process.poll() not in (None, 0):
                 raise LocalServicesError(
-                    f"the keeper of the embedded servers did not start: {last_line(log)}; log: {log}"
+                    f"the supervisor of the local services did not start: {last_line(log)}; log: {log}"
                 )
             with log.open("ab") as errors:
-                # PYTHONPATH: the supervisor runs this very code, whatever Python finds elsewhere.
+                # PYTHONPATH: the supervisor runs the same code as this process.
                 search_path = os.pathsep.join([CODE, *filter(None, sys.path)])
                 self._process = subprocess.Popen(
                     environment.python("-m", "orchestration.local.supervisor", str(self._home), str(lock.fileno())),
@@ -214,13 +224,13 @@ class SupervisorConnection:
                     stdout=errors,
                     stderr=errors,
                     cwd=self._home / WORKING_FOLDER,
-                    start_new_session=True,  # the terminal's Ctrl-C is not meant for it
+                    start_new_session=True,  # Ctrl-C in the terminal must not end it
                 )
 
-    def _greet(self) -> socket.socket | None:
-        """Return a connection that the keeper answered, or None if there is no keeper to talk to yet."""
+    def _authenticate(self) -> socket.socket | None:
+        """Return a connection that the supervisor has accepted, None if none answers yet."""
         try:
-            state = json.loads((self._home / "keeper.json").read_text())
+            state = json.loads((self._home / STATE_FILE).read_text())
             connection = socket.create_connection((LOOPBACK, state["port"]), timeout=1)
         except (OSError, ValueError):
             return None
@@ -228,7 +238,7 @@ class SupervisorConnection:
             connection.sendall(json.dumps({"token": state["token"]}).encode() + b"\n")
             welcome = connection.recv(16) == b'{"welcome": 1}\n'
         except OSError:
-            welcome = False  # a keeper that is busy or ending, or a stranger on the port of one that was killed
+            welcome = False  # it is busy or ending, or another program has the port of a killed one
         other = state.get("code", CODE)
         if welcome and other == CODE:
             return connection
@@ -238,4 +248,4 @@ class SupervisorConnection:
                 f"TICKMART_HOME {self._home} is in use by the tickmart in {other}, and this one is in {CODE}: "
                 "stop the commands of that one first, or set TICKMART_HOME elsewhere"
             )
-        return None  # ask again
+        return None  # the caller retries

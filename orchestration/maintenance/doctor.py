@@ -1,15 +1,11 @@
-"""``tickmart doctor``: what could keep this installation from working, one line each with the mend.
-
-Belongs here: looking, never changing anything.
-"""
+"""Checks whether this installation can work: versions, stores, sources, universe. Changes nothing."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-
-from rich.console import Console
+from typing import NamedTuple
 
 from ingestion import proxies
 from ingestion.bronze.lake import Lake, LakeError
@@ -20,46 +16,43 @@ from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.http import Deadline, HttpClient, SourceError
 from ingestion.universe import read_universe
 from orchestration.alerting import channels
-from orchestration.cli.terminal import line
 from orchestration.local import demo
 
-# What breaks when it drifts: the package, the versions that work (below the bound), and why.
+# Package, first version that does not work, and why.
 BOUNDS = (
     ("sqlalchemy", (2, 1), "2.1 reads postgresql:// as psycopg 3, which breaks dagster-postgres"),
     ("dbt-core", (1, 12), "1.12 cannot be installed behind a mirror"),
 )
 PACKAGES = ("dagster", "dagster-dbt", "dbt-core", "dbt-postgres", "great-expectations", "streamlit", "plotly", "minio")
-Finding = tuple[bool, str, str]
 
 
-def examine(settings: Settings, console: Console) -> bool:
-    """Print every finding; return whether all are good."""
-    good = True
-    for ok, what, told in findings(settings):
-        good &= ok
-        line(console, f"{'ok     ' if ok else 'PROBLEM'} {what}: {told}")
-    return good
+class Finding(NamedTuple):
+    """The result of one check, with the fix if it failed."""
+
+    passed: bool
+    subject: str
+    detail: str
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """Yield (good, what, told) for versions, stores, sources and the universe."""
-    yield True, "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    """Yield a finding for each version, store and source, and for each symbol of the universe that is not traded."""
+    yield Finding(True, "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     yield from _versions()
-    yield True, "home", str(settings.home)
+    yield Finding(True, "home", str(settings.home))
     if (seed := demo.seed_of(settings.home)) is not None:
-        yield True, "sources", f"simulated markets (seed {seed})"
-    yield True, "proxies", proxies_used(settings)
+        yield Finding(True, "sources", f"simulated markets (seed {seed})")
+    yield Finding(True, "proxies", proxies_used(settings))
     yield from _stores(settings)
     yield from _binance(settings)
     key = "with a key" if settings.coingecko_api_key else "keyless"
     yield _reach("CoinGecko", (settings.coingecko_url,), "COINGECKO_BASE_URL", "/ping", key)
     yield _reach("Fear & Greed", (settings.fear_greed_url,), "FEAR_GREED_BASE_URL", "/fng/", "no key needed")
     on = channels.configured(settings.alerting) + ["heartbeat"] * (settings.alerting.heartbeat_url is not None)
-    yield True, "alerts", f"{', '.join(on)}: `tickmart alert test` tries them" if on else "no channel is set"
+    yield Finding(True, "alerts", f"{', '.join(on)}: `tickmart alert test` tests them" if on else "no channel is set")
 
 
 def proxies_used(settings: Settings) -> str:
-    """Say which source is asked through which proxy."""
+    """Return one line with the proxy of each source and notifier."""
     alerting = settings.alerting
     urls = {
         "Binance": settings.binance_urls[0], "Binance archive": settings.binance_archive_url,
@@ -78,13 +71,13 @@ def proxies_used(settings: Settings) -> str:
 def _versions() -> Iterator[Finding]:
     for name in PACKAGES:
         try:
-            yield True, name, version(name)
+            yield Finding(True, name, version(name))
         except PackageNotFoundError:
-            yield False, name, "is not installed; run `make setup`"
+            yield Finding(False, name, "is not installed; run `make setup`")
     for name, bound, why in BOUNDS:
         found = tuple(int(part) for part in version(name).split(".")[:2])
         if found >= bound:
-            yield False, name, f"{version(name)} does not work here ({why}); run `make setup`"
+            yield Finding(False, name, f"{version(name)} does not work here ({why}); run `make setup`")
 
 
 def _stores(settings: Settings) -> Iterator[Finding]:
@@ -94,18 +87,18 @@ def _stores(settings: Settings) -> Iterator[Finding]:
         cursor.execute("show server_version")
         found = cursor.fetchone()
         assert found is not None
-        yield True, "Postgres", f"{found[0]} at {settings.postgres.address}"
+        yield Finding(True, "Postgres", f"{found[0]} at {settings.postgres.address}")
     try:
         lake = Lake(settings.object_store, attempts=1)
         lake.ensure_bucket()
         markets = len(lake.list(f"{MARKETS.prefix}/"))
-        yield (
+        yield Finding(
             True,
             "object store",
             f"{settings.object_store.endpoint}/{settings.object_store.bucket}, {markets} snapshots",
         )
     except LakeError as error:
-        yield False, "object store", str(error)
+        yield Finding(False, "object store", str(error))
 
 
 def _binance(settings: Settings) -> Iterator[Finding]:
@@ -113,16 +106,16 @@ def _binance(settings: Settings) -> Iterator[Finding]:
     try:
         symbols = sorted({a.binance_symbol for a in read_universe(settings.universe_path) if a.binance_symbol})
         exchange = rest.exchange_info(client, symbols)
-        yield True, "Binance", f"answers; {exchange.weight_per_minute} weight a minute"
+        yield Finding(True, "Binance", f"answers; {exchange.weight_per_minute} weight a minute")
         for symbol, status in exchange.status.items():
             if status != "TRADING":
-                yield (
+                yield Finding(
                     False,
                     f"universe {symbol}",
-                    f"is {status or 'in no answer'} on Binance; correct or remove its row in the universe file",
+                    f"is {status or 'unknown'} on Binance; correct or remove its row in the universe file",
                 )
     except SourceError as error:
-        yield False, "Binance", str(error).removeprefix("Binance: ")
+        yield Finding(False, "Binance", str(error).removeprefix("Binance: "))
     finally:
         client.close()
 
@@ -131,8 +124,8 @@ def _reach(source: str, urls: tuple[str, ...], setting: str, path: str, note: st
     client = HttpClient(source, urls, setting=setting, deadline=Deadline(20))
     try:
         client.get(path)
-        return True, source, f"answers, {note}"
+        return Finding(True, source, f"answers, {note}")
     except SourceError as error:
-        return False, source, str(error).removeprefix(f"{source}: ")
+        return Finding(False, source, str(error).removeprefix(f"{source}: "))
     finally:
         client.close()

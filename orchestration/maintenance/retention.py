@@ -1,8 +1,7 @@
-"""What is thrown away when it is old: records of what happened, never data.
+"""Removes old operational records; never data.
 
-Belongs here: how long each kind is kept and how many of it at most, and removing it; all of it, whoever wrote it.
-Does not: bronze, raw and the marts, which are kept whole; what a program bounds itself (the work log by size, Dagster's
-ticks by its daemon, as ``dagster.yaml`` says).
+Belongs here: how long and how many of each kind are retained, and their removal. Does not: bronze, raw and the marts,
+which are never removed; what another program limits (the work log by size; Dagster's ticks, see ``dagster.yaml``).
 """
 
 from __future__ import annotations
@@ -17,49 +16,50 @@ from ingestion.bronze.lake import Lake
 from ingestion.database import connections
 from ingestion.datasets import object_day
 from ingestion.settings import Settings
+from orchestration.local.client import LOG_FILE
 
 
 @dataclass(frozen=True)
-class Keep:
-    """How long a kind is kept, and the most of it that is kept, the newest."""
+class Retention:
+    """How many days a kind is retained, and at most how many of the newest."""
 
     days: int
-    most: int | None = None
+    limit: int | None = None
 
 
-# Requests are many and soon dull; a rejected record is worth a quarter, because it may be replayed. A number bounds
-# what a schedule every five minutes would make of 30 days.
-KEEP = {
-    "rejected records": Keep(90),
-    "source requests": Keep(30),
-    "check results": Keep(180),
-    "run summaries": Keep(365),
-    "alerts": Keep(180),
-    "Dagster runs": Keep(30, 1000),
-    "log files": Keep(30, 300),
-    "dbt targets": Keep(7, 20),
-    "Data Docs": Keep(30),
+# A rejected record is retained for a quarter, because it may be replayed. The limits are for schedules every five
+# minutes, with which 30 days would be too many.
+RETENTION = {
+    "rejected records": Retention(90),
+    "source requests": Retention(30),
+    "check results": Retention(180),
+    "run summaries": Retention(365),
+    "alerts": Retention(180),
+    "Dagster runs": Retention(30, 1000),
+    "log files": Retention(30, 300),
+    "dbt targets": Retention(7, 20),
+    "Data Docs": Retention(30),
 }
 _TABLES = {
     "rejected records": ["ops.rejected_records where rejected_at < %s"],
     "source requests": ["ops.source_requests where requested_at < %s"],
     "check results": [
         "ops.check_results where checked_at < %s",
-        # Those of loads that others have replaced since.
+        # Of loads that later loads have replaced.
         "ops.judged_batches as j where judged_at < %s"
         " and not exists (select 1 from ops.load_ledger as l where l.batch_id = j.batch_id)",
     ],
     "run summaries": ["ops.run_stages where ended_at < %s", "ops.runs where ended_at < %s"],
-    # What is open or waits is kept however old it is; an incident takes its messages along.
+    # Open incidents and waiting alerts stay, however old; an incident is removed with its alerts.
     "alerts": [
         "ops.alerts where created_at < %s and incident_id is null and coalesce(sent_at, refused_at) is not null",
         "ops.incidents as i where recovered_at < %s and not exists (select 1 from ops.alerts as a"
         " where a.incident_id = i.incident_id and a.sent_at is null and a.refused_at is null)",
     ],
 }
-# Written as long as anything runs, and bounded by size.
-_LIVE = ("keeper.log", "postgres.log", "s3.log", "tickmart.jsonl", "tickmart.lock")
-# Folders of HOME in which each file or folder is one run's; the manifest lies beside the runs' targets.
+# Written as long as anything runs, and limited by size.
+_LIVE = (LOG_FILE, "postgres.log", "s3.log", "tickmart.jsonl", "tickmart.lock")
+# Folders of HOME with one file or folder per run; the dbt manifest is beside the runs' targets.
 _FOLDERS: dict[str, tuple[str, Callable[[Path], bool]]] = {
     "log files": ("logs", lambda path: path.is_file() and path.name not in _LIVE),
     "dbt targets": ("dbt", lambda path: path.is_dir()),
@@ -68,21 +68,21 @@ _FOLDERS: dict[str, tuple[str, Callable[[Path], bool]]] = {
 
 
 def prune(settings: Settings, *, days: int | None = None, dry_run: bool = False) -> Iterator[tuple[str, int, int]]:
-    """Remove what is older than its days (or ``days``), or too many; yield each kind, how many went, and the days."""
+    """Remove old records, by ``days`` if given; yield each kind, the number removed, and its days."""
     now = datetime.now(UTC)
-    for what, keep in KEEP.items():
-        kept = days or keep.days
-        before = now - timedelta(days=kept)
+    for what, retention in RETENTION.items():
+        keep_days = days or retention.days
+        before = now - timedelta(days=keep_days)
         if what in _TABLES:
             count = _rows(settings, _TABLES[what], before, dry_run)
         elif what == "Dagster runs":
-            count = _dagster_runs(settings, before, keep.most, dry_run)
+            count = _dagster_runs(settings, before, retention.limit, dry_run)
         else:
             folder, wanted = _FOLDERS[what]
-            count = _old(settings.home / folder, before, keep.most, dry_run, wanted)
+            count = _old(settings.home / folder, before, retention.limit, dry_run, wanted)
         if what == "rejected records":
             count += _rejected_objects(settings, before, dry_run)
-        yield what, count, kept
+        yield what, count, keep_days
 
 
 def _rows(settings: Settings, tables: list[str], before: datetime, dry_run: bool) -> int:
@@ -111,38 +111,38 @@ def _rejected_objects(settings: Settings, before: datetime, dry_run: bool) -> in
     return len(old)
 
 
-def _dagster_runs(settings: Settings, before: datetime, most: int | None, dry_run: bool) -> int:
-    """Remove ended runs with their events and captured output, and output whose run has gone."""
+def _dagster_runs(settings: Settings, before: datetime, limit: int | None, dry_run: bool) -> int:
+    """Remove ended runs with their events and captured output, and output without a run."""
     from dagster import DagsterInstance
 
     with DagsterInstance.get() as instance:
-        # Otherwise each deletion opens connections of its own.
+        # By default each deletion opens connections of its own.
         instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=4)
         records = instance.get_run_records()  # the newest first
         old = [
             record.dagster_run.run_id
             for rank, record in enumerate(records)
-            if record.dagster_run.is_finished and (record.create_timestamp < before or rank >= (most or len(records)))
+            if record.dagster_run.is_finished and (record.create_timestamp < before or rank >= (limit or len(records)))
         ]
         for run_id in [] if dry_run else old:
             instance.delete_run(run_id)
-    kept = {record.dagster_run.run_id for record in records} - set(old)
-    # Dagster leaves a run's captured output where it is when the run is deleted.
-    _old(settings.home / "dagster" / "storage", before, None, dry_run, lambda path: path.name not in kept)
+    remaining = {record.dagster_run.run_id for record in records} - set(old)
+    # Dagster does not remove a deleted run's captured output.
+    _old(settings.home / "dagster" / "storage", before, None, dry_run, lambda path: path.name not in remaining)
     for run_id in [] if dry_run else old:
         shutil.rmtree(settings.home / "dagster" / "storage" / run_id, ignore_errors=True)
     return len(old)
 
 
-def _old(folder: Path, before: datetime, most: int | None, dry_run: bool, wanted: Callable[[Path], bool]) -> int:
-    """Remove what lies directly in a folder and was last changed before a moment, or is not among the newest."""
+def _old(folder: Path, before: datetime, limit: int | None, dry_run: bool, wanted: Callable[[Path], bool]) -> int:
+    """Remove entries of a folder that were last changed before a moment, or are not among the newest."""
     if not folder.is_dir():
         return 0
     found = sorted((p for p in folder.iterdir() if wanted(p)), key=lambda p: p.stat().st_mtime, reverse=True)
     old = [
         path
         for rank, path in enumerate(found)
-        if path.stat().st_mtime < before.timestamp() or rank >= (most or len(found))
+        if path.stat().st_mtime < before.timestamp() or rank >= (limit or len(found))
     ]
     for path in [] if dry_run else old:
         if path.is_dir():

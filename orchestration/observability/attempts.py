@@ -1,7 +1,7 @@
-"""Failures that ``ops`` cannot record because the database could not be used: one small file each in the home.
+"""Failures that ``ops`` cannot record because the database is unusable: one small file per kind in ``TICKMART_HOME``.
 
-Belongs here: the newest failed run, and the newest failed tick of the scheduler. Does not: what they mean for the
-status (``health``) and for alerts (``incidents``).
+Belongs here: the newest failed run, and the newest failed evaluation of the scheduler. Does not: their effect on the
+status (``health``) and on alerts (``incidents``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Kind = Literal["run", "scheduler"]
 
 
 def record_failure(home: Path, kind: Kind, job: str, error: BaseException | str, run_id: str | None = None) -> None:
-    """Keep the newest failure of a kind; a home that cannot be written keeps none."""
+    """Record the newest failure of a kind; a home that cannot be written records none."""
     failure = {
         "job": job, "run_id": run_id, "failed_at": datetime.now(UTC).isoformat(),
         "error": " ".join(str(error).split())[:500],
@@ -28,7 +28,7 @@ def record_failure(home: Path, kind: Kind, job: str, error: BaseException | str,
 
 
 def newest_failure(home: Path, kind: Kind) -> dict[str, Any] | None:
-    """Return the newest failure of a kind, None when there is none that can be read."""
+    """Return the newest failure of a kind, None if there is no readable one."""
     try:
         failure: dict[str, Any] = json.loads(_path(home, kind).read_text())
         failure["failed_at"] = datetime.fromisoformat(failure["failed_at"])

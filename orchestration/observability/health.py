@@ -1,7 +1,8 @@
-"""How the datasets stand, read from raw, ops and marts: for ``tickmart status`` and its JSON file.
+"""The status of the datasets, read from raw, ops and marts: for ``tickmart status`` and ``status.json``.
 
-Belongs here: reading. Does not: evaluating health, which the mart ``fct_dataset_health`` does for everybody. The SLAs
-are on the age of the data, not of the last run: a run that brings nothing new does not make data fresh.
+Belongs here: reading. Does not: the rules of health, which are in the mart ``fct_dataset_health`` for all readers, and
+printing (``cli``). An SLA is about the age of the data, not of the last run: a run without new data does not make data
+fresh.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ingestion.sources.registry import DATASETS
 from ingestion.text import plain
 from orchestration.observability.attempts import newest_failure
 
-# The newest moment that each dataset's data speaks of: one index probe per series instead of a scan.
+# The time of each dataset's newest data: one index lookup per series instead of a scan.
 NEWEST = {
     "binance_klines": """
         select max(newest.open_time) + interval '1 hour'
@@ -44,12 +45,12 @@ NEWEST = {
     # A day's value is published at its start and replaced a day later.
     "fear_greed": "select max(date)::timestamp at time zone 'UTC' from raw.fear_greed",
 }
+# From best to worst.
 ORDER = ["healthy", "unknown", "warning", "degraded"]
 PARTS = ("load", "freshness", "checks")
-# What the words mean to whoever started the command: 0 all is well, 1 something is broken, 3 something is not as it
-# should be (late, warned, not known yet).
+# Exit codes of `tickmart status`: 0 healthy, 1 degraded, 3 a warning or unknown.
 EXIT = {"healthy": 0, "unknown": 3, "warning": 3, "degraded": 1}
-# A message that has waited this long is not merely on its way.
+# A message that has waited this long is not merely in transit.
 OVERDUE_S = 900
 
 
@@ -62,22 +63,22 @@ class Limits:
 
 
 def declared_limits(settings: Settings) -> dict[str, Limits]:
-    """Return the limits of each dataset as this process' settings give them."""
+    """Return the limits of each dataset from the settings of this process."""
     return {d.name: Limits(d.sla_seconds(settings), d.degraded_after_seconds(settings)) for d in DATASETS}
 
 
 def limits(cursor: Any, settings: Settings) -> dict[str, Limits]:
-    """Return the limits of each dataset as the newest run wrote them; as declared for one that no run has written.
+    """Return the limits of each dataset as the newest run recorded them, else as declared.
 
     The cursor returns dicts.
     """
     cursor.execute("select dataset, sla_seconds, degraded_after_seconds from ops.datasets")
-    written = {row.pop("dataset"): Limits(**row) for row in map(dict, cursor.fetchall())}
-    return {name: written.get(name, declared) for name, declared in declared_limits(settings).items()}
+    recorded = {row.pop("dataset"): Limits(**row) for row in map(dict, cursor.fetchall())}
+    return {name: recorded.get(name, declared) for name, declared in declared_limits(settings).items()}
 
 
 def freshness(age_seconds: float | None, allowed: Limits) -> str:
-    """Return the status of an age, as the mart ``fct_dataset_health`` does: for alerts, and when Postgres is away."""
+    """Return the status of an age by the rule of ``fct_dataset_health``: for alerts, and when Postgres is down."""
     if age_seconds is None:
         return "unknown"
     if age_seconds > allowed.degraded_after_seconds:
@@ -86,7 +87,7 @@ def freshness(age_seconds: float | None, allowed: Limits) -> str:
 
 
 def newest_data(cursor: Any) -> dict[str, datetime | None]:
-    """Return for each dataset the newest moment that its data speaks of, None when it was never loaded."""
+    """Return the time of each dataset's newest data, None for one that was never loaded."""
     columns = ", ".join(f"({query}) as {name}" for name, query in NEWEST.items())
     cursor.execute(f"select {columns}")
     row = cursor.fetchone()
@@ -94,10 +95,7 @@ def newest_data(cursor: Any) -> dict[str, datetime | None]:
 
 
 def mart_rows(cursor: Any) -> dict[str, dict[str, Any]]:
-    """Return the rows of the mart ``fct_dataset_health`` by dataset, none before it is built; the cursor returns dicts.
-
-    The mart evaluates health, and only there: the dashboard reads it too.
-    """
+    """Return the rows of ``fct_dataset_health`` by dataset, none before it is built; the cursor returns dicts."""
     cursor.execute("select to_regclass('marts.fct_dataset_health') is not null as built")
     if not cursor.fetchone()["built"]:
         return {}
@@ -106,7 +104,7 @@ def mart_rows(cursor: Any) -> dict[str, dict[str, Any]]:
 
 
 def links() -> dict[str, str]:
-    """Return where more is to be seen, as far as it is up."""
+    """Return the URLs of the user interfaces that are running."""
     served = {
         "Dagster": "TICKMART_DAGSTER_URL", "Data Docs": "TICKMART_DATA_DOCS_URL", "dbt docs": "TICKMART_DBT_DOCS_URL",
     }  # fmt: skip
@@ -114,51 +112,15 @@ def links() -> dict[str, str]:
 
 
 def status(settings: Settings) -> dict[str, Any]:
-    """Return how each dataset stands, and whether alerts reach anybody."""
+    """Return the status of each dataset, the newest run, and undelivered alerts."""
     assert settings.postgres is not None
     now = datetime.now(UTC)
     with (
         connections.closing(connections.connect(settings.postgres, "quality_ro")) as connection,
         connection.cursor(cursor_factory=RealDictCursor) as cursor,
     ):
-        newest = newest_data(cursor)
-        loads = _last_runs(cursor)
-        marts = mart_rows(cursor)
-        datasets = []
-        for name, allowed in limits(cursor, settings).items():
-            cursor.execute(
-                f"""
-                select
-                    (select count(*) from raw.{name}) as rows,
-                    (select max(loaded_at) from ops.load_ledger where dataset = %(name)s) as last_load,
-                    (
-                        select count(*) from ops.rejected_records where dataset = %(name)s and replayed_at is null
-                    ) as rejected,
-                    (
-                        select count(*) from ops.gaps where kind = 'missing_locally' and %(name)s = 'binance_klines'
-                    ) as open_gaps
-                """,  # noqa: S608 - names from the table above
-                {"name": name},
-            )
-            mart = marts.get(name, {})
-            moment = mart.get("last_data_at", newest[name])
-            datasets.append(
-                {
-                    "dataset": name, **(cursor.fetchone() or {}), "newest": moment, "last_run": loads.get(name),
-                    **asdict(allowed), "age_seconds": (now - moment).total_seconds() if moment else None,
-                    "parts": {part: mart.get(f"{part}_health", "Unknown").lower() for part in PARTS},
-                    "health": mart.get("health", "Unknown").lower(),
-                }
-            )  # fmt: skip
-        cursor.execute(
-            """
-            select symbol, detail
-            from ops.symbol_status
-            where status in ('UNKNOWN', 'FAILED') and symbol in (select binance_symbol from raw.universe)
-            order by symbol
-            """
-        )
-        failed = {row["symbol"]: row["detail"] for row in cursor.fetchall()}
+        datasets = _dataset_rows(cursor, settings, now)
+        failed_symbols = _failed_symbols(cursor)
         cursor.execute(
             "select run_id, job, status, started_at, ended_at from ops.runs order by started_at desc limit 1"
         )
@@ -174,7 +136,7 @@ def status(settings: Settings) -> dict[str, Any]:
         ),
         "database_error": None,
         "datasets": datasets,
-        "failed_symbols": failed,
+        "failed_symbols": failed_symbols,
         "last_run": last,
         "alerts": alerts,
         "home": str(settings.home),
@@ -182,8 +144,55 @@ def status(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _dataset_rows(cursor: Any, settings: Settings, now: datetime) -> list[dict[str, Any]]:
+    """Return one row per dataset: rows, age, limits, last run, and its status from the mart."""
+    newest = newest_data(cursor)
+    last_runs = _last_runs(cursor)
+    marts = mart_rows(cursor)
+    rows = []
+    for name, allowed in limits(cursor, settings).items():
+        cursor.execute(
+            f"""
+            select
+                (select count(*) from raw.{name}) as rows,
+                (select max(loaded_at) from ops.load_ledger where dataset = %(name)s) as last_load,
+                (
+                    select count(*) from ops.rejected_records where dataset = %(name)s and replayed_at is null
+                ) as rejected,
+                (
+                    select count(*) from ops.gaps where kind = 'missing_locally' and %(name)s = 'binance_klines'
+                ) as open_gaps
+            """,  # noqa: S608 - the names of declared datasets
+            {"name": name},
+        )
+        mart = marts.get(name, {})
+        newest_at = mart.get("last_data_at", newest[name])
+        rows.append(
+            {
+                "dataset": name, **(cursor.fetchone() or {}), "newest": newest_at, "last_run": last_runs.get(name),
+                **asdict(allowed), "age_seconds": (now - newest_at).total_seconds() if newest_at else None,
+                "parts": {part: mart.get(f"{part}_health", "Unknown").lower() for part in PARTS},
+                "health": mart.get("health", "Unknown").lower(),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _failed_symbols(cursor: Any) -> dict[str, str]:
+    """Return the tracked symbols that the exchange does not know or that failed, each with the reason."""
+    cursor.execute(
+        """
+        select symbol, detail
+        from ops.symbol_status
+        where status in ('UNKNOWN', 'FAILED') and symbol in (select binance_symbol from raw.universe)
+        order by symbol
+        """
+    )
+    return {row["symbol"]: row["detail"] for row in cursor.fetchall()}
+
+
 def newest_run(recorded: Mapping[str, Any] | None, settings: Settings) -> dict[str, Any] | None:
-    """Return the newest run: the recorded one, or a later one that failed because it could not use the database."""
+    """Return the recorded run, or a later one that failed because it could not use the database."""
     failure = newest_failure(settings.home, "run")
     if failure is None or (recorded and _moment(recorded["started_at"]) >= failure["failed_at"]):
         return dict(recorded) if recorded else None
@@ -199,7 +208,7 @@ def _moment(value: Any) -> datetime:
 
 
 def _last_runs(cursor: Any) -> dict[str, dict[str, Any]]:
-    """Return for each dataset the newest run that worked on it, with the worst of its stages."""
+    """Return the newest run of each dataset, with the worst status of its stages."""
     cursor.execute(
         """
         select distinct on (s.dataset, s.run_id) s.dataset, s.run_id, s.status, s.ended_at
@@ -215,7 +224,7 @@ def _last_runs(cursor: Any) -> dict[str, dict[str, Any]]:
 
 
 def undelivered(cursor: Any) -> dict[str, Any]:
-    """Return how many alerts wait or were refused, since when, and the newest reason; the cursor gives dicts."""
+    """Return how many alerts wait or failed permanently, since when, and the newest error; the cursor returns dicts."""
     cursor.execute(
         """
         select
@@ -231,22 +240,22 @@ def undelivered(cursor: Any) -> dict[str, Any]:
     return dict(cursor.fetchone())
 
 
-def worst(words: Sequence[str]) -> str:
-    """Return the worst of the words of health."""
-    return max(words, key=ORDER.index, default="unknown")
+def worst(statuses: Sequence[str]) -> str:
+    """Return the worst status, "unknown" for none."""
+    return max(statuses, key=ORDER.index, default="unknown")
 
 
 def without_database(settings: Settings, error: str) -> dict[str, Any]:
-    """Return the last status that was written, aged to this moment, and why there is no newer one."""
+    """Return the status in ``status.json`` with its ages updated to now, and the database error."""
     now = datetime.now(UTC)
     try:
         last = orjson.loads((settings.home / "status.json").read_bytes())
         last["datasets"] = [_aged(row, now) for row in last["datasets"]]
     except (OSError, ValueError, KeyError, TypeError):
-        # None was written yet, or by another version.
-        nothing = dict.fromkeys(("rows", "newest", "last_load", "rejected", "open_gaps", "last_run"))
+        # There is no file yet, or one of another version.
+        empty = dict.fromkeys(("rows", "newest", "last_load", "rejected", "open_gaps", "last_run"))
         unknown = {"age_seconds": None, "parts": dict.fromkeys(PARTS, "unknown"), "health": "unknown"}
-        rows = [{"dataset": n, **nothing, **asdict(a), **unknown} for n, a in declared_limits(settings).items()]
+        rows = [{"dataset": n, **empty, **asdict(a), **unknown} for n, a in declared_limits(settings).items()]
         last = {
             "generated_at": now, "datasets": rows, "failed_symbols": {},
             "last_run": None, "alerts": None, "home": str(settings.home), "links": {},
@@ -256,7 +265,7 @@ def without_database(settings: Settings, error: str) -> dict[str, Any]:
 
 
 def _aged(row: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """Return a dataset of the last status as it is now: without news its data only gets older, and its health worse."""
+    """Return a dataset of the last status as of now: without new data it only gets older, and its status worse."""
     newest = datetime.fromisoformat(row["newest"]) if row["newest"] else None
     age = (now - newest).total_seconds() if newest else None
     fresh = freshness(age, Limits(row["sla_seconds"], row["degraded_after_seconds"]))
@@ -265,7 +274,7 @@ def _aged(row: dict[str, Any], now: datetime) -> dict[str, Any]:
 
 
 def write_status(settings: Settings, found: dict[str, Any] | None = None) -> None:
-    """Leave the status as a JSON file, so that the dashboard can tell even when Postgres is down."""
+    """Write ``status.json``, which the dashboard reads when Postgres is down."""
     path = settings.home / "status.json"
     part = path.with_suffix(f".{os.getpid()}.part")
     try:

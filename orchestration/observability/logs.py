@@ -1,11 +1,11 @@
 """The work log: one line per unit of work, as JSON in HOME/logs/tickmart.jsonl and readable on the console.
 
-Belongs here: the shape of a line, what must not stand in it, and the file that many processes share. Does not: the
-programs' own output (HOME/logs/*.log), Dagster's event log, the books in ``ops``.
+Belongs here: the format of a line, removing secrets, and the file that many processes share. Does not: the output of
+programs (HOME/logs/*.log), Dagster's event log, schema ops.
 
-The standard library's RotatingFileHandler is for one process: after another has rotated, it goes on writing into the
-renamed file. Here runs, sensors and the command line write at once, so the file is watched as WatchedFileHandler does
-(a writer that finds another file under the name opens that), renamed under a lock, and each line is one append.
+The standard library's RotatingFileHandler is for one process: after another process has rotated, it continues to write
+to the renamed file. Here runs, sensors and the command line write concurrently. So the file is reopened when it was
+renamed (WatchedFileHandler), renamed under a lock, and each line is one append.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from ingestion.settings import secrets
 from ingestion.text import plain, visible
 
 FILE = "tickmart.jsonl"
-LIMIT_BYTES, KEPT = 10_000_000, 5
-# One append is whole as long as it is one write.
+LIMIT_BYTES, OLD_FILES = 10_000_000, 5
+# An append is atomic as long as it is a single write.
 LONGEST_VALUE = 1_000
 _LOGGER = logging.getLogger("tickmart.work")
 
 
 def unit(event: str, **fields: Any) -> None:
-    """Log one unit of work (run, asset, partition, source, batch, rows, seconds, ...); None is left out."""
+    """Log one unit of work (run, asset, partition, source, batch, rows, seconds, ...); omit fields that are None."""
     level = {"failed": "error", "partial": "warning"}.get(str(fields.get("status")), "info")
-    told = {name: round(value, 3) if isinstance(value, float) else value for name, value in fields.items()}
-    getattr(_bound(), level)(event, **{name: value for name, value in told.items() if value is not None})
+    rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in fields.items()}
+    getattr(_bound(), level)(event, **{name: value for name, value in rounded.items() if value is not None})
 
 
 def _bound() -> Any:
-    """Return the logger, opening the file of the present home first."""
+    """Return the logger, with the file of the current home open."""
     path = Path(os.environ.get("TICKMART_HOME", ".tickmart")).absolute() / "logs" / FILE
     if not any(isinstance(h, SharedFile) and h.baseFilename == str(path) for h in _LOGGER.handlers):
         for handler in _LOGGER.handlers:
@@ -71,7 +71,7 @@ def _formatter(renderer: Any) -> logging.Formatter:
 
 
 def without_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Take every secret of the environment out of a line, whatever brought it there, and cut long values."""
+    """Replace every secret of the environment in a line, and cut long values."""
     known = secrets()
 
     def clean(value: Any) -> Any:
@@ -89,43 +89,43 @@ def without_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -
 
 
 def _readable(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
-    """Write a line for people: time, what, its fields."""
+    """Format a line for people: time, event, fields."""
     at = str(event.pop("timestamp"))[11:19]
     level = event.pop("level")
     head = f"{at} {event.pop('event')}" if level == "info" else f"{at} {level.upper()} {event.pop('event')}"
-    # The run stands in the line above or in the file's name.
+    # The run's id is in an earlier line or in the name of the file.
     shown = {name: value for name, value in event.items() if name not in ("run", "batch") and value != []}
     return " ".join([head, *(f"{name}={_short(value)}" for name, value in shown.items())])
 
 
 def _short(value: Any) -> str:
-    """Return a value on one line: what an exchange or a user wrote starts no line and colors nothing."""
+    """Return a value on one line, without control characters: it may come from an exchange or a user."""
     return f"{value:.2f}" if isinstance(value, float) else visible(plain(value))
 
 
 class Console(logging.StreamHandler[Any]):
-    """Writes to stderr as it is at that moment: a command sends it elsewhere while it works."""
+    """Writes to the current stderr: a command redirects it during a run."""
 
     @property
     def stream(self) -> Any:
-        """The present stderr."""
+        """The current stderr."""
         return sys.stderr
 
     @stream.setter
     def stream(self, value: Any) -> None:
-        """Stay with the present stderr."""
+        """Ignore: the stream is always the current stderr."""
 
 
 class SharedFile(logging.handlers.WatchedFileHandler):
-    """Appends lines to a file that other processes append to and rotate, too."""
+    """Appends lines to a file that other processes append to and rotate as well."""
 
-    def __init__(self, path: Path, limit_bytes: int = LIMIT_BYTES, kept: int = KEPT) -> None:
-        self._limit_bytes, self._kept = limit_bytes, kept
+    def __init__(self, path: Path, limit_bytes: int = LIMIT_BYTES, old_files: int = OLD_FILES) -> None:
+        self._limit_bytes, self._old_files = limit_bytes, old_files
         super().__init__(path, mode="a", encoding="utf-8")
         path.chmod(0o600)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line, behind a rotation if the file has reached its limit."""
+        """Rotate the file if it has reached its limit, then write the line."""
         try:
             if self._full():
                 self._rotate()
@@ -142,8 +142,8 @@ class SharedFile(logging.handlers.WatchedFileHandler):
         with path.with_suffix(".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not self._full():
-                return  # another process has done it meanwhile
-            for number in range(self._kept, 0, -1):
+                return  # another process has rotated it
+            for number in range(self._old_files, 0, -1):
                 older = path.with_name(f"{path.name}.{number - 1}") if number > 1 else path
                 if older.exists():
                     older.replace(path.with_name(f"{path.name}.{number}"))
@@ -151,7 +151,7 @@ class SharedFile(logging.handlers.WatchedFileHandler):
 
 @contextmanager
 def shown(write: Callable[[str], Any]) -> Iterator[None]:
-    """Give each line of this process to ``write`` as well, in its readable form."""
+    """Pass each line of this process to ``write`` as well, formatted for people."""
 
     class Shown(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

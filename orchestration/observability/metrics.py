@@ -1,13 +1,14 @@
-"""A Prometheus endpoint that reads the books at every scrape.
+"""A Prometheus endpoint that reads ``ops`` at every scrape.
 
-Belongs here: which numbers there are, and answering in time whatever the database does. Does not: counting anything
-(what nothing counts cannot be stale or lost), alert rules and pictures (``docker/monitoring``). Numbers of a span are
-those of the last 24 hours rather than counters: the books are pruned, and Prometheus would take that for a restart.
-No label is ``job`` or ``instance``: Prometheus sets these itself at the scrape, and renames ours to ``exported_job``.
+Belongs here: which metrics there are, and answering in time whatever the database does. Does not: counting (a number
+that is read cannot be stale or lost), alert rules and dashboards (``docker/monitoring``). Sums cover the last 24 hours
+instead of being counters: ``ops`` is pruned, and Prometheus would take a smaller counter for a restart. No label is
+``job`` or ``instance``: Prometheus sets these at the scrape, and renames ours to ``exported_job``.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -24,9 +25,10 @@ from ingestion.settings import Settings
 from orchestration.local.processes import LocalServicesError, port_owner_message
 from orchestration.observability import health
 
-# Prometheus waits 10 s for a scrape unless told otherwise.
+# Prometheus waits 10 s for a scrape by default.
 DEADLINE_S = 8.0
 STATEMENT_TIMEOUT_MS = 5_000
+_LOGGER = logging.getLogger(__name__)
 _LATEST_CHECKS = """
     select distinct on (asset, check_name) severity, status
     from ops.check_results
@@ -39,10 +41,10 @@ _PENDING = """
     left join ops.alerts as a on a.channel = o.channel and a.sent_at is null and a.refused_at is {refused} null
     group by o.channel
 """
-# Name, help, labels, and a query whose rows are the labels' values and then the number.
+# Name, help, labels, and a query whose rows are the label values and then the number.
 QUERIES: list[tuple[str, str, tuple[str, ...], str]] = [
     (
-        "tickmart_run_last_success_timestamp_seconds", "When a run of the job last ended well.", ("job_name",),
+        "tickmart_run_last_success_timestamp_seconds", "When a run of the job last succeeded.", ("job_name",),
         "select job, extract(epoch from max(ended_at)) from ops.runs where status in ('ok', 'partial') group by job",
     ),
     (
@@ -51,16 +53,16 @@ QUERIES: list[tuple[str, str, tuple[str, ...], str]] = [
         " order by job, started_at desc",
     ),
     (
-        "tickmart_run_seconds", "How long the job's newest ended run took.", ("job_name",),
+        "tickmart_run_seconds", "Duration of the job's newest ended run.", ("job_name",),
         "select distinct on (job) job, extract(epoch from ended_at - started_at) from ops.runs"
         " where ended_at is not null order by job, started_at desc",
     ),
     (
-        "tickmart_dataset_last_load_timestamp_seconds", "When an object of the dataset was last loaded.", ("dataset",),
+        "tickmart_dataset_last_load_timestamp_seconds", "Time of the dataset's last load.", ("dataset",),
         "select dataset, extract(epoch from max(loaded_at)) from ops.load_ledger group by dataset",
     ),
     (
-        "tickmart_rows_loaded_24h", "Records that loads wrote in the last 24 hours.", ("dataset", "change"),
+        "tickmart_rows_loaded_24h", "Records inserted or updated in the last 24 hours.", ("dataset", "change"),
         """
         select s.dataset, c.change, sum(coalesce((s.detail ->> c.change)::bigint, 0))
         from ops.run_stages as s cross join unnest(array['inserted', 'updated']) as c (change)
@@ -68,55 +70,55 @@ QUERIES: list[tuple[str, str, tuple[str, ...], str]] = [
         """,
     ),
     (
-        "tickmart_requests_24h", "HTTP attempts of the last 24 hours; status none: no answer.", ("source", "status"),
+        "tickmart_requests_24h", "HTTP attempts of the last 24 hours; status none: no response.", ("source", "status"),
         """
         select source, coalesce(http_status::text, 'none'), count(*)
         from ops.source_requests where requested_at >= now() - interval '24 hours' group by 1, 2
         """,
     ),
     (
-        "tickmart_requests_429_24h", "HTTP attempts of the last 24 hours that were answered 429.", ("source",),
+        "tickmart_requests_429_24h", "HTTP attempts in the last 24 hours with response 429.", ("source",),
         """
         select source, count(*) filter (where http_status = 429)
         from ops.source_requests where requested_at >= now() - interval '24 hours' group by 1
         """,
     ),
     (
-        "tickmart_api_weight_used", "Request weight spent in this minute.", ("host",),
+        "tickmart_api_weight_used", "Request weight used in this minute.", ("host",),
         "select host, case when minute >= date_trunc('minute', now(), 'UTC') then used else 0 end from ops.api_budget",
     ),
-    ("tickmart_api_weight_limit", "Request weight a minute may hold.", ("host",),
+    ("tickmart_api_weight_limit", "Limit of the request weight per minute.", ("host",),
      "select host, weight_limit from ops.api_budget"),
     (
-        "tickmart_api_month_used", "Weight spent in this month.", ("host",),
+        "tickmart_api_month_used", "Calls used in this month.", ("host",),
         """
         select host, case when month = date_trunc('month', now(), 'UTC')::date then month_used else 0 end
         from ops.api_budget
         """,
     ),
     (
-        "tickmart_api_banned", "Whether the host has banned this address.", ("host",),
+        "tickmart_api_banned", "Whether the host has banned this IP address.", ("host",),
         "select host, coalesce(banned_until > now(), false)::int from ops.api_budget",
     ),
     (
-        "tickmart_gaps_open", "Holes in series of bars that nothing explains.", (),
+        "tickmart_gaps_open", "Unexplained gaps in series of bars.", (),
         "select count(*) from ops.gaps where kind = 'missing_locally'",
     ),
     (
-        "tickmart_rejected_records", "Records that broke their contract and were not replayed.", ("dataset",),
+        "tickmart_rejected_records", "Rejected records that were not replayed.", ("dataset",),
         "select dataset, count(*) from ops.rejected_records where replayed_at is null group by dataset",
     ),
     (
-        "tickmart_checks_failed", "Checks whose latest verdict of 48 hours is not passed.", ("severity",),
+        "tickmart_checks_failed", "Checks whose latest result of 48 hours is not passed.", ("severity",),
         f"""
         select s.severity, count(c.severity)
         from unnest(array['warn', 'error']) as s (severity)
         left join ({_LATEST_CHECKS}) as c on c.severity = s.severity and c.status <> 'passed'
         group by s.severity
-        """,  # noqa: S608 - a text of ours
+        """,  # noqa: S608 - ours
     ),
     (
-        "tickmart_incidents_open", "Incidents that have not recovered.", ("severity",),
+        "tickmart_incidents_open", "Open incidents.", ("severity",),
         """
         select s.severity, count(i.incident_id)
         from unnest(array['warn', 'error']) as s (severity)
@@ -124,23 +126,23 @@ QUERIES: list[tuple[str, str, tuple[str, ...], str]] = [
         group by s.severity
         """,
     ),
-    ("tickmart_outbox_depth", "Alerts that wait to be sent.", ("channel",),
+    ("tickmart_outbox_depth", "Alerts that are waiting to be sent.", ("channel",),
      _PENDING.format(what="count(a.alert_id)", refused="")),
-    ("tickmart_alerts_refused", "Alerts that the channel will not take.", ("channel",),
+    ("tickmart_alerts_refused", "Alerts that failed permanently.", ("channel",),
      _PENDING.format(what="count(a.alert_id)", refused="not")),
     (
-        "tickmart_outbox_oldest_seconds", "Age of the oldest alert that waits to be sent.", ("channel",),
+        "tickmart_outbox_oldest_seconds", "Age of the oldest alert that is waiting to be sent.", ("channel",),
         _PENDING.format(what="coalesce(extract(epoch from now() - min(a.created_at)), 0)", refused=""),
     ),
     (
-        "tickmart_sign_of_life_age_seconds", "How long ago the part last showed that it lives.", ("part",),
+        "tickmart_sign_of_life_age_seconds", "Age of the last heartbeat.", ("part",),
         "select name, extract(epoch from now() - beat_at) from ops.heartbeats",
     ),
 ]  # fmt: skip
 
 
-class Books(Collector):
-    """Reads everything anew for each scrape, in the read-only role."""
+class OpsCollector(Collector):
+    """Reads all metrics at each scrape, in the read-only role."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -148,14 +150,14 @@ class Books(Collector):
         self._lock = threading.Lock()
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Describe nothing: a registry would otherwise scrape once to learn the names."""
+        """Describe nothing: a registry would otherwise collect once to learn the names."""
         return iter(())
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield every number, or only ``tickmart_up 0`` when the database does not answer in time."""
+        """Yield all metrics, or only ``tickmart_up 0`` when the database does not answer in time."""
         found: list[GaugeMetricFamily] = []
         with self._lock:
-            # A reader that hangs in a silent server is not joined by a second one.
+            # While a reader hangs on an unresponsive server, no second one is started.
             if self._reading is None or not self._reading.is_alive():
                 self._reading = threading.Thread(target=self._read_into, args=(found,), daemon=True)
                 self._reading.start()
@@ -169,7 +171,7 @@ class Books(Collector):
         try:
             found += self._read()
         except (psycopg2.Error, connections.WarehouseError) as error:
-            print(f"tickmart metrics: {' '.join(str(error).split())[:200]}", flush=True)
+            _LOGGER.warning("tickmart metrics: %s", " ".join(str(error).split())[:200])
 
     def _read(self) -> list[GaugeMetricFamily]:
         assert self._settings.postgres is not None
@@ -190,12 +192,12 @@ class Books(Collector):
                     found.append(family)
             with connection.cursor(cursor_factory=RealDictCursor) as cursor:
                 missing += self._ages(cursor, found)
-        text = "Metrics that could not be read because their table is not there (yet)."
+        text = "Metrics that could not be read because their table does not exist (yet)."
         return [*found, GaugeMetricFamily("tickmart_metrics_missing", text, value=missing)]
 
     def _ages(self, cursor: Any, found: list[GaugeMetricFamily]) -> int:
         age = GaugeMetricFamily("tickmart_dataset_age_seconds", "Age of the newest data.", labels=("dataset",))
-        sla = GaugeMetricFamily("tickmart_dataset_sla_seconds", "How old data may be.", labels=("dataset",))
+        sla = GaugeMetricFamily("tickmart_dataset_sla_seconds", "Maximum age of the newest data.", labels=("dataset",))
         found += [age, sla]
         try:
             for dataset, allowed in health.limits(cursor, self._settings).items():
@@ -211,9 +213,9 @@ class Books(Collector):
 
 
 def serve(settings: Settings, host: str, port: int) -> tuple[Any, threading.Thread]:
-    """Start the endpoint; return its server and thread. LocalServicesError when the port is taken."""
+    """Start the endpoint; return its server and thread. Raises LocalServicesError when the port is taken."""
     registry = CollectorRegistry()
-    registry.register(Books(settings))
+    registry.register(OpsCollector(settings))
     try:
         return start_http_server(port, addr=host, registry=registry)
     except OSError as error:

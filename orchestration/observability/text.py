@@ -1,4 +1,4 @@
-"""Problems and durations in words, for messages, pages and the terminal."""
+"""Problems and durations as text, for alerts, pages and the terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def problems(summary: dict[str, Any]) -> list[str]:
-    """Return the lines that name what failed and the mend, each once."""
+    """Return a run summary's distinct lines on what failed and how to fix it."""
     lines: list[str] = []
     for stage in summary["stages"]:
         detail = stage["detail"]
@@ -21,7 +21,7 @@ def problems(summary: dict[str, Any]) -> list[str]:
 
 
 def span(seconds: float | None) -> str:
-    """Return a time span in its two largest units, or a dash."""
+    """Return a duration in its two largest units, or a dash for None."""
     if seconds is None:
         return "-"
     minutes = int(seconds // 60)

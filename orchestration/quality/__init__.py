@@ -1,4 +1,4 @@
-"""Great Expectations over bronze frames and marts: suites, running them, and their verdicts as asset checks.
+"""Great Expectations over bronze frames and marts: suites, running them, and their results as asset checks.
 
-Belongs here: data judged as evidence. Does not: what cannot be (parsers in ``ingestion``), relations (dbt tests).
+Belongs here: data checked as evidence. Does not: impossible records (contracts in ``ingestion``), relations (dbt).
 """

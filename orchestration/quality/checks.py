@@ -1,19 +1,18 @@
 """Suites as Dagster asset checks: bronze before the load, raw after it, layers and marts after dbt.
 
-Belongs here: which rows a run's checks judge, and turning verdicts into asset-check results, rows of the books and Data
-Docs. The bronze checks judge exactly what the load would take next (objects whose present version does not stand in
-raw): a refused object stays refused until it is mended, and a refresh without news costs nothing. The suites behind the
-load judge what was loaded since each of them last judged: a run that dies before its checks leaves its objects to the
-next.
+Belongs here: which rows a run validates, and turning results into asset-check results, rows of ``ops.check_results``
+and Data Docs. The bronze checks validate exactly what the load would take next (objects whose present version is not in
+raw): a blocked object stays blocked until it is fixed, and a refresh without new data costs nothing. The suites behind
+the load validate what was loaded since each last ran: a run that dies before its checks leaves its objects to the next.
 
-Two checks stand before each load. ``expectations`` tells what broke, as grave as it is. ``load_gate`` is the one that
-blocks: Dagster waits for it, and a run in which it is closed loads nothing of that dataset. It never fails its step,
-because Dagster would then skip everything behind it, the models of all other datasets included.
+Two checks precede each load. ``expectations`` reports failures with their severity. ``load_gate`` blocks: Dagster waits
+for it, and a run in which it is blocked loads nothing of that dataset. It never fails its step, because Dagster would
+then skip everything behind it, including the models of all other datasets.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -26,89 +25,90 @@ from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from ingestion.sources.registry import DATASETS
 from orchestration.assets.raw import pending
+from orchestration.job_names import CHECK_JOB
 from orchestration.partitions import DAYS, run_days
 from orchestration.quality import data_docs, queries, suites
+from orchestration.quality.frames import read_frames
 from orchestration.quality.runner import CheckResult, SuiteResult, error_result, validate_frame, validate_query
 from orchestration.quality.suites import Suite
 from orchestration.resources import Stores, release_memory
 
-# The job that runs the checks alone: it judges the newest month of what stands, not what a run has brought.
-CHECK_JOB = "quality_checks"
 RECENT_DAYS = 31
 GATE = "load_gate"
-_ORDER = {"passed": 0, "failed": 1, "error": 2}
+ONE_DAY = timedelta(days=1)
+_SEVERITY_OF_STATUS = {"passed": 0, "failed": 1, "error": 2}
+# From the keys of the objects to validate to the query of the rows; None when there is nothing to validate.
+BuildQuery = Callable[[Stores, dg.AssetCheckExecutionContext, Sequence[str]], str | None]
 
 
-def joined(parts: Sequence[SuiteResult]) -> SuiteResult:
-    """Join what one suite said of several frames: the worst verdict stands, failed rows add up."""
+def merge_results(parts: Sequence[SuiteResult]) -> SuiteResult:
+    """Merge the results of one suite over several frames: the worst status counts, failed rows add up."""
     if not parts:
         return SuiteResult([])
-    verdicts: dict[str, CheckResult] = {}
-    for verdict in (v for part in parts for v in part.verdicts):
-        known = verdicts.setdefault(verdict.name, verdict)
-        if known is verdict:
+    merged: dict[str, CheckResult] = {}
+    for check in (check for part in parts for check in part.checks):
+        known = merged.setdefault(check.id, check)
+        if known is check:
             continue
-        worse = verdict if _ORDER[verdict.status] > _ORDER[known.status] else known
-        total = None if worse.failed_rows is None else (verdict.failed_rows or 0) + (known.failed_rows or 0)
-        verdicts[verdict.name] = replace(worse, failed_rows=total)
-    # Data Docs show one frame: the first that broke something, or the last.
-    shown = next((p for p in parts if any(v.status != "passed" for v in p.verdicts)), parts[-1])
+        worse = check if _SEVERITY_OF_STATUS[check.status] > _SEVERITY_OF_STATUS[known.status] else known
+        total = None if worse.failed_rows is None else (check.failed_rows or 0) + (known.failed_rows or 0)
+        merged[check.id] = replace(worse, failed_rows=total)
+    # Data Docs show one frame: the first with a failure, or the last.
+    shown = next((part for part in parts if part.failures), parts[-1])
     return SuiteResult(
-        sorted(verdicts.values(), key=lambda v: v.name), sum(p.rows for p in parts), shown.result,
+        sorted(merged.values(), key=lambda check: check.id), sum(p.rows for p in parts), shown.result,
         sum(p.seconds for p in parts),
     )  # fmt: skip
 
 
-def as_check(
-    context: dg.AssetCheckExecutionContext, stores: Stores, suite: Suite, judge: Callable[[], SuiteResult]
+def run_suite(
+    context: dg.AssetCheckExecutionContext, stores: Stores, suite: Suite, validate: Callable[[], SuiteResult]
 ) -> tuple[dg.AssetCheckResult, SuiteResult]:
-    """Judge, book the verdicts, publish them, and return them as one asset-check result.
+    """Validate, record and publish the results, and return them as one asset-check result.
 
-    Whatever ``judge`` raises is a verdict too: the check could not run.
+    Whatever ``validate`` raises is a result too: the suite could not run.
     """
     try:
-        judged = judge()
+        result = validate()
     except Exception as error:
-        context.log.exception("The check could not run.")
-        judged = error_result(error)
+        context.log.exception("The suite could not run.")
+        result = error_result(error)
     run_id = context.run.run_id
     with stores.connection("ingest") as connection:
-        rows = [v.as_row(suite.asset_path, blocking=suite.blocking) for v in judged.verdicts]
+        rows = [check.as_row(suite.asset_path, blocking=suite.blocking) for check in result.checks]
         checks.record_checks(connection, run_id, rows)
     home = stores.settings.home
-    page = data_docs.publish(home, run_id, suite, judged, datetime.now(UTC))
-    broken = [v for v in judged.verdicts if v.status != "passed"]
-    severe = any(v.severity == "error" for v in broken)
+    page = data_docs.publish(home, run_id, suite, result, datetime.now(UTC))
     metadata: dict[str, Any] = {
-        "rows": judged.rows,
-        "seconds": round(judged.seconds, 2),
-        "expectations": table(judged.verdicts),
-        "broken": [
-            {"check": v.name, "severity": v.severity, "status": v.status, "observed": v.observed,
-             "expected": v.expected, "sample": runs.as_json(v.sample)}
-            for v in broken
+        "rows": result.rows,
+        "seconds": round(result.seconds, 2),
+        "expectations": table(result.checks),
+        "failures": [
+            {"check": check.id, "severity": check.severity, "status": check.status, "observed": check.observed,
+             "expected": check.expected, "sample": runs.as_json(check.sample)}
+            for check in result.failures
         ],
     }  # fmt: skip
     if page:
         metadata["data_docs"] = dg.MetadataValue.url(data_docs.address(home, page))
-    held = f"{len(judged.verdicts)} expectations hold" if judged.verdicts else "nothing new to judge"
-    result = dg.AssetCheckResult(
+    summary = "; ".join(f"{check.id}: {check.observed}" for check in result.failures)[:500]
+    severe = any(check.severity == "error" for check in result.failures)
+    return dg.AssetCheckResult(
         asset_key=list(suite.asset),
         check_name=suite.check,
-        passed=not broken,
+        passed=not result.failures,
         severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
-        description="; ".join(f"{v.name}: {v.observed}" for v in broken)[:500] or held,
+        description=summary or (f"{len(result.checks)} checks passed" if result.checks else "nothing new to validate"),
         metadata=metadata,
-    )
-    return result, judged
+    ), result
 
 
-def table(verdicts: Sequence[CheckResult]) -> dg.TableMetadataValue:
-    """Return verdicts as Dagster shows a table."""
-    columns = ("check", "severity", "status", "observed", "expected")
+def table(results: Sequence[CheckResult]) -> dg.TableMetadataValue:
+    """Return results as a Dagster table."""
+    columns = ("id", "description", "severity", "status", "observed", "expected")
     return dg.MetadataValue.table(
-        [dg.TableRecord({"check": v.name, **{c: getattr(v, c) for c in columns[1:]}}) for v in verdicts],
-        dg.TableSchema([dg.TableColumn(c, "string") for c in columns]),
+        [dg.TableRecord({name: getattr(check, name) for name in columns}) for check in results],
+        dg.TableSchema([dg.TableColumn(name, "string") for name in columns]),
     )
 
 
@@ -116,53 +116,58 @@ def table(verdicts: Sequence[CheckResult]) -> dg.TableMetadataValue:
 
 
 def bronze_check(suite: Suite, dataset: Dataset, tracked: Callable[[Stores], Sequence[str]]) -> Any:
-    """Return the two checks before a dataset's load."""
+    """Return the two checks before a dataset's load. ``tracked`` gives the symbols or coins that are expected."""
     partitions = DAYS if dataset is KLINES else None
     key = ["bronze", dataset.name]
+
+    def validate(stores: Stores, objects: Sequence[ObjectInfo]) -> SuiteResult:
+        results = []
+        for frame in read_frames(stores.lake(), objects, dataset, tracked(stores)):
+            results.append(validate_frame(suite, frame))
+            del frame
+            release_memory()  # Great Expectations keeps a frame in cycles until they are collected
+        return merge_results(results)
 
     @dg.multi_asset_check(
         name=f"bronze__{dataset.name}__checks",
         specs=[
-            dg.AssetCheckSpec(suite.check, asset=key, description=suite.describes, partitions_def=partitions),
+            dg.AssetCheckSpec(suite.check, asset=key, description=suite.description, partitions_def=partitions),
             dg.AssetCheckSpec(
                 GATE, asset=key, blocking=True, partitions_def=partitions,
-                description="Open, or closed: then this run loads nothing of this dataset, and all of the others.",
+                description="A failure blocks the load of this dataset in this run. Other datasets are loaded.",
             ),
         ],
     )  # fmt: skip
-    def judge_bronze(context: dg.AssetCheckExecutionContext, stores: Stores) -> Iterator[dg.AssetCheckResult]:
+    def validate_bronze(context: dg.AssetCheckExecutionContext, stores: Stores) -> Iterator[dg.AssetCheckResult]:
         objects: list[ObjectInfo] = []
 
-        def judge() -> SuiteResult:
-            lake = stores.lake()
-            if context.run.job_name == CHECK_JOB:
-                objects.extend(_newest(lake.list(f"{dataset.prefix}/")))
-            else:
-                with stores.connection("ingest") as connection:
-                    objects.extend(pending(lake, connection, dataset))
-            judged = []
-            for frame in queries.frames(lake, objects, tracked(stores)):
-                judged.append(validate_frame(suite, frame))
-                del frame
-                release_memory()  # Great Expectations keeps a frame in cycles until they are collected
-            return joined(judged)
+        def select_and_validate() -> SuiteResult:
+            objects.extend(_objects_before_load(context, stores, dataset))
+            return validate(stores, objects)
 
-        result, judged = as_check(context, stores, suite, judge)
-        yield result
-        refused = [v.name for v in judged.verdicts if v.status != "passed" and v.severity == "error"]
+        check, result = run_suite(context, stores, suite, select_and_validate)
+        yield check
+        blocking = [failure.id for failure in result.failures if failure.severity == "error"]
         yield dg.AssetCheckResult(
-            asset_key=key, check_name=GATE, passed=not refused, severity=dg.AssetCheckSeverity.WARN,
-            description=f"closed: {'; '.join(refused)}"[:500] if refused else "open",
+            asset_key=key, check_name=GATE, passed=not blocking, severity=dg.AssetCheckSeverity.WARN,
+            description=f"blocked by {'; '.join(blocking)}"[:500] if blocking else "passed",
             metadata={"objects": len(objects)},
         )  # fmt: skip
 
-    return judge_bronze
+    return validate_bronze
 
 
-def _newest(objects: Sequence[ObjectInfo]) -> list[ObjectInfo]:
-    """Return the objects of the newest days, as many as a check alone judges."""
-    newest = set(keys_of_newest_days((o.key for o in objects), RECENT_DAYS))
-    return [o for o in objects if o.key in newest]
+def _objects_before_load(
+    context: dg.AssetCheckExecutionContext, stores: Stores, dataset: Dataset
+) -> Sequence[ObjectInfo]:
+    """Return the objects that the load would take next; when the checks run alone, those of the newest days."""
+    lake = stores.lake()
+    if context.run.job_name == CHECK_JOB:
+        objects = list(lake.list(f"{dataset.prefix}/"))
+        newest = set(keys_of_newest_days((o.key for o in objects), RECENT_DAYS))
+        return [o for o in objects if o.key in newest]
+    with stores.connection("ingest") as connection:
+        return pending(lake, connection, dataset)
 
 
 # -- raw, layers and marts ---------------------------------------------------------------------------------------------
@@ -171,9 +176,9 @@ def _newest(objects: Sequence[ObjectInfo]) -> list[ObjectInfo]:
 def objects_to_validate(
     stores: Stores, context: dg.AssetCheckExecutionContext, suite: Suite, dataset: Dataset
 ) -> tuple[list[str], list[str]]:
-    """Return the keys of the objects that were loaded since the suite last judged, and the batches that brought them.
+    """Return the keys of the objects that were loaded since the suite last ran, and the batches that loaded them.
 
-    When the checks run alone, the keys of the newest days' and no batch.
+    When the checks run alone: the keys of the newest days, and no batch.
     """
     with stores.connection("quality_ro") as connection:
         if context.run.job_name == CHECK_JOB:
@@ -182,39 +187,49 @@ def objects_to_validate(
     return [key for key, _ in found], [batch for _, batch in found]
 
 
+def spans_of(days: Sequence[date]) -> list[queries.Span]:
+    """Join days into half-open spans, in order."""
+    spans: list[queries.Span] = []
+    for day in sorted(set(days)):
+        if spans and spans[-1][1] == day:
+            spans[-1] = (spans[-1][0], day + ONE_DAY)
+        else:
+            spans.append((day, day + ONE_DAY))
+    return spans
+
+
+def _loaded_days(keys: Sequence[str]) -> list[date]:
+    """Return the days of the objects with hourly bars."""
+    return [day for interval, day in filter(None, map(klines_day, keys)) if interval == "1h"]
+
+
 def loaded_spans(keys: Sequence[str]) -> list[queries.Span]:
     """Return the spans of days of the objects with hourly bars."""
-    parts = filter(None, map(klines_day, keys))
-    return queries.spans_of([day for interval, day in parts if interval == "1h"])
+    return spans_of(_loaded_days(keys))
 
 
-def asked_spans(context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> list[queries.Span]:
-    """Return the loaded spans and the range that the run was to bring: nothing came of a day that is all missing."""
-    spans = loaded_spans(keys)
+def requested_spans(context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> list[queries.Span]:
+    """Return the loaded spans and the run's own range: a day that is missing entirely has no object."""
+    days = _loaded_days(keys)
     steps: dict[str, Any] = dict(context.run.run_config).get("ops", {})  # type: ignore[assignment]
-    of_hours = all(step.get("config", {}).get("interval", "1h") == "1h" for step in steps.values())
-    if context.run.job_name == CHECK_JOB or not of_hours:
-        return spans
-    start, end = run_days(context.run)
-    days = [start + timedelta(days=n) for n in range((end - start).days)]
-    return queries.spans_of([*days, *(s + timedelta(days=n) for s, e in spans for n in range((e - s).days))])
+    hourly = all(step.get("config", {}).get("interval", "1h") == "1h" for step in steps.values())
+    if context.run.job_name != CHECK_JOB and hourly:
+        start, end = run_days(context.run)
+        days += [start + timedelta(days=n) for n in range((end - start).days)]
+    return spans_of(days)
 
 
-def query_check(
-    suite: Suite,
-    query: Callable[[Stores, dg.AssetCheckExecutionContext, Sequence[str]], str | None],
-    dataset: Dataset | None = None,
-) -> Any:
-    """Return the check of a suite over a query; no query means that there is nothing new to judge.
+def query_check(suite: Suite, query: BuildQuery, dataset: Dataset | None = None) -> Any:
+    """Return the check of a suite over a query.
 
-    The query is made of the keys of ``dataset``'s objects that the suite has yet to judge.
+    The query is built from the keys of ``dataset``'s objects that the suite has yet to validate.
     """
 
-    @dg.asset_check(asset=list(suite.asset), name=suite.check, description=suite.describes)
-    def judge_rows(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
+    @dg.asset_check(asset=list(suite.asset), name=suite.check, description=suite.description)
+    def validate_rows(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
         batches: list[str] = []
 
-        def judge() -> SuiteResult:
+        def validate() -> SuiteResult:
             keys: list[str] = []
             if dataset:
                 keys, found = objects_to_validate(stores, context, suite, dataset)
@@ -222,32 +237,32 @@ def query_check(
             rows = query(stores, context, keys)
             return validate_query(suite, rows) if rows else SuiteResult([])
 
-        result, judged = as_check(context, stores, suite, judge)
-        if batches and all(v.status != "error" for v in judged.verdicts):
+        check, result = run_suite(context, stores, suite, validate)
+        if batches and all(c.status != "error" for c in result.checks):
             with stores.connection("ingest") as connection:
                 checks.mark_validated(connection, suite.name, batches)
-        return result
+        return check
 
-    return judge_rows
+    return validate_rows
 
 
 def _completeness(stores: Stores, context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> str | None:
-    spans = asked_spans(context, keys)
+    spans = requested_spans(context, keys)
     return queries.klines_completeness(spans) if spans else None
 
 
-def _over(narrow: Callable[[Sequence[str]], Sequence[Any]], query: Callable[[Any], str]) -> Any:
-    """Return what makes a query of the keys to judge, as ``narrow`` reads them, if there are any."""
+def _over(select: Callable[[Sequence[str]], Sequence[Any]], query: Callable[[Any], str]) -> BuildQuery:
+    """Return a builder that passes ``query`` what ``select`` reads from the keys, if that is anything."""
 
-    def made(stores: Stores, context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> str | None:
-        found = narrow(keys)
+    def build(stores: Stores, context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> str | None:
+        found = select(keys)
         return query(found) if found else None
 
-    return made
+    return build
 
 
 def _divergence(stores: Stores, context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> str | None:
-    """Nothing to compare (sources that speak of other hours) is not judged: freshness tells which of them is late."""
+    """Skip the check while the sources' newest hours differ, and no coin can be compared: freshness reports it."""
     with stores.connection("quality_ro") as connection, connection.cursor() as cursor:
         cursor.execute("select exists (select 1 from marts.v_price_divergence)")
         found = cursor.fetchone()

@@ -1,8 +1,8 @@
 """Data Docs: one page per run and suite under ``TICKMART_HOME/data_docs``, and an index of the newest runs.
 
-Belongs here: rendering results with Great Expectations' own page renderers, and throwing old runs away. Not its site
-builder: it renders from a store that it reads whole each time, and its pages fetch scripts and styles from six other
-hosts. These stand alone, so that they can be read offline and tell nobody that they are.
+Belongs here: rendering results with Great Expectations' own page renderers, and removing old runs. Its site builder is
+not used: it reads its complete store for each page, and its pages load scripts and styles from six other hosts. These
+pages are self-contained, so they work offline and contact no other host.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ td, th { border: 1px solid #8886; padding: .3rem .6rem; text-align: left; vertic
 .badge { background: #8883; border-radius: .3rem; padding: 0 .3rem } .ge-section { margin-bottom: 2rem }
 .cooltip .top { display: none } .show-scrollbars { overflow: auto; max-height: 30rem }
 """
-# Great Expectations shows a status as an icon of a font that it fetches, and links to pages that only its site builder
-# makes: words and plain text instead.
+# Great Expectations shows a status as an icon of a font from another host, and links to pages of its site builder.
+# Both become plain text.
 _ICON = re.compile(r'<i class="fas (fa-[\w-]+) [^"]*"[^>]*></i>')
 _STATUS = {
     "fa-check-circle": '<span class="passed">passed</span>',
@@ -42,42 +42,42 @@ _STATUS = {
     "fa-exclamation-triangle": '<span class="failed">error</span>',
 }
 _EXPECTATIONS_LINK = re.compile(r'<a\s+href="[^"]*/expectations/[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
-# What broke, row by row, and below it the renderer's blocks: without scripts, other hosts, or buttons.
+# The failures with their rows, then the renderer's blocks without scripts, other hosts or buttons.
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ page_title }}</title><style>{{ style | safe }}</style></head>
 <body><p><a href="../index.html">All runs</a></p><h1>{{ expectation_suite_name }}</h1>
-<p>{{ describes }} {{ rows }} rows, run {{ run_id }}, {{ at }}.</p>
-{% for verdict in broken %}
-<h2 class="{{ 'failed' if verdict.severity == 'error' else 'warned' }}">{{ verdict.name }}</h2>
-<p>{{ verdict.severity }}, {{ verdict.status }}. Guards against: {{ guards[verdict.name] }}.<br>
-Observed: {{ verdict.observed | data }}.<br>Expected: {{ verdict.expected }}</p>
-{% if verdict.sample %}<table>
-{% if verdict.sample[0] is mapping %}
-<tr>{% for name in verdict.sample[0] %}<th>{{ name }}</th>{% endfor %}</tr>
-{% for row in verdict.sample %}
+<p>{{ description }} {{ rows }} rows, run {{ run_id }}, {{ at }}.</p>
+{% for check in failures %}
+<h2 class="{{ 'failed' if check.severity == 'error' else 'warned' }}"><code>{{ check.id }}</code></h2>
+<p>{{ check.description }}. {{ check.severity }}, {{ check.status }}. Guards against: {{ guards[check.id] }}.<br>
+Observed: {{ check.observed | data }}.<br>Expected: {{ check.expected }}</p>
+{% if check.sample %}<table>
+{% if check.sample[0] is mapping %}
+<tr>{% for name in check.sample[0] %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for row in check.sample %}
 <tr>{% for value in row.values() %}<td>{{ value | data }}</td>{% endfor %}</tr>{% endfor %}
-{% else %}{% for row in verdict.sample %}<tr><td>{{ row | data }}</td></tr>{% endfor %}{% endif %}
+{% else %}{% for row in check.sample %}<tr><td>{{ row | data }}</td></tr>{% endfor %}{% endif %}
 </table>{% endif %}
 {% endfor %}
 {% for section in sections %}{% set section_loop = loop %}{% include 'section.j2' %}{% endfor %}
 </body></html>"""
 
 
-def publish(home: Path, run_id: str, suite: Suite, judged: SuiteResult, at: datetime) -> Path | None:
-    """Write a suite's page and the index, forget old runs, and return the page; None when nothing was judged."""
-    if judged.result is None:
+def publish(home: Path, run_id: str, suite: Suite, result: SuiteResult, at: datetime) -> Path | None:
+    """Write a suite's page and the index, remove old runs, and return the page; None when nothing was validated."""
+    if result.result is None:
         return None
     folder = home / FOLDER / run_id
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / f"{suite.name}.html"
-    _write(page, without_secrets(_rendered(suite, judged, run_id, at)))
+    _write(page, without_secrets(_rendered(suite, result, run_id, at)))
     known = folder / "results.json"
     results = orjson.loads(known.read_bytes()) if known.exists() else {}
-    broken = [v for v in judged.verdicts if v.status != "passed"]
-    word = "failed" if any(v.severity == "error" for v in broken) else "warned" if broken else "passed"
+    failures = result.failures
+    status = "failed" if any(check.severity == "error" for check in failures) else "warned" if failures else "passed"
     results[suite.name] = {
-        "asset": f"{suite.asset_path}:{suite.check}", "status": word, "expectations": len(judged.verdicts),
-        "broken": [v.name for v in broken], "rows": judged.rows, "at": at.isoformat(timespec="seconds"),
+        "asset": f"{suite.asset_path}:{suite.check}", "status": status, "expectations": len(result.checks),
+        "broken": [check.id for check in failures], "rows": result.rows, "at": at.isoformat(timespec="seconds"),
     }  # fmt: skip
     _write(known, orjson.dumps(results).decode())
     index(home)
@@ -85,7 +85,7 @@ def publish(home: Path, run_id: str, suite: Suite, judged: SuiteResult, at: date
 
 
 def index(home: Path) -> Path:
-    """Throw away all but the newest runs, and write the page that lists them."""
+    """Remove all but the newest runs, and write the page that lists the others."""
     folder = home / FOLDER
     runs = sorted(folder.glob("*/results.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in runs[KEEP_RUNS:]:
@@ -95,26 +95,26 @@ def index(home: Path) -> Path:
     _write(
         page,
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Data Docs</title><style>{STYLE}</style>'
-        f"</head><body><h1>Data Docs</h1><p>The newest {KEEP_RUNS} runs, newest first, in each what broke first; "
-        f"docs/quality.md tells how to read them.</p>{sections}</body></html>",
+        f"</head><body><h1>Data Docs</h1><p>The newest {KEEP_RUNS} runs, newest first, each with failures first. "
+        f"docs/quality.md describes how to read them.</p>{sections}</body></html>",
     )
     return page
 
 
 def _run_section(path: Path) -> str:
-    """One run's suites as a table, what broke first, from the results beside its pages."""
+    """Return one run's suites as a table, failures first, from the results beside its pages."""
     found = orjson.loads(path.read_bytes())
     order = {"failed": 0, "warned": 1, "passed": 2}
     lines = []
     for name, suite in sorted(found.items(), key=lambda item: (order[item[1]["status"]], item[0])):
-        broken = escape("; ".join(suite["broken"]) or "all hold")
+        failures = escape("; ".join(suite["broken"]) or "none")
         cells = (
             f'<a href="{path.parent.name}/{name}.html">{escape(name)}</a>', escape(suite["asset"]),
-            f'<span class="{suite["status"]}">{suite["status"]}</span>', broken,
+            f'<span class="{suite["status"]}">{suite["status"]}</span>', failures,
             f"{suite['expectations']}", f"{suite['rows']:,}",
         )  # fmt: skip
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    heads = ("suite", "asset check", "verdict", "broken", "expectations", "rows judged")
+    heads = ("suite", "asset check", "status", "failures", "checks", "rows")
     head = "".join(f"<th>{name}</th>" for name in heads)
     ended = datetime.fromisoformat(max(suite["at"] for suite in found.values()))
     return (
@@ -124,19 +124,19 @@ def _run_section(path: Path) -> str:
 
 
 def address(home: Path, page: Path | None = None) -> str:
-    """Return where a browser finds a page (or the index): served, when TICKMART_DATA_DOCS_URL tells where."""
+    """Return the URL of a page (or of the index): under TICKMART_DATA_DOCS_URL if that is set, else a file URL."""
     found = page or home / FOLDER / "index.html"
     served = os.environ.get("TICKMART_DATA_DOCS_URL", "").rstrip("/")
     return f"{served}/{found.relative_to(home / FOLDER).as_posix()}" if served else found.as_uri()
 
 
-def _rendered(suite: Suite, judged: SuiteResult, run_id: str, at: datetime) -> str:
+def _rendered(suite: Suite, suite_result: SuiteResult, run_id: str, at: datetime) -> str:
     from great_expectations.core.run_identifier import RunIdentifier
     from great_expectations.render.renderer import ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView
 
-    result: Any = judged.result
-    # What GX adds of its own (the connection's name, the query, ids) says nothing to a reader.
+    result: Any = suite_result.result
+    # GX's own metadata (the connection's name, the query, ids) is of no use to a reader.
     result.meta = {"run_id": RunIdentifier(run_name=run_id, run_time=at)}
     for found in result.results:
         found.result = {
@@ -148,15 +148,15 @@ def _rendered(suite: Suite, judged: SuiteResult, run_id: str, at: datetime) -> s
     environment.filters["data"] = lambda value: visible(plain(value))
     template = environment.from_string(PAGE)
     page = template.render(
-        document, style=STYLE, describes=suite.describes, rows=f"{judged.rows:,}", run_id=run_id,
-        at=f"{at:%Y-%m-%d %H:%M} UTC", guards={rule.check: rule.guards for rule in suite.rules},
-        broken=[v for v in judged.verdicts if v.status != "passed"],
+        document, style=STYLE, description=suite.description, rows=f"{suite_result.rows:,}", run_id=run_id,
+        at=f"{at:%Y-%m-%d %H:%M} UTC", guards={rule.id: rule.guards for rule in suite.rules},
+        failures=suite_result.failures,
     )  # fmt: skip
     return _EXPECTATIONS_LINK.sub(r"\1", _ICON.sub(lambda icon: _STATUS.get(icon[1], ""), page))
 
 
 def _as_html(value: Any) -> Any:
-    """Return data as HTML text for Great Expectations' blocks, which escape nothing and take $ for a variable."""
+    """Return data as HTML text for Great Expectations' blocks, which escape nothing and read $ as a variable."""
     if isinstance(value, dict):
         return {name: _as_html(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

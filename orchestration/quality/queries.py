@@ -1,149 +1,50 @@
-"""The rows that the suites judge: bronze objects as frames, and queries over what a run has touched.
+"""SQL over raw, staging and marts: the rows of the suites after the load.
 
-Belongs here: which rows, and the columns that a rule needs beside them. Does not: rules (``suites``), running them
-(``validate``). Cost follows the new data: objects that are pending, and spans of days; every query finds its rows of a
-large table by the key, asset by asset, and reads nothing outside of the spans.
+Belongs here: which rows, and the columns that a rule needs beside them. Does not: rules (``suites``), bronze rows
+(``frames``), running a suite (``runner``). Cost follows the new data: every query takes spans of days or object keys,
+finds its rows of a large table by the key, asset by asset, and reads nothing outside of the spans. Dates, keys and
+numbers are tickmart's own and are written into the text.
 """
+# ruff: noqa: S608
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from ingestion.arrow import align_decimals
-from ingestion.bronze.lake import DamagedObject, Lake, ObjectInfo, read_ahead
-from ingestion.datasets import PROVENANCE, object_day
-from ingestion.sources.binance.dataset import INTERVAL_MS, KLINES
+from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from orchestration.observability.health import NEWEST
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-# Rows judged in one frame: bounds memory whatever the range, and GX costs as much per frame as per row.
-ROWS_PER_FRAME = 100_000
-ONE_DAY = timedelta(days=1)
-# Weeks of the same weekday that say how many rows a day brings, and how many of them must be known.
+# The same weekday of this many weeks gives the usual number of rows per day; at least so many must be known.
 WEEKS, WEEKS_AT_LEAST = 8, 4
 SNAPSHOTS, SNAPSHOTS_AT_LEAST = 20, 5
-# Rows are whole days of the same symbols most of the time, so that the median deviation is often 0.
+# Most days have the same symbols in full, so the median deviation is often 0: the band is at least a tenth.
 BAND_MADS, BAND_SHARE = 3, 0.1
 Span = tuple[date, date]
 
 
-def spans_of(days: Sequence[date]) -> list[Span]:
-    """Join days into half-open spans, in order."""
-    spans: list[Span] = []
-    for day in sorted(set(days)):
-        if spans and spans[-1][1] == day:
-            spans[-1] = (spans[-1][0], day + ONE_DAY)
-        else:
-            spans.append((day, day + ONE_DAY))
-    return spans
-
-
-# -- bronze ------------------------------------------------------------------------------------------------------------
-
-
-def frames(lake: Lake, objects: Sequence[ObjectInfo], tracked: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
-    """Yield the objects' rows as frames of numbers that GX can compare, with the columns that its suites need."""
-
-    def read(info: ObjectInfo) -> pa.Table | None:
-        try:
-            held = lake.read(info.key)
-        except DamagedObject:
-            return None  # the load names it; there are no rows to judge
-        if held is None:
-            return None
-        return held[0].append_column("object_key", pa.repeat(info.key, len(held[0])))
-
-    tables: list[pa.Table] = []
-    for table in read_ahead(read, objects):
-        tables.append(table)
-        if sum(map(len, tables)) >= ROWS_PER_FRAME:
-            yield validated_frame(tables, tracked)
-            tables = []
-    if tables:
-        yield validated_frame(tables, tracked)
-
-
-def validated_frame(tables: Sequence[pa.Table], tracked: Sequence[str]) -> pd.DataFrame:
-    """Return the tables as one frame; what a rule cannot say of a row (a price is missing or 0) is null.
-
-    ``tracked`` are the symbols, or the coins, that there must be.
-    """
-    table = pa.concat_tables(align_decimals(tables), promote_options="default")
-    for at, field in enumerate(table.schema):
-        if pa.types.is_decimal(field.type):
-            table = table.set_column(at, field.name, pc.cast(table[field.name], pa.float64()))
-    if "open_time" in table.schema.names:
-        for name, column in _of_bars(table, tracked).items():
-            table = table.append_column(name, column)
-    provenance = [name for name, _ in PROVENANCE]
-    kept = [n for n in table.schema.names if n not in ("extra", "image", *provenance)]
-    frame: pd.DataFrame = table.select(kept).to_pandas()
-    if "snapshot_at" in frame:
-        # Named on the first row of each snapshot.
-        held = frame.groupby("snapshot_at")["crypto_id"].agg(set)
-        missing = held.map(lambda coins: ", ".join(sorted(set(tracked) - coins)) or None)
-        first = ~frame["snapshot_at"].duplicated()
-        frame["missing_coins"] = frame["snapshot_at"].map(missing).where(first, None)
-    return frame
-
-
-def _of_bars(table: pa.Table, tracked: Sequence[str]) -> dict[str, pa.ChunkedArray]:
-    keys = table["object_key"].combine_chunks().dictionary_encode()
-    named = pa.array(map(object_day, keys.dictionary.to_pylist()), pa.date32()).take(keys.indices)
-    symbol, known = table["symbol"], pa.array(list(tracked), pa.string())
-    prices = [table[name] for name in ("open", "high", "low", "close")]
-    priced = pc.greater(pc.min_element_wise(*prices, skip_nulls=False), 0.0)
-    upright = pc.if_else(priced, pc.greater_equal(table["high"], table["low"]), None)
-
-    def inside(column: pa.ChunkedArray) -> pa.ChunkedArray:
-        held = pc.and_(pc.greater_equal(column, table["low"]), pc.less_equal(column, table["high"]))
-        return pc.if_else(upright, held, None)
-
-    volume, trades = table["volume"], table["trade_count"]
-    at_ms = pc.divide(table["open_time"].cast(pa.int64()), 1000)
-    lengths = pa.array(list(INTERVAL_MS.values()))
-    step_ms = lengths.take(pc.index_in(table["interval"], value_set=pa.array(list(INTERVAL_MS))).combine_chunks())
-    return {
-        "on_its_day": pc.equal(pc.cast(table["open_time"], pa.date32()), named),
-        "on_its_grid": pc.equal(pc.multiply(pc.divide(at_ms, step_ms), step_ms), at_ms),
-        "is_tracked": pc.if_else(pc.is_valid(symbol), pc.is_in(symbol, value_set=known), None),
-        "is_upright": upright,
-        "open_in_bar": inside(table["open"]),
-        "close_in_bar": inside(table["close"]),
-        "volume_has_trades": pc.or_(pc.less_equal(volume, 0.0), pc.not_equal(trades, 0)),
-        "trades_have_volume": pc.or_(pc.less_equal(trades, 0), pc.not_equal(volume, 0.0)),
-    }  # fmt: skip
-
-
-# -- queries -----------------------------------------------------------------------------------------------------------
-# Dates and numbers of our own making stand in them, so there is nothing to inject.
-# ruff: noqa: S608
+# -- parts of queries --------------------------------------------------------------------------------------------------
 
 _BAR_KEY = f"'{KLINES.prefix}/interval=1h/date=' || {{day}}::date || '/bars.parquet'"
+_SNAPSHOT_KEY = f"{MARKETS.prefix}/date=%Y-%m-%d/%H%M%SZ.parquet"
 _UTC = "::timestamp at time zone 'UTC'"
-# Each symbol of raw once, by one look into the index per symbol.
-_SYMBOLS = """
-    symbols as (
-        (
-            select symbol from raw.binance_klines where interval = '1h' order by symbol limit 1
-        )
+
+
+def _distinct(name: str, column: str, rows: str) -> str:
+    """Return the recursive CTE of the distinct values of a column in ``rows``, found by one index lookup each."""
+    return f"""
+    {name} as (
+        (select {column} from {rows} order by {column} limit 1)
         union all
-        select (
-            select k.symbol from raw.binance_klines as k
-            where k.interval = '1h' and k.symbol > symbols.symbol order by k.symbol limit 1
-        )
-        from symbols where symbols.symbol is not null
+        select (select r.{column} from {rows} and r.{column} > {name}.{column} order by r.{column} limit 1)
+        from {name} where {name}.{column} is not null
     )"""
+
+
+_SYMBOLS = _distinct("symbols", "symbol", f"raw.{KLINES.name} as r where r.interval = '1h'")
+_COINS = _distinct("coins", "crypto_id", f"raw.{MARKETS.name} as r where true")
 
 
 def _spans(spans: Sequence[Span]) -> str:
@@ -155,94 +56,8 @@ def _spans(spans: Sequence[Span]) -> str:
     )"""
 
 
-def klines_completeness(spans: Sequence[Span]) -> str:
-    """Return the query of symbols and days: how many bars there must be, are, and are explained (``ops.gaps``)."""
-    return f"""
-    with {_spans(spans)},
-    tracked as (
-        select distinct u.binance_symbol as symbol, day::date as date, coalesce(s.status, '') as status
-        from raw.universe as u
-        cross join span
-        cross join lateral generate_series(span.first_day, span.end_day - 1, interval '1 day') as day
-        left join ops.symbol_status as s on s.symbol = u.binance_symbol
-        where
-            u.binance_symbol <> ''
-            and (u.valid_from is null or u.valid_from <= day::date)
-            and (u.valid_to is null or day::date < u.valid_to)
-    ),
-    first_asked as (
-        select tracked.symbol, (
-            select min(c.date) from ops.coverage as c
-            where c.dataset = '{KLINES.name}' and c.symbol = tracked.symbol and c.interval = '1h'
-        ) as date
-        from (select distinct symbol from tracked) as tracked
-    ),
-    asked as (
-        select
-            tracked.symbol,
-            tracked.date,
-            tracked.status,
-            tracked.date{_UTC} as starts_at,
-            c.symbol is not null as is_asked,
-            coalesce(
-                c.closed_until, (tracked.date + c.is_final::integer){_UTC}, tracked.date{_UTC}
-            ) as closed_until
-        from tracked
-        inner join first_asked on first_asked.symbol = tracked.symbol
-        left join ops.coverage as c
-            on c.dataset = '{KLINES.name}' and c.symbol = tracked.symbol and c.interval = '1h' and c.date = tracked.date
-        where first_asked.date is null or first_asked.date <= tracked.date
-    )
-    select
-        asked.symbol,
-        asked.date,
-        -- the exchange does not know the symbol, or has ended it: that is told elsewhere, once
-        case when asked.status in ('', 'TRADING', 'FAILED') then asked.is_asked end as is_asked,
-        due.bars as due_bars,
-        held.bars,
-        explained.bars as explained_bars,
-        greatest(due.bars - held.bars - explained.bars, 0) as missing_bars
-    from asked
-    cross join lateral (
-        select floor(extract(epoch from asked.closed_until - asked.starts_at) / 3600)::integer as bars
-    ) as due
-    cross join lateral (
-        select count(*)::integer as bars from raw.binance_klines as k
-        where
-            k.symbol = asked.symbol and k.interval = '1h'
-            and k.open_time >= asked.starts_at and k.open_time < asked.starts_at + interval '1 day'
-    ) as held
-    cross join lateral (
-        select coalesce(sum(
-            extract(epoch from least(g.gap_end, asked.closed_until) - greatest(g.gap_start, asked.starts_at)) / 3600
-        ), 0)::integer as bars
-        from ops.gaps as g
-        where
-            g.symbol = asked.symbol and g.interval = '1h' and g.kind <> 'missing_locally'
-            and g.gap_start < asked.closed_until and g.gap_end > asked.starts_at
-    ) as explained
-    """
-
-
-def freshness(dataset: str, sla_hours: float) -> str:
-    """Return the query of one row: the moment that the newest data speaks of, and its age against the promise."""
-    return f"""
-    select
-        '{dataset}' as dataset,
-        newest_at,
-        newest_at is not null as has_data,
-        round(age_hours, 2)::float8 as age_hours,
-        {sla_hours}::float8 as sla_hours,
-        greatest(age_hours - {sla_hours}, 0)::float8 as late_hours,
-        -- clocks differ by seconds, not by a quarter of an hour
-        greatest(-0.25 - age_hours, 0)::float8 as early_hours
-    from (select ({NEWEST[dataset]}) as newest_at) as newest
-    cross join lateral (select extract(epoch from current_timestamp - newest_at) / 3600 as age_hours) as age
-    """
-
-
 def _band(rows: str, at_least: int) -> str:
-    """Return the query of the band around the median of what `rows`, a query of one column, gives; null for a few."""
+    """Return the query of the band around the median of ``rows``, a query of one column; null for few rows."""
     return f"""
         select
             case when counted >= {at_least} then middle - width end as low,
@@ -264,14 +79,108 @@ _OUTSIDE = """
         greatest(ceil({rows} - band.high), 0)::float8 as above_band"""
 
 
-def klines_reconciliation(spans: Sequence[Span]) -> str:
-    """Return the query of days: rows in bronze, raw, staging and the mart, and how far outside that weekday's band."""
-    weeks = f"""
-        select l.rows
-        from generate_series(1, {WEEKS}) as week
-        inner join ops.load_ledger as l on l.object_key = {_BAR_KEY.format(day="(days.date - 7 * week)")}"""
+# -- after the load ----------------------------------------------------------------------------------------------------
+
+
+def _tracked_days(spans: Sequence[Span]) -> str:
+    """Return the CTEs ``tracked``, the symbol-days of the universe, and ``requested``, what was asked of the source."""
     return f"""
-    with recursive {_spans(spans)},
+    {_spans(spans)},
+    tracked as (
+        select distinct u.binance_symbol as symbol, day::date as date, coalesce(s.status, '') as status
+        from raw.universe as u
+        cross join span
+        cross join lateral generate_series(span.first_day, span.end_day - 1, interval '1 day') as day
+        left join ops.symbol_status as s on s.symbol = u.binance_symbol
+        where
+            u.binance_symbol <> ''
+            and (u.valid_from is null or u.valid_from <= day::date)
+            and (u.valid_to is null or day::date < u.valid_to)
+    ),
+    first_requested as (
+        select tracked.symbol, (
+            select min(c.date) from ops.coverage as c
+            where c.dataset = '{KLINES.name}' and c.symbol = tracked.symbol and c.interval = '1h'
+        ) as date
+        from (select distinct symbol from tracked) as tracked
+    ),
+    requested as (
+        select
+            tracked.symbol,
+            tracked.date,
+            tracked.status,
+            tracked.date{_UTC} as starts_at,
+            c.symbol is not null as is_requested,
+            coalesce(
+                c.closed_until, (tracked.date + c.is_final::integer){_UTC}, tracked.date{_UTC}
+            ) as closed_until
+        from tracked
+        inner join first_requested on first_requested.symbol = tracked.symbol
+        left join ops.coverage as c
+            on c.dataset = '{KLINES.name}' and c.symbol = tracked.symbol and c.interval = '1h' and c.date = tracked.date
+        where first_requested.date is null or first_requested.date <= tracked.date
+    )"""
+
+
+def klines_completeness(spans: Sequence[Span]) -> str:
+    """Return the query of symbol-days: how many bars are due, in raw, and explained by ``ops.gaps``."""
+    return f"""
+    with {_tracked_days(spans)}
+    select
+        requested.symbol,
+        requested.date,
+        -- null for a symbol that the exchange does not know or has delisted: ops.symbol_status reports it
+        case when requested.status in ('', 'TRADING', 'FAILED') then requested.is_requested end as is_requested,
+        due.bars as due_bars,
+        loaded.bars,
+        explained.bars as explained_bars,
+        greatest(due.bars - loaded.bars - explained.bars, 0) as missing_bars
+    from requested
+    cross join lateral (
+        select floor(extract(epoch from requested.closed_until - requested.starts_at) / 3600)::integer as bars
+    ) as due
+    cross join lateral (
+        select count(*)::integer as bars from raw.binance_klines as k
+        where
+            k.symbol = requested.symbol and k.interval = '1h'
+            and k.open_time >= requested.starts_at and k.open_time < requested.starts_at + interval '1 day'
+    ) as loaded
+    cross join lateral (
+        select coalesce(sum(extract(
+            epoch from least(g.gap_end, requested.closed_until) - greatest(g.gap_start, requested.starts_at)
+        ) / 3600), 0)::integer as bars
+        from ops.gaps as g
+        where
+            g.symbol = requested.symbol and g.interval = '1h' and g.kind <> 'missing_locally'
+            and g.gap_start < requested.closed_until and g.gap_end > requested.starts_at
+    ) as explained
+    """
+
+
+def freshness(dataset: str, sla_hours: float) -> str:
+    """Return the query of one row: the time of the newest data, and its age against the SLA."""
+    return f"""
+    select
+        '{dataset}' as dataset,
+        newest_at,
+        newest_at is not null as has_data,
+        round(age_hours, 2)::float8 as age_hours,
+        {sla_hours}::float8 as sla_hours,
+        greatest(age_hours - {sla_hours}, 0)::float8 as late_hours,
+        -- clocks differ by seconds, not by a quarter of an hour
+        greatest(-0.25 - age_hours, 0)::float8 as early_hours
+    from (select ({NEWEST[dataset]}) as newest_at) as newest
+    cross join lateral (select extract(epoch from current_timestamp - newest_at) / 3600 as age_hours) as age
+    """
+
+
+# -- across the layers -------------------------------------------------------------------------------------------------
+
+
+def _rows_per_day(spans: Sequence[Span]) -> str:
+    """Return the CTEs ``days``, ``raw_days``, ``staging_days`` and ``mart_days``: hourly bars per day and layer."""
+    return f"""
+    {_spans(spans)},
     {_SYMBOLS},
     days as (
         select day::date as date
@@ -315,11 +224,21 @@ def klines_reconciliation(spans: Sequence[Span]) -> str:
             offset 0
         ) as hours
         group by 1
-    ),
+    )"""
+
+
+def klines_reconciliation(spans: Sequence[Span]) -> str:
+    """Return the query of days: rows in bronze, raw, staging and the mart, and how far outside the weekday's band."""
+    weeks = f"""
+        select l.rows
+        from generate_series(1, {WEEKS}) as week
+        inner join ops.load_ledger as l on l.object_key = {_BAR_KEY.format(day="(days.date - 7 * week)")}"""
+    return f"""
+    with recursive {_rows_per_day(spans)},
     counted as (
         select
             days.date,
-            -- a day that lasts is not judged by whole ones
+            -- an unfinished day is not compared with complete ones
             days.date < (select max(date) from raw_days) as is_over,
             coalesce(bronze.rows, 0)::integer as bronze_rows,
             coalesce(raw_days.rows, 0) as raw_rows,
@@ -345,23 +264,14 @@ def klines_reconciliation(spans: Sequence[Span]) -> str:
 
 def markets_reconciliation(objects: Sequence[str]) -> str:
     """Return the query of snapshots by their objects: coins in bronze, raw, staging and the mart, and the band."""
-    values = ", ".join(f"('{key}', timestamptz '{snapshot_of(key).isoformat()}')" for key in objects)
+    snapshots = [(key, datetime.strptime(key, _SNAPSHOT_KEY).replace(tzinfo=UTC)) for key in objects]
+    values = ", ".join(f"('{key}', timestamptz '{at.isoformat()}')" for key, at in snapshots)
     before = f"""
         select l.rows from ops.load_ledger as l
         where l.dataset = '{MARKETS.name}' and l.object_key < s.object_key and l.object_key > '{MARKETS.prefix}/'
         order by l.object_key desc limit {SNAPSHOTS}"""
     return f"""
-    with recursive coins as (
-        (
-            select crypto_id from raw.{MARKETS.name} order by crypto_id limit 1
-        )
-        union all
-        select (
-            select m.crypto_id from raw.{MARKETS.name} as m
-            where m.crypto_id > coins.crypto_id order by m.crypto_id limit 1
-        )
-        from coins where coins.crypto_id is not null
-    ),
+    with recursive {_COINS},
     snapshots as (
         select * from (values {values}) as k (object_key, snapshot_at)
     ),
@@ -400,14 +310,10 @@ def markets_reconciliation(objects: Sequence[str]) -> str:
     """
 
 
-def snapshot_of(key: str) -> datetime:
-    """Return the moment of the snapshot that an object holds, from its key."""
-    return datetime.strptime(key, f"{MARKETS.prefix}/date=%Y-%m-%d/%H%M%SZ.parquet").replace(tzinfo=UTC)
-
-
 def fear_greed_reconciliation(key: str) -> str:
-    """Return the query of one row: the history in the newest object, raw, staging and the mart. It is read whole: so is
-    each object, and a decade is 4,000 rows.
+    """Return the query of one row: the days in the object ``key``, raw, staging and the mart, over the full history.
+
+    Each object has the full history too, and a decade is 4,000 rows.
     """
     return f"""
     with counted as (
@@ -436,6 +342,9 @@ def fear_greed_reconciliation(key: str) -> str:
     """
 
 
+# -- marts -------------------------------------------------------------------------------------------------------------
+
+
 def fct_prices(spans: Sequence[Span]) -> str:
     """Return the query of the hours in the spans, with what a rule needs beside the mart's own columns."""
     metrics = [
@@ -461,7 +370,7 @@ def fct_prices(spans: Sequence[Span]) -> str:
         coalesce(p.taker_buy_volume <= p.volume, true) as takers_within,
         {finite} as is_finite,
         {near} as averages_near,
-        -- by the sigma of an hour as the bar before knew it: the jump itself would widen it
+        -- in standard deviations of the bar before: the jump itself would widen its own
         abs(p.log_return_1h) / nullif(p.volatility_before / sqrt(24 * 365), 0) as jump_sigmas
     from (select distinct crypto_id from raw.universe) as u
     cross join span

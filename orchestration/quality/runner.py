@@ -1,7 +1,7 @@
-"""Run a suite over a frame or a query and return its verdicts in tickmart's own shape.
+"""Run a suite over a frame or a query with Great Expectations, and return its results in tickmart's own shape.
 
-Belongs here: Great Expectations' API. A check that could not run is an error and never a pass: a missing table or
-column and an exception are each reported as what they are; an empty batch fails the rule that rows be there.
+Belongs here: Great Expectations' API. A check that could not run has the status ``error`` and never ``passed``: missing
+tables and columns and exceptions are each reported as such, and an empty batch fails the rule that there are rows.
 """
 
 from __future__ import annotations
@@ -29,21 +29,23 @@ SAMPLE_ROWS = 10
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One expectation's outcome: ``passed``, ``failed`` or ``error`` (it could not be judged)."""
+    """The result of one rule: ``passed``, ``failed`` or ``error`` (it could not be evaluated)."""
 
-    name: str
+    id: str
+    description: str
     severity: str
     status: str
     observed: str
     expected: str
-    failed_rows: int | None
-    sample: list[Any] | None
+    failed_rows: int | None = None
+    sample: list[Any] | None = None
 
     def as_row(self, asset: str, *, blocking: bool) -> dict[str, Any]:
-        """Return the verdict as a row of ``ops.check_results``."""
+        """Return the result as a row of ``ops.check_results``."""
         return {
             "asset": asset,
-            "check_name": self.name,
+            "check_name": self.id,
+            "description": self.description,
             "source": "great_expectations",
             "severity": self.severity,
             "status": self.status,
@@ -57,40 +59,45 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """The verdicts of a suite over one batch, the rows judged, and Great Expectations' own result for Data Docs."""
+    """The results of a suite over one batch, the number of rows, and Great Expectations' own result for Data Docs."""
 
-    verdicts: list[CheckResult]
+    checks: list[CheckResult]
     rows: int = 0
     result: Any = field(default=None, compare=False)
     seconds: float = 0.0
 
+    @property
+    def failures(self) -> list[CheckResult]:
+        """The checks that failed or could not be evaluated."""
+        return [check for check in self.checks if check.status != "passed"]
+
 
 def validate_frame(suite: Suite, frame: pd.DataFrame) -> SuiteResult:
-    """Judge a pandas frame in memory."""
+    """Validate a pandas frame in memory."""
 
     def batch(context: Any) -> tuple[Any, Callable[[], None]]:
         source = context.data_sources.add_or_update_pandas("frame")
-        definition = source.add_dataframe_asset("frame").add_batch_definition_whole_dataframe("whole")
+        definition = source.add_dataframe_asset("frame").add_batch_definition_whole_dataframe("all_rows")
         return definition.get_batch({"dataframe": frame}), lambda: None
 
-    return _judge(suite, batch)
+    return _validate(suite, batch)
 
 
 def validate_query(suite: Suite, query: str) -> SuiteResult:
-    """Judge what a query on Postgres returns; the statements run in the database, in the read-only role."""
+    """Validate the rows of a query on Postgres; the statements run in the database, in the read-only role."""
 
     def batch(context: Any) -> tuple[Any, Callable[[], None]]:
         source = context.data_sources.add_or_update_postgres("warehouse", connection_string=_connection_string())
-        # GX takes a query for one when it begins so.
-        bare = f"select * from ({query}) as evidence"  # noqa: S608 - ours
-        asset = source.add_query_asset("range", query=bare)
+        # Great Expectations takes a text for a query when it begins with "select".
+        selected = f"select * from ({query}) as batch_rows"  # noqa: S608 - ours
+        asset = source.add_query_asset("range", query=selected)
 
-        def only_columns(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> tuple[str, Any]:
-            # GX runs the bare query to see its columns, and would be sent all of its rows (300 MB for three years).
-            return f"{statement} limit 1" if statement.replace("%%", "%") == bare else statement, parameters
+        def limit_column_lookup(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> tuple[str, Any]:
+            # GX runs the query itself to learn its columns, and would receive all rows (300 MB for three years).
+            return f"{statement} limit 1" if statement.replace("%%", "%") == selected else statement, parameters
 
         sqlalchemy.event.listen(
-            source.get_execution_engine().engine, "before_cursor_execute", only_columns, retval=True
+            source.get_execution_engine().engine, "before_cursor_execute", limit_column_lookup, retval=True
         )
 
         def close() -> None:
@@ -98,57 +105,58 @@ def validate_query(suite: Suite, query: str) -> SuiteResult:
             source.get_execution_engine().close()
             source.get_engine().dispose()
 
-        return asset.add_batch_definition_whole_table("whole").get_batch(), close
+        return asset.add_batch_definition_whole_table("all_rows").get_batch(), close
 
-    return _judge(suite, batch)
+    return _validate(suite, batch)
 
 
 def error_result(error: Exception) -> SuiteResult:
-    """Return the verdict on a check that raised: an error, in one line, without secrets."""
-    return SuiteResult([CheckResult("the suite could run", "error", "error", _line(error), "no exception", None, None)])
+    """Return the result of a suite that raised: one error, in one line, without secrets."""
+    check = CheckResult("suite_runs", "The suite could run", "error", "error", _line(error), "no exception")
+    return SuiteResult([check])
 
 
-def _judge(suite: Suite, batch: Callable[[Any], tuple[Any, Callable[[], None]]]) -> SuiteResult:
+def _validate(suite: Suite, batch: Callable[[Any], tuple[Any, Callable[[], None]]]) -> SuiteResult:
     began = time.perf_counter()
     try:
-        found, close = batch(_context())
+        opened, close = batch(_context())
         try:
-            result, rows = _validated(suite, found)
+            result, rows = _run_expectations(suite, opened)
         finally:
             close()
-    except Exception as error:  # whatever GX raises, the check could not run: that is the verdict
+    except Exception as error:  # whatever GX raises, the suite could not run: that is its result
         return error_result(error)
-    verdicts = sorted((_verdict(r, rows) for r in result.results), key=lambda v: v.name)
-    return SuiteResult(verdicts, rows, result, time.perf_counter() - began)
+    checks = sorted((_to_check_result(r, rows) for r in result.results), key=lambda check: check.id)
+    return SuiteResult(checks, rows, result, time.perf_counter() - began)
 
 
-def _validated(suite: Suite, batch: Any) -> tuple[Any, int]:
-    """Ask of everything whether it holds, which GX does in one query; then of what does not, which rows break it."""
+def _run_expectations(suite: Suite, batch: Any) -> tuple[Any, int]:
+    """Evaluate all rules, which GX does in one query; then fetch failed rows for the failed rules alone."""
     import great_expectations.expectations as gxe
     from great_expectations.core import ExpectationSuite
 
-    wanted = suite.expectations()
+    expectations = suite.expectations()
     count = batch.validate(gxe.ExpectTableRowCountToBeBetween(min_value=0), result_format="BASIC")
-    # Where not even that can be told, the expectations themselves tell why.
+    # Without a count, the expectations themselves report why.
     rows = int((count.result or {}).get("observed_value") or 0)
-    result = batch.validate(wanted, result_format="BOOLEAN_ONLY")
-    broken = {r.expectation_config.meta["check"] for r in result.results if not r.success}
+    result = batch.validate(expectations, result_format="BOOLEAN_ONLY")
+    failed = {r.expectation_config.meta["id"] for r in result.results if not r.success}
     details: dict[str, Any] = {}
-    if broken:
-        doubtful = [e.copy(update={"id": None}) for e in wanted.expectations if e.meta["check"] in broken]
-        shown = {
+    if failed:
+        repeated = [e.copy(update={"id": None}) for e in expectations.expectations if e.meta["id"] in failed]
+        with_rows = {
             "result_format": "SUMMARY",
             "partial_unexpected_count": SAMPLE_ROWS,
-            "unexpected_index_column_names": list(suite.shown),
+            "unexpected_index_column_names": list(suite.sample_columns),
             "return_unexpected_index_query": False,
         }
-        again = batch.validate(ExpectationSuite(name=suite.name, expectations=doubtful), result_format=shown)
-        # The second look only adds rows: what broke in the first and was mended since is still told as broken.
-        details = {r.expectation_config.meta["check"]: r for r in again.results if not r.success}
-    result.results = [details.get(r.expectation_config.meta["check"], r) for r in result.results]
-    for kept in result.results:
-        if kept.success and not kept.result:
-            kept.result = {"element_count": rows, "unexpected_count": 0, "unexpected_percent": 0.0}
+        second = batch.validate(ExpectationSuite(name=suite.name, expectations=repeated), result_format=with_rows)
+        # The second pass only adds rows: a rule that failed in the first pass stays failed even if it passes now.
+        details = {r.expectation_config.meta["id"]: r for r in second.results if not r.success}
+    result.results = [details.get(r.expectation_config.meta["id"], r) for r in result.results]
+    for passed in result.results:
+        if passed.success and not passed.result:
+            passed.result = {"element_count": rows, "unexpected_count": 0, "unexpected_percent": 0.0}
     return result, rows
 
 
@@ -168,31 +176,32 @@ def _connection_string() -> str:
     password = env.get("TICKMART_PG_QUALITY_RO_PASSWORD", env.get("PGPASSWORD", ""))
     role = env.get("TICKMART_PG_QUALITY_RO_ROLE", "")
     options = "-c timezone=UTC" + (f" -c role={role}" if role else "")
-    where = proxies.join(env["PGHOST"], int(env["PGPORT"]))
+    address = proxies.join(env["PGHOST"], int(env["PGPORT"]))
     return (
-        f"postgresql+psycopg2://{quote(user, safe='')}:{quote(password, safe='')}@{where}"
+        f"postgresql+psycopg2://{quote(user, safe='')}:{quote(password, safe='')}@{address}"
         f"/{quote(env['PGDATABASE'], safe='')}?options={quote(options)}"
     )
 
 
-def _verdict(result: Any, rows: int) -> CheckResult:
+def _to_check_result(result: Any, rows: int) -> CheckResult:
     config = result.expectation_config
-    name, severity = str(config.meta["check"]), str(config.meta["severity"])
-    wanted = {k: v for k, v in config.kwargs.items() if k not in ("batch_id", "value_set") and v is not None}
-    expected = f"{config.type} {wanted}"
+    rule = str(config.meta["id"]), str(config.description), str(config.meta["severity"])
+    limits = {k: v for k, v in config.kwargs.items() if k not in ("batch_id", "value_set") and v is not None}
+    expected = f"{config.type} {limits}"
     problem = _exception(result.exception_info)
     if problem:
-        return CheckResult(name, severity, "error", problem, expected, None, None)
+        return CheckResult(*rule, "error", problem, expected)
     found = result.result
     if config.type == "expect_table_row_count_to_be_between":
         observed = f"{rows:,} rows"
     elif "unexpected_count" in found:
-        observed = f"{found['unexpected_count']:,} of {rows:,} rows break it"
+        observed = f"{found['unexpected_count']:,} of {rows:,} rows failed"
+        if config.type == "expect_column_values_to_be_null" and found.get("partial_unexpected_list"):
+            observed += f", for example: {plain(found['partial_unexpected_list'][0])[:200]}"
     else:
         observed = plain(found.get("observed_value"))[:300]
     return CheckResult(
-        name,
-        severity,
+        *rule,
         "passed" if result.success else "failed",
         observed,
         expected,
@@ -202,7 +211,7 @@ def _verdict(result: Any, rows: int) -> CheckResult:
 
 
 def _exception(info: Any) -> str | None:
-    """Return the message of an exception inside a result: flat, or keyed by metric."""
+    """Return the message of an exception in a result, where it is flat or keyed by metric."""
     entries = [info] if isinstance(info, dict) and "raised_exception" in info else list((info or {}).values())
     for entry in entries:
         if isinstance(entry, dict) and entry.get("raised_exception"):
@@ -214,7 +223,7 @@ _IN_URL = re.compile(r"(?<=://)[^\s/@]+@")
 
 
 def without_secrets(text: str) -> str:
-    """Take what could be a password out of a text: whatever the environment calls one, and the login of any URL."""
+    """Mask the values of the environment's secrets, and the login of any URL."""
     for name, value in os.environ.items():
         if value and re.search(r"PASSWORD|SECRET|API_KEY|PG_URL", name):
             text = text.replace(value, "***").replace(quote(value, safe=""), "***")

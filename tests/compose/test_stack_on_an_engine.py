@@ -223,4 +223,4 @@ def test_down_and_up_again_loses_no_row_and_loads_none_again(composed):
     assert "this project's warehouse holds simulated markets, and the simulator does not answer" in told
     composed("up", "-d", "--no-build", "--wait", "--wait-timeout", "900")
     assert composed.raw(moment) == before
-    assert "the warehouse holds data" in composed("logs", "--no-color", "init")
+    assert "the warehouse has data" in composed("logs", "--no-color", "init")

@@ -1,9 +1,9 @@
-"""DataFrames as the dashboard's queries return them, made up: days, candles, coins of a sweep, the index."""
+"""Synthetic DataFrames in the shape of the query results: days, candles, a market snapshot, the index."""
 
 import numpy as np
 import pandas as pd
 
-from dashboard.analysis import CLASSES
+from dashboard.analysis.sentiment import CLASSES
 
 DAILY_COLUMNS = (
     "sma_7",
@@ -27,7 +27,7 @@ DAILY_COLUMNS = (
 
 
 def days(n: int, seed: int = 1) -> pd.DataFrame:
-    """A random walk of n finished days with every column of queries.daily."""
+    """A random walk of n complete days with every column of queries.prices.daily."""
     noise = np.random.default_rng(seed)
     close = 100 * np.exp(np.cumsum(noise.normal(0, 0.03, n)))
     frame = pd.DataFrame({"date": pd.date_range("2025-01-01", periods=n), "close": close})
@@ -44,7 +44,7 @@ def days(n: int, seed: int = 1) -> pd.DataFrame:
 
 
 def candles(n: int, freq: str = "h") -> pd.DataFrame:
-    """n bars with the columns of queries.hourly."""
+    """n bars with the columns of queries.prices.hourly."""
     frame = days(n).rename(columns={"date": "opened_at"})
     frame["opened_at"] = pd.date_range("2025-03-01", periods=n, freq=freq, tz="UTC")
     return frame[["opened_at", "open", "high", "low", "close", "quote_volume", "vwap", "sma_7", "sma_30"]].assign(
@@ -66,8 +66,8 @@ SNAPSHOT = pd.DataFrame(
 )
 
 
-def mood(n: int) -> pd.DataFrame:
-    """n days of the index with the columns of queries.sentiment."""
+def sentiment_days(n: int) -> pd.DataFrame:
+    """n days of the index with the columns of queries.sentiment.sentiment_history."""
     frame = days(n)[["date", "close", "return_pct"]].rename(
         columns={"close": "btc_close", "return_pct": "btc_return_pct"}
     )

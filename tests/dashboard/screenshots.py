@@ -1,6 +1,6 @@
-"""Takes the README's pictures from a running dashboard: python tests/dashboard/screenshots.py ADDRESS [PAGE ...].
+"""Take the README's screenshots of a running dashboard: python tests/dashboard/screenshots.py ADDRESS [PAGE ...].
 
-Every page, or those that are named, light, 1400 pixels wide; one PNG each in docs/images, replacing the older one.
+One PNG per page (or per named page) in docs/images, light, 1400 pixels wide.
 """
 
 import shutil
@@ -18,26 +18,26 @@ PAGES = {
     "dictionary": "dictionary?search=volatility",
 }
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-TALLEST = 1800
+MAX_HEIGHT_PX = 1800
 
 
 def take(page: Page, address: str, file: Path) -> None:
-    """Open an address, wait until it is drawn, and save what the first TALLEST pixels show."""
+    """Open an address, wait until it is drawn, and save the first MAX_HEIGHT_PX pixels."""
     page.goto(address)
     page.wait_for_selector("h1", timeout=60_000)
     page.wait_for_function("!document.querySelector('[data-test-script-state=running]')", timeout=60_000)
     page.wait_for_timeout(1_500)
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-    page.set_viewport_size({"width": page.viewport_size["width"], "height": min(height, TALLEST)})
+    page.set_viewport_size({"width": page.viewport_size["width"], "height": min(height, MAX_HEIGHT_PX)})
     page.wait_for_timeout(1_000)
     page.screenshot(path=file)
     print(file)
 
 
 def main(address: str, names: list[str]) -> None:
-    """Take the pictures of the named pages, or of all."""
+    """Take the screenshots of the named pages, or of all."""
     if unknown := set(names) - set(PAGES):
-        sys.exit(f"{', '.join(sorted(unknown))}: no such page; there are {', '.join(PAGES)}")
+        sys.exit(f"{', '.join(sorted(unknown))}: unknown page. Known: {', '.join(PAGES)}")
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         sys.exit("screenshots need chromium on the PATH (Debian: apt install chromium)")

@@ -1,4 +1,4 @@
-"""The pool of read-only connections against a real Postgres: restarts, limits, rights."""
+"""Read-only connections to a real Postgres: restarts, limits, permissions, types."""
 
 import threading
 
@@ -8,7 +8,7 @@ from dashboard import database
 from dashboard.database import MartsError, fetch_frame
 
 
-def test_query_survives_the_death_of_its_connection(use, marts, server):
+def test_query_reconnects_after_its_connection_was_terminated(use, marts, server):
     use(marts)
     assert len(fetch_frame("select 1 as one")) == 1
     server.execute(
@@ -18,7 +18,7 @@ def test_query_survives_the_death_of_its_connection(use, marts, server):
     assert fetch_frame("select 2 as two")["two"].tolist() == [2]
 
 
-def test_many_readers_share_five_connections(use, marts, server):
+def test_forty_threads_share_the_connection_pool(use, marts, server):
     use(marts)
     seen, answers = [], []
 
@@ -36,16 +36,32 @@ def test_many_readers_share_five_connections(use, marts, server):
     for reader in readers:
         reader.join()
     assert len(answers) == 40
-    assert seen[0][0] <= database.CONNECTIONS
-    assert max(answer["n"].iloc[0] for answer in answers) <= database.CONNECTIONS
+    assert seen[0][0] <= database.MAX_CONNECTIONS
+    assert max(answer["n"].iloc[0] for answer in answers) <= database.MAX_CONNECTIONS
 
 
-def test_slow_query_is_stopped_and_the_connection_reused(use, marts, monkeypatch):
-    monkeypatch.setattr(database, "STATEMENT_TIMEOUT_MS", 100)
+def test_slow_query_is_canceled_and_the_connection_reused(use, marts, monkeypatch):
     use(marts)
+    database.ENGINE.dispose()
+    monkeypatch.setattr(database, "STATEMENT_TIMEOUT_MS", 100)
     with pytest.raises(MartsError) as caught:
         fetch_frame("select pg_sleep(30)")
     assert caught.value.reason == "slow"
+    assert fetch_frame("select 1 as one")["one"].tolist() == [1]
+    database.ENGINE.dispose()  # connections with the short timeout
+
+
+def test_exhausted_pool_is_reported_as_busy(use, marts, monkeypatch):
+    use(marts)
+    monkeypatch.setattr(database.ENGINE.pool, "_timeout", 0.1)
+    held = [database.ENGINE.raw_connection() for _ in range(database.MAX_CONNECTIONS)]
+    try:
+        with pytest.raises(MartsError) as caught:
+            fetch_frame("select 1")
+    finally:
+        for connection in held:
+            connection.close()
+    assert caught.value.reason == "busy"
     assert fetch_frame("select 1 as one")["one"].tolist() == [1]
 
 
@@ -58,7 +74,7 @@ def test_slow_query_is_stopped_and_the_connection_reused(use, marts, monkeypatch
         "select * from marts.no_such",
     ],
 )
-def test_only_the_marts_can_be_read(use, marts, statement):
+def test_role_can_read_only_the_marts(use, marts, statement):
     use(marts)
     with pytest.raises(MartsError) as caught:
         fetch_frame(statement)
@@ -68,7 +84,7 @@ def test_only_the_marts_can_be_read(use, marts, statement):
 @pytest.mark.parametrize(
     "statement", ["delete from marts.fct_prices", "create table marts.mine (a int)", "create temp table mine (a int)"]
 )
-def test_nothing_can_be_written_even_by_a_session_that_asks_to(use, marts, statement):
+def test_role_cannot_write(use, marts, statement):
     use(marts)
     with pytest.raises(Exception, match=r"read-only|no such table|permission"):
         fetch_frame(
@@ -76,7 +92,7 @@ def test_nothing_can_be_written_even_by_a_session_that_asks_to(use, marts, state
         )
 
 
-def test_unreachable_server_is_told_without_secrets(use, no_database):
+def test_unreachable_server_error_has_no_secrets(use, no_database):
     use(no_database)
     with pytest.raises(MartsError) as caught:
         fetch_frame("select 1")
@@ -84,7 +100,7 @@ def test_unreachable_server_is_told_without_secrets(use, no_database):
     assert "canary-secret" not in str(caught.value)
 
 
-def test_types_arrive_as_charts_need_them(use, marts):
+def test_fetch_frame_returns_floats_integers_and_utc_datetimes(use, marts):
     use(marts)
     frame = fetch_frame(
         "select 1.5::numeric as price, 2::bigint as n, date '2026-01-02' as day, timestamptz '2026-01-02 03:00+02' "
@@ -104,7 +120,7 @@ def test_types_arrive_as_charts_need_them(use, marts):
     assert frame["line"].iloc[0] == [1.5, 2.0]
 
 
-def test_pgoptions_of_the_launcher_stay_in_force(use, server, monkeypatch):
+def test_pgoptions_of_the_environment_apply(use, server, monkeypatch):
     given = server.environment
     use(
         {

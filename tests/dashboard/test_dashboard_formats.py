@@ -1,11 +1,11 @@
-"""Numbers, changes and times as the pages write them."""
+"""Formats of numbers, changes and times."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pandas as pd
 import pytest
 
-from dashboard import formats
+from dashboard import formats, text
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from dashboard import formats
         (float("inf"), "—"),
     ],
 )
-def test_price_keeps_the_digits_that_matter(value, text):
+def test_price_keeps_significant_digits(value, text):
     assert formats.price(value) == text
 
 
@@ -58,11 +58,11 @@ def test_money_is_short_with_two_decimals(value, text):
     ("value", "text"),
     [(1.93, "▲ 1.93%"), (-0.4, "▼ 0.40%"), (0, "0.00%"), (-0.001, "0.00%"), (12_345.6, "▲ 12,345.60%"), (None, "—")],
 )
-def test_change_has_an_arrow_unless_it_is_nothing(value, text):
+def test_change_has_an_arrow_unless_it_is_zero(value, text):
     assert formats.change(value) == text
 
 
-def test_negative_numbers_have_a_real_minus():
+def test_negative_numbers_use_the_minus_sign():
     assert formats.ratio(-0.314) == "−0.31"
     assert formats.signed(-2.04) == "−2.04%"
     assert formats.percent(-37.04) == "−37.04%"
@@ -70,24 +70,24 @@ def test_negative_numbers_have_a_real_minus():
     assert formats.amount(-1234) == "−1.23K"
 
 
-def test_nothing_has_no_sign():
+def test_zero_has_no_sign():
     assert [formats.signed(value) for value in (39.46, 0.004, 0, -0.004)] == ["+39.46%", "0.00%", "0.00%", "0.00%"]
     assert formats.percent(-0.001) == "0.00%"
     assert formats.ratio(-0.004) == "0.00"
     assert formats.count(-0.4) == "0"
 
 
-def test_a_span_of_one_count_is_one_number():
-    assert formats.between(90, 90.0) == "90"
-    assert formats.between(88, 1090) == "88 to 1,090"
+def test_count_range_of_equal_ends_is_one_number():
+    assert formats.count_range(90, 90.0) == "90"
+    assert formats.count_range(88, 1090) == "88 to 1,090"
 
 
-def test_a_number_and_its_unit_of_time_stay_on_one_line():
-    assert formats.unbroken("up 3 in 24 h; of 30 days") == "up 3 in 24\u00a0h; of 30\u00a0days"
-    assert formats.unbroken("12 hours of 7 daily sums, 5 minutes") == "12 hours of 7 daily sums, 5 minutes"
+def test_nbsp_units_joins_number_and_unit_of_time():
+    assert text.nbsp_units("up 3 in 24 h; of 30 days") == "up 3 in 24\u00a0h; of 30\u00a0days"
+    assert text.nbsp_units("12 hours of 7 daily sums, 5 minutes") == "12 hours of 7 daily sums, 5 minutes"
 
 
-def test_instants_are_written_in_utc_whatever_zone_they_come_in():
+def test_instant_converts_to_utc():
     there = datetime(2026, 1, 2, 1, 30, tzinfo=timezone(timedelta(hours=5)))
     assert formats.instant(there) == "2026-01-01 20:30 UTC"
     assert formats.instant(pd.Timestamp("2026-01-02 03:04", tz="UTC")) == "2026-01-02 03:04 UTC"
@@ -97,7 +97,7 @@ def test_instants_are_written_in_utc_whatever_zone_they_come_in():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
+    ("seconds", "expected"),
     [
         (0, "0 s"),
         (-5, "0 s"),
@@ -111,5 +111,18 @@ def test_instants_are_written_in_utc_whatever_zone_they_come_in():
         (49 * 3600, "2 d"),
     ],
 )
-def test_span_uses_its_largest_fitting_unit(seconds, text):
-    assert formats.span(timedelta(seconds=seconds)) == text.replace(" ", "\u00a0")
+def test_duration_uses_the_largest_fitting_unit(seconds, expected):
+    assert formats.duration(timedelta(seconds=seconds)) == expected.replace(" ", "\u00a0")
+
+
+def test_ordinal_has_its_suffix():
+    assert [formats.ordinal(n) for n in (0, 1, 2, 3, 11, 12.4, 21, 100)] == [
+        "0th", "1st", "2nd", "3rd", "11th", "12th", "21st", "100th",
+    ]  # fmt: skip
+
+
+def test_has_missing_cells_ignores_columns_of_lists():
+    lines = pd.DataFrame({"coin": ["BTC", "XYZ"], "week": [[1.0, 2.0], None]})
+    assert not formats.has_missing_cells(lines)
+    assert formats.has_missing_cells(lines.assign(price=[1.0, None]))
+    assert formats.has_missing_cells(lines.assign(price=["$1", formats.MISSING]))

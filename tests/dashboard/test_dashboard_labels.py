@@ -1,17 +1,17 @@
-"""A coin is its crypto_id: whatever tickers and names say, each is told apart, drawn, linked and exported alone."""
+"""Coins are identified by crypto_id: equal tickers and names get distinct labels, marks and links."""
 
 import json
 
 import pandas as pd
 import pytest
-from frames import SNAPSHOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dashboard.analysis import similar_coins
+from dashboard.analysis.comparison import similar_coins
 from dashboard.charts import base, compare, data_quality, overview
-from dashboard.labels import coins_called, labels
-from dashboard.text import same_to_a_reader
+from dashboard.labels import labels, resolve_coin
+from dashboard.text import comparison_key
+from tests.dashboard.frames import SNAPSHOT
 
 LIGHT = base.palette()
 WORDS = st.none() | st.sampled_from(["luna", "LUNA", "Luna ", "", "terra", "lu\u200bna", "a · b"]) | st.text(max_size=8)
@@ -26,15 +26,15 @@ TWINS = coins(("terra-luna-2", "luna", "Terra"), ("terra-luna", "LUNA", "Terra C
 
 @settings(max_examples=40)
 @given(st.lists(st.tuples(st.text("abc-", min_size=1, max_size=4), WORDS, WORDS), max_size=8, unique_by=lambda c: c[0]))
-def test_no_two_coins_read_alike_whatever_they_are_called(rows):
+def test_labels_are_distinct_for_any_names(rows):
     for columns in ((), ("name", "symbol")):
         found = labels(coins(*rows), *columns)
         assert list(found) == [row[0] for row in rows]
         assert all(found.values())
-        assert len(set(map(same_to_a_reader, found.values()))) == len(rows)
+        assert len(set(map(comparison_key, found.values()))) == len(rows)
 
 
-def test_a_ticker_of_one_coin_stands_alone_and_a_shared_one_has_the_name_beside_it():
+def test_labels_add_the_name_to_shared_tickers_only():
     assert labels(TWINS) == {
         "terra-luna-2": "LUNA · Terra",
         "terra-luna": "LUNA · Terra Classic",
@@ -44,11 +44,13 @@ def test_a_ticker_of_one_coin_stands_alone_and_a_shared_one_has_the_name_beside_
     assert labels(coins(("a", None, None), ("b", "", "B"))) == {"a": "a", "b": "B"}
 
 
-def test_a_link_by_ticker_means_every_coin_of_that_ticker_and_an_id_only_itself():
-    assert coins_called("bitcoin", TWINS) == ["bitcoin"]
-    assert coins_called("BTC", TWINS) == ["bitcoin"]
-    assert coins_called("luna", TWINS) == ["terra-luna-2", "terra-luna"]
-    assert coins_called("", coins(("a", "", "A"))) == []
+def test_resolve_coin_matches_id_ticker_and_name_in_any_case():
+    assert resolve_coin("bitcoin", TWINS) == ["bitcoin"]
+    assert resolve_coin("BTC", TWINS) == ["bitcoin"]
+    assert resolve_coin("Bitcoin", TWINS) == ["bitcoin"]
+    assert resolve_coin("terra classic", TWINS) == ["terra-luna"]
+    assert resolve_coin("luna", TWINS) == ["terra-luna-2", "terra-luna"]
+    assert resolve_coin("", coins(("a", "", "A"))) == []
     assert similar_coins("luna", TWINS)[:2] == ["terra-luna-2", "terra-luna"]
 
 
@@ -60,7 +62,7 @@ APART = TABLE.assign(divergence_pct=[1.0, 2.0], close=1.0, opened_at=pd.Timestam
 WEEK = pd.concat(
     [TABLE.assign(opened_at=pd.Timestamp(f"2026-01-01 0{hour}:00", tz="UTC"), index_100=100.0) for hour in range(3)]
 ).sort_values("crypto_id")
-HOLES = TABLE.assign(date=pd.Timestamp("2026-01-01"), missing=3)
+MISSING = TABLE.assign(date=pd.Timestamp("2026-01-01"), missing=3)
 IDS = ["terra-luna-2", "terra-luna"]
 SQUARE = pd.DataFrame([[1.0, 0.5], [0.5, 1.0]], index=IDS, columns=IDS)
 
@@ -70,23 +72,26 @@ SQUARE = pd.DataFrame([[1.0, 0.5], [0.5, 1.0]], index=IDS, columns=IDS)
     [
         (overview.change_bars(TABLE, "change_24h_pct", LIGHT), "y"),
         (overview.market_treemap(TABLE, LIGHT), "ids"),
-        (overview.share_bars(TABLE, LIGHT), "y"),
+        (overview.volume_bars(TABLE, LIGHT), "y"),
         (compare.beta_bars(RISK, IDS, LIGHT), "x"),
         (compare.correlation_heatmap(SQUARE, SQUARE, labels(TABLE), LIGHT), "y"),
         (data_quality.divergence_bars(APART, 5.0, LIGHT), "y"),
-        (data_quality.missing_heatmap(HOLES, pd.Timestamp("2026-01-02"), LIGHT), "y"),
+        (data_quality.missing_heatmap(MISSING, pd.Timestamp("2026-01-02"), LIGHT), "y"),
     ],
     ids=["changes", "treemap", "volumes", "beta", "correlations", "divergence", "missing hours"],
 )
-def test_two_coins_of_one_ticker_are_two_marks_with_two_labels(figure, at):
+def test_coins_with_equal_tickers_are_separate_marks(figure, at):
     spec = json.loads(figure.to_json())
     assert sorted(spec["data"][0][at]) == sorted(IDS)
     shown = spec["data"][0].get("labels") or spec["layout"][f"{'x' if at == 'x' else 'y'}axis"]["ticktext"]
     assert sorted(shown) == ["LUNA · Terra", "LUNA · Terra Classic"]
 
 
-def test_two_coins_of_one_ticker_are_two_lines_and_two_named_points():
-    assert [line.name for line in overview.core_lines(WEEK, LIGHT).data] == ["LUNA · Terra Classic", "LUNA · Terra"]
-    assert [len(line.x) for line in overview.core_lines(WEEK, LIGHT).data] == [3, 3]
+def test_coins_with_equal_tickers_are_separate_lines_and_points():
+    assert [line.name for line in overview.weekly_performance(WEEK, LIGHT).data] == [
+        "LUNA · Terra Classic",
+        "LUNA · Terra",
+    ]
+    assert [len(line.x) for line in overview.weekly_performance(WEEK, LIGHT).data] == [3, 3]
     (points,) = compare.risk_return(RISK, IDS, LIGHT).data
     assert sorted(points.text) == ["LUNA · Terra", "LUNA · Terra Classic"]

@@ -1,4 +1,4 @@
-"""Data is text: in Markdown, chart labels and CSV nothing that a source or a user wrote is markup or a formula."""
+"""Untrusted text is escaped in Markdown, chart labels and CSV."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ def read(markdown: str) -> str:
 
 
 @given(st.text(min_size=1) | st.text("*_`~[]()<>!#+-=|&$:. 1a\n", min_size=1))
-def test_any_text_is_one_paragraph_of_itself_in_markdown(value):
+def test_markdown_renders_any_text_as_itself(value):
     escaped = text.markdown(" ".join(value.split()) or "x")
     assert read(escaped).replace("\u2060", "") == text.visible(" ".join(value.split()) or "x")
 
@@ -32,7 +32,7 @@ def test_any_text_is_one_paragraph_of_itself_in_markdown(value):
     "value",
     [":smile:", ":100:", ":material/home:", ":streamlit:", "http://x.y", "www.x.y", "a@b.cd", "a -> b", "a -- b"],
 )
-def test_what_streamlit_finds_in_the_text_itself_is_broken_by_a_character_without_width(value):
+def test_markdown_breaks_patterns_that_streamlit_replaces(value):
     shown = text.markdown(value)
     assert "\u2060" in shown
     assert shown.replace("\u2060", "").replace("\\", "") == value
@@ -40,21 +40,21 @@ def test_what_streamlit_finds_in_the_text_itself_is_broken_by_a_character_withou
 
 
 @pytest.mark.parametrize("value", [":red[x]", "$x$", ":id", "<b>", "`x`"])
-def test_markup_of_streamlit_is_escaped(value):
+def test_markdown_escapes_streamlit_markup(value):
     assert text.markdown(value).startswith("\\")
 
 
-def test_control_and_direction_characters_are_written_out_and_words_stay():
+def test_visible_escapes_control_and_direction_characters_only():
     assert text.visible("a\x1b[31mb\u202ec\x00\n") == "a\\x1b[31mb\\u202ec\\x00\\n"
     for word in ("Ωmega", "币安人生", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "👩‍🚀", "10\u00a0h"):
         assert text.visible(word) == word
 
 
-def test_a_tag_or_entity_in_a_chart_label_is_text():
+def test_label_escapes_tags_and_entities():
     assert text.label("<a href='http://x'>&amp;</a>\u202e") == "&lt;a href='http://x'&gt;&amp;amp;&lt;/a&gt;\\u202e"
 
 
-def test_csv_keeps_digits_null_and_the_empty_text_apart_and_computes_nothing():
+def test_csv_keeps_digits_null_and_empty_text_and_escapes_formulas():
     frame = pd.DataFrame(
         {
             "price": [1e-8, 0.0, float("nan")],
@@ -69,6 +69,6 @@ def test_csv_keeps_digits_null_and_the_empty_text_apart_and_computes_nothing():
     assert rows[3] == ["", "", "a,\nb", "3"]
 
 
-def test_a_table_of_prices_shows_as_many_decimals_as_its_smallest_needs():
+def test_decimals_shows_the_smallest_value_in_full():
     assert text.decimals(pd.Series([67000.0, 9.41e-6, None])) == 8
     assert text.decimals(pd.Series([1.0, 2.0])) == 0

@@ -16,7 +16,7 @@ import psycopg2
 import pyarrow.parquet as pq
 import pytest
 
-from orchestration.local.client import stack
+from orchestration.local.client import local_services
 from support.cli import UNIVERSE, Home, stages_of
 from support.mail_server import mailbox
 from support.scripted_server import Asked, Reply, scripted
@@ -28,7 +28,7 @@ WITH_UNKNOWN_SYMBOL = UNIVERSE + "nonsense,NOPEUSDT,Nonsense,none\n"
 @pytest.fixture(scope="module")
 def query(first_run: Any) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
     """Ask the database of the shared home, whose servers run for the module."""
-    with stack(first_run.home.path, postgres=True, s3=True) as servers:
+    with local_services(first_run.home.path, postgres=True, s3=True) as servers:
         login = {key: servers[f"PG{key.upper()}"] for key in ("host", "port", "user", "password")}
         with closing(psycopg2.connect(dbname=servers["PGDATABASE"], options="-c timezone=UTC", **login)) as connection:
             connection.autocommit = True

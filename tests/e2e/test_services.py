@@ -10,7 +10,7 @@ import yaml
 
 from ingestion.settings import ROLES
 from orchestration.local import demo
-from orchestration.local.client import stack
+from orchestration.local.client import local_services
 from orchestration.local.processes import free_port
 from support.cli import ONE_COIN, ROOT, TICKMART, TIMEOUT_S, clean_environment
 
@@ -20,7 +20,7 @@ SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
     """A Postgres and an S3 server of this module's own: `init` changes the passwords of the server's logins."""
-    with stack(tmp_path_factory.mktemp("services") / "home", postgres=True, s3=True) as env:
+    with local_services(tmp_path_factory.mktemp("services") / "home", postgres=True, s3=True) as env:
         yield env
 
 
@@ -64,15 +64,15 @@ def test_nothing_is_set_up_with_an_empty_default_or_short_password(servers, simu
 def test_a_demo_whose_simulator_is_away_never_turns_to_other_sources(simulator, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
-    with stack(tmp_path / "servers", postgres=True, s3=True) as servers:
+    with local_services(tmp_path / "servers", postgres=True, s3=True) as servers:
         asked_before = simulator.stats()
         env = environment("init", servers, simulator, home)
-        (home / demo.WANTED).touch()
+        (home / demo.REQUEST_FILE).touch()
         for _ in range(2):  # the second time it is the database that knows
             refused = tickmart(env, "init")
             assert refused.returncode == 1
-            assert refused.stderr.endswith("or throw the demo away (docker compose --profile demo down -v)\n")
-            assert not (home / demo.WANTED).exists()
+            assert refused.stderr.endswith("or remove the demo (docker compose --profile demo down -v)\n")
+            assert not (home / demo.REQUEST_FILE).exists()
         doctor = tickmart(environment("tickmart", servers, simulator, home), "doctor")
         assert doctor.returncode == 1
         assert "http://simulator:8600" in doctor.stdout + doctor.stderr
@@ -88,18 +88,18 @@ def test_the_initialiser_and_then_each_process_work_with_their_own_logins(server
     assert done.returncode == 0, done.stderr
     assert "database set up; first load: ok" in done.stdout
     again = tickmart(environment("init", servers, simulator, home, **more), "init")
-    assert again.stdout == "tickmart: database stands; the warehouse holds data\n"
+    assert again.stdout == "tickmart: database is up to date; the warehouse has data\n"
     assert not (home / "postgres").exists()
     page = (home / "docs" / "index.html").read_text()
     assert "fct_daily_summary" in page
 
     # The demo, asked for by its profile, does not mix with real markets.
-    (home / demo.WANTED).touch()
+    (home / demo.REQUEST_FILE).touch()
     refused = tickmart(environment("init", servers, simulator, home, **more), "init")
     assert refused.returncode == 2
     assert "one of real markets" in refused.stderr
     assert "docker compose -p tickmart-demo --profile demo up" in refused.stderr
-    assert not (home / demo.WANTED).exists()
+    assert not (home / demo.REQUEST_FILE).exists()
     assert tickmart(environment("init", servers, simulator, home, **more), "init").returncode == 0
 
     port = free_port(0)

@@ -15,6 +15,8 @@ from ingestion.settings import Postgres, load_settings
 from ingestion.simulator.server import simulator
 from ingestion.sources.http import Deadline, HttpClient
 from orchestration.alerting import channels
+from orchestration.alerting.heartbeat import ping
+from orchestration.alerting.messages import Message
 from orchestration.quality import runner
 from orchestration.runner import dagster_url
 from support.mail_server import mailbox
@@ -88,7 +90,7 @@ def test_a_source_is_asked_there():
 
 
 def test_mail_slack_and_the_heartbeat_are_sent_there():
-    message = channels.Message("k", "test", "warn", "it broke")
+    message = Message("k", "test", "warn", "it broke")
     with mailbox() as mail, tcp_proxy("127.0.0.1", mail.port, "::1") as way:
         environ = {"SMTP_URL": f"smtp://[::1]:{way.port}", "ALERT_EMAIL_TO": "a@example.org"}
         channels.send("email", load_settings(environ).alerting, [message])
@@ -97,7 +99,7 @@ def test_mail_slack_and_the_heartbeat_are_sent_there():
         url = f"http://[::1]:{way.port}/services/x"
         alerting = load_settings({"SLACK_WEBHOOK_URL": url, "HEARTBEAT_URL": url}).alerting
         channels.send("slack", alerting, [message])
-        assert channels.ping(url) is None
+        assert ping(url) is None
         assert len(hook.asked) == 2
 
 

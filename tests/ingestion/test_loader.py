@@ -25,7 +25,7 @@ from ingestion.settings import Postgres
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.binance.parse import parse_klines
 from orchestration.assets.raw import load_pending
-from orchestration.local.client import stack
+from orchestration.local.client import local_services
 from support.pipeline import Chain
 from support.source_rows import bar, body_of
 
@@ -236,7 +236,7 @@ def test_a_reader_sees_all_of_a_load_or_nothing(chain: Chain) -> None:
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A server of its own, whose backends may be killed, with a bootstrapped database."""
     home = tmp_path_factory.mktemp("mortal") / "home"
-    with stack(home, postgres=True, s3=False) as found:
+    with local_services(home, postgres=True, s3=False) as found:
         owner = Postgres(
             found["PGHOST"], int(found["PGPORT"]), found["PGDATABASE"], found["PGUSER"], found["PGPASSWORD"]
         )

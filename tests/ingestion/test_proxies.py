@@ -10,6 +10,8 @@ from ingestion import proxies
 from ingestion.settings import SettingsError, load_settings, secrets
 from ingestion.sources.http import Deadline, HttpClient, SourceError
 from orchestration.alerting import channels
+from orchestration.alerting.heartbeat import ping
+from orchestration.alerting.messages import Message, Unavailable
 from orchestration.maintenance.doctor import proxies_used
 from support.scripted_server import Asked, Reply, ScriptedServer, scripted
 
@@ -156,9 +158,9 @@ def test_a_plain_407_is_the_proxys(proxy, monkeypatch):
 def test_slack_and_the_heartbeat_go_through_the_proxy(proxy, monkeypatch):
     monkeypatch.setenv("https_proxy", proxy.url)
     alerting = load_settings({"SLACK_WEBHOOK_URL": "https://hooks.slack.example/services/x"}).alerting
-    with pytest.raises(channels.Unavailable, match=r"proxy .*\(https_proxy\).*407"):
-        channels.send("slack", alerting, [channels.Message("k", "test", "warn", "t")])
-    assert "(https_proxy)" in channels.ping("https://heartbeat.example/x")
+    with pytest.raises(Unavailable, match=r"proxy .*\(https_proxy\).*407"):
+        channels.send("slack", alerting, [Message("k", "test", "warn", "t")])
+    assert "(https_proxy)" in ping("https://heartbeat.example/x")
     assert {asked.raw for asked in proxy.asked} == {"hooks.slack.example:443", "heartbeat.example:443"}
 
 

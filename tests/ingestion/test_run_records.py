@@ -18,6 +18,7 @@ from ingestion.simulator.server import simulator
 from orchestration.assets.bronze import bronze_fear_greed, bronze_klines, bronze_markets
 from orchestration.assets.raw import raw_fear_greed
 from orchestration.cli.output import print_summary
+from orchestration.progress import ignore_progress
 from orchestration.reconnect import ConnectRetry, is_lost
 from orchestration.resources import Stores
 from orchestration.runner import first_failure
@@ -45,7 +46,12 @@ def run(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> Run:
         with scripted(script) as server:
             for name in ("FEAR_GREED_BASE_URL", "COINGECKO_BASE_URL"):
                 monkeypatch.setenv(name, server.url)
-            done = dg.materialize(list(assets), resources={"stores": Stores()}, raise_on_error=False, **options)
+            done = dg.materialize(
+                list(assets),
+                resources={"stores": Stores(), "progress": ignore_progress},
+                raise_on_error=False,
+                **options,
+            )
         return {**runs.summarise_run(chain.connection, done.run_id), "error": first_failure(done)}
 
     return materialize

@@ -1,4 +1,4 @@
-"""Alerts against real servers: what is told, how often, and what becomes of it when a channel is down or refuses."""
+"""Alerts against real servers: what is sent, how often, and what happens when a channel is down or rejects it."""
 
 import json
 import os
@@ -22,12 +22,12 @@ from ingestion.database import connections
 from ingestion.ops import checks
 from ingestion.settings import Alerting, Settings, Smtp, load_settings
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
-from orchestration.alerting import channels
+from orchestration.alerting import channels, email, heartbeat, slack
 from orchestration.alerting import outbox as alerting_outbox
-from orchestration.alerting.channels import Message
-from orchestration.alerting.incidents import Finding, Incident, Seen, decide
+from orchestration.alerting.incidents import Evaluation, Finding, Incident, transitions
+from orchestration.alerting.messages import Message, PermanentFailure, Unavailable
 from orchestration.assets.source_checks import check_source
-from orchestration.cli.commands import main
+from orchestration.cli.main import main
 from orchestration.observability import health
 from orchestration.observability.attempts import record_failure
 from support.cli import ROOT
@@ -35,7 +35,7 @@ from support.mail_server import certificate, mailbox
 from support.pipeline import Chain
 from support.scripted_server import Reply, scripted
 
-# Before the hour of the daily mail, so that only the test of it meets it.
+# Before the hour of the daily summary, so that only its own test creates one.
 NOW = datetime.now(UTC).replace(hour=3, minute=30, second=0, microsecond=0)
 HOUR = timedelta(hours=1)
 
@@ -56,7 +56,7 @@ def settings_of(chain: Chain, **env: str) -> Settings:
     )  # fmt: skip
 
 
-def look_at(chain: Chain, settings: Settings, now: datetime = NOW, since: datetime | None = None) -> None:
+def evaluate(chain: Chain, settings: Settings, now: datetime = NOW, since: datetime | None = None) -> None:
     alerting_outbox.evaluate(chain.connection, settings, now, since)
 
 
@@ -71,7 +71,7 @@ def check(chain: Chain, status: str, severity: str = "error", at: datetime = NOW
     chain.ask(
         """
         insert into ops.check_results (run_id, asset, check_name, source, severity, status, observed, checked_at)
-        values ('run-1', 'marts/fct_prices', 'unique', 'dbt', %s, %s, '3 rows break it', %s)
+        values ('run-1', 'marts/fct_prices', 'unique', 'dbt', %s, %s, '3 rows failed', %s)
         """,
         (severity, status, at),
     )
@@ -81,49 +81,54 @@ def outbox(chain: Chain) -> list[tuple[str, str]]:
     return [tuple(row) for row in chain.ask("select channel, event from ops.alerts order by alert_id")]
 
 
-# -- the life of an incident -----------------------------------------------------------------------------------------
+# -- transitions ------------------------------------------------------------------------------------------------------
 
-WRONG = Finding("f", "check_failed", "error", "it broke", "")
+FAILING = Finding("f", "check_failed", "error", "it failed", "")
 
 
-def told(*looks: tuple[float, bool | None]) -> list[str]:
-    """What is told of one check that is looked at (hours, wrong): True wrong, False right, None not judged."""
+def events(*evaluations: tuple[float, bool | None]) -> list[str]:
+    """The events of one check evaluated at (hours, failing): True failing, False passing, None not evaluated."""
     known: dict[str, Incident] = {}
-    said = []
-    for hours, wrong in looks:
+    found = []
+    for hours, failing in evaluations:
         now = NOW + hours * HOUR
-        seen = Seen({"f": WRONG} if wrong else {}, {"f"} if wrong is False else set())
+        evaluation = Evaluation({"f": FAILING} if failing else {}, {"f"} if failing is False else set())
         old = known.get("f")
-        for event, _ in decide(seen, known, now):
-            said += [] if event == "still wrong" else [event]
+        for event, _ in transitions(evaluation, known, now):
+            found += [] if event == "still failing" else [event]
             reopened = old.reopened + (event == "reopened") if old and event != "opened" else 0
-            last_bad = now if wrong else old.last_bad_at if old else now
-            ended = now if event in ("recovered", "forgotten") else None
+            last_bad = now if failing else old.last_bad_at if old else now
+            ended = now if event in ("recovered", "closed") else None
             known["f"] = Incident(1, "f", "check_failed", last_bad, ended, reopened)
-    return said
+    return found
 
 
-def test_an_incident_is_sent_when_it_opens_and_when_it_recovers():
-    assert told((0, True), (1, True), (2, True), (3, False), (4, False)) == ["opened", "recovered"]
-    assert told((0, False), (1, False)) == []
+def test_an_incident_opens_once_and_recovers_once():
+    assert events((0, True), (1, True), (2, True), (3, False), (4, False)) == ["opened", "recovered"]
+    assert events((0, False), (1, False)) == []
 
 
-def test_a_flapping_incident_is_sent_again_only_after_it_has_lasted():
+def test_a_flapping_incident_is_reported_once_more_and_then_only_when_it_is_stable():
     flapping = [(hour, hour % 2 == 0) for hour in range(11)]
-    assert told(*flapping) == ["opened", "recovered", "reopened"]
-    assert told(*flapping, (12, False), (13.5, False), (14, False)) == ["opened", "recovered", "reopened", "recovered"]
+    assert events(*flapping) == ["opened", "recovered", "reopened"]
+    assert events(*flapping, (12, False), (13.5, False), (14, False)) == [
+        "opened",
+        "recovered",
+        "reopened",
+        "recovered",
+    ]
 
 
-def test_what_comes_back_a_day_later_is_a_new_incident():
-    assert told((0, True), (1, False), (25, True)) == ["opened", "recovered", "opened"]
+def test_a_problem_that_returns_a_day_later_is_a_new_incident():
+    assert events((0, True), (1, False), (25, True)) == ["opened", "recovered", "opened"]
 
 
-def test_an_incident_without_new_checks_is_closed_silently_after_a_week():
-    assert told((0, True), (24, None), (24 * 7, None)) == ["opened"]
-    assert told((0, True), (24 * 9, None)) == ["opened", "forgotten"]
+def test_an_incident_that_nothing_evaluates_is_closed_silently_after_eight_days():
+    assert events((0, True), (24, None), (24 * 7, None)) == ["opened"]
+    assert events((0, True), (24 * 9, None)) == ["opened", "closed"]
 
 
-# -- what is an incident ---------------------------------------------------------------------------------------------
+# -- detection --------------------------------------------------------------------------------------------------------
 
 STALE = "insert into raw.fear_greed (date, value, classification, batch_id) values ('{day}', 5, 'Fear', 'b')"
 BUDGET = """
@@ -194,51 +199,50 @@ KINDS = {
 }  # fmt: skip
 
 
-def test_a_scheduler_whose_runs_cannot_log_in_is_not_called_silent(chain: Chain, tmp_path: Path):
+def test_a_scheduler_whose_runs_cannot_log_in_is_not_reported_as_down(chain: Chain, tmp_path: Path):
     settings = settings_of(chain, TICKMART_HOME=str(tmp_path))
     now = datetime.now(UTC)
     chain.ask(BEAT.format(at=now - HOUR))
     title = "select title, detail from ops.incidents where recovered_at is null and kind = 'daemon_silent'"
-    look_at(chain, settings, now, since=now - HOUR)
-    [(silent, _)] = chain.ask(title)
-    assert "no sign of life" in silent
+    evaluate(chain, settings, now, since=now - HOUR)
+    [(down, _)] = chain.ask(title)
     record_failure(tmp_path, "scheduler", "alerts", "the server knows no such user")
-    look_at(chain, settings, now, since=now - HOUR)
-    assert chain.ask(title) == [
-        ("Dagster's scheduler is alive, but cannot use the database: its runs fail", "the server knows no such user")
-    ]
+    evaluate(chain, settings, now, since=now - HOUR)
+    [(alive, reason)] = chain.ask(title)
+    assert alive != down
+    assert reason == "the server knows no such user"
     chain.ask(BEAT.format(at=now))
-    look_at(chain, settings, now, since=now - HOUR)
+    evaluate(chain, settings, now, since=now - HOUR)
     assert chain.ask(title) == []
 
 
-def test_a_run_that_the_database_could_not_record_is_an_incident(chain: Chain, tmp_path: Path):
+def test_a_failed_run_that_the_database_could_not_record_is_an_incident(chain: Chain, tmp_path: Path):
     settings = settings_of(chain, TICKMART_HOME=str(tmp_path))
     now = datetime.now(UTC)
     chain.ask(RUN.format(id="1", at=now - HOUR, status="ok"))
     record_failure(tmp_path, "run", "j", "the server knows no such user", "2")
-    look_at(chain, settings, now)
+    evaluate(chain, settings, now)
     assert chain.ask("select kind, run_id, recovered_at from ops.incidents") == [("run_failed", "2", None)]
     chain.ask(RUN.format(id="3", at=now + HOUR, status="ok"))
-    look_at(chain, settings, now + 2 * HOUR)
+    evaluate(chain, settings, now + 2 * HOUR)
     assert chain.one("select recovered_at is not null from ops.incidents")
 
 
 @pytest.mark.parametrize("what", KINDS)
-def test_each_kind_of_incident_is_sent_once_and_its_recovery_once(chain: Chain, what: str):
-    kind, severity, wrong, right = KINDS[what]
+def test_each_kind_of_incident_alerts_once_however_often_evaluated_and_once_at_its_end(chain: Chain, what: str):
+    kind, severity, failing, passing = KINDS[what]
     settings = settings_of(chain, SLACK_WEBHOOK_URL="https://hooks.example/s")
-    look_at(chain, settings)
+    evaluate(chain, settings)
     assert outbox(chain) == []
     since = NOW - 8 * HOUR if kind == "daemon_silent" else None
-    chain.ask(wrong)
+    chain.ask(failing)
     for _ in range(3):
-        look_at(chain, settings, since=since)
+        evaluate(chain, settings, since=since)
     assert chain.ask("select kind, severity, recovered_at from ops.incidents") == [(kind, severity, None)]
     assert outbox(chain) == [("slack", "opened")]
-    chain.ask(right)
+    chain.ask(passing)
     for minutes in (1, 2):
-        look_at(chain, settings, LATER + timedelta(minutes=minutes), since=since)
+        evaluate(chain, settings, LATER + timedelta(minutes=minutes), since=since)
     assert outbox(chain) == [("slack", "opened"), ("slack", "recovered")]
 
 
@@ -246,54 +250,54 @@ def test_each_kind_of_incident_is_sent_once_and_its_recovery_once(chain: Chain, 
     ("rejected", "records", "severity"),
     [(0, 3, None), (1, 3, "warn"), (5, 100, "warn"), (9, 9, "warn"), (10, 200, "warn"), (10, 199, "error")],
 )
-def test_check_and_incident_agree_on_how_many_rejected_records_are_too_many(
+def test_check_and_incident_agree_on_the_limit_of_rejected_records(
     chain: Chain, rejected: int, records: int, severity: str | None
 ):
     report = Report(FEAR_GREED.name, rows=records - rejected, rejected=rejected, refusal="value is not from 0 to 100")
     checks.record_checks(chain.connection, "run-1", check_source(FEAR_GREED, report))
-    look_at(chain, settings_of(chain), datetime.now(UTC))
+    evaluate(chain, settings_of(chain), datetime.now(UTC))
     failed = chain.ask("select severity from ops.check_results where status = 'failed'")
     opened = chain.ask("select severity from ops.incidents")
     assert failed == opened == ([(severity,)] if severity else [])
 
 
-def test_a_new_field_is_sent_once_and_never_recovers(chain: Chain):
+def test_a_new_field_alerts_once_and_never_recovers(chain: Chain):
     settings = settings_of(chain, SLACK_WEBHOOK_URL="https://hooks.example/s")
     chain.ask(
         "insert into ops.source_fields values ('fear_greed', 'mood', '1', 'b', %s), ('fear_greed', 'x', '1', 'b', %s)",
         (NOW, NOW),
     )
     for hours in range(4):
-        look_at(chain, settings, NOW + hours * HOUR)
+        evaluate(chain, settings, NOW + hours * HOUR)
     [(title, detail)] = chain.ask("select title, detail from ops.incidents")
     assert "2 new" in title
     assert "mood, x" in detail
     assert outbox(chain) == [("slack", "opened")]
 
 
-def test_a_rerun_that_fails_again_sends_nothing(chain: Chain):
+def test_a_rerun_that_fails_again_sends_no_second_alert(chain: Chain):
     settings = settings_of(chain, SLACK_WEBHOOK_URL="https://hooks.example/s")
     for number in range(3):
         fail_a_run(chain, f"run-{number}", at=NOW + number * timedelta(minutes=1))
-        look_at(chain, settings, NOW + HOUR)
+        evaluate(chain, settings, NOW + HOUR)
     assert outbox(chain) == [("slack", "opened")]
     assert "the disk is full" in chain.one("select message ->> 'detail' from ops.alerts")
 
 
-def test_a_warehouse_that_was_never_loaded_and_a_daemon_just_started_are_no_incident(chain: Chain):
-    look_at(chain, settings_of(chain), since=NOW - timedelta(minutes=4))
+def test_an_empty_warehouse_and_a_scheduler_that_just_started_are_no_incident(chain: Chain):
+    evaluate(chain, settings_of(chain), since=NOW - timedelta(minutes=4))
     assert chain.ask("select title from ops.incidents") == []
 
 
-def test_a_channel_that_is_switched_on_later_learns_of_what_is_open_then(chain: Chain):
+def test_a_channel_configured_later_is_notified_of_open_incidents(chain: Chain):
     fail_a_run(chain)
-    look_at(chain, settings_of(chain))
+    evaluate(chain, settings_of(chain))
     assert outbox(chain) == []
-    look_at(chain, settings_of(chain, SLACK_WEBHOOK_URL="https://hooks.example/s"))
+    evaluate(chain, settings_of(chain, SLACK_WEBHOOK_URL="https://hooks.example/s"))
     assert outbox(chain) == [("slack", "opened")]
 
 
-def test_the_daily_mail_is_sent_once_after_the_day_with_its_numbers(chain: Chain):
+def test_the_daily_summary_is_enqueued_once_after_the_day_with_its_numbers(chain: Chain):
     yesterday = NOW - timedelta(days=1)
     fail_a_run(chain, "run-1", "ok", at=yesterday)
     chain.ask(
@@ -302,17 +306,16 @@ def test_the_daily_mail_is_sent_once_after_the_day_with_its_numbers(chain: Chain
         (yesterday,),
     )
     settings = settings_of(chain, SMTP_URL="smtp://localhost:9", ALERT_EMAIL_TO="me@example.org")
-    look_at(chain, settings, NOW)
+    evaluate(chain, settings, NOW)
     assert outbox(chain) == []
     for hours in (4, 5, 20):
-        look_at(chain, settings, NOW.replace(hour=0) + hours * HOUR + 3 * HOUR)
+        evaluate(chain, settings, NOW.replace(hour=0) + hours * HOUR + 3 * HOUR)
     assert outbox(chain) == [("email", "digest")]
     message = Message(**chain.one("select message from ops.alerts"))
-    mail = channels.compose(settings.alerting, [message])
+    mail = email.compose(settings.alerting, [message])
     for part in ("plain", "html"):
         text = mail.get_body((part,)).get_content()
         assert "1,234 new" in text
-        assert "all well" in text
 
 
 # -- delivery --------------------------------------------------------------------------------------------------------
@@ -336,7 +339,7 @@ def state(chain: Chain) -> list[tuple[str, int, str | None]]:
         for row in chain.ask(
             """
             select
-                case when sent_at is not null then 'sent' when refused_at is not null then 'refused' else 'waiting' end,
+                case when sent_at is not null then 'sent' when refused_at is not null then 'failed' else 'waiting' end,
                 attempts, last_error
             from ops.alerts order by alert_id
             """
@@ -344,12 +347,12 @@ def state(chain: Chain) -> list[tuple[str, int, str | None]]:
     ]
 
 
-def test_several_incidents_travel_as_one_message_that_names_each(chain: Chain):
+def test_several_incidents_are_sent_as_one_message_that_names_each(chain: Chain):
     with scripted([Reply(body=b"ok")]) as slack:
         settings = slack_settings(chain, slack.url)
         fail_a_run(chain)
         check(chain, "failed")
-        look_at(chain, settings)
+        evaluate(chain, settings)
         assert deliver(chain, settings) == {"slack": 2}
         assert deliver(chain, settings) == {"slack": 0}
     [asked] = slack.asked
@@ -357,21 +360,21 @@ def test_several_incidents_travel_as_one_message_that_names_each(chain: Chain):
     shown = json.dumps(sent["blocks"])
     assert "2 new problems" in sent["text"]
     assert "the disk is full" in shown
-    assert "fct_prices: unique does not hold" in shown
+    assert "marts/fct_prices: unique" in shown
 
 
 @pytest.mark.parametrize("fault", ["refused connection", "500", "silence", "reset"])
-def test_a_channel_that_is_down_delays_and_loses_nothing(chain: Chain, fault: str, monkeypatch):
-    monkeypatch.setattr(channels, "TIMEOUT_S", 0.3)
+def test_an_unavailable_channel_delays_messages_and_loses_none(chain: Chain, fault: str, monkeypatch):
+    monkeypatch.setattr(slack, "TIMEOUT_S", 0.3)
     script = {"500": Reply(500), "silence": Reply(wire="silence"), "reset": Reply(wire="reset")}
     down = "http://127.0.0.1:9"
     fail_a_run(chain)
     with scripted([script.get(fault, Reply())]) as slack:
         settings = slack_settings(chain, down if fault == "refused connection" else slack.url)
-        look_at(chain, settings)
+        evaluate(chain, settings)
         assert deliver(chain, settings) == {"slack": 0}
         before = len(slack.asked)
-        # It is left alone until it is due again, a minute later at least.
+        # It is not retried before it is due again, after at least a minute.
         assert deliver(chain, settings) == {"slack": 0}
         assert len(slack.asked) == before
     [(fate, attempts, why)] = state(chain)
@@ -386,10 +389,10 @@ def test_a_channel_that_is_down_delays_and_loses_nothing(chain: Chain, fault: st
     assert state(chain) == [("sent", 2, None)]
 
 
-def test_waits_grow_to_an_hour_and_never_end(chain: Chain):
+def test_retry_waits_grow_to_an_hour_and_retries_never_end(chain: Chain):
     settings = slack_settings(chain, "http://127.0.0.1:9")
     fail_a_run(chain)
-    look_at(chain, settings)
+    evaluate(chain, settings)
     waits = []
     for _ in range(9):
         make_due(chain)
@@ -398,11 +401,11 @@ def test_waits_grow_to_an_hour_and_never_end(chain: Chain):
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_every_pending_message_respects_slacks_retry_after(chain: Chain):
+def test_slacks_retry_after_delays_every_waiting_message(chain: Chain):
     fail_a_run(chain)
     with scripted([Reply(429, headers={"Retry-After": "1800"}), Reply(body=b"ok")]) as slack:
         settings = slack_settings(chain, slack.url)
-        look_at(chain, settings)
+        evaluate(chain, settings)
         chain.ask("update ops.alerts set message = message")
         chain.ask(
             "insert into ops.alerts (channel, event, dedup_key, message)"
@@ -417,17 +420,17 @@ def test_every_pending_message_respects_slacks_retry_after(chain: Chain):
         assert len(slack.asked) == 2
 
 
-def test_a_message_that_slack_rejects_is_reported_and_sent_after_the_fix(chain: Chain):
+def test_a_permanent_failure_is_reported_not_repeated_and_sent_after_alert_retry(chain: Chain):
     fail_a_run(chain)
     with scripted([Reply(400, b"invalid_blocks"), Reply(body=b"ok")]) as slack:
         settings = slack_settings(chain, slack.url)
-        look_at(chain, settings)
+        evaluate(chain, settings)
         for _ in range(3):
             make_due(chain)
             deliver(chain, settings)
         assert len(slack.asked) == 1
         [(fate, _, why)] = state(chain)
-        assert fate == "refused"
+        assert fate == "failed"
         assert "400 invalid_blocks" in why
         found = health.status(settings)
         assert (found["alerts"]["refused"], found["alerts"]["waiting"]) == (1, 0)
@@ -437,7 +440,7 @@ def test_a_message_that_slack_rejects_is_reported_and_sent_after_the_fix(chain: 
     assert state(chain)[0][0] == "sent"
 
 
-def test_two_deliverers_at_once_send_each_message_once(chain: Chain):
+def test_concurrent_deliveries_send_each_message_once(chain: Chain):
     fail_a_run(chain)
     check(chain, "failed")
 
@@ -447,7 +450,7 @@ def test_two_deliverers_at_once_send_each_message_once(chain: Chain):
 
     with scripted(slow) as slack:
         settings = slack_settings(chain, slack.url)
-        look_at(chain, settings)
+        evaluate(chain, settings)
 
         def work():
             with connections.closing(connections.connect(chain.postgres, "ingest")) as connection:
@@ -463,12 +466,12 @@ def test_two_deliverers_at_once_send_each_message_once(chain: Chain):
     assert [row[:2] for row in state(chain)] == [("sent", 1), ("sent", 1)]
 
 
-def test_the_end_of_an_incident_never_overtakes_its_beginning(chain: Chain):
+def test_the_end_of_an_incident_is_never_sent_before_its_beginning(chain: Chain):
     settings = slack_settings(chain, "http://127.0.0.1:9")
     fail_a_run(chain)
-    look_at(chain, settings)
+    evaluate(chain, settings)
     fail_a_run(chain, "run-2", "ok", at=NOW + timedelta(minutes=1))
-    look_at(chain, settings, NOW + HOUR)
+    evaluate(chain, settings, NOW + HOUR)
     with scripted([Reply(body=b"ok")]) as slack:
         deliver(chain, slack_settings(chain, slack.url))
     assert ["RECOVERED" in asked.body.decode() for asked in slack.asked] == [False, True]
@@ -486,7 +489,7 @@ def test_a_process_killed_between_sending_and_marking_leaves_the_message_to_be_s
 
     with scripted(kill_the_first) as slack:
         settings = slack_settings(chain, slack.url)
-        look_at(chain, settings)
+        evaluate(chain, settings)
         owner = chain.postgres
         env = {
             **os.environ, "PYTHONPATH": str(ROOT), "SLACK_WEBHOOK_URL": f"{slack.url}/services/x",
@@ -494,11 +497,10 @@ def test_a_process_killed_between_sending_and_marking_leaves_the_message_to_be_s
             "PGDATABASE": owner.database,
         }  # fmt: skip
         code = (
-            "import time; from ingestion.database.connections import connect\n"
-            "from ingestion.settings import load_settings\n"
-            "from orchestration.alerting.outbox import deliver\n"
-            "s = load_settings(); c = connect(s.postgres, 'ingest'); time.sleep(0.2)\n"
-            "deliver(c, s.alerting)"
+            "import time; from ingestion.database import connections; from ingestion.settings import load_settings\n"
+            "from orchestration.alerting import outbox\n"
+            "s = load_settings(); c = connections.connect(s.postgres, 'ingest'); time.sleep(0.2)\n"
+            "outbox.deliver(c, s.alerting)"
         )
         victim.append(subprocess.Popen([sys.executable, "-c", code], env=env))
         assert victim[0].wait(60) == -signal.SIGKILL
@@ -508,7 +510,7 @@ def test_a_process_killed_between_sending_and_marking_leaves_the_message_to_be_s
     assert slack.asked[0].body == slack.asked[1].body
 
 
-# -- how it looks ----------------------------------------------------------------------------------------------------
+# -- format -----------------------------------------------------------------------------------------------------------
 
 TEXT = st.text(max_size=4000) | st.text("&<>*_`", max_size=4000)
 MESSAGES = st.lists(
@@ -522,8 +524,8 @@ MESSAGES = st.lists(
 
 
 @given(MESSAGES)
-def test_every_message_is_escaped_and_within_slacks_limits(messages: list[Message]):
-    payload = channels.slack_payload(messages)
+def test_any_messages_are_escaped_and_within_slacks_limits(bundle: list[Message]):
+    payload = slack.to_payload(bundle)
     blocks = payload["blocks"]
     assert len(blocks) <= 50
     assert len(blocks[0]["text"]["text"]) <= 150
@@ -538,24 +540,24 @@ def test_every_message_is_escaped_and_within_slacks_limits(messages: list[Messag
 
 
 @given(TEXT.filter(lambda text: not any(0xD800 <= ord(c) <= 0xDFFF for c in text)), TEXT)
-def test_any_text_makes_a_mail_with_its_own_headers_alone(title: str, detail: str):
+def test_no_text_adds_a_header_to_the_mail(title: str, detail: str):
     alerting = Alerting(email_to=("me@example.org",), email_from="tickmart@example.org")
-    mail = channels.compose(alerting, [Message("k", "opened", "error", f"{title}\r\nBcc: you@example.org", detail)])
+    mail = email.compose(alerting, [Message("k", "opened", "error", f"{title}\r\nBcc: you@example.org", detail)])
     assert set(mail.keys()) == {
         "Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type",
     }  # fmt: skip
     assert mail.get_body(("html",)).get_content().count("<h3>") == 1
 
 
-def test_what_a_source_sent_is_text_in_slack_and_mail():
+def test_source_values_are_plain_text_in_slack_and_mail():
     evil = "<!channel> *x* `y` :smile: <https://x.y|z> & \x1b[31m\u202e"
     message = Message("k", "opened", "error", f"{evil}\nBcc: you@example.org", evil, {"Data": [[evil, "1"]]})
-    payload = channels.slack_payload([message])
+    payload = slack.to_payload([message])
     (section,) = [block["text"] for block in payload["blocks"] if block["type"] == "section"]
     assert section["type"] == "plain_text"
     assert "<!channel> *x* `y` :smile:" in section["text"]
     assert "<!channel>" not in payload["text"]
-    mail = channels.compose(Alerting(email_to=("me@example.org",), email_from="tickmart@example.org"), [message])
+    mail = email.compose(Alerting(email_to=("me@example.org",), email_from="tickmart@example.org"), [message])
     page, words = (mail.get_body((kind,)).get_content() for kind in ("html", "plain"))
     assert "&lt;!channel&gt;" in page
     assert "<!channel> *x*" in words
@@ -565,7 +567,7 @@ def test_what_a_source_sent_is_text_in_slack_and_mail():
 
 # -- e-mail ----------------------------------------------------------------------------------------------------------
 
-MESSAGE = Message("incident 7 opened 0", "opened", "error", "it <broke>", "mend & go on", links={"Dagster": "http://d"})
+MESSAGE = Message("incident 7 opened 0", "opened", "error", "it <failed>", "fix & retry", links={"Dagster": "http://d"})
 
 
 def mail_to(port: int, *, tls: bool = False, login: bool = True) -> Alerting:
@@ -589,20 +591,20 @@ def tls(authority: Path, monkeypatch) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("from_the_start", [False, True])
-def test_a_mail_is_plain_and_html_and_its_password_travels_encrypted(tls, from_the_start: bool):
+def test_a_mail_is_plain_and_html_and_its_password_is_sent_encrypted(tls, from_the_start: bool):
     with mailbox(tls=tls, from_the_start=from_the_start) as server:
         channels.send("email", mail_to(server.port, tls=from_the_start), [MESSAGE])
     [mail] = server.mails
-    assert mail["Subject"] == "tickmart: FAILED: it <broke>"
+    assert mail["Subject"] == "tickmart: FAILED: it <failed>"
     assert mail["Message-ID"] == "<incident.7.opened.0@tickmart.invalid>"
-    assert "mend & go on" in mail.get_body(("plain",)).get_content()
-    assert "it &lt;broke&gt;" in mail.get_body(("html",)).get_content()
+    assert "fix & retry" in mail.get_body(("plain",)).get_content()
+    assert "it &lt;failed&gt;" in mail.get_body(("html",)).get_content()
     assert [encrypted for encrypted, line in server.received if line.startswith("AUTH")] == [True]
 
 
-def test_a_password_is_not_sent_over_an_open_line(monkeypatch):
-    monkeypatch.setattr(channels.proxies, "is_loopback", lambda host: False)
-    with mailbox() as server, pytest.raises(channels.Refused, match="STARTTLS"):
+def test_a_password_is_not_sent_unencrypted(monkeypatch):
+    monkeypatch.setattr(email.proxies, "is_loopback", lambda host: False)
+    with mailbox() as server, pytest.raises(PermanentFailure, match="STARTTLS"):
         channels.send("email", mail_to(server.port), [MESSAGE])
     assert not [line for _, line in server.received if line.startswith("AUTH")]
 
@@ -611,37 +613,37 @@ def test_a_certificate_that_is_not_trusted_stops_the_mail(authority: Path, monke
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority)
-    with mailbox(tls=context) as server, pytest.raises(channels.Unavailable, match="TLS"):
+    with mailbox(tls=context) as server, pytest.raises(Unavailable, match="TLS"):
         channels.send("email", mail_to(server.port), [MESSAGE])
 
 
 @pytest.mark.parametrize(
     ("manner", "kind", "words"),
     [
-        ("silent", channels.Unavailable, "timed out"),
-        ("busy", channels.Unavailable, "421"),
-        ("no login", channels.Refused, "535"),
-        ("nobody here", channels.Refused, "550"),
+        ("silent", Unavailable, "timed out"),
+        ("busy", Unavailable, "421"),
+        ("no login", PermanentFailure, "535"),
+        ("nobody here", PermanentFailure, "550"),
     ],
 )
-def test_a_mail_server_that_hangs_or_rejects_is_reported_as_such(manner, kind, words, monkeypatch):
-    monkeypatch.setattr(channels, "TIMEOUT_S", 0.3)
+def test_a_mail_servers_failure_is_temporary_or_permanent_as_its_code_says(manner, kind, words, monkeypatch):
+    monkeypatch.setattr(email, "TIMEOUT_S", 0.3)
     with mailbox(manner) as server, pytest.raises(kind, match=words) as problem:
         channels.send("email", mail_to(server.port), [MESSAGE])
     assert "canary-password" not in str(problem.value)
 
 
-def test_a_mail_server_that_is_down_does_not_block_slack(chain: Chain):
+def test_a_mail_server_that_is_down_does_not_delay_slack(chain: Chain):
     fail_a_run(chain)
     with scripted([Reply(body=b"ok")]) as slack:
         settings = settings_of(
             chain, SLACK_WEBHOOK_URL=f"{slack.url}/s/x", SMTP_URL="smtp://127.0.0.1:9", ALERT_EMAIL_TO="me@example.org"
         )
-        look_at(chain, settings)
+        evaluate(chain, settings)
         assert deliver(chain, settings) == {"slack": 1, "email": 0}
 
 
-# -- who calls -------------------------------------------------------------------------------------------------------
+# -- entry points -----------------------------------------------------------------------------------------------------
 
 
 def test_alert_test_sends_one_through_each_channel():
@@ -666,13 +668,13 @@ def test_alert_test_names_the_channel_that_does_not_work_and_no_secret():
     assert "canary" not in done.output
 
 
-def test_alert_test_without_a_channel_says_which_settings_make_one():
+def test_alert_test_without_a_channel_names_the_settings():
     done = CliRunner().invoke(main, ["alert", "test"], env={"SLACK_WEBHOOK_URL": "", "SMTP_URL": ""})
     assert done.exit_code == 2
     assert "SLACK_WEBHOOK_URL" in done.output
 
 
-def test_the_sensor_sends_incidents_and_writes_the_daemons_heartbeat(chain: Chain, monkeypatch):
+def test_the_sensor_sends_alerts_and_records_the_schedulers_heartbeat(chain: Chain, monkeypatch):
     owner = chain.postgres
     for name, value in {
         "PGHOST": owner.host, "PGPORT": str(owner.port), "PGUSER": owner.user, "PGPASSWORD": owner.password,
@@ -691,18 +693,18 @@ def test_the_sensor_sends_incidents_and_writes_the_daemons_heartbeat(chain: Chai
     assert chain.one("select now() - beat_at < interval '1 minute' from ops.heartbeats where name = 'daemon'")
 
 
-def test_a_failed_ping_is_recorded_beside_the_last_good_one(chain: Chain):
+def test_a_failed_ping_is_recorded_beside_the_last_heartbeat(chain: Chain):
     with scripted([Reply(), Reply(503)]) as monitor:
         settings = settings_of(chain, HEARTBEAT_URL=f"{monitor.url}/ping/canary")
-        assert alerting_outbox.ping_heartbeat(settings) is None
-        problem = alerting_outbox.ping_heartbeat(settings)
+        assert heartbeat.ping_heartbeat(settings) is None
+        problem = heartbeat.ping_heartbeat(settings)
     assert problem == "HEARTBEAT_URL answered 503"
     [(beat_at, error)] = chain.ask("select beat_at, last_error from ops.heartbeats where name = 'dead_man'")
     assert beat_at is not None
     assert error == problem
 
 
-def test_the_dashboard_is_given_no_secret_that_it_has_no_need_of(monkeypatch):
+def test_the_dashboard_gets_no_secret_that_it_does_not_need(monkeypatch):
     from orchestration.cli.up import dashboard_env
 
     monkeypatch.setenv("TICKMART_PG_DASHBOARD_RO_USER", "dashboard_ro")

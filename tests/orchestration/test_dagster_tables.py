@@ -56,4 +56,4 @@ def test_tables_of_an_older_dagster_are_migrated_and_those_of_a_newer_one_reject
     ask("update dagster.alembic_version set version_num = 'of_tomorrow'; update ops.versions set version = '99.0'")
     refused = python(START)
     assert refused.returncode == 1
-    assert "LocalServicesError: schema dagster does not fit Dagster" in refused.stderr.splitlines()[-1]
+    assert "LocalServicesError: schema dagster is of a newer Dagster" in refused.stderr.splitlines()[-1]

@@ -76,17 +76,17 @@ class Built:
             return list(c.fetchall()) if c.description else []
 
     def declare(self, settings: Settings) -> None:
-        """Write the datasets as a run with these settings does."""
+        """Record the datasets as a run with these settings does."""
         with connections.closing(connections.connect(self.postgres, "ingest")) as connection:
             datasets.record_datasets(connection, settings, dataset_assets(self.manifest))
 
     def clear(self) -> None:
-        """Forget runs, checks, gaps and rejected records."""
+        """Delete runs, checks, gaps and rejected records."""
         names = ("runs", "run_stages", "check_results", "gaps", "rejected_records", "load_ledger")
         self.ask("; ".join(f"delete from ops.{name}" for name in names))
 
     def set_newest(self, dataset: str, moment: datetime | None) -> None:
-        """Make the newest data of a dataset that of a moment, in raw and in its mart; None empties both."""
+        """Set the time of a dataset's newest data in raw and in its mart; None empties both."""
         for table, column in MOMENTS[dataset]:
             self.ask(f"delete from {table}")
             if moment is not None:
@@ -102,8 +102,8 @@ class Built:
     def stale(self) -> dict[str, str]:
         """The severity of the incident about each dataset whose data is too old."""
         with connections.closing(connections.connect(self.postgres, "ingest")) as connection:
-            seen = incidents.look(connection, self.settings, datetime.now(UTC))
-        found = [f for f in seen.wrong.values() if f.kind == "stale_dataset"]
+            evaluation = incidents.detect(connection, self.settings, datetime.now(UTC))
+        found = [f for f in evaluation.failing.values() if f.kind == "stale_dataset"]
         return {finding.fingerprint.partition(":")[2]: finding.severity for finding in found}
 
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -165,7 +165,7 @@ def state_of(name: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def prepare(built: Built, name: str, state: dict[str, Any], now: datetime) -> None:
-    """Bring a dataset to a state."""
+    """Put a dataset into a state."""
     age = AGES[name][state["age"]]
     built.set_newest(name, None if age is None else now - timedelta(seconds=age))
     if state["load"]:
@@ -234,7 +234,7 @@ def test_an_interval_of_five_minutes_is_an_sla_of_600_s_everywhere(built: Built)
     assert built.mart()[MARKETS.name]["freshness_health"] == "Warning"
 
 
-def test_status_with_other_settings_reports_the_sla_of_the_runs(built: Built):
+def test_status_reports_the_slas_of_the_runs_whatever_its_own_settings(built: Built):
     built.declare(built.settings)
     hourly = settings_of(built.postgres)
     [row] = (d for d in health.status(hourly)["datasets"] if d["dataset"] == MARKETS.name)
@@ -247,7 +247,7 @@ def test_status_with_other_settings_reports_the_sla_of_the_runs(built: Built):
         built.declare(built.settings)
 
 
-def test_before_the_first_run_the_settings_of_the_command_count(built: Built):
+def test_before_the_first_run_status_uses_its_own_settings(built: Built):
     built.ask("delete from ops.datasets")
     try:
         slas = {row["dataset"]: row["sla_seconds"] for row in health.status(built.settings)["datasets"]}
@@ -274,13 +274,13 @@ def test_a_dataset_that_is_no_longer_declared_is_no_longer_shown(built: Built):
         ("intermediate/int_market_daily", "coingecko_markets", {"coingecko_markets"}),
         ("intermediate/int_series", "binance_klines", {"binance_klines"}),
         ("ops/gaps", "binance_klines", {"binance_klines"}),
-        # Made of bars and of snapshots, and about neither more than the other.
+        # Built from bars and snapshots alike.
         ("marts/dim_crypto", None, {"binance_klines", "coingecko_markets"}),
         ("raw/universe", None, set()),
         ("marts/fct_runs", None, set()),
     ],
 )
-def test_a_failed_check_counts_for_the_dataset_that_its_asset_is_about(
+def test_a_failed_check_counts_for_the_dataset_of_its_asset(
     built: Built, asset: str, dataset: str | None, degraded: set[str]
 ):
     built.clear()
@@ -293,7 +293,7 @@ def test_a_failed_check_counts_for_the_dataset_that_its_asset_is_about(
     assert {name for name, row in built.mart().items() if row["checks_health"] == "Degraded"} == degraded
 
 
-def test_rows_about_move_with_each_load(built: Built):
+def test_estimated_rows_grow_with_each_load(built: Built):
     built.clear()
     insert = """
         insert into ops.load_ledger (object_key, dataset, sha256, etag, rows, inserted, updated, unchanged, batch_id)
@@ -304,7 +304,7 @@ def test_rows_about_move_with_each_load(built: Built):
         assert built.mart()["binance_klines"]["estimated_rows"] == total
 
 
-def test_a_status_without_marts_is_unknown_and_counts_raw_rows(stack_env: dict[str, str], tmp_path: Path):
+def test_a_status_without_marts_is_unknown_and_shows_what_raw_has(stack_env: dict[str, str], tmp_path: Path):
     with fresh_database(stack_env) as owner:
         with connections.closing(connections.connect(owner)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(SEED)

@@ -1,5 +1,6 @@
-"""The asset graph as Dagster sees it: what a change to it must not lose by accident."""
+"""Properties of the asset graph in Dagster that no change may lose by accident."""
 
+import re
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -33,12 +34,12 @@ def test_one_job_runs_everything_with_one_dbt_build(definitions):
 
 
 def test_every_asset_is_in_the_group_of_its_layer(graph):
-    wrong = {
+    misplaced = {
         key.to_user_string(): graph.get(key).group_name
         for key in graph.get_all_asset_keys()
         if graph.get(key).group_name != {"source": "sources"}.get(key.path[0], key.path[0])
     }
-    assert wrong == {}
+    assert misplaced == {}
 
 
 @pytest.mark.parametrize(
@@ -74,11 +75,17 @@ def test_bars_are_partitioned_by_utc_day_and_run_as_one_range(graph):
     )
 
 
-def test_a_gate_precedes_each_load_and_no_suite_blocks_by_itself(graph):
+def test_a_load_gate_precedes_each_load_and_no_suite_blocks_by_itself(graph):
     ours = [key for check in CHECKS for key in check.check_keys]
     blocking = {(k.asset_key.to_user_string(), k.name) for k in ours if graph.get_check_spec(k).blocking}
     datasets = ("binance_klines", "coingecko_markets", "fear_greed")
     assert blocking == {(f"bronze/{name}", "load_gate") for name in datasets}
+
+
+def test_a_check_has_one_snake_case_id_per_asset():
+    ids = [(suite.asset_path, rule.id) for suite in SUITES for rule in suite.rules]
+    assert len(set(ids)) == len(ids)
+    assert [check_id for _, check_id in ids if not re.fullmatch(r"[a-z][a-z0-9_]*", check_id)] == []
 
 
 def test_every_suite_is_an_asset_check(graph):
@@ -89,7 +96,7 @@ def test_every_dbt_test_is_an_asset_check(graph):
     assert len([k for k in graph.asset_check_keys if k.asset_key.path[0] in ("staging", "intermediate", "marts")]) > 30
 
 
-def test_the_hourly_schedule_asks_for_yesterday_and_today(definitions, postgres, monkeypatch):
+def test_the_hourly_schedule_requests_yesterday_and_today(definitions, postgres, monkeypatch):
     monkeypatch.setenv("PGHOST", postgres.host)
     monkeypatch.setenv("PGPORT", str(postgres.port))
     monkeypatch.setenv("PGUSER", postgres.user)
@@ -114,7 +121,7 @@ def test_the_hourly_schedule_asks_for_yesterday_and_today(definitions, postgres,
             resources=definitions.resources,
         )  # fmt: skip
         request = schedule.evaluate_tick(tick).run_requests[0]
-    # 00:05: the day that has just ended is asked for again, so that its 23:00 bar is not lost.
+    # 00:05: the day that has just ended is requested again, so that its 23:00 bar is not lost.
     assert request.tags["dagster/asset_partition_range_start"] == "2026-03-14"
     assert request.tags["dagster/asset_partition_range_end"] == "2026-03-15"
 
@@ -124,7 +131,7 @@ def test_the_hourly_schedule_asks_for_yesterday_and_today(definitions, postgres,
     [(SCHEDULED, "ok", 1), (SCHEDULED, "failed", 0), ({}, "ok", 0)],
     ids=["scheduled", "scheduled and failed", "by hand"],
 )  # fmt: skip
-def test_the_dead_man_is_pinged_by_a_scheduled_run_that_did_not_fail(
+def test_only_a_scheduled_run_that_did_not_fail_pings_the_heartbeat_url(
     definitions, chain, monkeypatch, tmp_path, tags, stage, pings
 ):
     from orchestration.assets.run_status import build_run_status

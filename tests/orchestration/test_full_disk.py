@@ -11,9 +11,10 @@ import pytest
 
 from ingestion.bronze.lake import Lake, LakeError
 from ingestion.settings import load_settings
-from orchestration.local.client import stack
+from orchestration.local.client import local_services
 from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import backup, disk
+from orchestration.maintenance.backup_files import BackupError
 from orchestration.observability import health
 
 
@@ -51,23 +52,23 @@ def line(error: BaseException, folder: Path) -> str:
 def test_initdb_on_a_full_disk_is_not_reported_as_damaged_data(small):
     home = small(20) / "home"
     with pytest.raises(LocalServicesError) as failed:
-        stack(home, postgres=True, s3=False).__enter__()
+        local_services(home, postgres=True, s3=False).__enter__()
     assert "damaged" not in line(failed.value, home)
     small(300)
-    with stack(home, postgres=True, s3=False) as env:
+    with local_services(home, postgres=True, s3=False) as env:
         assert env["PGPORT"]
 
 
 def test_a_full_disk_under_postgres_is_one_line_and_leaves_nothing_behind(small):
     home = small(110) / "home"
-    with stack(home, postgres=True, s3=False) as env:
+    with local_services(home, postgres=True, s3=False) as env:
         where = {"host": env["PGHOST"], "port": env["PGPORT"], "user": env["PGUSER"], "dbname": env["PGDATABASE"]}
         cursor = psycopg2.connect(**where, password=env["PGPASSWORD"]).cursor()
         with pytest.raises(psycopg2.Error) as failed:
             cursor.execute("create table big as select md5(n::text) || n from generate_series(1, 2000000) as n")
         line(failed.value, home)
     small(400)
-    with stack(home, postgres=True, s3=False) as env:
+    with local_services(home, postgres=True, s3=False) as env:
         connection = psycopg2.connect(**where | {"port": env["PGPORT"]}, password=env["PGPASSWORD"])
         with connection, connection.cursor() as cursor:
             cursor.execute("select to_regclass('big')")
@@ -77,7 +78,7 @@ def test_a_full_disk_under_postgres_is_one_line_and_leaves_nothing_behind(small)
 
 def test_a_full_disk_under_the_lake_is_one_error_line_and_the_old_object_stays(small):
     home = small(20) / "home"
-    with stack(home, postgres=False, s3=True) as env:
+    with local_services(home, postgres=False, s3=True) as env:
         store = load_settings(env).object_store
         assert store is not None
         lake = Lake(store, attempts=0)
@@ -88,7 +89,7 @@ def test_a_full_disk_under_the_lake_is_one_error_line_and_the_old_object_stays(s
             lake.put("a/object", os.urandom(4_000_000))
         line(failed.value, home)
         assert lake.get("a/object") == b"old"
-    with stack(home, postgres=False, s3=True):
+    with local_services(home, postgres=False, s3=True):
         assert [path.name for path in (home / "lake" / "bronze" / "a").iterdir()] == ["object"]
 
 
@@ -112,11 +113,11 @@ def test_a_backup_on_a_full_disk_names_its_target_and_the_space_it_needs(chain, 
         "MINIO_ACCESS_KEY": store.access_key, "MINIO_SECRET_KEY": store.secret_key, "MINIO_BUCKET": store.bucket,
     })  # fmt: skip
     target = small(2)
-    with pytest.raises(backup.BackupError, match=f"the disk of {target} is full: .* MB are free, about"):
-        backup.make(settings, target, embedded=False, check=False, tell=lambda _: None)
+    with pytest.raises(BackupError, match=f"the disk of {target} is full: .* MB are free, about"):
+        backup.make(settings, target, embedded=False, check=False, report=lambda _: None)
     assert [path.name for path in target.iterdir()] == [".lock"]
     small(100)
-    assert backup.make(settings, target, embedded=False, check=False, tell=lambda _: None)["path"]
+    assert backup.make(settings, target, embedded=False, check=False, report=lambda _: None)["path"]
 
 
 def test_any_other_error_is_not_taken_for_a_full_disk(tmp_path):

@@ -62,7 +62,7 @@ def test_a_value_of_any_length_leaves_a_line_short_enough_to_be_one_write(home: 
 
 
 def _write(path: Path, writer: int, count: int) -> None:
-    handler = logs.SharedFile(path, limit_bytes=4_000, kept=500)
+    handler = logs.SharedFile(path, limit_bytes=4_000, old_files=500)
     for number in range(count):
         text = f"{writer} {number} {'x' * 60}"
         handler.emit(logging.LogRecord("t", logging.INFO, "", 0, text, None, None))
@@ -85,7 +85,7 @@ def test_processes_that_write_and_rotate_at_once_lose_and_split_no_line(tmp_path
 
 def test_the_files_are_bounded(tmp_path: Path):
     path = tmp_path / "shared.jsonl"
-    handler = logs.SharedFile(path, limit_bytes=1_000, kept=3)
+    handler = logs.SharedFile(path, limit_bytes=1_000, old_files=3)
     for number in range(1_000):
         handler.emit(logging.LogRecord("t", logging.INFO, "", 0, f"line {number}", None, None))
     handler.close()

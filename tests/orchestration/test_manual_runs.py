@@ -22,6 +22,7 @@ from orchestration.assets.raw import ASSETS
 from orchestration.observability.attempts import newest_failure
 from orchestration.orphans import PID_TAG, close_orphans
 from orchestration.partitions import DAYS, PARTITION, RANGE_END, RANGE_START
+from orchestration.progress import ignore_progress
 from orchestration.quality.checks import BRONZE_CHECKS
 from orchestration.resources import Stores
 from orchestration.sensors import build_alert_sensor, build_ended_sensor, build_failure_sensor
@@ -55,7 +56,7 @@ def job(
         monkeypatch.setenv(name, str(value))
     selection = dg.AssetSelection.assets(BARS)
     definitions = dg.Definitions(
-        ASSETS, asset_checks=BRONZE_CHECKS, resources={"stores": Stores()},
+        ASSETS, asset_checks=BRONZE_CHECKS, resources={"stores": Stores(), "progress": ignore_progress},
         jobs=[dg.define_asset_job("by_hand", selection, partitions_def=DAYS, executor_def=dg.in_process_executor)],
     )  # fmt: skip
     return definitions.resolve_job_def("by_hand")

@@ -1,4 +1,4 @@
-"""The Prometheus endpoint over HTTP: what it tells, what it tells without a database, and who relies on its names."""
+"""The Prometheus endpoint over HTTP: its metrics, with and without a database, and the rules that use them."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def scrape(url: str) -> dict[str, float]:
         }
 
 
-def test_the_endpoint_reports_the_rows_of_ops(chain: Chain):
+def test_the_endpoint_reports_what_ops_records(chain: Chain):
     chain.ask(
         """
         insert into ops.runs (run_id, job, started_at, ended_at, status) values
@@ -115,7 +115,7 @@ def test_the_endpoint_reports_the_rows_of_ops(chain: Chain):
     assert "tickmart_dataset_age_seconds{binance_klines}" not in found
 
 
-def test_a_database_that_is_away_is_a_number_and_no_hang(chain: Chain, monkeypatch):
+def test_without_a_database_only_tickmart_up_0_is_reported_in_time(chain: Chain, monkeypatch):
     monkeypatch.setattr(metrics, "DEADLINE_S", 0.5)
     with endpoint(replace(chain.postgres, port=9)) as url:
         assert scrape(url) == {"tickmart_up": 0}
@@ -126,7 +126,7 @@ def test_a_database_that_is_away_is_a_number_and_no_hang(chain: Chain, monkeypat
         assert [scrape(url), scrape(url)] == [{"tickmart_up": 0}] * 2
 
 
-def test_metrics_report_a_silent_database_and_read_it_again_when_it_is_back(chain: Chain, monkeypatch):
+def test_an_unresponsive_database_is_reported_and_read_again_after_it_recovers(chain: Chain, monkeypatch):
     monkeypatch.setattr(metrics, "DEADLINE_S", 1.0)
     proxy = TcpProxy(chain.postgres.host, chain.postgres.port)
     try:
@@ -140,7 +140,7 @@ def test_metrics_report_a_silent_database_and_read_it_again_when_it_is_back(chai
         assert scrape(url)["tickmart_up"] == 1
 
 
-def test_a_table_that_is_not_there_is_counted_as_missing_and_hides_no_other(chain: Chain):
+def test_a_missing_table_is_counted_and_hides_no_other_metric(chain: Chain):
     chain.ask("alter table ops.gaps rename to gaps_away")
     try:
         with endpoint(chain.postgres) as url:
@@ -152,7 +152,7 @@ def test_a_table_that_is_not_there_is_counted_as_missing_and_hides_no_other(chai
     assert "tickmart_outbox_depth{slack}" in found
 
 
-def test_the_command_serves_without_a_database_until_it_is_ended(tmp_path):
+def test_the_command_serves_without_a_database_until_it_is_stopped(tmp_path):
     env = {**os.environ, "TICKMART_HOME": str(tmp_path), "PGHOST": "127.0.0.1", "PGPORT": "9", "PGPASSWORD": "canary"}
     command = [Path(sys.executable).with_name("tickmart"), "metrics", "--port", "0"]
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
@@ -161,9 +161,9 @@ def test_the_command_serves_without_a_database_until_it_is_ended(tmp_path):
         assert scrape(url) == {"tickmart_up": 0}
     finally:
         process.terminate()
-        said, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=30)
     assert process.returncode == 143
-    assert "canary" not in said
+    assert "canary" not in output
 
 
 LABELS: dict[str, set[str]] = {name: set(labels) for name, _, labels, _ in metrics.QUERIES} | {
@@ -172,8 +172,8 @@ LABELS: dict[str, set[str]] = {name: set(labels) for name, _, labels, _ in metri
 }  # fmt: skip
 
 
-def asked() -> list[tuple[str, str]]:
-    """Each expression of the rules and of Grafana's dashboards, with the text that is filled from its labels."""
+def used_expressions() -> list[tuple[str, str]]:
+    """Each expression of the rules and of Grafana's dashboards, with the text that its labels fill."""
     rules = yaml.safe_load((MONITORING / "rules.yml").read_text())["groups"][0]["rules"]
     dashboards = [json.loads(p.read_text()) for p in (MONITORING / "grafana" / "dashboards").glob("*.json")]
     targets = [t for d in dashboards for p in d["panels"] for t in p["targets"]]
@@ -182,44 +182,47 @@ def asked() -> list[tuple[str, str]]:
     ]
 
 
-def test_the_endpoint_has_the_metric_names_and_labels_of_the_contract(chain: Chain):
+def test_the_endpoint_has_exactly_the_declared_metrics_and_labels(chain: Chain):
     with endpoint(chain.postgres) as url, urllib.request.urlopen(url, timeout=20) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     assert {family.name for family in families} == set(LABELS)
     assert [s for family in families for s in family.samples if set(s.labels) != LABELS[family.name]] == []
 
 
-def test_every_metric_in_rules_and_dashboards_exists():
-    used = {name for expression, _ in asked() for name in re.findall(r"tickmart_\w+", expression)}
+def test_rules_and_dashboards_use_only_metrics_of_the_endpoint():
+    used = {name for expression, _ in used_expressions() for name in re.findall(r"tickmart_\w+", expression)}
     assert used - set(LABELS) == set()
-    assert set(LABELS) - used == {"tickmart_metrics_missing", "tickmart_dataset_last_load_timestamp_seconds"}
+    assert set(LABELS) - used == {
+        "tickmart_metrics_missing", "tickmart_dataset_last_load_timestamp_seconds", "tickmart_run_failed",
+        "tickmart_api_banned",
+    }  # fmt: skip
 
 
-def test_every_label_in_rules_and_dashboards_is_one_that_its_metrics_have():
-    for expression, text in asked():
+def test_rules_and_dashboards_use_only_labels_of_their_metrics():
+    for expression, text in used_expressions():
         names = re.findall(r"tickmart_\w+", expression)
-        told = set().union(*(LABELS[name] for name in names))
+        labels = set().union(*(LABELS[name] for name in names))
         for name, selector in re.findall(r"(tickmart_\w+)\{([^}]*)\}", expression):
             assert set(re.findall(r"(\w+)\s*[=!]", selector)) <= LABELS[name], expression
         for shared in re.findall(r"\bon \((\w+)\)", expression):
             assert all(shared in LABELS[name] for name in names), expression
-        assert set(re.findall(r"(?:\$labels\.|\{\{)(\w+)", text)) <= told, text
+        assert set(re.findall(r"(?:\$labels\.|\{\{)(\w+)", text)) <= labels, text
 
 
 def test_no_label_is_one_that_prometheus_sets_itself():
-    # It renames ours to exported_job at the scrape: a rule that asks for job="market_refresh" would never fire.
+    # It renames ours to exported_job at the scrape: a rule that selects job="market_refresh" would never fire.
     assert set().union(*LABELS.values()) & {"job", "instance"} == set()
 
 
-def test_every_rule_says_how_bad_it_is_and_what_it_means():
+def test_every_rule_has_a_severity_and_a_summary():
     rules = yaml.safe_load((MONITORING / "rules.yml").read_text())["groups"][0]["rules"]
     assert len({r["alert"] for r in rules}) == len(rules)
     assert all(r["labels"]["severity"] in ("warning", "critical") and r["annotations"]["summary"] for r in rules)
 
 
-def test_prometheus_scrapes_the_port_that_the_command_serves_and_grafana_asks_prometheus():
+def test_prometheus_scrapes_the_commands_port_and_grafana_reads_prometheus():
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
-    from orchestration.cli.commands import metrics as command
+    from orchestration.cli.serve import metrics as command
 
     [port] = [p.default for p in command.params if p.name == "port"]
     assert config["scrape_configs"][0]["static_configs"][0]["targets"] == [f"metrics:{port}"]

@@ -1,6 +1,6 @@
-"""Quality over a warehouse as `tickmart run` leaves it: suites that can fail, checks in the books and in Data Docs.
+"""Suites over a warehouse that `tickmart run` loaded: each check can fail, results are recorded and shown in Data Docs.
 
-One warehouse for the module: a test that corrupts it puts back what it took.
+One warehouse for the module: a test that corrupts it restores it.
 """
 
 import json
@@ -50,7 +50,7 @@ CANARY = "canary-7f3a9c"
 
 @dataclass
 class Loaded:
-    """A warehouse with thirty days of three assets, and the run that brought them."""
+    """A warehouse with thirty days of three assets, and the run that loaded them."""
 
     env: dict[str, str]
     home: Path
@@ -83,7 +83,7 @@ class Loaded:
 
     @contextmanager
     def corrupted(self, *statements: str) -> Iterator[None]:
-        """Run statements; put back the tables and views that they name."""
+        """Run statements, and restore the tables and views that they name."""
         names = sorted(set(re.findall(r"\b(?:raw|ops|marts|staging)\.\w+", " ".join(statements))))
         views = [n for n in names if n.startswith("staging.")]
         tables = [n for n in names if n not in views]
@@ -135,13 +135,13 @@ def loaded(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def yesterday(loaded: Loaded) -> date:
-    """The newest day that is over."""
+    """The newest complete day."""
     return loaded.ask("select max(open_time)::date from raw.binance_klines")[0][0] - timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
 def queries(loaded: Loaded, yesterday: date) -> dict[Suite, str]:
-    """Each suite's query over the newest day that is over, and over what the run brought of the rest."""
+    """Each suite's query over the newest complete day, and over what the run loaded of the other datasets."""
     with connections.closing(connections.connect(loaded.postgres, "quality_ro")) as connection:
         snapshots = ops_checks.newest_objects(connection, MARKETS, 31)
         history = ops_checks.newest_objects(connection, FEAR_GREED, 31)
@@ -169,9 +169,9 @@ WEEKS_BEFORE = "object_key like 'binance/klines/interval=1h/%' and object_key < 
 
 def _without(view: str, condition: str) -> str:
     """A statement that makes a view leave rows out, as a wrong model would."""
-    kept = f"create or replace view {view} as select * from (%s) as v where not ({condition})"
+    filtered = f"create or replace view {view} as select * from (%s) as v where not ({condition})"
     text = f"rtrim(pg_get_viewdef('{view}'::regclass), ';')"
-    return f"do $$ begin execute format('{kept}', {text}); end $$"
+    return f"do $$ begin execute format('{filtered}', {text}); end $$"
 
 
 def _insert_bar(later: str) -> str:
@@ -182,34 +182,30 @@ def _insert_bar(later: str) -> str:
 
 
 CORRUPTIONS: dict[tuple[str, str], list[str]] = {
-    ("klines_completeness", "every tracked symbol was asked for and answered"): [
+    ("klines_completeness", "symbol_days_requested"): [
         "delete from ops.coverage where symbol = 'ETHUSDT' and date = '{day}'"
     ],
-    ("klines_completeness", "no bar is missing"): [f"delete from raw.binance_klines where {BAR}"],
-    ("klines_completeness", "no more bars than hours"): [_insert_bar("30 minutes")],
+    ("klines_completeness", "no_missing_bars"): [f"delete from raw.binance_klines where {BAR}"],
+    ("klines_completeness", "bars_per_day_at_most_24"): [_insert_bar("30 minutes")],
     **{
         (f"{dataset}_freshness", check): statements
         for dataset, checks in {
             "binance_klines": {
-                "there is data at all": ["delete from raw.binance_klines"],
-                "the newest data is as young as promised": [
+                "has_data": ["delete from raw.binance_klines"],
+                "data_within_sla": [
                     "delete from raw.binance_klines where open_time > current_timestamp - interval '5 hours'"
                 ],
-                "no data is from the future": [_insert_bar("4 days")],
+                "no_future_data": [_insert_bar("4 days")],
             },
             "coingecko_markets": {
-                "there is data at all": ["delete from raw.coingecko_markets"],
-                "the newest data is as young as promised": [
-                    "update raw.coingecko_markets set snapshot_at = snapshot_at - interval '3 hours'"
-                ],
-                "no data is from the future": [
-                    "update raw.coingecko_markets set snapshot_at = snapshot_at + interval '3 hours'"
-                ],
+                "has_data": ["delete from raw.coingecko_markets"],
+                "data_within_sla": ["update raw.coingecko_markets set snapshot_at = snapshot_at - interval '3 hours'"],
+                "no_future_data": ["update raw.coingecko_markets set snapshot_at = snapshot_at + interval '3 hours'"],
             },
             "fear_greed": {
-                "there is data at all": ["delete from raw.fear_greed"],
-                "the newest data is as young as promised": ["delete from raw.fear_greed where date > current_date - 4"],
-                "no data is from the future": [
+                "has_data": ["delete from raw.fear_greed"],
+                "data_within_sla": ["delete from raw.fear_greed where date > current_date - 4"],
+                "no_future_data": [
                     "insert into raw.fear_greed (date, value, classification, batch_id) "
                     "values (current_date + 3, 50, 'Neutral', 'test')"
                 ],
@@ -217,33 +213,31 @@ CORRUPTIONS: dict[tuple[str, str], list[str]] = {
         }.items()
         for check, statements in checks.items()
     },
-    ("klines_reconciliation", "raw has the rows of bronze"): [
+    ("klines_reconciliation", "raw_matches_bronze"): [
         f"update ops.load_ledger set rows = rows + 1 where {DAYS_OBJECT}"
     ],
-    ("klines_reconciliation", "staging has the rows of raw"): [
+    ("klines_reconciliation", "staging_matches_raw"): [
         # A bar of a symbol that is no longer tracked, in bronze and raw, which the view leaves out.
         f"insert into raw.binance_klines ({BAR_COLUMNS}) "
         f"select {BAR_COLUMNS.replace('symbol', chr(39) + 'OLDUSDT' + chr(39), 1)} from raw.binance_klines where {BAR}",
         f"update ops.load_ledger set rows = rows + 1 where {DAYS_OBJECT}",
         _without("staging.stg_binance__ohlcv", "binance_symbol = ''OLDUSDT''"),
     ],
-    ("klines_reconciliation", "fct_prices has the tracked rows of staging"): [
-        f"delete from marts.fct_prices where {HOUR}"
-    ],
-    ("klines_reconciliation", "not fewer rows than that weekday brings"): [
+    ("klines_reconciliation", "fct_prices_matches_staging"): [f"delete from marts.fct_prices where {HOUR}"],
+    ("klines_reconciliation", "daily_rows_not_below_band"): [
         f"update ops.load_ledger set rows = rows * 2 where {WEEKS_BEFORE}"
     ],
-    ("klines_reconciliation", "not more rows than that weekday brings"): [
+    ("klines_reconciliation", "daily_rows_not_above_band"): [
         f"update ops.load_ledger set rows = rows / 2 where {WEEKS_BEFORE}"
     ],
-    ("markets_reconciliation", "raw has the rows of bronze"): [
+    ("markets_reconciliation", "raw_matches_bronze"): [
         "update ops.load_ledger set rows = rows + 1 where dataset = 'coingecko_markets'"
     ],
-    ("markets_reconciliation", "staging has the rows of raw"): [
+    ("markets_reconciliation", "staging_matches_raw"): [
         _without("staging.stg_coingecko__markets", "crypto_id = ''ethereum''"),
         "delete from marts.fct_market_snapshots where crypto_id = 'ethereum'",
     ],
-    ("markets_reconciliation", "fct_market_snapshots has the rows of staging"): [
+    ("markets_reconciliation", "fct_market_snapshots_matches_staging"): [
         "delete from marts.fct_market_snapshots where crypto_id = 'ethereum'"
     ],
     **{
@@ -258,83 +252,73 @@ CORRUPTIONS: dict[tuple[str, str], list[str]] = {
             ),
         ]
         for check, rows in {
-            "not fewer coins than snapshots bring": "rows * 2",
-            "not more coins than snapshots bring": "rows / 2",
+            "snapshot_rows_not_below_band": "rows * 2",
+            "snapshot_rows_not_above_band": "rows / 2",
         }.items()
     },
-    ("fear_greed_reconciliation", "raw has the days of bronze"): [
+    ("fear_greed_reconciliation", "raw_has_bronze_days"): [
         "update ops.load_ledger set rows = rows + 1 where dataset = 'fear_greed'"
     ],
-    ("fear_greed_reconciliation", "staging has the rows of raw"): [
+    ("fear_greed_reconciliation", "staging_matches_raw"): [
         _without("staging.stg_alternative_me__fear_greed", "date = ''{day}''"),
         "delete from marts.fct_sentiment_daily where date = '{day}'",
     ],
-    ("fear_greed_reconciliation", "fct_sentiment_daily has the rows of staging"): [
+    ("fear_greed_reconciliation", "fct_sentiment_daily_matches_staging"): [
         "delete from marts.fct_sentiment_daily where date = '{day}'"
     ],
-    ("fear_greed_reconciliation", "at most three days of the last month are missing"): [
+    ("fear_greed_reconciliation", "few_missing_days"): [
         f"delete from {table} where date between date '{{day}}' - 9 and date '{{day}}' - 6"
         for table in ("raw.fear_greed", "marts.fct_sentiment_daily")
     ]
     + ["update ops.load_ledger set rows = rows - 4 where dataset = 'fear_greed'"],
-    ("fear_greed_reconciliation", "no step beyond 50 in the last month"): [
+    ("fear_greed_reconciliation", "daily_step_in_range"): [
         "update raw.fear_greed set value = case when date = '{day}' then 2 else 98 end where date >= '{day}'"
     ],
-    ("fct_prices", "the range holds bars"): ["delete from marts.fct_prices"],
-    ("fct_prices", "the bar's VWAP lies between low and high (to the last place of the exchange's rounding)"): [
-        f"update marts.fct_prices set vwap_1h = high * 1.01 where {HOUR}"
-    ],
-    ("fct_prices", "takers bought no more than was traded"): [
+    ("fct_prices", "has_bars"): ["delete from marts.fct_prices"],
+    ("fct_prices", "vwap_between_low_and_high"): [f"update marts.fct_prices set vwap_1h = high * 1.01 where {HOUR}"],
+    ("fct_prices", "taker_volume_at_most_volume"): [
         f"update marts.fct_prices set taker_buy_volume = volume + 1 where {HOUR}"
     ],
-    ("fct_prices", "no metric is NaN or infinite"): [f"update marts.fct_prices set volatility_7d = 'NaN' where {HOUR}"],
-    ("fct_prices", "moving averages lie within a factor of 100 of the price"): [
-        f"update marts.fct_prices set ma_7d = 101 * close where {HOUR}"
-    ],
-    ("fct_prices", "volatility is a fraction a year, not a percentage"): [
-        f"update marts.fct_prices set volatility_30d = 51 where {NEWEST}"
-    ],
-    ("fct_prices", "an hour's return is within what markets have shown"): [
-        f"update marts.fct_prices set return_1h_pct = 501 where {HOUR}"
-    ],
-    ("fct_prices", "no jump beyond 60 of the asset's own sigmas"): [
+    ("fct_prices", "metrics_are_finite"): [f"update marts.fct_prices set volatility_7d = 'NaN' where {HOUR}"],
+    ("fct_prices", "moving_averages_near_price"): [f"update marts.fct_prices set ma_7d = 101 * close where {HOUR}"],
+    ("fct_prices", "volatility_30d_in_range"): [f"update marts.fct_prices set volatility_30d = 51 where {NEWEST}"],
+    ("fct_prices", "return_1h_in_range"): [f"update marts.fct_prices set return_1h_pct = 501 where {HOUR}"],
+    ("fct_prices", "no_extreme_jump"): [
         f"update marts.fct_prices set volatility_30d = 0.5 where {HOUR.replace('05:00', '04:00')}",
         f"update marts.fct_prices set log_return_1h = 0.6 where {HOUR}",
     ],
-    ("divergence", "the median coin differs by less than 3%"): [
-        "update marts.fct_market_snapshots set price_usd = price_usd * 1.1"
-    ],
-    ("divergence", "no coin differs by more than 20%"): [
+    ("divergence", "median_divergence_in_range"): ["update marts.fct_market_snapshots set price_usd = price_usd * 1.1"],
+    ("divergence", "coin_divergence_in_range"): [
         "update marts.fct_market_snapshots set price_usd = price_usd * 1.5 where crypto_id = 'ethereum'"
     ],
 }
 
 
-def broken(found: SuiteResult) -> dict[str, str]:
-    return {v.name: v.status for v in found.verdicts if v.status != "passed"}
+def failures(found: SuiteResult) -> dict[str, str]:
+    return {check.id: check.status for check in found.failures}
 
 
-def test_every_suite_of_the_warehouse_passes_after_a_fresh_run(queries):
-    assert {suite.name: broken(validate_query(suite, query)) for suite, query in queries.items()} == {
+def test_every_suite_passes_after_a_fresh_run(queries):
+    assert {suite.name: failures(validate_query(suite, query)) for suite, query in queries.items()} == {
         suite.name: {} for suite in queries
     }
 
 
-def test_every_expectation_has_a_corruption(queries):
-    assert set(CORRUPTIONS) == {(suite.name, rule.check) for suite in queries for rule in suite.rules}
+def test_every_check_has_a_corruption(queries):
+    assert set(CORRUPTIONS) == {(suite.name, rule.id) for suite in queries for rule in suite.rules}
 
 
-@pytest.mark.parametrize(("name", "check"), CORRUPTIONS)
-def test_one_corruption_breaks_exactly_its_expectation(loaded, queries, yesterday, name, check):
+@pytest.mark.parametrize(("name", "check_id"), CORRUPTIONS)
+def test_one_corruption_fails_exactly_its_check(loaded, queries, yesterday, name, check_id):
     suite = next(s for s in queries if s.name == name)
-    statements = [s.replace("{day}", yesterday.isoformat()) for s in CORRUPTIONS[name, check]]
+    statements = [s.replace("{day}", yesterday.isoformat()) for s in CORRUPTIONS[name, check_id]]
     with loaded.corrupted(*statements):
         found = validate_query(suite, queries[suite])
-    assert broken(found) == {check: "failed"}, [v for v in found.verdicts if v.status != "passed"]
-    [verdict] = [v for v in found.verdicts if v.name == check]
-    assert verdict.severity == next(r.severity for r in suite.rules if r.check == check)
-    if verdict.failed_rows:
-        assert set(suite.shown) <= set(verdict.sample[0]), "the failing row is shown"
+    assert failures(found) == {check_id: "failed"}, found.failures
+    [check_result] = [v for v in found.checks if v.id == check_id]
+    assert check_result.severity == next(r.severity for r in suite.rules if r.id == check_id)
+    if check_result.failed_rows:
+        assert set(suite.sample_columns) <= set(check_result.sample[0]), "the failed row is shown"
 
 
 def test_a_known_halt_is_no_missing_bar(loaded, queries, yesterday):
@@ -345,11 +329,11 @@ def test_a_known_halt_is_no_missing_bar(loaded, queries, yesterday):
         f"select binance_symbol, '1h', '{at}', timestamptz '{at}' + interval '1 hour', 1, 'exchange_halt' "
         "from raw.universe",
     ):
-        assert broken(validate_query(suites.KLINES_COMPLETENESS, queries[suites.KLINES_COMPLETENESS])) == {}
+        assert failures(validate_query(suites.KLINES_COMPLETENESS, queries[suites.KLINES_COMPLETENESS])) == {}
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "message"),
     [
         ("select * from raw.no_such_table", "no_such_table"),
         ("select crypto_id, opened_at from marts.fct_prices", "vwap_in_bar"),
@@ -357,11 +341,11 @@ def test_a_known_halt_is_no_missing_bar(loaded, queries, yesterday):
     ],
     ids=["missing table", "missing column", "query that raises"],
 )
-def test_a_check_that_cannot_run_is_an_error_and_never_a_pass(loaded, query, told):
+def test_a_check_that_cannot_be_evaluated_is_an_error_and_never_a_pass(loaded, query, message):
     found = validate_query(suites.FCT_PRICES, query)
-    assert any(v.status == "error" and told in v.observed for v in found.verdicts), found.verdicts
-    rows = [v.as_row("marts/fct_prices", blocking=False) for v in found.verdicts]
-    assert all(row["status"] != "passed" for row in rows if row["check_name"] != "the range holds bars")
+    assert any(check.status == "error" and message in check.observed for check in found.checks), found.checks
+    rows = [check.as_row("marts/fct_prices", blocking=False) for check in found.checks]
+    assert all(row["status"] != "passed" for row in rows if row["check_name"] != "has_bars")
 
 
 def test_a_validation_leaves_no_connection_open(loaded, queries):
@@ -394,30 +378,28 @@ def rows_read(node: dict[str, Any]) -> Iterator[tuple[str, int]]:
         yield from rows_read(child)
 
 
-# -- books, Dagster and Data Docs --------------------------------------------------------------------------------------
+# -- ops, Dagster and Data Docs ----------------------------------------------------------------------------------------
 
 
-def test_every_result_of_every_suite_is_recorded_in_one_shape(loaded):
+def test_every_result_of_every_suite_is_recorded(loaded):
     rows = loaded.ask(
         "select distinct asset, check_name, severity, blocking from ops.check_results "
         "where source = 'great_expectations'"
     )
     wanted = {
-        (s.asset_path, r.check, r.severity, s.blocking and r.severity == "error")
-        for s in suites.SUITES
-        for r in s.rules
+        (s.asset_path, r.id, r.severity, s.blocking and r.severity == "error") for s in suites.SUITES for r in s.rules
     }
     assert set(rows) == wanted
     assert loaded.ask("select count(*) from ops.check_results where observed is null or expected is null") == [(0,)]
 
 
-def test_a_run_has_a_page_per_suite_and_an_index_that_leads_there(loaded):
+def test_a_run_has_a_page_per_suite_and_an_index_that_links_to_it(loaded):
     folder = loaded.home / "data_docs"
     pages = {path.stem for path in (folder / loaded.summary["run_id"]).glob("*.html")}
     assert pages == {suite.name for suite in suites.SUITES}
     for suite in suites.SUITES:
         text = unescape((folder / loaded.summary["run_id"] / f"{suite.name}.html").read_text())
-        assert [rule.check for rule in suite.rules if rule.check not in text] == []
+        assert [rule.id for rule in suite.rules if rule.description not in text] == []
     index = (folder / "index.html").read_text()
     links = re.findall(r'href="([^"]+)"', index)
     assert len(links) >= len(pages)
@@ -457,7 +439,7 @@ def text(cell: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", cell)).split())
 
 
-def test_data_docs_request_no_other_host_and_contain_no_secret(loaded):
+def test_data_docs_contact_no_other_host_and_contain_no_secret(loaded):
     secrets = [loaded.postgres.password, loaded.store.secret_key, CANARY]
     for page in (loaded.home / "data_docs").rglob("*"):
         if page.is_file():
@@ -468,7 +450,7 @@ def test_data_docs_request_no_other_host_and_contain_no_secret(loaded):
             assert "<script" not in text
 
 
-def test_a_failing_row_is_shown_in_data_docs_and_html_in_it_is_text(loaded, queries, tmp_path, yesterday):
+def test_data_docs_show_failed_rows_and_escape_html(loaded, queries, tmp_path, yesterday):
     with loaded.corrupted(
         "update marts.fct_market_snapshots set price_usd = 2 * price_usd where crypto_id = 'ethereum'"
     ):
@@ -477,7 +459,7 @@ def test_a_failing_row_is_shown_in_data_docs_and_html_in_it_is_text(loaded, quer
     page = data_docs.publish(tmp_path, "run-1", suites.DIVERGENCE, found, datetime.now(UTC))
     text = page.read_text()
     assert "ethereum" in text
-    assert "no coin differs by more than 20%" in text
+    assert "coin_divergence_in_range" in text
     assert "<b>x</b>" not in text
     assert "warned" in (tmp_path / "data_docs" / "index.html").read_text()
 
@@ -494,19 +476,19 @@ def test_data_docs_keep_the_newest_runs(loaded, tmp_path, monkeypatch):
     assert "run-2" not in (folder / "index.html").read_text()
 
 
-def test_an_error_that_names_a_login_is_shown_without_it(monkeypatch):
+def test_an_error_is_shown_without_the_login_in_its_url(monkeypatch):
     monkeypatch.setenv("TICKMART_PG_QUALITY_RO_PASSWORD", CANARY)
-    told = without_secrets(f"could not reach postgresql+psycopg2://someone:{CANARY}@host:1/db?x, password={CANARY}")
-    assert CANARY not in told
-    assert "someone" not in told
+    shown = without_secrets(f"could not reach postgresql+psycopg2://someone:{CANARY}@host:1/db?x, password={CANARY}")
+    assert CANARY not in shown
+    assert "someone" not in shown
 
 
-def test_a_rejected_login_is_an_error_without_the_password(loaded, monkeypatch):
+def test_a_failed_login_is_an_error_without_the_password(loaded, monkeypatch):
     monkeypatch.setenv("TICKMART_PG_QUALITY_RO_USER", "nobody_here")
     monkeypatch.setenv("TICKMART_PG_QUALITY_RO_PASSWORD", CANARY)
-    [verdict] = validate_query(suites.DIVERGENCE, quality_queries.DIVERGENCE).verdicts
-    assert verdict.status == "error"
-    assert CANARY not in str(verdict)
+    [check_result] = validate_query(suites.DIVERGENCE, quality_queries.DIVERGENCE).checks
+    assert check_result.status == "error"
+    assert CANARY not in str(check_result)
 
 
 def test_great_expectations_is_not_imported_before_a_suite_runs():
@@ -515,35 +497,35 @@ def test_great_expectations_is_not_imported_before_a_suite_runs():
     assert done.stdout.strip() == "False"
 
 
-def test_dagster_shows_of_each_check_severity_observed_and_expected(loaded):
+def test_dagster_shows_severity_observed_and_expected_of_each_check(loaded):
     rows = loaded.ask(
         "select asset_key, evaluation_event from dagster.asset_check_executions "
         "where execution_status = 'SUCCEEDED' and evaluation_event is not null"
     )
-    told = {}
+    shown = {}
     for asset, event in rows:
         evaluation = json.loads(event)["dagster_event"]["event_specific_data"]
-        told[asset, evaluation["check_name"]] = evaluation["metadata"]
-    dbt = [m for m in told.values() if "unique_id" in m]
+        shown[asset, evaluation["check_name"]] = evaluation["metadata"]
+    dbt = [m for m in shown.values() if "unique_id" in m]
     assert len(dbt) > 30
     assert all({"severity", "status", "observed", "expected"} <= set(m) for m in dbt)
-    mine = [told[json.dumps(list(s.asset)), s.check] for s in suites.SUITES]
-    assert all({"rows", "seconds", "expectations", "broken", "data_docs"} <= set(m) for m in mine)
+    mine = [shown[json.dumps(list(s.asset)), s.check] for s in suites.SUITES]
+    assert all({"rows", "seconds", "expectations", "failures", "data_docs"} <= set(m) for m in mine)
 
 
-def judged_and_loaded(dataset: Dataset, raw: list[Any]) -> dg.ExecuteInProcessResult:
-    """Run the checks before a dataset's load, and what of `raw` they stand before, as Dagster orders them."""
+def validate_and_load(dataset: Dataset, raw: list[Any]) -> dg.ExecuteInProcessResult:
+    """Run the checks before a dataset's load and the assets `raw` behind them, in Dagster's order."""
     [check] = [c for c in BRONZE_CHECKS if dg.AssetKey(["bronze", dataset.name]) in {k.asset_key for k in c.check_keys}]
     selection = dg.AssetSelection.checks(*check.check_keys) | dg.AssetSelection.assets(*raw)
     made = dg.Definitions(
         [dg.AssetSpec(["bronze", dataset.name]), *raw], asset_checks=[check], resources={"stores": Stores()},
-        jobs=[dg.define_asset_job("judging", selection, executor_def=dg.in_process_executor)],
+        jobs=[dg.define_asset_job("validation", selection, executor_def=dg.in_process_executor)],
     )  # fmt: skip
     with dg.instance_for_test() as instance:
-        return made.resolve_job_def("judging").execute_in_process(instance=instance)
+        return made.resolve_job_def("validation").execute_in_process(instance=instance)
 
 
-def test_a_failed_gate_blocks_the_load_and_a_passed_one_allows_it(loaded):
+def test_a_blocked_gate_prevents_the_load_and_a_passed_one_allows_it(loaded):
     lake = Lake(loaded.store)
     key = max(o.key for o in lake.list(f"{FEAR_GREED.prefix}/"))
     table, _ = lake.read(key)
@@ -551,21 +533,21 @@ def test_a_failed_gate_blocks_the_load_and_a_passed_one_allows_it(loaded):
     wrong = pa.array([*table["value"].to_pylist()[:-1], 101], pa.int64())
     lake.write(key, table.set_column(at, table.schema.field(at), [wrong]))
     stage = "select status, rows from ops.run_stages where stage = 'raw' and run_id = '{}'"
-    refused = judged_and_loaded(FEAR_GREED, [raw_fear_greed])
-    assert refused.success, "what stands behind the load goes on"
-    assert loaded.ask(stage.format(refused.run_id)) == [("failed", 0)]
+    blocked = validate_and_load(FEAR_GREED, [raw_fear_greed])
+    assert blocked.success, "the steps behind the load continue"
+    assert loaded.ask(stage.format(blocked.run_id)) == [("failed", 0)]
     assert loaded.ask("select count(*) from raw.fear_greed where value > 100") == [(0,)]
     lake.write(key, table)
-    mended = judged_and_loaded(FEAR_GREED, [raw_fear_greed])
-    assert loaded.ask(stage.format(mended.run_id))[0][0] == "ok"
+    fixed = validate_and_load(FEAR_GREED, [raw_fear_greed])
+    assert loaded.ask(stage.format(fixed.run_id))[0][0] == "ok"
 
 
-def test_a_check_that_raises_is_an_error_and_closes_the_gate(loaded, monkeypatch):
+def test_a_suite_that_raises_is_an_error_and_blocks_the_gate(loaded, monkeypatch):
     monkeypatch.setenv("TICKMART_UNIVERSE", "/no/such/universe.csv")
-    result = judged_and_loaded(MARKETS, [])
-    told = {e.check_name: (e.passed, e.severity) for e in result.get_asset_check_evaluations()}
+    result = validate_and_load(MARKETS, [])
+    found = {e.check_name: (e.passed, e.severity) for e in result.get_asset_check_evaluations()}
     # The gate is a warning to Dagster: a failed blocking check would skip the other datasets' models.
-    assert told == {
+    assert found == {
         "expectations": (False, dg.AssetCheckSeverity.ERROR), "load_gate": (False, dg.AssetCheckSeverity.WARN),
     }  # fmt: skip
     with connections.closing(connections.connect(loaded.postgres, "ingest")) as connection:
@@ -573,8 +555,8 @@ def test_a_check_that_raises_is_an_error_and_closes_the_gate(loaded, monkeypatch
     assert "/no/such/universe.csv" in reason
 
 
-def judged(suite: Suite) -> dg.ExecuteInProcessResult:
-    """Run the check of one suite behind the load, alone, as a run of its own."""
+def run_check(suite: Suite) -> dg.ExecuteInProcessResult:
+    """Run the check of one suite after the load, as a run of its own."""
     [check] = [c for c in CHECKS if dg.AssetCheckKey(dg.AssetKey(list(suite.asset)), suite.check) in c.check_keys]
     made = dg.Definitions(
         [dg.AssetSpec(list(suite.asset))], asset_checks=[check], resources={"stores": Stores()},
@@ -585,7 +567,7 @@ def judged(suite: Suite) -> dg.ExecuteInProcessResult:
 
 
 @pytest.mark.parametrize("suite", [suites.KLINES_RECONCILIATION, suites.FCT_PRICES], ids=lambda suite: suite.name)
-def test_rows_of_a_killed_run_are_validated_by_the_next_run_once(loaded, yesterday, monkeypatch, suite):
+def test_the_next_run_validates_once_what_a_killed_run_loaded(loaded, yesterday, monkeypatch, suite):
     key = klines_key("1h", yesterday)
     [(brought_by,)] = loaded.ask(f"select batch_id from ops.load_ledger where object_key = '{key}'")
     rows = "select count(*) from ops.check_results where run_id = '{}'"
@@ -594,15 +576,15 @@ def test_rows_of_a_killed_run_are_validated_by_the_next_run_once(loaded, yesterd
             f"update ops.load_ledger set batch_id = 'killed' where object_key = '{key}'",
             "insert into ops.runs values ('killed', 'refresh', now(), null, 'running')",
         )
-        assert loaded.ask(rows.format(judged(suite).run_id)) == [(0,)], "another run is at work on it"
+        assert loaded.ask(rows.format(run_check(suite).run_id)) == [(0,)], "another run is still working on it"
         loaded.execute("update ops.runs set status = 'failed', ended_at = now() where run_id = 'killed'")
         with monkeypatch.context() as without:
             without.setenv("TICKMART_PG_QUALITY_RO_ROLE", "nobody")
-            assert not judged(suite).get_asset_check_evaluations()[0].passed
-        found = judged(suite)
+            assert not run_check(suite).get_asset_check_evaluations()[0].passed
+        found = run_check(suite)
         assert found.get_asset_check_evaluations()[0].passed
-        assert loaded.ask(rows.format(found.run_id)) == [(len(suite.rules),)], "what could not be judged is judged now"
-        assert loaded.ask(rows.format(judged(suite).run_id)) == [(0,)], "twice"
+        assert loaded.ask(rows.format(found.run_id)) == [(len(suite.rules),)], "a failed validation is repeated"
+        assert loaded.ask(rows.format(run_check(suite).run_id)) == [(0,)], "a second time"
     finally:
         loaded.execute(
             f"update ops.load_ledger set batch_id = '{brought_by}' where object_key = '{key}'",
@@ -611,9 +593,9 @@ def test_rows_of_a_killed_run_are_validated_by_the_next_run_once(loaded, yesterd
 
 
 @pytest.mark.slow
-def test_a_rejected_object_blocks_its_own_dataset_and_no_other(loaded):
+def test_a_blocked_object_blocks_its_own_dataset_and_no_other(loaded):
     lake = Lake(loaded.store)
-    # A day that no refresh asks for again, so that nothing heals it.
+    # A day that no refresh requests again, so that nothing replaces it.
     key = sorted(o.key for o in lake.list(f"{KLINES.prefix}/interval=1h/"))[-10]
     table, _ = lake.read(key)
     at = table.schema.get_field_index("taker_buy_base_volume")
@@ -627,7 +609,7 @@ def test_a_rejected_object_blocks_its_own_dataset_and_no_other(loaded):
     assert code == 1
     stages = {(s["stage"], s["dataset"]): s for s in summary["stages"]}
     assert stages["raw", "binance_klines"]["status"] == "failed"
-    assert "takers bought no more than was traded (1 of " in stages["raw", "binance_klines"]["detail"]["error"]
+    assert "records_meet_contract (1 of " in stages["raw", "binance_klines"]["detail"]["error"]
     assert (
         loaded.ask("select count(*), md5(string_agg(k::text, '' order by symbol, open_time)) from raw.binance_klines k")
         == bars

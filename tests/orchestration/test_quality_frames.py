@@ -1,4 +1,4 @@
-"""The suites of bronze: each expectation fails when its one thing is corrupted, and no other does."""
+"""The bronze suites: each check fails when its one property is corrupted, and no other check does."""
 
 import copy
 import html
@@ -16,13 +16,14 @@ import pytest
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.coingecko.dataset import MARKETS, markets_key
 from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key
-from orchestration.quality import data_docs, queries, suites
+from orchestration.quality import data_docs, frames, suites
 from orchestration.quality.runner import SuiteResult, validate_frame
 from orchestration.quality.suites import Suite
 
 DAY = date(2026, 3, 14)
 AT = datetime(2026, 3, 14, 12, 5, tzinfo=UTC)
 GIVEN = {"symbols": ["BTCUSDT", "ETHUSDT"], "coins": [f"coin-{i}" for i in range(5)]}
+PRICES = ("open", "high", "low", "close")
 Rows = list[dict[str, Any]]
 Corruption = Callable[[Rows], object]
 
@@ -30,7 +31,7 @@ Corruption = Callable[[Rows], object]
 def bars() -> Rows:
     """A day of two symbols."""
     start = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC)
-    prices = {name: Decimal(value) for name, value in zip(suites.PRICES, ("100", "110", "90", "105"), strict=True)}
+    prices = {name: Decimal(value) for name, value in zip(PRICES, ("100", "110", "90", "105"), strict=True)}
     return [
         {
             "symbol": symbol, "interval": "1h", "open_time": opened, **prices, "volume": Decimal(10),
@@ -80,125 +81,158 @@ def _again(rows: Rows) -> None:
     rows.append(dict(rows[4]))
 
 
-KLINES_BROKEN: dict[str, Corruption] = {
-    "there is something to load": list.clear,
-    "one bar per symbol, interval and open time": _again,
-    "every bar opens on the day of its object": lambda rows: rows[5].update(
+KLINES_CORRUPTIONS: dict[str, Corruption] = {
+    "has_rows": list.clear,
+    "unique_key": _again,
+    "records_meet_contract": _set(open=Decimal("110.01")),
+    "bars_open_on_object_day": lambda rows: rows[5].update(
         {name: rows[5][name] + timedelta(days=1) for name in ("open_time", "close_time")}
     ),
-    "every bar opens on the grid of its interval": lambda rows: rows[5].update(
+    "bars_open_on_interval_grid": lambda rows: rows[5].update(
         open_time=rows[5]["open_time"] + timedelta(minutes=28, milliseconds=14_789)
     ),
-    "only tracked symbols": _set(symbol="XUSDT"),
-    **{
-        f"{name} is there": _set(**{name: None})
-        for name in ("symbol", "interval", "open_time", "close_time", *suites.PRICES, "volume", "quote_volume",
-                     "trade_count")
-    },
-    **{f"{name} is above 0": _set(**{name: Decimal(0)}) for name in suites.PRICES},
-    "base volume is not negative": _set(volume=Decimal(-1), taker_buy_base_volume=Decimal(-1)),
-    "quote volume is not negative": _set(quote_volume=Decimal(-1), taker_buy_quote_volume=Decimal(-1)),
-    "the number of trades is not negative": _set(trade_count=-1),
-    "high is not below low": _swap("high", "low"),
-    "open lies between low and high": _set(open=Decimal("110.01")),
-    "close lies between low and high": _set(close=Decimal("89.99")),
-    "takers bought no more than was traded": _set(taker_buy_base_volume=Decimal("10.01")),
-    "takers paid no more than was paid": _set(taker_buy_quote_volume=Decimal("1000.01")),
-    "a bar closes after it opens": lambda rows: rows[5].update(close_time=rows[5]["open_time"]),
-    "volume only where there were trades": _set(trade_count=0),
-    "volume above 0 where there were trades": _set(volume=Decimal(0), taker_buy_base_volume=Decimal(0)),
-}  # fmt: skip
-MARKETS_BROKEN: dict[str, Corruption] = {
-    "there is something to load": list.clear,
-    "one row per coin and snapshot": _again,
-    "every tracked coin is in the snapshot": lambda rows: rows.pop(),
-    "every coin has its JSON": lambda rows: rows[4].update(payload=None),
-    "nearly every coin has a price": lambda rows: rows[4].update(current_price=None),
-    "prices are not negative": lambda rows: rows[4].update(current_price=Decimal(-1)),
-    "market caps are not negative": lambda rows: rows[4].update(market_cap=Decimal(-1)),
-    "volumes are not negative": lambda rows: rows[4].update(total_volume=Decimal(-1)),
-    "ranks begin at 1": lambda rows: rows[4].update(market_cap_rank=0),
+    "symbols_are_tracked": _set(symbol="XUSDT"),
+    "volume_has_trades": _set(trade_count=0),
+    "trades_have_volume": _set(volume=Decimal(0), taker_buy_base_volume=Decimal(0)),
 }
-FEAR_GREED_BROKEN: dict[str, Corruption] = {
-    "there is something to load": list.clear,
-    "one value per day and object": _again,
-    "value is there": _set(value=None),
-    "the index is from 0 to 100": _set(value=101),
-    "the class is a known one": _set(classification="Panic"),
+MARKETS_CORRUPTIONS: dict[str, Corruption] = {
+    "has_rows": list.clear,
+    "unique_key": _again,
+    "records_meet_contract": lambda rows: rows[4].update(market_cap=Decimal(-1)),
+    "tracked_coins_present": lambda rows: rows.pop(),
+    "most_coins_have_price": lambda rows: rows[4].update(current_price=None),
+    "market_cap_rank_is_positive": lambda rows: rows[4].update(market_cap_rank=0),
+}
+FEAR_GREED_CORRUPTIONS: dict[str, Corruption] = {
+    "has_rows": list.clear,
+    "unique_key": _again,
+    "records_meet_contract": _set(value=101),
+    "classification_is_known": _set(classification="Panic"),
+}
+# One record for each reason of a contract that a stored object can have.
+VIOLATIONS: dict[Suite, dict[str, Corruption]] = {
+    suites.BRONZE_KLINES: {
+        **{
+            f"{name} is missing": _set(**{name: None})
+            for name in (
+                "symbol",
+                "interval",
+                "open_time",
+                "close_time",
+                *PRICES,
+                "volume",
+                "quote_volume",
+                "trade_count",
+            )
+        },
+        **{f"{name} is not above 0": _set(**{name: Decimal(0)}) for name in PRICES},
+        "volume is below 0": _set(volume=Decimal(-1), taker_buy_base_volume=Decimal(-1)),
+        "quote_volume is below 0": _set(quote_volume=Decimal(-1), taker_buy_quote_volume=Decimal(-1)),
+        "trade_count is below 0": _set(trade_count=-1),
+        "low is above high": _swap("high", "low"),
+        "close is below the low": _set(close=Decimal("89.99")),
+        "taker_buy_base_volume is above volume": _set(taker_buy_base_volume=Decimal("10.00000001")),
+        "taker_buy_quote_volume is above quote_volume": _set(taker_buy_quote_volume=Decimal("1000.01")),
+        "close_time is not after open_time": lambda rows: rows[5].update(close_time=rows[5]["open_time"]),
+        "close_time is after the interval": lambda rows: rows[5].update(
+            close_time=rows[5]["open_time"] + timedelta(hours=4)
+        ),
+    },
+    suites.BRONZE_MARKETS: {
+        "payload is missing": lambda rows: rows[4].update(payload=None),
+        "current_price is below 0": lambda rows: rows[4].update(current_price=Decimal("-0.00000001")),
+        "total_volume is below 0": lambda rows: rows[4].update(total_volume=Decimal(-1)),
+    },
+    suites.BRONZE_FEAR_GREED: {
+        "value is missing": _set(value=None),
+        "value is below 0": _set(value=-1),
+    },
 }
 BATCHES = {
-    suites.BRONZE_KLINES: (KLINES, bars, KLINES_BROKEN),
-    suites.BRONZE_MARKETS: (MARKETS, coins, MARKETS_BROKEN),
-    suites.BRONZE_FEAR_GREED: (FEAR_GREED, days, FEAR_GREED_BROKEN),
+    suites.BRONZE_KLINES: (KLINES, bars, KLINES_CORRUPTIONS),
+    suites.BRONZE_MARKETS: (MARKETS, coins, MARKETS_CORRUPTIONS),
+    suites.BRONZE_FEAR_GREED: (FEAR_GREED, days, FEAR_GREED_CORRUPTIONS),
 }
 
 
-def judged(suite: Suite, rows: Rows) -> SuiteResult:
-    """The suite's judgement of rows as bronze holds them."""
+def validated(suite: Suite, rows: Rows) -> SuiteResult:
+    """The suite's result for rows as bronze stores them."""
     dataset = BATCHES[suite][0]
     schema = dataset.schema.append(pa.field("object_key", pa.string()))
     table = pa.Table.from_pylist(rows, schema=pa.schema([f.with_nullable(True) for f in schema]))
-    return validate_frame(suite, queries.validated_frame([table], GIVEN["coins" if dataset is MARKETS else "symbols"]))
+    tracked = GIVEN["coins" if dataset is MARKETS else "symbols"]
+    return validate_frame(suite, frames.to_frame([table], dataset, tracked))
 
 
-def broken(found: SuiteResult) -> dict[str, str]:
-    """What did not pass, and how it is called."""
-    return {v.name: v.status for v in found.verdicts if v.status != "passed"}
+def failures(found: SuiteResult) -> dict[str, str]:
+    """The status of each check that did not pass."""
+    return {check.id: check.status for check in found.failures}
 
 
 @pytest.mark.parametrize("suite", BATCHES, ids=lambda s: s.name)
-def test_sound_rows_pass_and_each_expectation_has_a_corruption(suite):
+def test_valid_rows_pass_and_each_check_has_a_corruption(suite):
     _, rows, corruptions = BATCHES[suite]
-    found = judged(suite, rows())
-    assert broken(found) == {}
-    assert {v.name for v in found.verdicts} == set(corruptions) == {rule.check for rule in suite.rules}
+    found = validated(suite, rows())
+    assert failures(found) == {}
+    assert {check.id for check in found.checks} == set(corruptions) == {rule.id for rule in suite.rules}
 
 
 @pytest.mark.parametrize(
-    ("suite", "check"), [(s, check) for s, (_, _, all_) in BATCHES.items() for check in all_],
+    ("suite", "check_id"), [(s, check_id) for s, (_, _, all_) in BATCHES.items() for check_id in all_],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )  # fmt: skip
-def test_one_corruption_breaks_exactly_its_expectation(suite, check):
+def test_one_corruption_fails_exactly_its_check(suite, check_id):
     _, rows, corruptions = BATCHES[suite]
     corrupted = copy.deepcopy(rows())
-    corruptions[check](corrupted)
-    found = judged(suite, corrupted)
-    assert broken(found) == {check: "failed"}
-    [verdict] = [v for v in found.verdicts if v.name == check]
-    rule = next(r for r in suite.rules if r.check == check)
-    assert verdict.severity == rule.severity
-    if check != "there is something to load":
-        assert verdict.failed_rows in (1, 2), "both of two equal keys break uniqueness"
-        assert set(suite.shown) <= set(verdict.sample[0])
+    corruptions[check_id](corrupted)
+    found = validated(suite, corrupted)
+    assert failures(found) == {check_id: "failed"}
+    [failed] = found.failures
+    assert failed.severity == next(r.severity for r in suite.rules if r.id == check_id)
+    if check_id != "has_rows":
+        assert failed.failed_rows in (1, 2), "both of two equal keys violate uniqueness"
+        assert set(suite.sample_columns) <= set(failed.sample[0])
 
 
-def test_a_column_that_is_not_there_is_an_error_and_not_a_pass():
-    rows = queries.validated_frame([_table(bars())], GIVEN["symbols"]).drop(columns=["volume"])
-    found = broken(validate_frame(suites.BRONZE_KLINES, rows))
-    assert set(found.values()) == {"error"}
-    assert "volume is there" in found
+@pytest.mark.parametrize(
+    ("suite", "reason"), [(s, reason) for s, all_ in VIOLATIONS.items() for reason in all_],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)  # fmt: skip
+def test_a_stored_record_that_the_parser_would_reject_blocks_the_load(suite, reason):
+    corrupted = copy.deepcopy(BATCHES[suite][1]())
+    VIOLATIONS[suite][reason](corrupted)
+    [check] = [c for c in validated(suite, corrupted).checks if c.id == "records_meet_contract"]
+    assert (check.status, check.severity, check.failed_rows) == ("failed", "error", 1)
+    assert check.as_row(suite.asset_path, blocking=suite.blocking)["blocking"]
+
+
+def test_a_missing_column_is_an_error_and_not_a_pass():
+    rows = frames.to_frame([_table(bars())], KLINES, GIVEN["symbols"]).drop(columns=["on_object_day"])
+    assert failures(validate_frame(suites.BRONZE_KLINES, rows)) == {"bars_open_on_object_day": "error"}
+    with pytest.raises(KeyError):
+        frames.to_frame([_table(bars()).drop_columns(["volume"])], KLINES, GIVEN["symbols"])
 
 
 def _table(rows: Rows) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=KLINES.schema.append(pa.field("object_key", pa.string())))
 
 
-def test_failing_rows_are_capped():
+def test_the_sample_of_failed_rows_is_capped():
     rows = bars()
     for row in rows:
         row["trade_count"] = 0
-    [verdict] = [v for v in judged(suites.BRONZE_KLINES, rows).verdicts if v.status != "passed"]
-    assert (verdict.failed_rows, len(verdict.sample)) == (48, 10)
+    [failed] = validated(suites.BRONZE_KLINES, rows).failures
+    assert (failed.failed_rows, len(failed.sample)) == (48, 10)
 
 
-def test_what_a_source_sent_is_text_in_data_docs_with_its_digits(tmp_path):
+def test_data_docs_show_source_values_as_text_with_exact_digits(tmp_path):
     evil = "<script>alert(1)</script> $name ${x} {{7*7}} &amp;\x1b[31m\u202e"
     market = coins()
     market[0].update(crypto_id=evil, current_price=Decimal("-0.00000001"))
     index = days()
     index[5].update(classification=evil)
     for suite, rows in ((suites.BRONZE_MARKETS, [*market, dict(market[0])]), (suites.BRONZE_FEAR_GREED, index)):
-        page = data_docs.publish(tmp_path, "run-1", suite, judged(suite, rows), AT)
+        page = data_docs.publish(tmp_path, "run-1", suite, validated(suite, rows), AT)
         assert page is not None
         written = page.read_text()
         assert "&lt;script&gt;alert(1)" in written
@@ -208,13 +242,19 @@ def test_what_a_source_sent_is_text_in_data_docs_with_its_digits(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "dropped", "statuses"),
-    [(50.0, [], {"passed"}), (200.0, [], {"passed", "failed"}), (50.0, ["classification"], {"passed", "error"})],
+    ("violation", "dropped", "statuses"),
+    [
+        (None, [], {"passed"}),
+        ("value is above 100", [], {"passed", "failed"}),
+        (None, ["classification"], {"passed", "error"}),
+    ],
 )
-def test_a_page_of_data_docs_shows_each_status_as_a_word(
-    tmp_path: Path, value: float, dropped: list[str], statuses: set[str]
+def test_data_docs_show_each_status_as_text(
+    tmp_path: Path, violation: str | None, dropped: list[str], statuses: set[str]
 ):
-    frame = pd.DataFrame({"object_key": ["k"], "date": ["2026-01-01"], "value": [value], "classification": ["Fear"]})
+    frame = pd.DataFrame(
+        {"object_key": ["k"], "date": ["2026-01-01"], "classification": ["Fear"], "contract_violation": [violation]}
+    )
     found = validate_frame(suites.BRONZE_FEAR_GREED, frame.drop(columns=dropped))
     page = data_docs.publish(tmp_path, "run-1", suites.BRONZE_FEAR_GREED, found, AT)
     assert page is not None

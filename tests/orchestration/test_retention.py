@@ -76,8 +76,10 @@ def files(home: Path) -> int:
 def test_three_hundred_runs_leave_no_more_than_their_bound_and_never_one_in_progress(
     chain: Chain, home: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ):
-    few = {name: retention.Keep(keep.days, 40 if keep.most else None) for name, keep in retention.KEEP.items()}
-    monkeypatch.setattr(retention, "KEEP", few)
+    few = {
+        name: retention.Retention(keep.days, 40 if keep.limit else None) for name, keep in retention.RETENTION.items()
+    }
+    monkeypatch.setattr(retention, "RETENTION", few)
     # The first is the oldest, and goes on: however many come after it, it stays.
     alive = add_run(instance, home, DagsterRunStatus.STARTED)
     runs = [add_run(instance, home, DagsterRunStatus.SUCCESS) for _ in range(RUNS - 1)]
@@ -214,7 +216,7 @@ def test_the_sensor_closes_what_an_earlier_code_server_launched_and_nothing_of_t
 def test_a_commands_process_shows_that_it_lives_until_its_run_has_ended(
     chain: Chain, home: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(runner, "BEAT_EVERY_S", 0.01)
+    monkeypatch.setattr(runner, "HEARTBEAT_EVERY_S", 0.01)
     chain.ask("insert into ops.runs (run_id, job, started_at, status) values ('r', 'j', now(), 'running')")
     ended = runner._beating(Stores(), "r")
     beats = {chain.one("select beat_at from ops.runs")}

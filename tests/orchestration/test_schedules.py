@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
-from orchestration.partitions import MARKETS_JOB
+from orchestration.job_names import MARKETS_JOB
 
 pytestmark = pytest.mark.servers  # dbt parses the project
 

@@ -23,7 +23,7 @@ import pytest
 from minio import Minio
 
 from orchestration.local.children import Children
-from orchestration.local.client import stack
+from orchestration.local.client import local_services
 from orchestration.local.processes import LocalServicesError, free_port, port_owner_message
 from support.cli import ROOT
 
@@ -35,11 +35,11 @@ CLIENT = """
 import json, os, sys
 from pathlib import Path
 from orchestration.local.children import Children
-from orchestration.local.client import stack
+from orchestration.local.client import local_services
 from orchestration.local.processes import LocalServicesError
 home, what = Path(sys.argv[1]), sys.argv[2]
 try:
-    with stack(home, postgres=True, s3=what != "postgres") as env:
+    with local_services(home, postgres=True, s3=what != "postgres") as env:
         if what == "children":
             children = Children(home)
             children.spawn("family", ["sh", "-c", "sleep 600 & sleep 600"], dict(os.environ), home / "logs" / "a.log")
@@ -148,7 +148,7 @@ def wait_until_gone(processes: Iterable[psutil.Process]) -> None:
 def initialised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stopped home with a database and one row in it, to be copied."""
     home = tmp_path_factory.mktemp("initialised") / "home"
-    with stack(home, postgres=True, s3=False) as env:
+    with local_services(home, postgres=True, s3=False) as env:
         ask(env, "create table kept (value integer)", "insert into kept values (42)")
     return home
 
@@ -166,7 +166,7 @@ def home(initialised: Path, tmp_path: Path) -> Iterator[Path]:
 
 def test_first_start_gives_a_durable_utf8_database_and_the_last_exit_stops_everything(tmp_path: Path) -> None:
     home = tmp_path / "new" / "home"
-    with stack(home, postgres=True, s3=True) as env:
+    with local_services(home, postgres=True, s3=True) as env:
         started = family(home)
         settings = ["fsync", "full_page_writes", "data_checksums", "server_encoding", "TimeZone", "listen_addresses"]
         found = ask(env, "select " + ", ".join(f"current_setting('{name}')" for name in settings))
@@ -191,22 +191,22 @@ def test_first_start_gives_a_durable_utf8_database_and_the_last_exit_stops_every
 
 
 def test_only_the_servers_that_are_needed_run(home: Path) -> None:
-    with stack(home, postgres=True, s3=False) as env:
+    with local_services(home, postgres=True, s3=False) as env:
         assert not [name for name in env if name.startswith("MINIO_")]
         assert not servers(home, "rclone")
-        with stack(home, postgres=False, s3=True) as more:
+        with local_services(home, postgres=False, s3=True) as more:
             assert not [name for name in more if name.startswith(("PG", "TICKMART_PG"))]
             assert servers(home, "rclone")
 
 
 def test_nothing_is_started_or_written_when_both_servers_are_brought_by_the_user(tmp_path: Path) -> None:
-    with stack(tmp_path / "home", postgres=False, s3=False) as env:
+    with local_services(tmp_path / "home", postgres=False, s3=False) as env:
         assert env == {}
     assert not (tmp_path / "home").exists()
 
 
 def test_wrong_password_and_wrong_key_are_rejected(home: Path) -> None:
-    with stack(home, postgres=True, s3=True) as env:
+    with local_services(home, postgres=True, s3=True) as env:
         with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
             connect(env, password="wrong")
         with pytest.raises(psycopg2.OperationalError, match="password"):
@@ -217,7 +217,7 @@ def test_wrong_password_and_wrong_key_are_rejected(home: Path) -> None:
 
 
 def test_secrets_are_private_files_and_in_no_log_nor_command_line(home: Path) -> None:
-    with stack(home, postgres=True, s3=True) as env:
+    with local_services(home, postgres=True, s3=True) as env:
         with pytest.raises(psycopg2.Error):
             ask(env, f"create role broken login password '{env['PGPASSWORD']}' nonsense")
         commands = " ".join(" ".join(process.cmdline()) for process in keepers(home) + servers(home, "rclone"))
@@ -258,7 +258,7 @@ def test_five_concurrent_first_starts_share_one_supervisor(tmp_path: Path) -> No
 def test_data_and_port_survive_a_restart(home: Path) -> None:
     ports = set()
     for _ in range(2):
-        with stack(home, postgres=True, s3=False) as env:
+        with local_services(home, postgres=True, s3=False) as env:
             ports.add(env["PGPORT"])
             assert ask(env, "select value from kept") == [(42,)]
     assert len(ports) == 1
@@ -272,7 +272,7 @@ def test_killed_client_leaves_no_server_and_the_next_start_works(home: Path, end
     client.send_signal(ending)
     client.communicate(timeout=PATIENCE_S)
     wait_until_gone(started)
-    with stack(home, postgres=True, s3=False) as env:
+    with local_services(home, postgres=True, s3=False) as env:
         assert ask(env, "select value from kept") == [(42,)]
 
 
@@ -291,14 +291,14 @@ def test_the_next_start_works_immediately_after_the_supervisor_was_killed(home: 
     environment_of(client)
     started = family(home)
     keepers(home)[0].kill()
-    with stack(home, postgres=True, s3=True) as env:
+    with local_services(home, postgres=True, s3=True) as env:
         assert ask(env, "select value from kept") == [(42,)]
         assert not any(map(runs, started))
     client.communicate(timeout=PATIENCE_S)
 
 
 def test_killed_postmaster_is_replaced_on_its_port_and_its_busy_backends_end(home: Path) -> None:
-    with stack(home, postgres=True, s3=False) as env:
+    with local_services(home, postgres=True, s3=False) as env:
         ask(env, "insert into kept values (43)")
         busy = connect(env)
         with busy.cursor() as cursor:
@@ -328,7 +328,7 @@ def test_supervisor_and_postgres_killed_together_do_not_block_the_next_start(hom
         process.kill()
     client.kill()
     client.communicate(timeout=PATIENCE_S)
-    with stack(home, postgres=True, s3=True) as env:
+    with local_services(home, postgres=True, s3=True) as env:
         assert ask(env, "select value from kept") == [(42,)]
     wait_until_gone(started)
 
@@ -341,7 +341,7 @@ def test_initdb_killed_half_way_does_not_poison_the_next_start(tmp_path: Path) -
     keepers(home)[0].kill()
     client.communicate(timeout=PATIENCE_S)
     assert not (home / "postgres").exists()
-    with stack(home, postgres=True, s3=False) as env:
+    with local_services(home, postgres=True, s3=False) as env:
         assert ask(env, "select 1") == [(1,)]
     assert not list(home.glob("postgres.init-*"))
 
@@ -380,7 +380,7 @@ def test_waiting_for_children_ends_when_the_supervisor_dies(home: Path) -> None:
     with Children(home) as children:
         children.spawn("patient", ["sleep", "600"], {}, home / "logs" / "child.log")
         keepers(home)[0].kill()
-        with pytest.raises(LocalServicesError, match=r"keeper.* ended: see .*keeper\.log"):
+        with pytest.raises(LocalServicesError, match=r"supervisor.* ended: see .*keeper\.log"):
             children.wait_any()
 
 
@@ -390,7 +390,7 @@ def test_the_supervisor_of_a_removed_home_leaves_its_successor_alone(home: Path,
     started = family(home)
     shutil.rmtree(home)
     subprocess.run(["cp", "-a", initialised, home], check=True)
-    with stack(home, postgres=True, s3=False) as env:
+    with local_services(home, postgres=True, s3=False) as env:
         wait_until_gone(started)
         assert ask(env, "select value from kept") == [(42,)]
     client.communicate(timeout=PATIENCE_S)
@@ -402,12 +402,12 @@ def test_stale_state_with_a_stranger_on_its_port_does_not_stop_a_start(home: Pat
         (home / "keeper.json").write_text(json.dumps(state))
         # The number of the killed postmaster is another program's by now.
         (home / "postgres" / "postmaster.pid").write_text(f"{os.getpid()}\n{home}/postgres\n")
-        with stack(home, postgres=True, s3=False) as env:
+        with local_services(home, postgres=True, s3=False) as env:
             assert ask(env, "select value from kept") == [(42,)]
 
 
 def test_the_supervisor_serves_no_client_without_its_token(home: Path) -> None:
-    with stack(home, postgres=True, s3=False) as env:
+    with local_services(home, postgres=True, s3=False) as env:
         state = json.loads((home / "keeper.json").read_text())
         for greeting in (b'{"token": "wrong"}\n{"need": ["s3"]}\n', b"GET / HTTP/1.1\r\n\r\n", b"[]\n"):
             with socket.create_connection(("127.0.0.1", state["port"]), timeout=PATIENCE_S) as connection:
@@ -418,9 +418,9 @@ def test_the_supervisor_serves_no_client_without_its_token(home: Path) -> None:
 
 
 def test_port_of_the_last_start_is_given_up_when_taken(home: Path) -> None:
-    with stack(home, postgres=True, s3=False) as env:
+    with local_services(home, postgres=True, s3=False) as env:
         port = int(env["PGPORT"])
-    with socket.create_server(("127.0.0.1", port)), stack(home, postgres=True, s3=False) as env:
+    with socket.create_server(("127.0.0.1", port)), local_services(home, postgres=True, s3=False) as env:
         assert int(env["PGPORT"]) != port
         assert ask(env, "select value from kept") == [(42,)]
 
@@ -429,14 +429,14 @@ def test_long_home_path(initialised: Path, tmp_path: Path) -> None:
     home = tmp_path / ("long" * 20) / ("longer" * 20) / "with space" / "home"
     home.parent.mkdir(parents=True)
     subprocess.run(["cp", "-a", initialised, home], check=True)
-    with stack(home, postgres=True, s3=True) as env:
+    with local_services(home, postgres=True, s3=True) as env:
         assert ask(env, "select value from kept") == [(42,)]
 
 
 def test_logs_stay_bounded(home: Path) -> None:
     log = home / "logs" / "daemon.log"
     log.write_bytes(b"x" * 10_000_001)
-    with stack(home, postgres=False, s3=True):
+    with local_services(home, postgres=False, s3=True):
         wait_for(lambda: log.stat().st_size == 0, "the log being cut")
     assert (home / "logs" / "daemon.log.1").stat().st_size == 10_000_001
 
@@ -446,7 +446,7 @@ def test_unfinished_uploads_of_a_killed_s3_server_are_removed_and_objects_stay(h
     folder.mkdir(parents=True)
     for name in ("object", ".rclone_temp_put_1"):
         (folder / name).write_text("content")
-    with stack(home, postgres=False, s3=True):
+    with local_services(home, postgres=False, s3=True):
         assert [path.name for path in folder.iterdir()] == ["object"]
 
 
@@ -516,18 +516,18 @@ def without_password(home: Path) -> None:
 
 
 def test_a_login_that_changed_its_own_password_has_that_of_the_file_after_a_restart(home: Path) -> None:
-    with stack(home, postgres=True, s3=False) as env:
+    with local_services(home, postgres=True, s3=False) as env:
         ask(env, "create role quality_ro login password 'changed by itself'")
-    with stack(home, postgres=True, s3=False) as env:
+    with local_services(home, postgres=True, s3=False) as env:
         connect(env, user="quality_ro", password=env["TICKMART_PG_QUALITY_RO_PASSWORD"]).close()
 
 
 def test_a_pid_file_that_names_the_postgres_of_another_home_is_stale(home: Path, initialised: Path) -> None:
     other = home.with_name("other")
     subprocess.run(["cp", "-a", initialised, other], check=True)
-    with stack(other, postgres=True, s3=False):
+    with local_services(other, postgres=True, s3=False):
         shutil.copyfile(other / "postgres" / "postmaster.pid", home / "postgres" / "postmaster.pid")
-        with stack(home, postgres=True, s3=False) as env:
+        with local_services(home, postgres=True, s3=False) as env:
             assert ask(env, "select value from kept") == [(42,)]
     wait_for(lambda: not keepers(other), "the end of the other keeper")
 
@@ -537,7 +537,7 @@ def test_an_unusable_home_is_named_with_the_fix(tmp_path: Path, place: str) -> N
     (tmp_path / "file").write_text("")
     home = tmp_path / place
     with pytest.raises(LocalServicesError, match=r"^TICKMART_HOME .*: .*TICKMART_HOME elsewhere$") as refused:
-        stack(home, postgres=True, s3=False).__enter__()
+        local_services(home, postgres=True, s3=False).__enter__()
     assert str(home) in str(refused.value)
 
 
@@ -560,7 +560,7 @@ def test_an_unusable_home_is_named_with_the_fix(tmp_path: Path, place: str) -> N
 def test_damaged_home_is_named_in_one_line(home: Path, damage: Callable[[Path], Any], complaint: str) -> None:
     damage(home)
     with pytest.raises(LocalServicesError, match=complaint) as refused:
-        stack(home, postgres=True, s3=False).__enter__()
+        local_services(home, postgres=True, s3=False).__enter__()
     assert str(home) in str(refused.value)
     assert "\n" not in str(refused.value)
     wait_for(lambda: not keepers(home), "the end of the keeper")

@@ -1,4 +1,4 @@
-"""`tickmart status`: one word per dataset, an exit code that follows it, and an answer even without a database."""
+"""`tickmart status`: one status per dataset, its exit code, and a result even without a database."""
 
 import json
 import subprocess
@@ -14,24 +14,25 @@ from support.cli import ROOT, TICKMART, clean_environment
 from support.pipeline import Chain
 
 
-class Asked:
-    """What the command answered: exit code, its JSON, and the file it left."""
+class StatusCommand:
+    """One run of the command: its exit code, its JSON and its status.json."""
 
     def __init__(self, home: Path, **env: str) -> None:
-        kept = clean_environment()
+        environment = clean_environment()
         done = subprocess.run(
             [TICKMART, "status", "--json"],
-            env={**kept, "TICKMART_HOME": str(home), **env}, capture_output=True, text=True, cwd=ROOT, timeout=60,
+            env={**environment, "TICKMART_HOME": str(home), **env},
+            capture_output=True, text=True, cwd=ROOT, timeout=60,
         )  # fmt: skip
         assert "Traceback" not in done.stderr
-        self.code, self.told, self.complaint = done.returncode, json.loads(done.stdout), done.stderr
-        assert json.loads((home / "status.json").read_text()) == self.told
-        self.health = {d["dataset"]: d["health"] for d in self.told["datasets"]}
+        self.code, self.status, self.stderr = done.returncode, json.loads(done.stdout), done.stderr
+        assert json.loads((home / "status.json").read_text()) == self.status
+        self.health = {d["dataset"]: d["health"] for d in self.status["datasets"]}
 
 
 @pytest.fixture
 def fresh(chain: Chain) -> Iterator[Chain]:
-    """A warehouse whose every dataset is fresh, loaded and checked."""
+    """A warehouse whose datasets are all fresh, loaded and checked."""
     chain.ask(
         """
         insert into raw.universe (crypto_id, binance_symbol, name, category, batch_id)
@@ -58,100 +59,101 @@ def fresh(chain: Chain) -> Iterator[Chain]:
     chain.ask("drop view marts.fct_dataset_health")
 
 
-def ask(chain: Chain, home: Path) -> Asked:
+def run_status(chain: Chain, home: Path) -> StatusCommand:
     owner = chain.postgres
-    return Asked(
+    return StatusCommand(
         home, PGHOST=owner.host, PGPORT=str(owner.port), PGUSER=owner.user, PGPASSWORD=owner.password,
         PGDATABASE=owner.database,
     )  # fmt: skip
 
 
-def test_a_sound_warehouse_is_healthy_and_exits_0(fresh: Chain, tmp_path):
-    found = ask(fresh, tmp_path / "home")
-    assert found.health == dict.fromkeys(["binance_klines", "coingecko_markets", "fear_greed"], "healthy")
-    assert (found.code, found.told["status"]) == (0, "healthy")
-    assert found.told["datasets"][0]["last_run"]["run_id"] == "run-1"
+def test_a_healthy_warehouse_exits_0(fresh: Chain, tmp_path):
+    command = run_status(fresh, tmp_path / "home")
+    assert command.health == dict.fromkeys(["binance_klines", "coingecko_markets", "fear_greed"], "healthy")
+    assert (command.code, command.status["status"]) == (0, "healthy")
+    assert command.status["datasets"][0]["last_run"]["run_id"] == "run-1"
 
 
-@pytest.mark.parametrize(("word", "code"), [("healthy", 0), ("unknown", 3), ("warning", 3), ("degraded", 1)])
-def test_the_exit_code_follows_the_worst_word(word: str, code: int):
-    assert health.EXIT[health.worst(["healthy", word])] == code
+@pytest.mark.parametrize(("status", "code"), [("healthy", 0), ("unknown", 3), ("warning", 3), ("degraded", 1)])
+def test_the_exit_code_follows_the_worst_status(status: str, code: int):
+    assert health.EXIT[health.worst(["healthy", status])] == code
 
 
-def test_an_alert_that_reaches_nobody_is_itself_a_warning(fresh: Chain, tmp_path):
+def test_an_undelivered_alert_is_itself_a_warning(fresh: Chain, tmp_path):
     fresh.ask(
         """
         insert into ops.alerts (channel, event, dedup_key, message, created_at, last_error)
         values ('slack', 'digest', 'k', '{}', now() - interval '1 hour', 'Slack answered 500')
         """
     )
-    found = ask(fresh, tmp_path / "home")
-    assert (found.code, found.told["status"]) == (3, "warning")
-    assert found.told["alerts"]["waiting"] == 1
-    assert found.told["alerts"]["last_error"] == "slack: Slack answered 500"
+    command = run_status(fresh, tmp_path / "home")
+    assert (command.code, command.status["status"]) == (3, "warning")
+    assert command.status["alerts"]["waiting"] == 1
+    assert command.status["alerts"]["last_error"] == "slack: Slack answered 500"
 
 
-def test_without_a_database_status_prints_the_last_one_with_its_age_and_exits_1(fresh: Chain, tmp_path):
+def test_without_a_database_the_last_status_is_shown_with_its_present_age_and_exits_1(fresh: Chain, tmp_path):
     home = tmp_path / "home"
-    ask(fresh, home)
+    run_status(fresh, home)
     status = json.loads((home / "status.json").read_text())
     long_ago = (datetime.now(UTC) - timedelta(days=3)).isoformat()
     for row in status["datasets"]:
         row["newest"] = long_ago
     (home / "status.json").write_text(json.dumps(status))
-    found = Asked(home, PGHOST="127.0.0.1", PGPORT="9", PGUSER="me", PGPASSWORD="canary-password")
-    assert (found.code, found.told["status"]) == (1, "degraded")
-    assert set(found.health.values()) == {"degraded", "warning"}
-    assert found.told["generated_at"] == status["generated_at"]
-    assert "127.0.0.1:9" in found.told["database_error"]
-    assert found.complaint.count("\n") == 1
-    assert "canary" not in json.dumps(found.told) + found.complaint
+    command = StatusCommand(home, PGHOST="127.0.0.1", PGPORT="9", PGUSER="me", PGPASSWORD="canary-password")
+    assert (command.code, command.status["status"]) == (1, "degraded")
+    assert set(command.health.values()) == {"degraded", "warning"}
+    assert command.status["generated_at"] == status["generated_at"]
+    assert "127.0.0.1:9" in command.status["database_error"]
+    assert command.stderr.count("\n") == 1
+    assert "canary" not in json.dumps(command.status) + command.stderr
 
 
-def test_without_a_database_and_without_a_past_every_dataset_is_unknown(tmp_path):
-    found = Asked(tmp_path / "home", PGHOST="127.0.0.1", PGPORT="9", PGUSER="me", PGPASSWORD="x")
-    assert found.code == 1
-    assert set(found.health.values()) == {"unknown"}
+def test_without_a_database_and_without_a_last_status_every_dataset_is_unknown(tmp_path):
+    command = StatusCommand(tmp_path / "home", PGHOST="127.0.0.1", PGPORT="9", PGUSER="me", PGPASSWORD="x")
+    assert command.code == 1
+    assert set(command.health.values()) == {"unknown"}
 
 
 def test_a_run_that_could_not_log_in_is_the_newest_run_until_one_is_recorded(fresh: Chain, tmp_path):
     fresh.ask("insert into ops.runs values ('good', 'market_refresh', now() - interval '1 hour', now(), 'ok')")
     home, owner = tmp_path / "home", fresh.postgres
-    kept = clean_environment()
+    environment = clean_environment()
     failed = subprocess.run(
         [TICKMART, "run"], capture_output=True, text=True, cwd=ROOT, timeout=60,
         env={
-            **kept, "TICKMART_HOME": str(home), "PGHOST": owner.host, "PGPORT": str(owner.port), "PGUSER": owner.user,
+            **environment, "TICKMART_HOME": str(home),
+            "PGHOST": owner.host, "PGPORT": str(owner.port), "PGUSER": owner.user,
             "PGPASSWORD": "canary-password", "PGDATABASE": owner.database, "MINIO_ENDPOINT": "127.0.0.1:9",
             "MINIO_ACCESS_KEY": "a", "MINIO_SECRET_KEY": "s",
         },
     )  # fmt: skip
     assert failed.returncode == 1
     assert failed.stderr.count("\n") == 1
-    found = ask(fresh, home)
-    assert (found.code, found.told["status"]) == (1, "degraded")
-    assert set(found.health.values()) == {"healthy"}
-    last = found.told["last_run"]
+    command = run_status(fresh, home)
+    assert (command.code, command.status["status"]) == (1, "degraded")
+    assert set(command.health.values()) == {"healthy"}
+    last = command.status["last_run"]
     assert (last["job"], last["status"]) == ("tickmart run", "failed")
     assert "no such user with this password" in last["error"]
-    assert "canary" not in json.dumps(found.told)
+    assert "canary" not in json.dumps(command.status)
     fresh.ask("insert into ops.runs values ('better', 'market_refresh', now(), now(), 'ok')")
-    again = ask(fresh, home)
-    assert (again.code, again.told["last_run"]["run_id"]) == (0, "better")
+    again = run_status(fresh, home)
+    assert (again.code, again.status["last_run"]["run_id"]) == (0, "better")
 
 
-def test_a_run_that_could_not_log_in_is_named_even_while_the_database_is_away(tmp_path):
+def test_a_run_that_could_not_log_in_is_reported_even_while_the_database_is_down(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     record_failure(home, "run", "market_refresh", "nothing listens there", "run-7")
-    found = Asked(home, PGHOST="127.0.0.1", PGPORT="9", PGUSER="me", PGPASSWORD="x")
-    assert found.code == 1
-    assert (found.told["last_run"]["run_id"], found.told["last_run"]["status"]) == ("run-7", "failed")
+    command = StatusCommand(home, PGHOST="127.0.0.1", PGPORT="9", PGUSER="me", PGPASSWORD="x")
+    assert command.code == 1
+    assert (command.status["last_run"]["run_id"], command.status["last_run"]["status"]) == ("run-7", "failed")
 
 
-def test_the_dashboard_reads_what_status_left(tmp_path, monkeypatch):
+def test_the_dashboard_reads_status_json(tmp_path, monkeypatch):
     from dashboard.health import read_status
 
-    Asked(tmp_path, PGHOST="127.0.0.1", PGPORT="9", PGUSER="me", PGPASSWORD="x")
+    StatusCommand(tmp_path, PGHOST="127.0.0.1", PGPORT="9", PGUSER="me", PGPASSWORD="x")
     monkeypatch.setenv("TICKMART_HOME", str(tmp_path))
     assert [row["health"] for row in read_status()["datasets"]] == ["Unknown"] * 3

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion.text import plain, positional, visible
-from orchestration.cli.commands import main
+from orchestration.cli.main import main
 from orchestration.observability import logs
 from support.pipeline import Chain
 

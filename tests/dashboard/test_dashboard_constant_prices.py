@@ -1,4 +1,4 @@
-"""A price that stands still, one bar, nothing known: every figure has axes of some height, and no sentence misleads."""
+"""Constant prices, a single bar, no known values: figures have valid axes, statistics are undefined."""
 
 import json
 import math
@@ -7,17 +7,19 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from frames import DAILY_COLUMNS, SNAPSHOT, candles, days, mood
 
-from dashboard import analysis
+from dashboard.analysis import quality, returns, statistics, summaries
+from dashboard.analysis import sentiment as index
 from dashboard.charts import base, compare, data_quality, overview, price, sentiment
+from dashboard.charts import returns as return_figures
 from dashboard.labels import labels
+from tests.dashboard.frames import DAILY_COLUMNS, SNAPSHOT, candles, days, sentiment_days
 
 LIGHT = base.palette()
 
 
-def still(frame: pd.DataFrame, value: float) -> pd.DataFrame:
-    """The same rows of a price that never moves, without a trade; of NaN: nothing is known."""
+def constant(frame: pd.DataFrame, value: float) -> pd.DataFrame:
+    """The same rows with a constant price and no trades; with NaN, no known value at all."""
     zero = 0.0 if value == value else np.nan
     prices = {"open", "high", "low", "close", "vwap", "sma_7", "sma_30", *DAILY_COLUMNS} & set(frame)
     others = {"volume", "quote_volume", "return_pct", "log_return", "drawdown_pct", "atr_14", "macd"} & set(frame)
@@ -45,29 +47,29 @@ RUNS = pd.DataFrame(
         "status": ["ok"], "fetched_rows": [0], "changed_rows": [0],
     }
 )  # fmt: skip
-HOLES = COINS.assign(date=pd.Timestamp("2026-01-01"), missing=24)
+MISSING = COINS.assign(date=pd.Timestamp("2026-01-01"), missing=24)
 
 
 def volume(frame: pd.DataFrame) -> pd.DataFrame:
     traded = frame["quote_volume"]
-    return analysis.volume_trend(pd.DataFrame({"date": frame["date"], "volume_usd": traded, "btc_volume_usd": traded}))
+    return index.volume_trend(pd.DataFrame({"date": frame["date"], "volume_usd": traded, "btc_volume_usd": traded}))
 
 
 def counts(frame: pd.DataFrame) -> pd.DataFrame:
-    return analysis.expected_band(pd.DataFrame({"date": frame["date"], "bars": 0, "assets": 1}))
+    return quality.expected_band(pd.DataFrame({"date": frame["date"], "bars": 0, "assets": 1}))
 
 
-def flat_mood(n: int) -> pd.DataFrame:
-    return mood(n).assign(value=50.0, change_1d=0.0, btc_close=0.5, btc_return_pct=0.0)
+def flat_sentiment(n: int) -> pd.DataFrame:
+    return sentiment_days(n).assign(value=50.0, change_1d=0.0, btc_close=0.5, btc_return_pct=0.0)
 
 
 def lags(n: int) -> pd.DataFrame:
-    index = flat_mood(n)
-    return analysis.lead_lag(index["change_1d"], index["btc_return_pct"])
+    changes = flat_sentiment(n)
+    return index.lead_lag(changes["change_1d"], changes["btc_return_pct"])
 
 
 def forward(n: int) -> pd.DataFrame:
-    return analysis.forward_by_index(flat_mood(n + 30))
+    return index.forward_returns(flat_sentiment(n + 30))
 
 
 def indexed(n: int) -> pd.DataFrame:
@@ -77,7 +79,7 @@ def indexed(n: int) -> pd.DataFrame:
 def traded(n: int, at: float, *, bar: str = "1d", candle: bool = True, log: bool = False) -> object:
     bars, daily = candles(n, "h" if bar == "1h" else "D"), days(n)
     options = {"overlays": list(price.OVERLAYS), "panes": list(price.PANES)}
-    return price.price_chart(still(bars, at), still(daily, at), bar, LIGHT, candles=candle, log=log, **options)
+    return price.price_chart(constant(bars, at), constant(daily, at), bar, LIGHT, candles=candle, log=log, **options)
 
 
 # Each takes the number of bars and the price that they all have.
@@ -87,31 +89,33 @@ FIGURES = {
     "price 1d candles log": partial(traded, log=True),
     "price 1h line": partial(traded, bar="1h", candle=False),
     "price 1d line log": partial(traded, candle=False, log=True),
-    "volatility": lambda n, at: price.volatility_lines(still(days(n), at), LIGHT),
-    "drawdown": lambda n, at: price.drawdown_area(still(days(n), at), LIGHT),
-    "calendar": lambda n, at: price.return_calendar(analysis.monthly_returns(still(days(n), at)), LIGHT),
-    "histogram": lambda n, at: price.return_histogram(still(days(n), at), LIGHT),
-    "volume": lambda n, at: sentiment.volume_lines(volume(still(days(n), at)), LIGHT),
+    "volatility": lambda n, at: return_figures.volatility_lines(constant(days(n), at), LIGHT),
+    "drawdown": lambda n, at: return_figures.drawdown_area(constant(days(n), at), LIGHT),
+    "calendar": lambda n, at: return_figures.return_calendar(returns.monthly_returns(constant(days(n), at)), LIGHT),
+    "histogram": lambda n, at: return_figures.return_histogram(constant(days(n), at), LIGHT),
+    "volume": lambda n, at: sentiment.volume_lines(volume(constant(days(n), at)), LIGHT),
     "gauge": lambda n, at: sentiment.fear_greed_gauge(0.0, None, LIGHT),
-    "mood": lambda n, at: sentiment.sentiment_history(flat_mood(n).assign(btc_close=at), LIGHT),
+    "sentiment": lambda n, at: sentiment.sentiment_history(flat_sentiment(n).assign(btc_close=at), LIGHT),
     "lags": lambda n, at: sentiment.lead_lag_bars(lags(n), LIGHT),
-    "forward": lambda n, at: sentiment.forward_returns(RETURNS, analysis.CLASSES, LIGHT),
-    "month after": lambda n, at: sentiment.index_against_forward(forward(n), analysis.by_tens(forward(n)), LIGHT),
+    "forward": lambda n, at: sentiment.forward_returns(RETURNS, index.CLASSES, LIGHT),
+    "month after": lambda n, at: sentiment.index_and_forward_return(
+        forward(n), index.by_index_bin(forward(n)), LIGHT
+    ),
     "changes": lambda n, at: overview.change_bars(COINS.head(n), "change_24h_pct", LIGHT),
     "unknown changes": lambda n, at: overview.change_bars(COINS.assign(**NONE), "change_24h_pct", LIGHT),
     "treemap": lambda n, at: overview.market_treemap(COINS.head(n), LIGHT),
-    "week": lambda n, at: overview.core_lines(WEEK.head(n), LIGHT),
-    "unknown week": lambda n, at: overview.core_lines(WEEK.assign(**NONE), LIGHT),
-    "shares": lambda n, at: overview.share_bars(COINS.head(n), LIGHT),
-    "unknown shares": lambda n, at: overview.share_bars(COINS.assign(**NONE), LIGHT),
-    "indexed": lambda n, at: compare.indexed_lines(indexed(n), {"bitcoin": "Bitcoin"}, LIGHT, log=False),
+    "week": lambda n, at: overview.weekly_performance(WEEK.head(n), LIGHT),
+    "unknown week": lambda n, at: overview.weekly_performance(WEEK.assign(**NONE), LIGHT),
+    "shares": lambda n, at: overview.volume_bars(COINS.head(n), LIGHT),
+    "unknown shares": lambda n, at: overview.volume_bars(COINS.assign(**NONE), LIGHT),
+    "indexed": lambda n, at: compare.performance_lines(indexed(n), {"bitcoin": "Bitcoin"}, LIGHT, log=False),
     "risk": lambda n, at: compare.risk_return(RISK.head(n), ["bitcoin"], LIGHT),
     "correlations": lambda n, at: compare.correlation_heatmap(SQUARE, SQUARE, labels(COINS), LIGHT),
     "beta": lambda n, at: compare.beta_bars(RISK.head(n), ["bitcoin"], LIGHT),
     "rolling": lambda n, at: base.correlation_lines({"a": pd.Series(np.nan, index=days(n)["date"])}, LIGHT),
-    "runs": lambda n, at: data_quality.run_squares(RUNS, LIGHT),
-    "rows": lambda n, at: data_quality.bars_with_band(counts(days(n)), LIGHT),
-    "missing hours": lambda n, at: data_quality.missing_heatmap(HOLES.head(n), pd.Timestamp("2026-01-02"), LIGHT),
+    "runs": lambda n, at: data_quality.run_history(RUNS, LIGHT),
+    "rows": lambda n, at: data_quality.row_counts(counts(days(n)), LIGHT),
+    "missing hours": lambda n, at: data_quality.missing_heatmap(MISSING.head(n), pd.Timestamp("2026-01-02"), LIGHT),
     "divergence": lambda n, at: data_quality.divergence_bars(APART.head(n), 5.0, LIGHT),
     "unknown divergence": lambda n, at: data_quality.divergence_bars(APART.assign(**NONE), 5.0, LIGHT),
 }  # fmt: skip
@@ -121,7 +125,7 @@ FIGURES = {
 @pytest.mark.parametrize("at", [0.5, 1e-8, math.nan], ids=["flat", "flat and tiny", "unknown"])
 @pytest.mark.parametrize("n", [1, 130], ids=["one bar", "130 bars"])
 @pytest.mark.parametrize("figure", FIGURES)
-def test_every_figure_of_a_series_that_stands_still_has_axes_of_some_height(figure, n, at):
+def test_figures_of_constant_series_have_axis_ranges_of_nonzero_length(figure, n, at):
     layout = json.loads(FIGURES[figure](n, at).to_json())["layout"]
     for name, axis in layout.items():
         if "axis" not in name or not isinstance(axis.get("range"), list):
@@ -131,8 +135,8 @@ def test_every_figure_of_a_series_that_stands_still_has_axes_of_some_height(figu
         assert ends[0] != ends[1], name
 
 
-def test_no_axis_of_prices_volumes_or_volatilities_goes_below_0():
-    """Plotly puts a range of 1 around a single value, -1 to 4 around none, unless it is told otherwise."""
+def test_axes_of_prices_volumes_and_volatilities_do_not_go_below_zero():
+    """By default Plotly draws a range of 1 around a single value, and -1 to 4 around none."""
     figure = FIGURES["price 1d candles"](130, 0.5)
     assert (figure.layout.yaxis.rangemode, figure.layout.yaxis.minallowed) == ("nonnegative", 0)
     assert list(figure.layout.yaxis.autorangeoptions.include) == pytest.approx([0.45, 0.55])
@@ -145,64 +149,62 @@ def test_no_axis_of_prices_volumes_or_volatilities_goes_below_0():
     assert FIGURES["drawdown"](130, 0.5).layout.yaxis.range == (-1, 0)
 
 
-def test_a_price_that_moves_keeps_plotlys_own_range():
+def test_changing_price_keeps_the_default_range():
     figure = price.price_chart(candles(50), days(60), "1h", LIGHT)
     assert figure.layout.yaxis.autorangeoptions.include is None
     assert figure.layout.yaxis.range is None
 
 
-def test_a_tiny_price_is_written_without_an_exponent():
+def test_tiny_prices_have_no_exponent():
     figure = FIGURES["price 1d candles"](130, 1e-8)
     assert figure.layout.yaxis.tickformat.endswith("r")
     assert figure.layout.yaxis.hoverformat.endswith("r")
 
 
 @pytest.mark.parametrize("n", [60, 130, 400])
-def test_of_a_coin_that_does_not_trade_one_plain_sentence_is_said(n):
-    (said,) = analysis.coin_readings("Dead Coin", still(days(n), 0.5))
-    assert said == "Dead Coin has closed at $0.5000 every day since 2025-01-01; nothing was traded since."
-    assert analysis.coin_readings("x", still(days(n), math.nan)) == []
+def test_coin_summary_of_a_coin_without_trades_is_one_sentence(n):
+    (sentence,) = summaries.coin_summary("Dead Coin", constant(days(n), 0.5))
+    assert "$0.5000 since 2025-01-01; no trades" in sentence
+    assert summaries.coin_summary("x", constant(days(n), math.nan)) == []
 
 
-def test_of_a_coin_that_stopped_lately_the_day_is_named_and_no_indicator():
+def test_coin_summary_names_the_first_day_of_an_unchanged_price():
     daily = days(200)
     daily.loc[150:, "close"] = 7.0
-    (said,) = analysis.coin_readings("X", daily.assign(rsi_14=100.0))
-    assert "2025-05-31" in said
-    assert "traded" not in said  # volume is above 0 in these days
+    (sentence,) = summaries.coin_summary("X", daily.assign(rsi_14=100.0))
+    assert "2025-05-31" in sentence
+    assert "no trades" not in sentence  # volume is above 0 on these days
     daily.loc[180:, "close"] = np.linspace(7, 8, 20)
-    assert len(analysis.coin_readings("X", daily.assign(rsi_14=50.0))) > 2
+    assert len(summaries.coin_summary("X", daily.assign(rsi_14=50.0))) > 2
 
 
-def test_percentile_ranks_count_ties_half():
-    assert analysis.percentile_of_last(pd.Series([0.0] * 50 + [1.0] * 50), 365) == 75
-    assert analysis.percentile_of_last(pd.Series(range(100)), 365) == 99.5
-    assert analysis.percentile_of_last(pd.Series([0.0] * 100), 365) is None
-    assert analysis.percentile_of_last(pd.Series([0.1 + 0.2, 0.3] * 50), 365) is None
+def test_percentile_of_last_counts_ties_half():
+    assert statistics.percentile_of_last(pd.Series([0.0] * 50 + [1.0] * 50), 365) == 75
+    assert statistics.percentile_of_last(pd.Series(range(100)), 365) == 99.5
+    assert statistics.percentile_of_last(pd.Series([0.0] * 100), 365) is None
+    assert statistics.percentile_of_last(pd.Series([0.1 + 0.2, 0.3] * 50), 365) is None
 
 
-def test_nothing_correlates_with_a_series_that_stands_still():
-    assert analysis.correlation(pd.Series([1.0] * 50), pd.Series(range(50))) is None
+def test_statistics_of_constant_series_are_undefined():
+    assert statistics.correlation(pd.Series([1.0] * 50), pd.Series(range(50))) is None
     assert lags(100)["correlation"].isna().all()
-    risk = analysis.risk_over(still(days(100), 0.5), still(days(100), 0.5), 30)
+    risk = returns.risk_metrics(constant(days(100), 0.5), constant(days(100), 0.5), 30)
     assert (risk["return_pct"], risk["volatility_pct"]) == (0, 0)
     assert risk["sharpe"] is risk["beta_btc"] is risk["correlation_btc"] is None
 
 
 @pytest.mark.parametrize(
-    ("final", "said"),
-    [
-        ({"a": 100.0}, "A: 0.00% since 2026-01-01."),
-        ({"a": 100.0, "b": 100.0}, "All 2 coins did the same: 0.00% since 2026-01-01."),
-        ({"a": 100.0, "b": 110.0}, "B did best: +10.00% since 2026-01-01; A worst, 0.00%."),
-    ],
+    ("final", "compared"),
+    [({"a": 100.0}, False), ({"a": 100.0, "b": 100.0}, False), ({"a": 100.0, "b": 110.0}, True)],
 )
-def test_one_coin_or_equal_ones_have_no_best_and_worst(final, said):
-    assert analysis.best_and_worst(pd.Series(final), {"a": "A", "b": "B"}, "2026-01-01") == said
+def test_best_and_worst_compares_only_different_coins(final, compared):
+    text = summaries.best_and_worst(pd.Series(final), {"a": "A", "b": "B"}, "2026-01-01")
+    assert ("Best: B +10.00%" in text) == ("worst: A 0.00%" in text) == compared
+    assert "2026-01-01" in text
 
 
-def test_a_market_in_which_nothing_moved_has_no_coins_that_rose():
+def test_market_summary_without_any_change_counts_unchanged_coins():
     market = pd.Series(
         {"market_cap_change_24h_pct": 0.0, "advancers": 0, "decliners": 0, "unchanged": 7, "total_market_cap_usd": 1e9}
     )
-    assert "none of 7 coins moved" in analysis.market_sentence(market, None)
+    assert "7 coins unchanged" in summaries.market_summary(market, None)

@@ -1,21 +1,21 @@
-"""A coin whose ticker, name and id are markup, two coins of one name, and one without trades, on every page."""
+"""Coins with markup as ticker and name, coins with equal names, and symbols in any script, on every page."""
 
 import json
 import re
 
 import pytest
 
-from tests.dashboard.test_dashboard_pages import PAGES, everything, walk
+from tests.dashboard.support import PAGES, elements, figures, page_text
 
-EVIL = """<i>evil</i><a href="http://x.y">*evil*</a> `evil` $evil$ :red[evil] :smile: _evil_ -> &amp; =evil()"""
+MARKUP = """<i>evil</i><a href="http://x.y">*evil*</a> `evil` $evil$ :red[evil] :smile: _evil_ -> &amp; =evil()"""
 SHOWN_AS_TEXT = ("arrow_data_frame", "dataframe", "selectbox", "multiselect", "text")
 
 
 @pytest.fixture(scope="module")
 def hostile(server):
-    """Copies of the marts in which bitcoin is called like markup, and ethereum exactly like it; solana stands still."""
+    """A copy in which the names of bitcoin and ethereum are the same markup, and solana has no trades."""
     server.copy_database("hostile", "tickmart")
-    name = EVIL.replace("'", "''") + "' || E'\\x1b[31m\\u202e"
+    name = MARKUP.replace("'", "''") + "' || E'\\x1b[31m\\u202e"
     server.execute(
         "hostile",
         f"""
@@ -40,11 +40,11 @@ def hostile(server):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_name_that_is_markup_is_text_on_every_page(visit, hostile, page):
+def test_page_escapes_names_with_markup(open_page, hostile, page):
     query = {"price": {"coin": "bitcoin"}, "compare": {"coins": ["bitcoin", "ethereum"]}}.get(page, {})
-    app = visit(hostile, page, **query)
+    app = open_page(hostile, page, **query)
     assert not app.exception
-    for element in walk(app):
+    for element in elements(app):
         if element.type == "plotly_chart":
             spec = json.dumps(json.loads(element.proto.spec))
             assert not re.search(r"<(i|a)\b[^>]*>\*?evil", spec)
@@ -54,43 +54,50 @@ def test_a_name_that_is_markup_is_text_on_every_page(visit, hostile, page):
             assert ":red[evil" not in sent, element
             assert not re.search(r"(?<!\\)(<i>|\$|\*|`|_)evil", sent.replace("\\'", "'")), element
     if page in ("overview", "price", "compare"):
-        assert "evil" in everything(app)
-    assert "\x1b" not in everything(app)
-    assert "\u202e" not in everything(app)
+        assert "evil" in page_text(app)
+    assert "\x1b" not in page_text(app)
+    assert "\u202e" not in page_text(app)
 
 
-def test_two_coins_of_one_ticker_and_name_are_both_on_overview(visit, hostile):
-    app = visit(hostile, "overview")
-    (bars,) = next(
-        json.loads(chart.proto.spec)["data"] for chart in app.get("plotly_chart") if "ten largest" in chart.proto.alt
-    )
+def test_overview_shows_coins_with_equal_names_separately(open_page, hostile):
+    app = open_page(hostile, "overview")
+    (bars,) = figures(app)["top_10"]["data"]
     assert {"bitcoin", "ethereum"} <= set(bars["y"])
     names = app.dataframe[0].value["Coin"]
     assert names.is_unique
     assert "bitcoin" in names.iloc[0]
 
 
-def test_a_link_by_a_ticker_of_two_coins_says_which_there_are(visit, hostile, server):
+def test_link_with_an_ambiguous_ticker_names_the_candidates(open_page, hostile, server):
     server.copy_database("twins", "hostile")
     server.execute("twins", "update marts.dim_crypto set symbol = 'Luna' where crypto_id in ('bitcoin', 'ethereum')")
     twins = server.reader("twins")
-    said = everything(visit(twins, "price", coin="luna"))
-    assert "`bitcoin`" in said
-    assert "`ethereum`" in said
-    assert "2 coins have the ticker" in said
-    assert "`luna`" in everything(visit(twins, "compare", coins="luna"))
+    text = page_text(open_page(twins, "price", coin="luna"))
+    assert "`bitcoin`" in text
+    assert "`ethereum`" in text
+    assert "`luna`" in page_text(open_page(twins, "compare", coins="luna"))
 
 
-def test_a_link_by_the_ticker_of_one_coin_opens_it(visit, marts):
-    app = visit(marts, "price", coin="BTC")
-    assert app.query_params["coin"] == "bitcoin"
-    assert visit(marts, "compare", coins=["eth", "btc"]).query_params["coins"] == ["ethereum", "bitcoin"]
-
-
-def test_a_coin_without_trades_is_said_to_stand_still_and_ranks_nowhere(visit, hostile):
-    app = visit(hostile, "price", coin="solana")
+def test_price_of_a_coin_without_trades_has_no_ranks_or_zones(open_page, hostile):
+    app = open_page(hostile, "price", coin="solana")
     assert not app.exception
-    said = everything(app)
-    assert "nothing was traded since" in said
-    assert "percentile" not in said
-    assert "by the usual reading" not in said
+    text = page_text(app)
+    assert "no trades since" in text
+    assert "percentile" not in text
+    assert "RSI(14)" not in text
+
+
+@pytest.mark.parametrize(("symbol", "name"), [("币安人生USDT", "币安人生"), ("1000SATSUSDT", "1000*SATS* <b>_x_</b>")])
+def test_page_shows_symbols_in_any_script(open_page, server, symbol, name):
+    database = f"symbol_{symbol.encode().hex()[:8]}"
+    server.copy_database(database, "tickmart")
+    server.execute(
+        database,
+        f"update marts.dim_crypto set binance_symbol = '{symbol}', name = '{name}', "
+        "symbol = regexp_replace(binance_symbol, 'USDT$', '') where crypto_id = 'solana'",
+    )
+    for page in ("overview", "price"):
+        app = open_page(server.reader(database), page, coin="solana")
+        assert not app.exception
+        assert not app.error
+    assert symbol in page_text(app)

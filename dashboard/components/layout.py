@@ -1,0 +1,118 @@
+"""Header and footer of every page: freshness banner, display options, attribution."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import formats, health
+from dashboard.components.charts import BINANCE, COINGECKO, FEAR_GREED
+from dashboard.components.messages import QUALITY_PAGE
+from dashboard.components.query_params import ignored_warning
+from dashboard.components.theme import DEFAULT_PAIR, STREAMLIT_COLORS, color_pair
+from dashboard.database import MartsError
+from dashboard.queries import operations
+from dashboard.text import inline_code, nbsp_units
+
+
+def header() -> None:
+    """Show the freshness banner and the display options."""
+    _sync_color_pair()
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    with right, st.container(horizontal=True, horizontal_alignment="right"):
+        _display_options()
+    with left:
+        datasets = _freshness_banner()
+    late = [] if datasets is None else datasets[datasets["freshness_health"].isin(["Warning", "Degraded"])].itertuples()
+    if details := [f"{health.title(row.dataset)}: {age_and_sla(row)}" for row in late]:
+        st.warning(
+            ". ".join(details) + ". The pages show the newest data loaded.",
+            title="Data is older than its SLA",
+            icon=":material/schedule:",
+        )
+
+
+def _sync_color_pair() -> None:
+    """Take the color pair from the URL, or write the chosen one into it.
+
+    The choice is not bound to the URL by Streamlit, which drops bound parameters on a page change.
+    """
+    requested = st.query_params.get("colors")
+    if requested in STREAMLIT_COLORS:
+        st.session_state["color_pair"] = requested
+    if color_pair() != DEFAULT_PAIR:
+        st.query_params["colors"] = color_pair()
+    elif requested is not None:
+        del st.query_params["colors"]
+    if requested and requested not in STREAMLIT_COLORS:
+        ignored_warning(f"Unknown colors {inline_code(requested)}. Valid: {', '.join(STREAMLIT_COLORS)}.")
+
+
+def _choose_color_pair() -> None:
+    st.session_state["color_pair"] = st.query_params["colors"] = st.session_state["color_choice"]
+
+
+def _display_options() -> None:
+    st.session_state["color_choice"] = color_pair()
+    with st.popover("Display", type="tertiary", icon=":material/palette:"):
+        st.radio(
+            "Up/down colors",
+            list(STREAMLIT_COLORS),
+            key="color_choice",
+            on_change=_choose_color_pair,
+            help="Blue and orange are distinguishable with color vision deficiency. Light or dark follows your system; "
+            "the ⋮ menu overrides it.",
+        )
+
+
+def _freshness_banner() -> pd.DataFrame | None:
+    """Show age and health of the data with a link to Data quality; return the datasets, None without a database."""
+    try:
+        datasets = operations.dataset_health()
+    except MartsError as error:
+        missing = "Marts not built yet" if health.has_data(health.read_status()) else "No data loaded yet"
+        state = missing if error.reason == "empty" else "Database unavailable"
+        st.page_link(QUALITY_PAGE, label=f":red[**{state}** · details]", icon=":material/error:")
+        return None
+    level = health.worst(datasets["health"])
+    updated_at = oldest_hourly(datasets)
+    age = (
+        f"Updated {formats.instant(updated_at)} · {formats.duration(datetime.now(UTC) - updated_at)} ago"
+        if updated_at
+        else "No data loaded yet"
+    )
+    st.page_link(
+        QUALITY_PAGE,
+        label=f"{age} · :{health.COLORS[level]}[**{level}**]",
+        icon=health.ICONS[level],
+        help="  \n".join(
+            f"{health.title(row.dataset)}: {row.health}, {age_and_sla(row)}" for row in datasets.itertuples()
+        ),
+    )
+    return datasets
+
+
+def oldest_hourly(datasets: pd.DataFrame) -> datetime | None:
+    """Return the older of the newest candle's end and the newest snapshot; the daily index does not count."""
+    known = datasets.loc[datasets["dataset"] != "fear_greed", "last_data_at"].dropna()
+    return None if known.empty else known.min().to_pydatetime()
+
+
+def age_and_sla(row: Any) -> str:
+    """Return the age of a dataset's newest data and its SLA."""
+    if formats.is_missing(row.last_data_at):
+        return "never loaded"
+    sla = formats.duration(timedelta(seconds=row.sla_seconds))
+    return f"newest data {formats.duration(datetime.now(UTC) - row.last_data_at)} old (SLA {sla})"
+
+
+def footer() -> None:
+    """Show the attribution of the sources and the disclaimer."""
+    st.divider()
+    st.caption(
+        nbsp_units(
+            f"Exchange prices and volumes: {BINANCE} spot, in USDT. Market capitalization, ranks and 24 h volumes: "
+            f"{COINGECKO}. Sentiment: {FEAR_GREED}. All times are UTC. **Not financial advice.**"
+        )
+    )

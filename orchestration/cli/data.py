@@ -1,0 +1,177 @@
+"""Commands about stored data: status, sql, rejected, prune, backup, restore."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import orjson
+import psycopg2
+
+from ingestion.bronze import rejected as bronze_rejected
+from ingestion.bronze.lake import Lake
+from ingestion.bronze.write import Context
+from ingestion.database import connections
+from ingestion.database.connections import WarehouseError
+from ingestion.settings import load_settings
+from orchestration.cli.errors import EXIT_CODES, clear_errors, print_error
+from orchestration.cli.output import print_json, print_rejected, print_status
+from orchestration.cli.run import build_marts
+from orchestration.cli.terminal import console, line, print_query
+from orchestration.local import demo
+from orchestration.local.processes import LocalServicesError
+from orchestration.maintenance import backup as maintenance_backup
+from orchestration.maintenance import backup_files, disk, retention, verify
+from orchestration.maintenance import restore as maintenance_restore
+from orchestration.observability import health
+from orchestration.runner import logins, session
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def status(as_json: bool) -> None:
+    """Show the health of each dataset, the last run and alerts.
+
+    Exit code: 0 healthy, 1 degraded (or no database), 3 a warning or unknown.
+    """
+    settings = load_settings()
+    try:
+        with session(s3=False) as settings:
+            found = health.status(settings)
+    except (LocalServicesError, WarehouseError, psycopg2.Error) as error:
+        problem = disk.explained(error, settings.home) or " ".join(str(error).split())[:500]
+        print_error(problem)
+        found = health.without_database(settings, problem)
+    health.write_status(settings, found)
+    if as_json:
+        print_json(found)
+    else:
+        print_status(found, console())
+    sys.exit(health.EXIT[found["status"]])
+
+
+@click.command()
+@click.argument("query")
+@click.option("--csv", "form", flag_value="csv", help='Print CSV; null is an empty field, an empty text is "".')
+@click.option("--json", "form", flag_value="json", help="Print an array of objects.")
+@clear_errors
+def sql(query: str, form: str | None) -> None:
+    """Run one read-only query, and print its rows."""
+    with session(s3=False) as settings:
+        assert settings.postgres is not None
+        with connections.closing(connections.connect(settings.postgres, "quality_ro")) as connection:
+            connection.set_session(readonly=True)
+            print_query(connection, query, form or "table")
+
+
+@click.group()
+def rejected() -> None:
+    """List or replay records that broke their contract."""
+
+
+@rejected.command("list")
+@click.option("--limit", default=50, show_default=True, help="Maximum number of records, newest first.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def rejected_list(limit: int, as_json: bool) -> None:
+    """List the rejected records with their reasons and when they were replayed."""
+    with session(s3=False) as settings:
+        assert settings.postgres is not None
+        with connections.closing(connections.connect(settings.postgres, "quality_ro")) as connection:
+            found = bronze_rejected.listed(connection, limit)
+    if as_json:
+        print_json([{**row, "record": orjson.Fragment(row["record"])} for row in found])
+    else:
+        print_rejected(found, console())
+
+
+@rejected.command("replay")
+@clear_errors
+def rejected_replay() -> None:
+    """Validate the rejected records again; write those that pass to bronze for the next run."""
+    with session() as settings:
+        assert settings.postgres is not None
+        assert settings.object_store is not None
+        lake = Lake(settings.object_store)
+        lake.ensure_bucket()
+        with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
+            batch_id = f"replay {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            replayed = bronze_rejected.replay(Context(lake, connection, batch_id))
+    for name, (passed, validated) in replayed.items():
+        click.echo(f"{name}: {passed:,} of {validated:,} records passed and were written to bronze")
+    click.echo("`tickmart run` loads them." if any(passed for passed, _ in replayed.values()) else "Nothing to load.")
+
+
+@click.command()
+@click.option("--days", type=click.IntRange(1), help="Keep this many days of everything instead of the defaults.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
+@clear_errors
+def prune(days: int | None, dry_run: bool) -> None:
+    """Remove old logs, runs and rejected records, never data."""
+    with session() as settings:
+        for what, count, keep_days in retention.prune(settings, days=days, dry_run=dry_run):
+            word = "would be removed" if dry_run else "removed"
+            line(console(), f"{what} older than {keep_days} days: {count:,} {word}")
+
+
+@click.command()
+@click.argument("target", required=False, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--check/--no-check", default=True, help="Verify the backup by a restore into an empty database.")
+@click.option("--keep", type=click.IntRange(1), help="Keep this many backups in TARGET and remove older ones.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def backup(target: Path | None, check: bool, keep: int | None, as_json: bool) -> None:
+    """Write a verified backup to a new folder in TARGET.
+
+    It has the database, every bronze object and checksums. TARGET defaults to TICKMART_BACKUPS, else
+    .tickmart/backups. Runs may go on meanwhile.
+    """
+    embedded = load_settings().postgres is None
+    with session(set_up=False) as settings:
+        into = (target or settings.backups).absolute()
+        made = maintenance_backup.make(settings, into, embedded=embedded, check=check, keep=keep, report=print_error)
+    missing = made["missing_objects"]
+    if as_json:
+        print_json(backup_files.summary(made))
+    else:
+        click.echo(f"backup {made['path']}: {backup_files.describe(made)}")
+    for key in missing[:10]:
+        print_error(f"the load ledger names {key}, but the bucket does not have it: the backup lacks it")
+    sys.exit(EXIT_CODES["partial" if missing else "ok"])
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--check", is_flag=True, help="Only verify: restore into an empty scratch database, compare, drop it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def restore(source: Path, check: bool, as_json: bool) -> None:
+    """Restore the backup in the folder SOURCE.
+
+    The database and the bucket must be empty; the marts are built at the end. An interrupted restore resumes when it is
+    started again.
+    """
+    source = source.absolute()
+    embedded = load_settings().postgres is None
+    built = "ok"
+    with session(postgres=not check, s3=not check, set_up=False) as settings:
+        if check:
+            done = verify.verify_restore(settings, source, embedded=embedded, report=print_error)
+        else:
+            done = maintenance_restore.restore(settings, source, logins(os.environ), report=print_error)
+            if (seed := done.get("simulated_seed")) is not None:
+                demo.mark_restored(settings, seed, embedded=embedded)
+            if not done["differences"]:
+                built = build_marts()  # inside this session: its environment names the servers
+    differences = done.setdefault("differences", [])
+    if as_json:
+        print_json(backup_files.summary(done))
+    elif not differences:
+        click.echo(f"{'checked' if check else 'restored'} {source}: {backup_files.describe(done)}, no differences")
+    for difference in differences:
+        print_error(difference)
+    sys.exit(EXIT_CODES["failed" if differences else built])

@@ -1,0 +1,222 @@
+"""Commands that run a job: run, backfill, up, demo, check, rebuild; and the build of the marts after a restore.
+
+Belongs here: the range of days, the progress bar and the exit code. Does not: the run itself, which is Dagster's.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ingestion.bronze.lake import Lake, LakeError
+from ingestion.bronze.write import Progress as FetchProgress
+from ingestion.datasets import object_day
+from ingestion.settings import Settings, SettingsError
+from ingestion.sources.binance.dataset import BINANCE_OPENED, INTERVAL_MS, KLINES
+from ingestion.sources.registry import DATASETS
+from orchestration.cli.errors import EXIT_CODES, clear_errors, print_error
+from orchestration.cli.output import print_json, print_problems, print_summary
+from orchestration.cli.terminal import console, line
+from orchestration.cli.up import run_services, use_demo_home
+from orchestration.job_names import CHECK_JOB, FIRST_LOAD_DAYS, JOB, REBUILD_JOB
+from orchestration.observability import health, logs
+from orchestration.progress import ProgressListener
+from orchestration.runner import quiet, refresh_window, run_job, run_session
+
+ONE_DAY = timedelta(days=1)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def run(as_json: bool) -> None:
+    """Refresh once: fetch, load, build and check.
+
+    An empty warehouse gets the last 30 days.
+    """
+    with run_session("run") as settings:
+        _finish(refresh(settings, "run"), as_json)
+
+
+@click.command()
+@click.option("--start", required=True, help="First UTC day, YYYY-MM-DD.")
+@click.option("--end", help="UTC day after the last, YYYY-MM-DD; default: today is the last.")
+@click.option("--interval", type=click.Choice(list(INTERVAL_MS)), default="1h", show_default=True)
+@click.option(
+    "--source",
+    type=click.Choice(["rest", "archive", "auto"]),
+    default="auto",
+    show_default=True,
+    help="Fetch from REST, from the bulk archives, or per month from the cheaper of the two.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def backfill(start: str, end: str | None, interval: str, source: str, as_json: bool) -> None:
+    """Load the history of [start, end) in one run.
+
+    Interrupt and restart it at any time; running it twice changes nothing.
+    """
+    first, last = _backfill_range(start, end)
+    with run_session("backfill") as settings:
+        config = {"bronze__binance_klines": {"resume": True, "interval": interval, "source": source}}
+        _finish(_run(settings, JOB, (first, last), config, "backfill", bar=True), as_json)
+
+
+@click.command()
+@clear_errors
+def up() -> None:
+    """Run once, then keep everything running until Ctrl-C.
+
+    That is Postgres, the bronze lake, Dagster with its hourly schedule, and the dashboard.
+    """
+    with run_session("up") as settings:
+        run_services(settings, lambda: _print_to_stderr(refresh(settings, "up")))
+
+
+@click.command()
+@click.option("--seed", default=3, show_default=True, help="Seed of the simulated market.")
+@click.option("--days", default=240, show_default=True, help="Days of history to simulate.")
+@clear_errors
+def demo(seed: int, days: int) -> None:
+    """Do what `up` does, offline, with simulated markets."""
+    use_demo_home(seed)
+    with run_session("demo") as settings:
+        today = datetime.now(UTC).date()
+        window = (today - timedelta(days=days), today + ONE_DAY)
+        config = {"bronze__binance_klines": {"skip_covered": True}}
+        run_services(settings, lambda: _print_to_stderr(_run(settings, JOB, window, config, "demo", bar=True)))
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def check(as_json: bool) -> None:
+    """Run the quality suites and the dbt tests alone."""
+    with run_session("check") as settings:
+        today = datetime.now(UTC).date()
+        _finish(_run(settings, CHECK_JOB, (today, today + ONE_DAY), {}, "check"), as_json)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@clear_errors
+def rebuild(as_json: bool) -> None:
+    """Empty raw and the marts, and rebuild both from bronze."""
+    with run_session("rebuild") as settings:
+        store = settings.object_store
+        assert store is not None
+        days = [day for o in Lake(store).list(f"{KLINES.prefix}/") if (day := object_day(o.key))]
+        if not days:
+            raise LakeError(f"bucket {store.bucket} has no bars to rebuild raw from: run `tickmart backfill` first")
+        config = {f"raw__{dataset.name}": {"rebuild": True} for dataset in DATASETS}
+        _finish(_run(settings, REBUILD_JOB, (min(days), max(days) + ONE_DAY), config, "rebuild"), as_json)
+
+
+def refresh(settings: Settings, command: str) -> dict[str, Any]:
+    """Run the whole job over the days of a refresh; return the run's summary."""
+    window = refresh_window(settings, FIRST_LOAD_DAYS)
+    return _run(settings, JOB, window, {"bronze__binance_klines": {"skip_covered": True}}, command)
+
+
+def build_marts() -> str:
+    """Build the marts from raw, without any source; return "partial" if some could not be built."""
+    print_error("restored; building the marts (if interrupted, `tickmart run` builds them)")
+    today = datetime.now(UTC).date()
+    with run_session("restore") as settings:
+        summary = _run(settings, REBUILD_JOB, (today, today + ONE_DAY), {}, "restore")
+    if all(s["status"] == "ok" for s in summary["stages"] if s["stage"] == "dbt") and not summary["error"]:
+        return "ok"  # a failed check is about the data, not about the restore
+    _print_to_stderr(summary)
+    return "partial"
+
+
+def _backfill_range(start: str, end: str | None) -> tuple[date, date]:
+    """Return the half-open range of days that can be loaded; SettingsError if there are none."""
+    today = datetime.now(UTC).date()
+    first = _day("--start", start)
+    last = _day("--end", end) if end else today + ONE_DAY
+    if first >= last:
+        raise SettingsError(f"--start {first} is not before --end {last}; the range is half-open, [start, end)")
+    if first > today:
+        raise SettingsError(f"--start {first} is in the future; today is {today} (UTC)")
+    first, last = max(first, BINANCE_OPENED), min(last, today + ONE_DAY)
+    if first >= last:
+        raise SettingsError(f"--end {end}: Binance has no bars before {BINANCE_OPENED}; choose a later day")
+    return first, last
+
+
+def _day(option: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(f"{option}: {text!r} is not a day (YYYY-MM-DD)") from None
+
+
+def _run(
+    settings: Settings,
+    job: str,
+    window: tuple[date, date],
+    config: dict[str, dict[str, Any]],
+    command: str,
+    *,
+    bar: bool = False,
+) -> dict[str, Any]:
+    """Run a job with its output in a log file and its progress on the terminal; return the run's summary."""
+    log = settings.home / "logs" / f"{command}-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
+    began = time.monotonic()
+    with quiet(log) as terminal:
+        out = console(terminal)
+        line(out, f"tickmart {command}: {window[0]} to {window[1]} (UTC, half-open); log: {log}")
+        with _progress_bar(out, bar) as progress, logs.shown(partial(line, out)):
+            summary = run_job(job, *window, config, progress=_listener(progress))
+    summary.update(command=command, seconds=round(time.monotonic() - began, 2), log=str(log))
+    health.write_status(settings)
+    return summary
+
+
+def _progress_bar(out: Console, bar: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} days, {task.fields[rows]}, {task.fields[weight]}"),
+        TimeRemainingColumn(),
+        console=out,
+        disable=not (bar and out.is_terminal),
+        transient=True,
+    )
+
+
+def _listener(bar: Progress) -> ProgressListener:
+    """Return the function that shows the progress of a fetch in the bar."""
+    began = time.monotonic()
+    task = bar.add_task("binance", total=None, rows="0 rows", weight="")
+
+    def show(state: FetchProgress, weight: int) -> None:
+        rate = state.rows / max(time.monotonic() - began, 1e-9)
+        bar.update(
+            task, completed=state.days_done, total=state.days_total,
+            rows=f"{state.rows:,} rows, {rate:,.0f}/s", weight=f"weight {weight:,}",
+        )  # fmt: skip
+
+    return show
+
+
+def _print_to_stderr(summary: dict[str, Any]) -> None:
+    print_summary(summary, console(sys.stderr))
+
+
+def _finish(summary: dict[str, Any], as_json: bool) -> None:
+    """Print the summary and exit with the code of its status."""
+    if as_json:
+        print_json(summary)
+        print_problems(summary)
+    else:
+        print_summary(summary, console())
+    sys.exit(EXIT_CODES[summary["status"]])

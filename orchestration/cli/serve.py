@@ -1,0 +1,163 @@
+"""The entry points of docker-compose.yml (init, serve) and of Prometheus (metrics).
+
+Does not belong here: the embedded servers (``orchestration.local``), migrations (``ingestion.database.migrate``).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ingestion import proxies
+from ingestion.bronze.lake import Lake
+from ingestion.database import connections, migrate, roles
+from ingestion.settings import ROLES, Settings, SettingsError, load_settings
+from orchestration import environment
+from orchestration.cli import external_tools
+from orchestration.cli.errors import clear_errors
+from orchestration.cli.output import print_summary
+from orchestration.cli.run import refresh
+from orchestration.cli.terminal import console
+from orchestration.cli.up import CODE_SERVER
+from orchestration.local import demo
+from orchestration.local.client import local_services, prepare_home
+from orchestration.local.processes import WORKING_FOLDER, LocalServicesError
+from orchestration.observability import metrics as observability_metrics
+from orchestration.orphans import CODE_SERVER_SINCE
+from orchestration.runner import dagster_instance, dagster_url, export_tools, logins, session
+
+WORKSPACE = Path(__file__).resolve().parents[2] / "docker" / "workspace.yaml"
+PROCESSES: dict[str, Sequence[str]] = {
+    "code": (*CODE_SERVER, "-h", "0.0.0.0"),  # noqa: S104 - a container
+    "webserver": ("dagster_webserver", "-h", "0.0.0.0", "-w", str(WORKSPACE)),  # noqa: S104 - a container
+    "daemon": ("dagster._daemon", "run", "-w", str(WORKSPACE)),
+}
+WEAK_SECRETS = {"postgres", "password", "changeme", "minioadmin", "admin", "secret", "tickmart", "dagster", "bronze"}
+MIN_SECRET_LENGTH = 12
+
+
+@click.command()
+@clear_errors
+def init() -> None:
+    """Set up the compose servers and load the first data."""
+    settings = load_settings()
+    prepare_home(settings.home)
+
+    def first_load() -> dict[str, Any]:
+        with session() as ready:
+            summary = refresh(ready, "init")
+        print_summary(summary, console(sys.stderr))
+        return summary
+
+    click.echo(f"tickmart: {initialize(settings, first_load)}")
+    if not external_tools.docs_are_current(settings.home):
+        try:
+            external_tools.write_docs(settings.home)
+        except LocalServicesError as error:  # the services start without the page; the next start tries again
+            click.echo(f"tickmart: {error}", err=True)
+
+
+@click.command()
+@click.argument("process", type=click.Choice(list(PROCESSES)))
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port on all addresses.")
+@click.option("--read-only", is_flag=True, help="Start a webserver that can only show, not launch.")
+@clear_errors
+def serve(process: str, port: int | None, read_only: bool) -> None:
+    """Run one of Dagster's processes for docker-compose.yml."""
+    exec_process(process, port, read_only=read_only)
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65_535), default=9464, show_default=True, help="0 picks a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@clear_errors
+def metrics(port: int, host: str) -> None:
+    """Serve metrics for Prometheus."""
+    settings = load_settings()
+    with local_services(settings.home, postgres=settings.postgres is None, s3=False) as env:
+        os.environ.update(env)
+        server, thread = observability_metrics.serve(load_settings(), host, port)
+        click.echo(f"Metrics http://{proxies.join(host, server.server_port)}/metrics")
+        sys.stdout.flush()
+        thread.join()
+
+
+def check_secrets(environ: Mapping[str, str]) -> None:
+    """Raise SettingsError, without the value, for a password that is empty, short or a known default."""
+    names = ["PGPASSWORD", "MINIO_SECRET_KEY", *(f"TICKMART_PG_{role.upper()}_PASSWORD" for role in ROLES)]
+    for name in names:
+        value = environ.get(name, "")
+        if value.lower() in WEAK_SECRETS or len(value) < MIN_SECRET_LENGTH:
+            raise SettingsError(
+                f"{name} is empty, a known default or shorter than {MIN_SECRET_LENGTH} characters (not shown): "
+                "run `make secrets`, which writes .env"
+            )
+
+
+def initialize(settings: Settings, first_load: Callable[[], dict[str, Any]]) -> str:
+    """Create roles, schemas, bucket and Dagster's tables, load an empty warehouse, and return a line about it.
+
+    A failed first load is reported in that line only: the services start, and the hourly schedule tries again.
+    """
+    if settings.postgres is None or settings.object_store is None:
+        raise LocalServicesError("`tickmart init` needs running servers: set PGHOST and MINIO_ENDPOINT")
+    check_secrets(os.environ)
+    passwords = logins(os.environ)
+    if passwords is None:
+        raise SettingsError("TICKMART_PG_<ROLE>_USER must be the role's own name for each role: see docker-compose.yml")
+    done = ["set up" if migrate.bootstrap(settings.postgres, passwords) else "is up to date"]
+    roles.set_passwords(settings.postgres, passwords)
+    Lake(settings.object_store).ensure_bucket()
+    _export(settings)
+    with dagster_instance() as instance:
+        instance.get_runs(limit=1)
+    demo.validate_source_mode(settings)
+    with (
+        connections.closing(connections.connect(settings.postgres, "ingest")) as connection,
+        connection.cursor() as cursor,
+    ):
+        # A restored database has its rows, but no marts: the first load builds them.
+        cursor.execute(
+            "select exists (select from raw.binance_klines) and exists ("
+            "select from pg_class where relname = 'fct_prices' and relnamespace = to_regnamespace('marts'))"
+        )
+        loaded = cursor.fetchone() == (True,)
+    if loaded:
+        return f"database {done[0]}; the warehouse has data"
+    summary = first_load()
+    reason = f" ({summary['error']}); the hourly schedule tries again" if summary.get("error") else ""
+    return f"database {done[0]}; first load: {summary['status']}{reason}"
+
+
+def exec_process(name: str, port: int | None, *, read_only: bool) -> None:
+    """Replace this process by one of Dagster's, with its files in the home and telemetry off."""
+    settings = load_settings()
+    prepare_home(settings.home)
+    _export(settings)
+    if name == "code":
+        # Runs of an earlier code server are closed by the sensor `close_dead_runs`, not here: Dagster retries a run as
+        # soon as it is closed, and that needs a code server that answers.
+        os.environ[CODE_SERVER_SINCE] = str(time.time())
+        assert settings.postgres is not None
+        with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
+            demo.apply_source_mode(connection)
+    argv = environment.python("-m", *PROCESSES[name], *(["-p", str(port)] if port is not None else []))
+    if read_only:
+        argv.append("--read-only")
+    click.echo(f"tickmart: starting {name}", err=True)
+    sys.stderr.flush()
+    os.chdir(settings.home / WORKING_FOLDER)
+    env = dict(os.environ) if name == "code" else environment.without_proxies(os.environ)
+    os.execve(sys.executable, argv, env)  # noqa: S606
+
+
+def _export(settings: Settings) -> None:
+    os.environ["TICKMART_HOME"] = str(settings.home)
+    os.environ["DAGSTER_PG_URL"] = dagster_url(os.environ)
+    export_tools(settings)

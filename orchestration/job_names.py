@@ -1,0 +1,9 @@
+"""Names of the jobs, and the settings of a refresh, for modules that must load without Dagster."""
+
+JOB = "market_refresh"
+REBUILD_JOB = "rebuild"
+CHECK_JOB = "quality_checks"
+# Market snapshots have no partitions.
+MARKETS_JOB = "markets_refresh"
+# Days of history that the first refresh of an empty warehouse loads.
+FIRST_LOAD_DAYS = 30

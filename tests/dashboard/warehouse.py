@@ -1,0 +1,191 @@
+"""The warehouse that the dashboard's tests read: simulated raw data in a real Postgres, and copies of the database."""
+
+import contextlib
+import csv
+import io
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg2
+from psycopg2 import sql
+
+from dashboard import database
+from ingestion.database import migrate
+from ingestion.settings import ROLES, Postgres
+from ingestion.simulator.coins import UNIVERSE, all_coins, read_universe
+from ingestion.simulator.market import DAY_MS, HOUR_MS, Market
+from ingestion.simulator.shapes import Shapes
+
+COINS, DAYS = 10, 130
+SNAPSHOTS_HOURS_AGO = (25, 24, 12, 1, 0)
+SNAPSHOT_COLUMNS = (
+    *("name", "image", "current_price", "market_cap", "market_cap_rank", "total_volume", "high_24h", "low_24h"),
+    *("price_change_24h", "price_change_percentage_24h", "market_cap_change_24h"),
+    *("market_cap_change_percentage_24h", "circulating_supply", "total_supply", "max_supply"),
+    *("ath", "ath_change_percentage", "ath_date", "last_updated", "price_change_percentage_1h_in_currency"),
+    *("price_change_percentage_24h_in_currency", "price_change_percentage_7d_in_currency"),
+)
+HALTED_HOURS_AGO = range(50, 53)
+
+
+def _instant(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+
+
+def _copy(cursor, table: str, columns: str, rows) -> None:
+    buffer = io.StringIO()
+    for row in rows:
+        buffer.write("\t".join("\\N" if cell is None else str(cell) for cell in row) + "\n")
+    buffer.seek(0)
+    cursor.copy_expert(f"copy {table} ({columns}) from stdin", buffer)
+
+
+def load_simulated_raw(cursor) -> None:
+    """Fill raw with ten coins over 130 days, a three-hour halt, snapshots and the index; ops with runs and checks."""
+    market = Market(3, all_coins(read_universe(UNIVERSE)))
+    shapes, now = Shapes(market), int(time.time() * 1000)
+    hour = now // HOUR_MS * HOUR_MS
+    with UNIVERSE.open() as file:
+        assets = list(csv.DictReader(file))[:COINS]
+    _copy(
+        cursor,
+        "raw.universe",
+        "crypto_id, binance_symbol, name, category, batch_id",
+        [(a["crypto_id"], a["binance_symbol"], a["name"], a["category"], "test") for a in assets],
+    )
+    for symbol in (asset["binance_symbol"] for asset in assets):
+        coin = market.listed[symbol]
+        prices, lots = coin.price_decimals, coin.volume_decimals
+        rows = []
+        for bar in market.bars(symbol, "1h", hour - DAYS * DAY_MS, hour).T.tolist():
+            if (hour - bar[0]) // HOUR_MS in HALTED_HOURS_AGO:
+                continue
+            money = [f"{value / 10**prices:.{prices}f}" for value in bar[1:5]]
+            rows.append(
+                (
+                    symbol,
+                    "1h",
+                    _instant(bar[0]),
+                    *money,
+                    bar[5] / 10**lots,
+                    _instant(bar[0] + HOUR_MS - 1),
+                    bar[6] / 10 ** (prices + lots),
+                    bar[7],
+                    bar[8] / 10**lots,
+                    bar[9] / 10 ** (prices + lots),
+                    "test",
+                )
+            )
+        _copy(
+            cursor,
+            "raw.binance_klines",
+            "symbol, interval, open_time, open, high, low, close, volume, close_time, quote_volume, trade_count, "
+            "taker_buy_base_volume, taker_buy_quote_volume, batch_id",
+            rows,
+        )
+    for hours in SNAPSHOTS_HOURS_AGO:
+        at = now - hours * HOUR_MS - 60_000
+        snapshot = shapes.coingecko_markets(at, None, ("1h", "24h", "7d"), False, "market_cap_desc")
+        _copy(
+            cursor,
+            "raw.coingecko_markets",
+            "crypto_id, snapshot_at, symbol, payload, batch_id, " + ", ".join(SNAPSHOT_COLUMNS),
+            [
+                (r["id"], _instant(at), r["symbol"], "{}", "test", *(r[name] for name in SNAPSHOT_COLUMNS))
+                for r in snapshot
+            ],
+        )
+    _copy(
+        cursor,
+        "raw.fear_greed",
+        "date, value, classification, batch_id",
+        [
+            (_instant(int(r["timestamp"]) * 1000)[:10], r["value"], r["value_classification"], "test")
+            for r in shapes.fear_greed_rows(now, DAYS)
+        ],
+    )
+    cursor.execute(
+        """
+        insert into ops.load_ledger (object_key, dataset, sha256, etag, rows, inserted, updated, unchanged, batch_id)
+        select dataset, dataset, '', '', 1, 1, 0, 0, 'test'
+        from unnest(array['binance_klines', 'coingecko_markets', 'fear_greed']) as dataset;
+        insert into ops.check_results
+            (run_id, asset, check_name, source, severity, status, observed, expected, failed_rows, sample, checked_at)
+        select
+            'run-' || run, asset, check_name, 'great_expectations', 'warn',
+            case when run = 0 and check_name = 'hours_without_trades' then 'failed' else 'passed' end,
+            '3 hours', '0 hours', 3, '[{"hour": "2026-01-01T00:00:00Z"}]', now() - run * interval '1 hour'
+        from generate_series(0, 5) as run
+        cross join (
+            values
+                ('raw/binance_klines', 'hours_without_trades'),
+                ('raw/coingecko_markets', 'ranks_are_unique'),
+                ('raw/fear_greed', 'value_is_0_to_100')
+        ) as checks (asset, check_name);
+        insert into ops.runs (run_id, job, started_at, ended_at, status)
+        select
+            'run-' || run, 'market_refresh', now() - run * interval '1 hour',
+            now() - run * interval '1 hour' + (20 + run) * interval '1 second',
+            case when run = 2 then 'failed' else 'ok' end
+        from generate_series(0, 5) as run;
+        insert into ops.source_requests
+            (source, endpoint, host, requested_at, http_status, latency_ms, bytes, attempt, weight)
+        select 'binance', '/api/v3/klines', 'host', now() - n * interval '10 minutes',
+            case when n % 10 = 0 then 429 else 200 end, 40 + n, 1000, 1, 2
+        from generate_series(1, 100) as n;
+        insert into ops.incidents (fingerprint, kind, severity, title, detail, opened_at, recovered_at)
+        values
+            (
+                'a', 'gap_stays', 'warn', 'Three hours of BTCUSDT stay missing', 'Backfill them.',
+                now() - interval '5 hours', null
+            ),
+            ('b', 'run_failed', 'error', 'A run failed', 'It works again.', now() - interval '1 day', now())
+        """
+    )
+
+
+class Warehouse:
+    """A running embedded Postgres: admin connections, copies of databases, libpq variables of the read-only role."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self.manifest = Path()
+
+    def connect(self, name: str):
+        given = self.environment
+        connection = psycopg2.connect(
+            host=given["PGHOST"], port=given["PGPORT"], user=given["PGUSER"], password=given["PGPASSWORD"], dbname=name
+        )
+        connection.autocommit = True
+        return connection
+
+    def execute(self, name: str, statement: str) -> None:
+        with contextlib.closing(self.connect(name)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    def query(self, name: str, statement: str) -> list[tuple]:
+        with contextlib.closing(self.connect(name)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall()
+
+    def copy_database(self, name: str, of: str) -> None:
+        database.ENGINE.dispose()
+        statement = "create database {} template {}"
+        with contextlib.closing(self.connect("postgres")) as connection, connection.cursor() as cursor:
+            cursor.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(of)))
+
+    def bootstrap(self, name: str) -> None:
+        given = self.environment
+        owner = Postgres(given["PGHOST"], int(given["PGPORT"]), name, given["PGUSER"], given["PGPASSWORD"])
+        migrate.bootstrap(owner, {role: given[f"TICKMART_PG_{role.upper()}_PASSWORD"] for role in ROLES})
+
+    def reader(self, name: str) -> dict[str, str]:
+        given = self.environment
+        return {
+            "PGHOST": given["PGHOST"],
+            "PGPORT": given["PGPORT"],
+            "PGDATABASE": name,
+            "PGUSER": given["TICKMART_PG_DASHBOARD_RO_USER"],
+            "PGPASSWORD": given["TICKMART_PG_DASHBOARD_RO_PASSWORD"],
+        }
