@@ -600,7 +600,7 @@ def test_a_mail_is_plain_and_html_and_its_password_is_sent_encrypted(tls, from_t
     assert mail["Message-ID"] == "<incident.7.opened.0@tickmart.invalid>"
     assert "fix & retry" in mail.get_body(("plain",)).get_content()
     assert "it &lt;failed&gt;" in mail.get_body(("html",)).get_content()
-    assert [encrypted for encrypted, line in server.told if line.startswith("AUTH")] == [True]
+    assert [encrypted for encrypted, line in server.received if line.startswith("AUTH")] == [True]
 
 
 def test_a_password_is_not_sent_unencrypted(monkeypatch):
