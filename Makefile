@@ -59,10 +59,11 @@ test-engine: setup-dev ## the composed stack on a Docker engine: up, load, kill,
 test-s3: setup-dev ## the lake against a second, stricter S3 server (OpenStack Swift, Linux)
 	@.venv/bin/python -m pytest -m "s3_strict" $(ARGS)
 
-lint: setup-dev ## ruff, mypy, sqlfluff; Dockerfiles, shell scripts, workflows
+lint: setup-dev ## ruff, mypy, import boundaries, sqlfluff; Dockerfiles, shell scripts, workflows
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
 	@.venv/bin/sqlfluff lint --disable-progress-bar dbt_project
 	@.venv/bin/hadolint Dockerfile tests/compose/*.Dockerfile
 	@PATH="$$PWD/.venv/bin:$$PATH"; if command -v shellcheck > /dev/null; then \

@@ -1,12 +1,14 @@
-"""What keeps a client from a Postgres or S3 server, and what to do about it: one cause, one fix.
+"""Explains connection errors of Postgres, S3 and HTTP servers: one cause and, for our own servers, one fix.
 
-Belongs here: reading what servers and their client libraries say. Does not: connecting. libpq gives no SQLSTATE for a
-connection that failed (psycopg2's ``pgcode`` is None), so that its text decides; what is unknown is shown as it came.
+Belongs here: reading the messages of servers and client libraries. Does not: connecting. libpq gives no SQLSTATE for a
+failed connection (psycopg2's ``pgcode`` is None), so its text decides; an unknown message is shown unchanged.
 """
 
 from __future__ import annotations
 
 import re
+
+import urllib3
 
 # What libpq or the server says, the cause, and the fix; the first match counts. {user}, {password} and {role} are the
 # variables that name the login.
@@ -119,3 +121,40 @@ def s3_problem(code: str | None, message: str) -> tuple[str, str]:
     if code is None:
         return "it cannot be reached", "start the server, or set MINIO_ENDPOINT"
     return f"it answered {code}", "check MINIO_ENDPOINT, MINIO_BUCKET and the keys"
+
+
+# How a message about a proxy, and not about the host behind it, begins.
+PROXY_FAULT = "was not reached, for the proxy failed"
+PROXY_LOGIN = "wants another user and password (407)"
+
+
+def describe_transport_error(problem: Exception) -> str:
+    """Describe a transport error in a few words, without addresses of objects in memory."""
+    if isinstance(problem, urllib3.exceptions.ProxyError):
+        return f"{PROXY_FAULT}: it {_proxy_fault(problem.original_error)}"
+    if isinstance(problem, urllib3.exceptions.NameResolutionError):
+        return "has no address (DNS does not know the host)"
+    # urllib3 derives the refusal from the timeout, so the order matters.
+    if isinstance(problem, urllib3.exceptions.NewConnectionError):
+        return "cannot be connected to (connection refused or no route)"
+    if isinstance(problem, urllib3.exceptions.ConnectTimeoutError):
+        return "does not answer (connection timed out)"
+    if isinstance(problem, (urllib3.exceptions.ReadTimeoutError, TimeoutError)):
+        return "stopped answering (timed out)"
+    if isinstance(problem, urllib3.exceptions.SSLError):
+        return "has no certificate that this machine trusts"
+    if isinstance(problem, urllib3.exceptions.ProtocolError):
+        return "cut the connection"
+    if isinstance(problem, urllib3.exceptions.DecodeError):
+        return "sent a damaged gzip body"
+    if isinstance(problem, urllib3.exceptions.ResponseError):
+        return f"failed ({problem})"
+    return f"failed ({type(problem).__name__})"
+
+
+def _proxy_fault(problem: Exception) -> str:
+    """Describe a proxy's failure; http.client has no class for a rejected tunnel, only a text with the status."""
+    rejected = re.match(r"Tunnel connection failed: (\d{3})", str(problem))
+    if rejected is None:
+        return describe_transport_error(problem)
+    return PROXY_LOGIN if rejected[1] == "407" else f"answered {rejected[1]} to CONNECT"

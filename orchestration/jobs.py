@@ -4,15 +4,14 @@ from typing import Any
 
 import dagster as dg
 
-from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.coingecko.dataset import MARKETS
-from ingestion.sources.fear_greed.dataset import FEAR_GREED
+from ingestion.sources.registry import DATASETS
 from orchestration.partitions import DAYS, MARKETS_JOB
 from orchestration.quality.checks import CHECK_JOB, CHECKS
 
 JOB = "market_refresh"
 REBUILD_JOB = "rebuild"
-REBUILD = {f"raw__{dataset.name}": {"rebuild": True} for dataset in (KLINES, MARKETS, FEAR_GREED)}
+REBUILD = {f"raw__{dataset.name}": {"rebuild": True} for dataset in DATASETS}
 REFRESH = {"ops": {"bronze__binance_klines": {"config": {"skip_covered": True}}}}
 
 

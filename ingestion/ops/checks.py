@@ -71,3 +71,22 @@ def record_checks(connection: Connection, run_id: str, results: Sequence[dict[st
             f"insert into ops.check_results (run_id, {', '.join(columns)}) values %s",  # noqa: S608
             rows,
         )
+
+
+def failed_blocking_checks(connection: Connection, run_ids: Sequence[str], asset: str) -> list[str]:
+    """Return the blocking checks of an asset whose last result in these runs is not passed, one line each."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select check_name || ' (' || coalesce(observed, status) || ')' from (
+                select distinct on (check_name) check_name, status, observed
+                from ops.check_results where run_id = any(%s) and asset = %s and blocking
+                order by check_name, check_id desc
+            ) as latest
+            where status <> 'passed' order by check_name
+            """,
+            (list(run_ids), asset),
+        )
+        found = [row[0] for row in cursor.fetchall()]
+    connection.commit()
+    return found

@@ -135,7 +135,7 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
         started = time.monotonic()
         with stores.connection("ingest") as connection, connections.locked(connection, "dbt"):
             parsed = orjson.loads(dbt_project.manifest_path.read_bytes())
-            datasets.record_datasets(connection, stores.settings, dataset_assets(parsed))
+            datasets.record_datasets(connection, stores.settings, DATASETS, dataset_assets(parsed))
             # Tables that an older version of the project built may lack a column: a new version builds all anew, once.
             digest = dbt_project_digest(PROJECT_DIR)
             anew = [] if runs.version(connection, "dbt_project") == digest else ["--full-refresh"]

@@ -32,8 +32,10 @@ from ingestion.database import connections
 from ingestion.database.connections import WarehouseError
 from ingestion.datasets import object_day
 from ingestion.settings import Settings, SettingsError, home_of, load_settings
-from ingestion.sources.binance.dataset import BINANCE_OPENED, INTERVAL_MS, KLINES
+from ingestion.sources.binance.contract import BINANCE_OPENED, INTERVAL_MS
+from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.http import SourceError
+from ingestion.sources.registry import DATASETS
 from ingestion.text import plain, visible
 from ingestion.universe import UniverseError
 from orchestration import environment
@@ -302,7 +304,7 @@ def rejected_list(limit: int, as_json: bool) -> None:
     with session(s3=False) as settings:
         assert settings.postgres is not None
         with connections.closing(connections.connect(settings.postgres, "quality_ro")) as connection:
-            found = bronze_rejected.listed(connection, limit)
+            found = bronze_rejected.list_rejected(connection, limit)
     if as_json:
         _json([{**row, "record": orjson.Fragment(row["record"])} for row in found])
     else:
@@ -320,7 +322,7 @@ def rejected_replay() -> None:
         lake.ensure_bucket()
         with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
             batch_id = f"replay {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-            replayed = bronze_rejected.replay(Context(lake, connection, batch_id))
+            replayed = bronze_rejected.replay(Context(lake, connection, batch_id), DATASETS)
     for name, (passed, judged) in replayed.items():
         click.echo(f"{name}: {passed:,} of {judged:,} records pass now and stand in bronze")
     click.echo("`tickmart run` loads them." if any(passed for passed, _ in replayed.values()) else "Nothing to load.")

@@ -21,11 +21,11 @@ import dagster as dg
 from ingestion.bronze.lake import ObjectInfo
 from ingestion.datasets import HOUR_S, Dataset, keys_of_newest_days
 from ingestion.ops import checks, runs
+from ingestion.raw.pending import pending_objects
 from ingestion.sources.binance.dataset import KLINES, klines_day
 from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from ingestion.sources.registry import DATASETS
-from orchestration.assets.raw import pending
 from orchestration.partitions import DAYS, run_days
 from orchestration.quality import data_docs, queries, suites
 from orchestration.quality.runner import CheckResult, SuiteResult, error_result, validate_frame, validate_query
@@ -139,7 +139,7 @@ def bronze_check(suite: Suite, dataset: Dataset, tracked: Callable[[Stores], Seq
                 objects.extend(_newest(lake.list(f"{dataset.prefix}/")))
             else:
                 with stores.connection("ingest") as connection:
-                    objects.extend(pending(lake, connection, dataset))
+                    objects.extend(pending_objects(lake, connection, dataset))
             judged = []
             for frame in queries.frames(lake, objects, tracked(stores)):
                 judged.append(validate_frame(suite, frame))

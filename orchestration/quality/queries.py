@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from ingestion.arrow import align_decimals
 from ingestion.bronze.lake import DamagedObject, Lake, ObjectInfo, read_ahead
 from ingestion.datasets import PROVENANCE, object_day
-from ingestion.sources.binance.dataset import INTERVAL_MS, KLINES
+from ingestion.sources.binance.contract import INTERVAL_MS
+from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from orchestration.observability.health import NEWEST

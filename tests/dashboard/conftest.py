@@ -31,6 +31,7 @@ from ingestion.settings import ROLES, Postgres, load_settings
 from ingestion.simulator.coins import UNIVERSE, all_coins, read_universe
 from ingestion.simulator.market import DAY_MS, HOUR_MS, Market
 from ingestion.simulator.shapes import Shapes
+from ingestion.sources.registry import DATASETS
 from orchestration.assets.dbt import dataset_assets
 from orchestration.local.client import stack
 
@@ -257,7 +258,7 @@ def server() -> Iterator[Server]:
         running.manifest = target / "manifest.json"
         with contextlib.closing(running.connect("tickmart")) as connection:
             assets = dataset_assets(json.loads(running.manifest.read_bytes()))
-            datasets.record_datasets(connection, load_settings({}), assets)
+            datasets.record_datasets(connection, load_settings({}), DATASETS, assets)
         yield running
         database.POOL.close()
 

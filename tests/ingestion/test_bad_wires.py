@@ -19,9 +19,9 @@ from tcp_proxy import TcpProxy, Toxics, tcp_proxy
 
 from ingestion.bronze.lake import Lake, LakeError, to_parquet
 from ingestion.database import connections
+from ingestion.raw.pending import load_pending
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.binance.parse import parse_klines
-from orchestration.assets.raw import load_pending
 
 DAY = date(2026, 1, 2)
 KEY = klines_key("1h", DAY)

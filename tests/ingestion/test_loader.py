@@ -23,10 +23,10 @@ from source_rows import bar, body_of
 from ingestion.bronze.lake import Lake, to_parquet
 from ingestion.database import connections, migrate
 from ingestion.raw import loader
+from ingestion.raw.pending import load_pending
 from ingestion.settings import Postgres
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.binance.parse import parse_klines
-from orchestration.assets.raw import load_pending
 from orchestration.local.client import stack
 
 DAY = date(2026, 1, 2)

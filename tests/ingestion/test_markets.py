@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scripted import Asked, Reply, scripted
 from source_rows import coin
 
-from ingestion.bronze import write
+from ingestion.bronze.results import FetchResult
 from ingestion.simulator.server import Simulator
 from ingestion.sources.coingecko import client as client_module
 from ingestion.sources.coingecko import ingest as coingecko_ingest
@@ -33,7 +33,7 @@ def asset(crypto_id: str) -> Asset:
 
 def ingest(
     chain: Chain, client_of: Client, coins: list[Any] | bytes, ids: tuple[str, ...] = ("bitcoin",), by_ids: Any = None
-) -> write.Report:
+) -> FetchResult:
     """Serve `coins` as the top of the market, and `by_ids` (the same, unless told) for the universe's ids."""
 
     def answer(asked: Asked) -> Reply:
@@ -221,7 +221,7 @@ def test_an_id_that_is_answered_without_news_is_stale_and_its_row_named(
     }  # fmt: skip
     universe = [asset("bitcoin"), Asset("matic-network", "MATICUSDT", "Polygon", "scaling")]
 
-    def ingest_universe() -> write.Report:
+    def ingest_universe() -> FetchResult:
         with scripted([Reply(body=[coin("bitcoin"), retired])]) as server:
             client = client_of(server.url, source="CoinGecko", setting="COINGECKO_BASE_URL")
             return coingecko_ingest.ingest_markets(chain.context(), client, universe, SNAPSHOT)

@@ -10,8 +10,9 @@ from scripted import Reply, scripted
 from small_exchange import SmallExchange
 from source_rows import moment, ms
 
-from ingestion.raw import gaps
-from ingestion.raw.gaps import LONGEST_HALT, RECHECK_FOR, RETRY_MOST, Gap, is_due
+from ingestion.sources.binance import gaps
+from ingestion.sources.binance.gap_classification import LONGEST_HALT
+from ingestion.sources.binance.gaps import RECHECK_FOR, RETRY_MOST, Gap, is_due
 from ingestion.sources.http import HttpClient, SourceError
 
 TWO = ("BTCUSDT", "ETHUSDT")

@@ -16,6 +16,7 @@ from source_rows import bar, coin
 from ingestion.bronze import rejected as bronze_rejected
 from ingestion.ops import rejected
 from ingestion.raw import loader
+from ingestion.raw.pending import load_pending
 from ingestion.settings import load_settings
 from ingestion.simulator.server import Simulator
 from ingestion.sources.binance.dataset import KLINES
@@ -26,7 +27,6 @@ from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from ingestion.sources.http import HttpClient
 from ingestion.sources.registry import DATASETS
 from ingestion.validation import Rejected
-from orchestration.assets.raw import load_pending
 from orchestration.maintenance import retention
 
 Client = Callable[..., HttpClient]

@@ -18,14 +18,16 @@ from ingestion.database import connections
 from ingestion.ops import checks as ops_checks
 from ingestion.ops import runs
 from ingestion.simulator.server import simulator
-from orchestration.assets.bronze import bronze_fear_greed, bronze_klines, bronze_markets
-from orchestration.assets.raw import raw_fear_greed
+from orchestration.assets.bronze import BRONZE
+from orchestration.assets.raw import RAW
 from orchestration.cli.output import print_summary
 from orchestration.reconnect import ConnectRetry, is_lost
 from orchestration.resources import Stores
 from orchestration.runner import first_failure
 
 TODAY = datetime.now(UTC).date()
+bronze_fear_greed, raw_fear_greed = BRONZE["fear_greed"], RAW["fear_greed"]
+bronze_klines, bronze_markets = BRONZE["binance_klines"], BRONZE["coingecko_markets"]
 Run = Callable[..., dict[str, Any]]
 
 

@@ -20,11 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Reply, scripted
 
-from ingestion.bronze.write import Report
+from ingestion.bronze.results import FetchResult
 from ingestion.database import connections
 from ingestion.ops import checks
 from ingestion.settings import Alerting, Settings, Smtp, load_settings
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
+from ingestion.sources.fear_greed.source import ALTERNATIVE_ME
 from orchestration.alerting import channels
 from orchestration.alerting import outbox as alerting_outbox
 from orchestration.alerting.channels import Message
@@ -249,8 +250,9 @@ def test_each_kind_of_incident_is_told_once_however_often_looked_at_and_its_end_
 def test_check_and_incident_agree_on_how_many_rejected_records_are_too_many(
     chain: Chain, rejected: int, records: int, severity: str | None
 ):
-    report = Report(FEAR_GREED.name, rows=records - rejected, rejected=rejected, refusal="value is not from 0 to 100")
-    checks.record_checks(chain.connection, "run-1", check_source(FEAR_GREED, report))
+    reason = "value is not from 0 to 100"
+    result = FetchResult(FEAR_GREED.name, rows=records - rejected, rejected=rejected, first_rejection=reason)
+    checks.record_checks(chain.connection, "run-1", check_source(ALTERNATIVE_ME, result))
     look_at(chain, settings_of(chain), datetime.now(UTC))
     failed = chain.ask("select severity from ops.check_results where status = 'failed'")
     opened = chain.ask("select severity from ops.incidents")

@@ -14,7 +14,7 @@ from chain import Chain
 from dagster import DagsterRunStatus
 
 from ingestion.database import connections
-from ingestion.ops import checks, coverage, rejected, runs
+from ingestion.ops import checks, coverage, runs
 from ingestion.simulator.server import simulator
 from ingestion.sources.binance.dataset import INTERVAL_MS, KLINES
 from orchestration.assets.bronze import KlinesConfig
@@ -158,7 +158,7 @@ def test_a_run_of_only_the_failed_steps_counts_with_what_the_others_recorded(cha
     runs.record_stage(chain.connection, first.run_id, "raw", "x", status="failed", **nothing)
     runs.record_stage(chain.connection, part.run_id, "raw", "x", status="ok", **nothing)
     # What the first run refused is not loaded, and its failed source does not turn into success.
-    assert len(rejected.refusals(chain.connection, counted, "bronze/x")) == 1
+    assert len(checks.failed_blocking_checks(chain.connection, counted, "bronze/x")) == 1
     summary = runs.summarise_run(chain.connection, counted[0], counted[1:])
     assert (summary["status"], summary["checks"]["failed"]) == ("failed", 1)
     assert {s["stage"]: s["status"] for s in summary["stages"]} == {"bronze": "failed", "raw": "ok"}
