@@ -111,8 +111,8 @@ def align_decimals(tables: Sequence[pa.Table]) -> list[pa.Table]:
         kinds = {t.schema.field(name).type for t in out}
         if len(kinds) > 1 and all(pa.types.is_decimal(k) for k in kinds):
             places = max(k.scale for k in kinds)
-            whole = max(k.precision - k.scale for k in kinds)
-            kind = pa.decimal128(38, places) if places + whole <= 38 else pa.decimal256(76, places)
+            before_point = max(k.precision - k.scale for k in kinds)
+            kind = pa.decimal128(38, places) if places + before_point <= 38 else pa.decimal256(76, places)
             out = [t.set_column(t.schema.get_field_index(name), name, _rescale(t[name], kind)) for t in out]
     return out
 

@@ -1,4 +1,4 @@
-"""Settings from the environment, read and validated once at start.
+"""Settings from the environment, read and validated at start.
 
 Belongs here: every environment variable that ingestion and the runner read, its default, and the error for a bad value.
 Does not: anything that opens a file, a socket or a database.
@@ -157,7 +157,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         http_deadline_s=_number(values, "TICKMART_HTTP_DEADLINE_SECONDS", 900, 5, 86_400),
         # A restart with recovery takes seconds, an update of the server a minute.
         postgres_patience_s=_number(values, "TICKMART_POSTGRES_PATIENCE_SECONDS", 90, 0, 3600),
-        # Keyless calls share one budget per IP (5 to 15 a minute have been reported), a Demo key has 30 to 100.
+        # Keyless calls share one limit per IP (5 to 15 a minute have been reported), a Demo key has 30 to 100.
         coingecko_calls_per_minute=_whole(values, "TICKMART_COINGECKO_CALLS_PER_MINUTE", 25 if key else 10, 1, 10_000),
         coingecko_calls_per_month=_whole(values, "TICKMART_COINGECKO_CALLS_PER_MONTH", 10_000, 1, 100_000_000),
         markets_every_minutes=_whole(values, "TICKMART_MARKETS_EVERY_MINUTES", 60, 5, 60),
@@ -252,7 +252,7 @@ def _addresses(name: str, value: str) -> tuple[str, ...]:
 
 def _url(name: str, value: str) -> str:
     if "@" in value or "?" in value:
-        # The value is not shown: it may hold a password or a key.
+        # The value is not shown: it may contain a password or a key.
         raise SettingsError(f"{name}: leave user, password and query out of the URL; keys have variables of their own")
     try:
         parts = urlsplit(value)
@@ -294,7 +294,7 @@ def _number(values: Mapping[str, str], name: str, default: float, low: float, hi
 def _whole(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     number = _number(values, name, default, low, high)
     if number != int(number):
-        raise SettingsError(f"{name}: {values[name]!r} is not a whole number from {low} to {high}; correct or unset it")
+        raise SettingsError(f"{name}: {values[name]!r} is not an integer from {low} to {high}; correct or unset it")
     return int(number)
 
 

@@ -124,8 +124,8 @@ class Lake:
         with contextlib.suppress(*_STORE_ERRORS):
             if self._client.get_bucket_versioning(bucket).status in (None, OFF):
                 self._client.set_bucket_versioning(bucket, VersioningConfig(ENABLED))
-                held = self._client.get_bucket_lifecycle(bucket)
-                if held is None or not held.rules:
+                configured = self._client.get_bucket_lifecycle(bucket)
+                if configured is None or not configured.rules:
                     self._client.set_bucket_lifecycle(bucket, LifecycleConfig([_HOUSEKEEPING]))
 
     def list(self, prefix: str) -> list[ObjectInfo]:
@@ -199,11 +199,11 @@ class Lake:
         may have had. The caller prevents concurrent writes to one key.
         """
         try:
-            held = self.read(key)
-            outcome = "created" if held is None else "replaced"
+            present = self.read(key)
+            outcome = "created" if present is None else "replaced"
         except DamagedObject:
-            held, outcome = None, "repaired"
-        old = held[0] if held else None
+            present, outcome = None, "repaired"
+        old = present[0] if present else None
         table = new if old is None else union(dataset, old, new)
         if old is not None and table.equals(old):
             return Written(key, "unchanged", len(old), 0)
@@ -284,12 +284,12 @@ def parse_parquet(body: bytes, key: str) -> pa.Table:
         file = pq.ParquetFile(pa.BufferReader(body), page_checksum_verification=True)
         table = file.read(use_threads=False).combine_chunks()
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DamagedObject(f"{key}: no whole Parquet file ({' '.join(str(error).split())[:100]})") from None
+        raise DamagedObject(f"{key}: not a complete Parquet file ({' '.join(str(error).split())[:100]})") from None
     metadata = table.schema.metadata or {}
     table = table.replace_schema_metadata(None)
     # The format has no checksum of the footer, where one bit renames a column, changes a unit or drops rows.
     if metadata.get(_SHAPE, b"") not in (b"", _shape(table)):
-        raise DamagedObject(f"{key}: no whole Parquet file (not the columns and rows that were written)")
+        raise DamagedObject(f"{key}: not a complete Parquet file (not the columns and rows that were written)")
     return table
 
 

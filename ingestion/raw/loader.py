@@ -113,8 +113,8 @@ def _numbered(table: pa.Table, dataset: Dataset, at: int) -> pa.Table:
     missing = [n for n in names if n not in table.schema.names]
     if missing:
         raise WarehouseError(f"raw.{dataset.name}: an object has no column {missing[0]}; fetch its day again")
-    kept = table.select([*names, "fetched_at", "batch_id"])
-    return kept.append_column("object_no", pa.array(np.full(len(kept), at, dtype="int64")))
+    columns = table.select([*names, "fetched_at", "batch_id"])
+    return columns.append_column("object_no", pa.array(np.full(len(columns), at, dtype="int64")))
 
 
 def _lock_table(cursor: Any, dataset: Dataset) -> None:

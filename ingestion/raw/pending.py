@@ -24,7 +24,7 @@ def load_pending(
 ) -> tuple[loader.Loaded, list[str]]:
     """Load every pending object; return what changed, and one line for each damaged object.
 
-    The dataset is told about damaged objects, so that the next run can fetch their records again.
+    ``Dataset.on_damaged`` gets the key of each damaged object, so that the next run fetches its records again.
     """
     total = loader.Loaded()
     damaged: dict[str, str] = {}

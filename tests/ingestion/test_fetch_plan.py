@@ -125,10 +125,8 @@ def cases(draw: st.DrawFn) -> tuple[KlinesRequest, Known]:
     listed = {"CUSDT": datetime.combine(draw(day), datetime.min.time(), UTC)}
     gone = draw(st.sets(st.sampled_from(["AUSDT", "CUSDT"])))
     answered = {symbol: draw(st.sets(day, max_size=40)) for symbol in ("AUSDT", "BUSDT", "CUSDT")}
-    request = KlinesRequest(
-        assets, start, end, draw(st.sampled_from(["1m", "1h", "1d"])), draw(st.sampled_from(["rest", "archive", "auto"])),
-        skip_covered=draw(st.booleans()),
-    )  # fmt: skip
+    interval, source = draw(st.sampled_from(["1m", "1h", "1d"])), draw(st.sampled_from(["rest", "archive", "auto"]))
+    request = KlinesRequest(assets, start, end, interval, source, skip_covered=draw(st.booleans()))
     return request, Known(NOW, SymbolFacts(listed, frozenset(gone), frozenset()), answered)
 
 

@@ -390,14 +390,14 @@ def test_calls_of_a_month_are_counted_exactly_and_then_refused_in_one_line(
 ) -> None:
     server = serve(GOOD)
     for _ in range(5):  # restarts waste none of them
-        budget = budget_of(chain, 100, source="CoinGecko", per_month=5)
+        budget = budget_of(chain, 100, source="CoinGecko", per_month=5, month_setting="CALLS_SETTING")
         client_of(server.url, source="CoinGecko", limiter=budget).get("/x")
         budget.close()
-    budget = budget_of(chain, 100, source="CoinGecko", per_month=5)
+    budget = budget_of(chain, 100, source="CoinGecko", per_month=5, month_setting="CALLS_SETTING")
     error = refused(lambda: client_of(server.url, source="CoinGecko", limiter=budget).get("/x"))
     budget.close()
     assert error.kind == "exhausted"
-    assert "TICKMART_COINGECKO_CALLS_PER_MONTH" in str(error)
+    assert "CALLS_SETTING" in str(error)
     assert len(server.asked) == 5
 
 

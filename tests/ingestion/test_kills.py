@@ -15,13 +15,13 @@ from chain import Chain
 from ingestion.bronze import write
 from ingestion.bronze.lake import Lake
 from ingestion.database import connections
+from ingestion.raw.pending import load_pending
 from ingestion.settings import ObjectStore, Postgres
 from ingestion.simulator.server import Simulator
 from ingestion.sources.binance import ingest
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.http import HttpClient
 from ingestion.universe import Asset
-from orchestration.assets.raw import load_pending
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
 START, DAYS = date(2026, 9, 1), 60

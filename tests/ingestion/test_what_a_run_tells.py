@@ -68,7 +68,7 @@ def test_a_few_refused_records_are_a_warning(run: Run) -> None:
     assert summary["status"] == "ok"
     severity, told = failures(summary)["records_kept"]
     assert severity == "warn"
-    assert told.startswith("1 of 100 records (1.0%) were refused, the first because value is 'N/A'")
+    assert told.startswith("1 of 100 records (1.0%) were rejected, the first because value is 'N/A'")
     # Less than ten of a few are no sign of a changed source either.
     assert run(days({0: 41, 1: "x", 2: 40}), bronze_fear_greed)["status"] == "ok"
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import dagster as dg
 import pytest
@@ -16,8 +16,9 @@ from dagster import DagsterRunStatus
 from ingestion.database import connections
 from ingestion.ops import checks, coverage, runs
 from ingestion.simulator.server import simulator
-from ingestion.sources.binance.dataset import INTERVAL_MS, KLINES
-from orchestration.assets.bronze import KlinesConfig
+from ingestion.sources.binance.contract import INTERVAL_MS
+from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.binance.source import KlinesOptions
 from orchestration.assets.metadata import counted_runs
 from orchestration.assets.raw import ASSETS
 from orchestration.observability.attempts import newest_failure
@@ -116,7 +117,7 @@ def test_days_that_cannot_be_loaded_fail_in_one_line_that_says_what_to_choose(jo
 
 
 def test_an_unknown_interval_is_refused_before_anything_runs(job, chain):
-    assert get_args(KlinesConfig.model_fields["interval"].annotation) == tuple(INTERVAL_MS)
+    assert get_args(get_type_hints(KlinesOptions)["interval"]) == tuple(INTERVAL_MS)
     config = {"ops": {"bronze__binance_klines": {"config": {"interval": "7x"}}}}
     with pytest.raises(dg.DagsterInvalidConfigError, match="interval not in enum"):
         launch(job, {}, run_config=config)

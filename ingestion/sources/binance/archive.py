@@ -95,7 +95,7 @@ def download(client: HttpClient, path: str, sha256: str) -> tuple[Answer, str] |
             return None
         if hashlib.sha256(answer.body).hexdigest() == wanted:
             return answer, wanted
-    raise DamagedArchive(f"does not have its SHA-256, {ATTEMPTS} times")
+    raise DamagedArchive(f"does not match its SHA-256, {ATTEMPTS} times")
 
 
 def _unread(answer: Answer) -> Answer:
@@ -117,7 +117,7 @@ def parse_zip(body: bytes, symbol: str, interval: str, url: str, fetched_at: dat
     page = parse_csv(text, symbol, interval, url, fetched_at)
     if len(page.rows) == 0:
         why = f"each of its {len(page.rejected)} lines is rejected" if page.rejected else "its CSV is empty"
-        raise DamagedArchive(f"holds no bar ({why})")
+        raise DamagedArchive(f"has no bar ({why})")
     return page
 
 
@@ -126,7 +126,7 @@ def _csv_of(body: bytes, name: str) -> bytes:
         files = [member for member in archive.infolist() if not member.is_dir()]
         named = [member for member in files if member.filename.rpartition("/")[2] == f"{name}.csv"] or files
         if len(named) != 1:
-            raise DamagedArchive(f"holds {len(files)} files instead of one CSV")
+            raise DamagedArchive(f"has {len(files)} files instead of one CSV")
         # The directory may state a wrong size.
         with archive.open(named[0]) as member:
             text = member.read(CSV_LIMIT_BYTES + 1)
@@ -142,11 +142,11 @@ def bars_of_days(table: pa.Table, interval: str, first: date, end: date) -> pa.T
     """
     found = table.filter(opens_in(table, first, end))
     if len(found) == 0:
-        raise DamagedArchive(f"holds {len(table)} bars, none of them of the days in its name")
+        raise DamagedArchive(f"has {len(table)} bars, none of them of the days in its name")
     fit = bars_per_day(interval)
     day, count = bars_by_day(found).most_common(1)[0]
     if count > fit:
-        raise DamagedArchive(f"holds {count} bars of {day}, where {fit} of {interval} fit")
+        raise DamagedArchive(f"has {count} bars of {day}, where {fit} of {interval} fit")
     return found
 
 

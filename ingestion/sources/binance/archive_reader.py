@@ -242,7 +242,7 @@ class ArchiveReader:
                 rows = bars_of_days(page.rows, self._interval, first, end)
                 valid = len(_valid(rows))
                 if valid == 0:
-                    raise DamagedArchive(f"holds no possible bar ({validate(rows, BAR_RULES)[0]})")
+                    raise DamagedArchive(f"has no possible bar ({validate(rows, BAR_RULES)[0]})")
                 count, table = len(rows), rows
                 if spool is not None:
                     pq.write_table(rows, spool, row_group_size=bars_per_day(self._interval), compression="lz4")
@@ -258,9 +258,9 @@ class ArchiveReader:
             self._files.append((end, file))
             self._downloaded += 1
         if len(page.rows) > count:
-            self._note(f"holds {len(page.rows) - count} bars of other days than its name says: they are left out", path)
+            self._note(f"has {len(page.rows) - count} bars of other days than its name says, which are ignored", path)
         if rejected := len(page.rejected) + count - valid:
-            self._note(f"holds {rejected} lines that are rejected; `tickmart rejected list` shows them", path)
+            self._note(f"has {rejected} lines that are rejected; `tickmart rejected list` shows them", path)
         if page.rejected:
             self._rejected[symbol].append(Page(page.rows.schema.empty_table(), page.rejected))
         return _ReadFile(file, True, table)
@@ -274,7 +274,7 @@ class ArchiveReader:
         if error.kind == "unreachable":
             if not self._archive_down:
                 self._archive_down = True
-                self._problems[f"{error} REST was asked instead.", ""] = []
+                self._problems[f"{error} REST was used instead.", ""] = []
             return
         # Without the address, so that all files with the same failure share a line.
         why = str(error).partition(path)[2].removeprefix(".CHECKSUM").strip() or str(error)

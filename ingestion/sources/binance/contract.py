@@ -27,7 +27,7 @@ COLUMNS = (
     decimal_column("taker_buy_base_volume"),
     decimal_column("taker_buy_quote_volume"),
 )
-# The twelfth field is documented as unused. It and any further fields are kept as they were sent.
+# The twelfth field is documented as unused. It and any further fields are stored as they were sent.
 BRONZE_ONLY = (("extra", pa.string()),)
 
 

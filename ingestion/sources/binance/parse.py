@@ -44,8 +44,8 @@ _CONVERT = pyarrow.csv.ConvertOptions(column_types={"": pa.string(), **_TYPES}, 
 def parse_klines(body: bytes, symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
     """Parse a klines response into the dataset's bronze columns (without ``batch_id``), a column at a time.
 
-    ValueError when the body is not a list of lists. Records of a wrong shape or type are returned as rejected; the rest
-    of the page is kept.
+    ValueError when the body is not a list of lists. Records of a wrong shape or type are returned as rejected, apart
+    from the others.
     """
     lines = _lines(body)
     if lines is not None:

@@ -23,7 +23,7 @@ ONLY_IN_PAYLOAD = ("roi", "market_cap_rank_with_rehypothecated")
 def parse_markets(
     body: bytes, url: str, snapshot_at: datetime, fetched_at: datetime
 ) -> tuple[list[dict[str, Any]], list[Rejected]]:
-    """Parse one page into rows; a coin without its identity is rejected, the others are kept.
+    """Parse one page into rows; a coin without its identity is rejected alone.
 
     An optional value that does not fit its column becomes null and is returned in the row's ``unfit``, by its name.
     ValueError when the body is not a list, so that it is requested again.
