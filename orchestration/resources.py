@@ -89,7 +89,7 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
             if not may_come_back(error):
                 raise
             raise connections.WarehouseError(
-                f"{error} Waited {patience_s:g} s (TICKMART_POSTGRES_PATIENCE_SECONDS); "
+                f"{error}. Waited {patience_s:g} s (TICKMART_POSTGRES_PATIENCE_SECONDS); "
                 "run again when the server is up, and the run resumes."
             ) from None
 

@@ -413,7 +413,7 @@ def test_a_key_is_in_its_header_and_nowhere_else(
     caplog.set_level(logging.DEBUG)
     echo = {"status": {"error_code": status, "error_message": f"key {CANARY} is wrong"}, "error": f"key {CANARY}"}
     server = serve(Reply(status, echo))
-    client = client_of(server.url, source="CoinGecko", headers={"x-cg-demo-api-key": CANARY})
+    client = client_of(server.url, source="CoinGecko", transport=Transport(headers={"x-cg-demo-api-key": CANARY}))
     text = ""
     try:
         client.get("/coins/markets", {"vs_currency": "usd"})
@@ -425,7 +425,7 @@ def test_a_key_is_in_its_header_and_nowhere_else(
     assert CANARY not in text
     assert CANARY not in caplog.text
     assert CANARY not in str(chain.ask("select * from ops.source_requests"))
-    assert CANARY not in repr(vars(client_of(server.url, headers={})))
+    assert CANARY not in repr(vars(client_of(server.url, transport=Transport(headers={}))))
 
 
 def test_every_attempt_is_written_down_without_its_query(serve: Server, client_of: Client, chain: Chain) -> None:

@@ -74,7 +74,7 @@ def test_a_new_field_is_kept_and_reported_once(chain: Chain, client_of: Client) 
     coins = [coin("bitcoin", liquidity_score=7.25)]
     first, second = ingest(chain, client_of, coins), ingest(chain, client_of, coins)
     assert [n for n in first.notes if "liquidity_score" in n]
-    assert second.notes == []
+    assert second.notes == ()
     assert loaded(chain, "payload ->> 'liquidity_score'") == [("7.25",)]
 
 
@@ -207,7 +207,7 @@ def test_a_universe_that_the_top_list_does_not_hold_is_covered_by_its_ids(chain:
         ({"current_price": None, "market_cap": None, "total_volume": None}, "without a price since 2025-11-18"),
         ({"current_price": 0, "market_cap": 0, "total_volume": 0}, "without a price since 2025-11-18"),
         ({"current_price": None, "last_updated": None}, "without a price:"),
-        ({"current_price": 0.2237}, "with a price that stands still since 2025-11-18 06:40 UTC"),
+        ({"current_price": 0.2237}, "with a price that has not changed since 2025-11-18 06:40 UTC"),
     ],
     ids=["null", "zero", "null and never", "standing still"],
 )

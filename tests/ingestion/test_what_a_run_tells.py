@@ -169,7 +169,7 @@ def test_a_server_that_does_not_come_back_is_waited_for_once_and_named_in_one_li
     monkeypatch.setattr("orchestration.reconnect.SERVER", ConnectRetry())
     texts = []
     for _ in range(2):
-        with pytest.raises(connections.WarehouseError, match=r"127\.0\.0\.1:1/.*waited for 0\.5 s") as caught:
+        with pytest.raises(connections.WarehouseError, match=r"127\.0\.0\.1:1/.*Waited 0\.5 s") as caught:
             Stores().connect("ingest")
         texts.append(str(caught.value))
     assert "\n" not in texts[0]
