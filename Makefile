@@ -75,7 +75,7 @@ test-engine: setup-dev ## the Compose stack on a Docker engine: up, load, kill, 
 test-s3: setup-dev ## the lake on a second, stricter S3 server (OpenStack Swift, Linux)
 	@.venv/bin/python -m pytest -m "s3_strict" $(ARGS)
 
-lint: setup-dev lint-python lint-types lint-sql lint-rest lint-terms ## ruff, mypy, sqlfluff, terms; Dockerfiles, shell scripts, workflows
+lint: setup-dev lint-python lint-types lint-sql lint-rest lint-terms ## ruff, mypy, import contracts, sqlfluff, terms; Dockerfiles, shell scripts, workflows
 
 lint-python: setup-dev
 	@.venv/bin/ruff check --quiet .
@@ -83,6 +83,7 @@ lint-python: setup-dev
 
 lint-types: setup-dev
 	@.venv/bin/mypy --no-error-summary
+	@.venv/bin/lint-imports --no-logo > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
 
 lint-sql: setup-dev
 	@.venv/bin/sqlfluff lint --disable-progress-bar dbt_project

@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-
-if TYPE_CHECKING:
-    pass
-
 
 UTC_US = pa.timestamp("us", tz="UTC")
 # Exact numbers: the scale grows past 8 only when a value needs it (see `decimals`).
@@ -21,11 +17,8 @@ DECIMAL = pa.decimal128(38, 8)
 DIGITS = 38
 
 
-# -- numbers and times, exactly ------------------------------------------------------------------------------------
-
-
 def decimals(texts: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
-    """Turn decimal text into an exact decimal column; raise ValueError when a text is no number that fits (`exact`).
+    """Turn decimal text into an exact decimal column; ValueError for a text that is not a number or too long (`exact`).
 
     Eight places are what Binance sends. A text with more gets a column of a larger scale.
     """
@@ -43,9 +36,9 @@ def decimals(texts: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def exact(text: str) -> Decimal:
-    """Return a number of at most 38 digits on either side of the point; ValueError when ``text`` is none.
+    """Return a number of at most 38 digits on either side of the point; ValueError for any other text.
 
-    The bound makes any two numbers fit into one column (76 digits), so that no record can spoil another's.
+    The bound makes any two numbers fit into one column (76 digits): no record can make another one fail.
     """
     try:
         number = Decimal(text)
@@ -59,7 +52,7 @@ def exact(text: str) -> Decimal:
 
 
 def read_json(text: str) -> Any:
-    """Parse JSON, its fractions as Decimal; ValueError when it is none, or holds what Postgres cannot (NaN, NUL)."""
+    """Parse JSON with fractions as Decimal; ValueError if it is not JSON or has what Postgres rejects (NaN, NUL)."""
     try:
         value = json.loads(text, parse_float=_bounded, parse_constant=_no_number)
         text.encode()
@@ -93,11 +86,11 @@ _YEAR_1_US, _YEAR_10000_US = -62_135_596_800_000_000, 253_402_300_800_000_000
 
 
 def epoch_to_utc(values: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Turn epoch integers into UTC timestamps, telling seconds, milli- and microseconds apart by magnitude per value.
+    """Turn epoch integers into UTC timestamps. The magnitude of each value decides its unit.
 
-    Binance archives switched to microseconds with 2025, files get re-made, and a wrong unit raises nothing: so the unit
-    is never taken from a file's date. Seconds are below 1e11 (year 5138), milliseconds below 1e14, else microseconds.
-    ValueError when a value is outside the years 1 to 9999, which no reader can show.
+    Seconds are below 1e11 (year 5138), milliseconds below 1e14, everything else is microseconds. Binance archives
+    switched to microseconds in 2025 and files are regenerated, so a file's date does not determine the unit.
+    ValueError for a value outside the years 1 to 9999, which Python cannot represent.
     """
     numbers = values.to_numpy(zero_copy_only=False).astype("int64", copy=False)
     size = np.abs(numbers)
@@ -111,18 +104,15 @@ def epoch_to_utc(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     return pa.array(micros, pa.int64()).cast(UTC_US)
 
 
-# -- unions ----------------------------------------------------------------------------------------------------------
-
-
 def align_decimals(tables: Sequence[pa.Table]) -> list[pa.Table]:
-    """Give the tables' decimal columns the widest type that occurs, so that they can be concatenated exactly."""
+    """Cast the tables' decimal columns to the widest type among them, so that they can be concatenated exactly."""
     out = list(tables)
     for name in out[0].schema.names:
         kinds = {t.schema.field(name).type for t in out}
         if len(kinds) > 1 and all(pa.types.is_decimal(k) for k in kinds):
             places = max(k.scale for k in kinds)
-            whole = max(k.precision - k.scale for k in kinds)
-            kind = pa.decimal128(38, places) if places + whole <= 38 else pa.decimal256(76, places)
+            before_point = max(k.precision - k.scale for k in kinds)
+            kind = pa.decimal128(38, places) if places + before_point <= 38 else pa.decimal256(76, places)
             out = [t.set_column(t.schema.get_field_index(name), name, _rescale(t[name], kind)) for t in out]
     return out
 
@@ -135,7 +125,7 @@ def _rescale(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 
 def last_wins(table: pa.Table, key: Sequence[str], by: Sequence[str] = ()) -> pa.Table:
-    """Keep, of the rows with one key, the last in the order of ``by`` (default: as they stand); sort by key."""
+    """Keep the last row of each key in the order of ``by`` (default: table order); sort by key."""
     if _strictly_ascending(table, key):
         return table.combine_chunks()
     order = pc.sort_indices(table.select([*key, *by]).combine_chunks(), [(name, "ascending") for name in (*key, *by)])
@@ -150,7 +140,7 @@ def last_wins(table: pa.Table, key: Sequence[str], by: Sequence[str] = ()) -> pa
 
 
 def _strictly_ascending(table: pa.Table, key: Sequence[str]) -> bool:
-    """Tell whether each row's key is above that of the row before it: a tenth of the time of finding their order."""
+    """Return whether each row's key is above the previous row's: a tenth of the time of sorting."""
     if len(table) < 2:
         return True
     ascending = pa.array(np.zeros(len(table) - 1, dtype=bool))

@@ -1,29 +1,31 @@
-"""One declaration per dataset: columns, grain, object key, and what a record must satisfy to be possible.
+"""What a dataset is: its columns, grain, object keys, contract and freshness. Each source's package declares its own.
 
-Belongs here: what lake, loader and checks must agree on, and the vectorised contract checks. Does not: how
-a source is asked (``binance``, ``coingecko``, ``fear_greed``), stored (``lake``) or loaded (``warehouse``), and how its
-raw table came to be as declared (``migrations``; a test compares the two).
+Belongs here: the declaration's form, which lake, loader and checks share. Does not: any single dataset, and how its raw
+table is created (``database/migrations``; a test compares the two).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
+import psycopg2.extensions
 import pyarrow as pa
+
+from ingestion.arrow import DECIMAL, UTC_US
+from ingestion.validation import Rejected, Rule
 
 if TYPE_CHECKING:
     from ingestion.settings import Settings
-from ingestion.arrow import DECIMAL, UTC_US
-from ingestion.validation import Rejected
 
 HOUR_S = 3600
+ONE_DAY = timedelta(days=1)
 # Data older than this many SLAs is degraded; older than one is a warning.
 DEGRADED_SLAS = 4
-# Columns that tell where a record came from; they are no part of its value.
+# Columns that say where a record came from; they are not part of its value.
 PROVENANCE = (("source_url", pa.string()), ("fetched_at", UTC_US), ("batch_id", pa.string()))
 
 
@@ -38,8 +40,34 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Page:
+    """One response: the records that can be read, and those that cannot."""
+
+    rows: pa.Table
+    rejected: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True)
+class StoredRejection:
+    """A row of ``ops.rejected_records`` that is replayed: the parsed record, its exact JSON text, and its fetch."""
+
+    rejected_id: int
+    record: Any
+    text: str
+    rejected_at: datetime
+    batch_id: str
+    # When the first record of the same batch and dataset was rejected.
+    batch_rejected_at: datetime
+
+
+def no_rules(now: datetime) -> Sequence[Rule]:
+    """Return no rules: the parser has rejected every impossible record."""
+    return ()
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """A dataset under one name: asset, raw table and object prefix; who provides it, and what is expected of it."""
+    """A dataset under one name (asset, raw table, rows of ops): its provider, its form and its contract."""
 
     name: str
     source: str
@@ -48,20 +76,34 @@ class Dataset:
     columns: tuple[Column, ...]
     # Age of the newest data, in seconds, past which the dataset is late.
     sla_seconds: Callable[[Settings], int]
+    # SQL for the newest moment that the data in raw describes (timestamptz).
+    newest_sql: str
+    # The bronze object to which a row belongs.
+    object_key: Callable[[dict[str, Any]], str]
+    # What the next run does about a bronze object that cannot be read: the end of a sentence.
+    damaged_advice: str
+    # The rules that every record fetched at a moment must satisfy.
+    rules: Callable[[datetime], Sequence[Rule]] = no_rules
+    # Parses a rejected record, kept as the source sent it, by today's parser. Without it, only records that are whole
+    # rows of the dataset are replayed.
+    parse_rejected: Callable[[psycopg2.extensions.connection, StoredRejection], pa.Table] | None = None
+    # Query and parameters for the rows of raw that may have a batch's keys; None reads the whole (small) table.
+    existing_rows: Callable[[pa.Table], tuple[str, tuple[Any, ...]]] | None = None
+    # Called with the key of each damaged bronze object, so that the next run fetches its records again.
+    on_damaged: Callable[[psycopg2.extensions.connection, str], None] | None = None
     # Assets about this dataset besides bronze/<name>, raw/<name> and the models made of these.
     other_assets: tuple[str, ...] = ()
     # More rejected records in one fetch than this share, and at least this many, are an error; fewer are a warning.
     rejected_share: float = 0.05
     rejected_least: int = 10
     bronze_only: tuple[tuple[str, pa.DataType], ...] = ()
-    # The column by whose values the raw table is divided (docs/performance.md says why), and those values.
+    # The column by whose values the raw table is partitioned (docs/performance.md has the reason), and those values.
     parts: tuple[str, tuple[str, ...]] | None = None
 
     @property
     def schema(self) -> pa.Schema:
         """The Arrow schema of a bronze object; decimal columns may have a larger scale."""
-        own = [pa.field(c.name, c.arrow, nullable=not c.required) for c in self.columns]
-        return pa.schema([*own, *(pa.field(n, t) for n, t in (*self.bronze_only, *PROVENANCE))])
+        return page_schema(self.columns, self.bronze_only).append(pa.field("batch_id", pa.string()))
 
     @property
     def values(self) -> list[str]:
@@ -82,14 +124,26 @@ class Dataset:
         return rejected >= self.rejected_least and rejected > self.rejected_share * records
 
 
-def _decimal_column(name: str, *, required: bool = True) -> Column:
+def decimal_column(name: str, *, required: bool = True) -> Column:
+    """Declare a column of exact numbers."""
     return Column(name, DECIMAL, "numeric", required)
+
+
+def page_schema(columns: Sequence[Column], bronze_only: Sequence[tuple[str, pa.DataType]] = ()) -> pa.Schema:
+    """Return the Arrow schema of a parsed page: a bronze object's without ``batch_id``, which the write adds."""
+    own = [pa.field(c.name, c.arrow, nullable=not c.required) for c in columns]
+    return pa.schema([*own, *(pa.field(n, t) for n, t in (*bronze_only, *PROVENANCE[:-1]))])
+
+
+def midnight(day: date) -> datetime:
+    """Return the first moment of a UTC day."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def object_day(key: str) -> date | None:
     """Return the UTC day in an object's key (``date=YYYY-MM-DD``); None for a key without one."""
-    named = re.search(r"/date=(\d{4}-\d\d-\d\d)/", key)
-    return date.fromisoformat(named[1]) if named else None
+    match = re.search(r"/date=(\d{4}-\d\d-\d\d)/", key)
+    return date.fromisoformat(match[1]) if match else None
 
 
 def keys_of_newest_days(keys: Iterable[str], days: int) -> list[str]:
@@ -100,13 +154,5 @@ def keys_of_newest_days(keys: Iterable[str], days: int) -> list[str]:
 
 
 def rejected_key(dataset: Dataset, day: date, digest: str) -> str:
-    """Return the key under which refused records are kept; ``digest`` is of the records: a rerun rewrites it."""
+    """Return the key of an object of rejected records; ``digest`` is of the records, so a rerun rewrites it."""
     return f"_rejected/{dataset.name}/date={day.isoformat()}/{digest}.parquet"
-
-
-@dataclass(frozen=True)
-class Page:
-    """One answer: the records that can be read, and those that cannot."""
-
-    rows: pa.Table
-    rejected: tuple[Rejected, ...] = ()

@@ -1,7 +1,7 @@
-"""HTTP proxies as the environment names them: which one a URL goes through, and the connections that do.
+"""Selects the HTTP proxy of a URL from the environment, and opens connections through it.
 
 Belongs here: http_proxy, https_proxy, all_proxy and no_proxy, in either case, with the rules of urllib, curl and pip.
-Does not: what is asked for (``http``). Loopback and tickmart's own services (Postgres, S3, Dagster) never use one.
+Does not: the requests (``sources.http``). Loopback and tickmart's own services (Postgres, S3, Dagster) never use one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ProxyError(ValueError):
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy, the variable that names it, and its login, which no text may repeat."""
+    """A proxy, the variable that names it, and its login, which no message may contain."""
 
     variable: str
     url: str
@@ -41,13 +41,13 @@ class Proxy:
 
 
 def check(environ: Mapping[str, str] = os.environ) -> None:
-    """Raise ProxyError for the first variable that names no usable proxy."""
+    """Raise ProxyError for the first variable without a usable proxy."""
     for word in ("http", "https", "all"):
         _read(word, environ)
 
 
 def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
-    """Return the proxy that a URL is asked for through; None for a direct connection."""
+    """Return the proxy of a URL; None for a direct connection."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if is_loopback(host) or _excluded(host, parts.port, _value("no", environ)[1]):
@@ -67,7 +67,7 @@ def logins(environ: Mapping[str, str] = os.environ) -> set[str]:
     """Return the passwords inside the proxy variables, as written and decoded."""
     found: set[str] = set()
     for name in VARIABLES:
-        # urlsplit would refuse some malformed values, whose password is one all the same.
+        # urlsplit rejects some malformed values, whose password is secret too.
         login, at, _ = environ.get(name, "").rpartition("@")
         password = login.rpartition("://")[2].partition(":")[2] if at else ""
         found |= {password, unquote(password)} if password else set()
@@ -75,7 +75,7 @@ def logins(environ: Mapping[str, str] = os.environ) -> set[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host, name or address, is this machine."""
+    """Return whether a host, name or address, is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -83,7 +83,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _value(word: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """Return a variable's name and value; as in urllib, the one in lower case counts, even when it is empty."""
+    """Return a variable's name and value; as in urllib, the lower-case one counts, even when it is empty."""
     name = f"{word}_proxy"
     name = name if name in environ else name.upper()
     return name, environ.get(name, "").strip()
@@ -99,27 +99,29 @@ def _read(word: str, environ: Mapping[str, str]) -> Proxy | None:
         parts = urlsplit(url)
         port = parts.port
         login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if "@" in parts.netloc else None
-        (login or "").encode("latin-1")  # what a Basic login can hold
+        (login or "").encode("latin-1")  # the encoding of a Basic login
     except ValueError:
         raise ProxyError(
-            f"{name}: its value is no address of a proxy (not shown: it may hold a password); {form}"
+            f"{name}: its value is not the address of a proxy (not shown: it may contain a password); {form}"
         ) from None
     if parts.scheme.startswith("socks"):
         raise ProxyError(f"{name}: a {parts.scheme} proxy is not supported; name an HTTP proxy, or unset it")
     plain = value.isascii() and value.isprintable() and " " not in value
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or not plain:
-        raise ProxyError(f"{name}: its value is no address of a proxy (not shown: it may hold a password); {form}")
+        raise ProxyError(
+            f"{name}: its value is not the address of a proxy (not shown: it may contain a password); {form}"
+        )
     return Proxy(name, f"{parts.scheme}://{join(parts.hostname, port)}", login)
 
 
 def join(host: str, port: int | None) -> str:
-    """Return host:port as URLs have it: an IPv6 address in brackets."""
+    """Return host:port as in a URL: an IPv6 address in brackets."""
     shown = f"[{host}]" if ":" in host else host
     return shown if port is None else f"{shown}:{port}"
 
 
 def _excluded(host: str, port: int | None, no_proxy: str) -> bool:
-    """Tell whether no_proxy names a host: by urllib's rules, and by networks (10.0.0.0/8) as curl and Go have them."""
+    """Return whether no_proxy names a host: by urllib's rules, and by networks (10.0.0.0/8) as in curl and Go."""
     if not no_proxy:
         return False
     rules = {"no": no_proxy}

@@ -1,7 +1,7 @@
-"""Settings from the environment, read and judged once at start.
+"""Settings from the environment, read and validated at start.
 
-Belongs here: every environment variable that ingestion and the launcher obey, its default and what is wrong with a bad
-value. Does not: anything that opens a file, a socket or a database.
+Belongs here: every environment variable that ingestion and the runner read, its default, and the error for a bad value.
+Does not: anything that opens a file, a socket or a database.
 """
 
 from __future__ import annotations
@@ -19,12 +19,19 @@ from ingestion import proxies
 Role = Literal["ingest", "transform", "quality_ro", "dashboard_ro", "dagster"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
-_BINANCE_URLS = "https://data-api.binance.vision,https://api.binance.com"
+# The variable of each source's address and its default: one URL, or several to try in order. This is the list of the
+# variables that a process may see (`orchestration.environment`), which must not load the sources' packages.
+SOURCE_URLS = {
+    "BINANCE_BASE_URL": "https://data-api.binance.vision,https://api.binance.com",
+    "BINANCE_ARCHIVE_URL": "https://data.binance.vision",
+    "COINGECKO_BASE_URL": "https://api.coingecko.com/api/v3",
+    "FEAR_GREED_BASE_URL": "https://api.alternative.me",
+}
 PACKAGED_UNIVERSE = Path(__file__).with_name("universe.csv")
 
 
 class SettingsError(ValueError):
-    """A setting that cannot be obeyed; the message is one line: variable, value, mend."""
+    """An invalid setting; the message is one line: variable, value, fix."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Postgres:
         """Return psycopg2's keyword arguments for the owner, or for one of tickmart's roles.
 
         A role with a login of its own (``TICKMART_PG_<ROLE>_USER`` and ``_PASSWORD``) is used as such; otherwise the
-        owner connects and the session starts as that role, so that the role's grants hold either way.
+        owner connects and the session starts as that role. The role's grants apply either way.
         """
         user, password, options = self.user, self.password, "-c timezone=UTC"
         if role is not None:
@@ -62,7 +69,7 @@ class Postgres:
             "password": password,
             "options": options,
             "connect_timeout": 10,
-            # A server that vanishes without a word (power, cable) is noticed within about a minute.
+            # A server that vanishes silently (power, cable) is noticed within about a minute.
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
@@ -83,7 +90,7 @@ class ObjectStore:
 
 @dataclass(frozen=True)
 class Smtp:
-    """A mail server that takes messages for others."""
+    """A mail server that relays messages."""
 
     host: str
     port: int
@@ -95,7 +102,7 @@ class Smtp:
 
 @dataclass(frozen=True)
 class Alerting:
-    """Where alerts go; what is None or empty is off."""
+    """Where alerts go; a channel that is None or empty is off."""
 
     slack_webhook_url: str | None = field(default=None, repr=False)
     smtp: Smtp | None = None
@@ -106,18 +113,15 @@ class Alerting:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that ingestion needs to know from outside; ``None`` servers mean that the embedded ones are used."""
+    """All settings; ``None`` for a server means the embedded one."""
 
     home: Path
     backups: Path
     postgres: Postgres | None
     object_store: ObjectStore | None
     universe_path: Path
-    binance_urls: tuple[str, ...]
-    binance_archive_url: str
-    coingecko_url: str
+    source_urls: Mapping[str, tuple[str, ...]]
     coingecko_api_key: str | None = field(repr=False)
-    fear_greed_url: str
     http_deadline_s: float
     postgres_patience_s: float
     coingecko_calls_per_minute: int
@@ -141,7 +145,6 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     key = values.get("COINGECKO_API_KEY")
     if key is not None and not _plain_text(key):
         raise SettingsError("COINGECKO_API_KEY: a key has neither spaces nor special characters; copy it again")
-    default_coingecko = "https://api.coingecko.com/api/v3"
     home = home_of(environ)
     return Settings(
         home=home,
@@ -149,17 +152,12 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         postgres=_postgres(values),
         object_store=_object_store(values),
         universe_path=Path(values.get("TICKMART_UNIVERSE", str(PACKAGED_UNIVERSE))).expanduser().absolute(),
-        binance_urls=_urls("BINANCE_BASE_URL", values.get("BINANCE_BASE_URL", _BINANCE_URLS)),
-        binance_archive_url=_url(
-            "BINANCE_ARCHIVE_URL", values.get("BINANCE_ARCHIVE_URL", "https://data.binance.vision")
-        ),
-        coingecko_url=_url("COINGECKO_BASE_URL", values.get("COINGECKO_BASE_URL", default_coingecko)),
+        source_urls={name: _urls(name, values.get(name, default)) for name, default in SOURCE_URLS.items()},
         coingecko_api_key=key,
-        fear_greed_url=_url("FEAR_GREED_BASE_URL", values.get("FEAR_GREED_BASE_URL", "https://api.alternative.me")),
         http_deadline_s=_number(values, "TICKMART_HTTP_DEADLINE_SECONDS", 900, 5, 86_400),
         # A restart with recovery takes seconds, an update of the server a minute.
         postgres_patience_s=_number(values, "TICKMART_POSTGRES_PATIENCE_SECONDS", 90, 0, 3600),
-        # Keyless calls share one budget per IP (5 to 15 a minute have been reported), a Demo key has 30 to 100.
+        # Keyless calls share one limit per IP (5 to 15 a minute have been reported), a Demo key has 30 to 100.
         coingecko_calls_per_minute=_whole(values, "TICKMART_COINGECKO_CALLS_PER_MINUTE", 25 if key else 10, 1, 10_000),
         coingecko_calls_per_month=_whole(values, "TICKMART_COINGECKO_CALLS_PER_MONTH", 10_000, 1, 100_000_000),
         markets_every_minutes=_whole(values, "TICKMART_MARKETS_EVERY_MINUTES", 60, 5, 60),
@@ -168,7 +166,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def secrets(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the secret values that stand in ``environ``, longest first, for whoever must not repeat them."""
+    """Return the secret values in ``environ``, longest first, so that a log can remove them."""
     names = ("COINGECKO_API_KEY", "MINIO_SECRET_KEY", "PGPASSWORD", "SLACK_WEBHOOK_URL", "SMTP_URL", "HEARTBEAT_URL")
     found = {environ.get(name, "").strip() for name in names}
     found |= {value for name, value in environ.items() if re.fullmatch(r"TICKMART_PG_\w+_PASSWORD", name)}
@@ -177,7 +175,7 @@ def secrets(environ: Mapping[str, str] = os.environ) -> list[str]:
         password = urlsplit(environ.get(name, "")).password
         found |= {password, unquote(password)} if password else set()
     found |= proxies.logins(environ)
-    # A value of a few characters would blank out words that have nothing to do with it.
+    # A value of a few characters would also remove unrelated words.
     return sorted((value for value in found if len(value) >= 6), key=len, reverse=True)
 
 
@@ -201,27 +199,27 @@ def _alerting(values: Mapping[str, str]) -> Alerting:
     )
 
 
-def _secret_url(name: str, value: str, mend: str) -> SplitResult:
-    """Judge a URL that is itself a secret: it is never shown, and never sent in the clear but to this machine."""
+def _secret_url(name: str, value: str, fix: str) -> SplitResult:
+    """Validate a URL that is itself a secret: it is never shown, and needs https unless the host is this machine."""
     try:
         parts = urlsplit(value)
-        parts.port  # noqa: B018 - urllib judges the port only when it is read
+        parts.port  # noqa: B018 - urllib validates the port only when it is read
     except ValueError:
-        raise SettingsError(f"{name}: its value is no URL (it is not shown, being secret); {mend}") from None
+        raise SettingsError(f"{name}: its value is not a URL (not shown: it is secret); {fix}") from None
     if parts.scheme != "https" and not (parts.scheme == "http" and proxies.is_loopback(parts.hostname or "")):
-        raise SettingsError(f"{name}: its value is no https URL (it is not shown, being secret); {mend}")
+        raise SettingsError(f"{name}: its value is not an https URL (not shown: it is secret); {fix}")
     if not parts.hostname or len(parts.path) < 2 or parts.username or parts.fragment or not _plain_text(value):
-        raise SettingsError(f"{name}: its value is not a whole URL (it is not shown, being secret); {mend}")
+        raise SettingsError(f"{name}: its value is not a complete URL (not shown: it is secret); {fix}")
     return parts
 
 
 def _smtp(value: str) -> Smtp:
-    mend = "write smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465, %-encode odd characters"
+    fix = "write smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465, %-encode odd characters"
     try:
         parts = urlsplit(value)
         port = parts.port
     except ValueError:
-        raise SettingsError(f"SMTP_URL: its value is no URL (it is not shown, being secret); {mend}") from None
+        raise SettingsError(f"SMTP_URL: its value is not a URL (not shown: it is secret); {fix}") from None
     if (
         parts.scheme not in ("smtp", "smtps")
         or not parts.hostname
@@ -230,9 +228,9 @@ def _smtp(value: str) -> Smtp:
         or parts.fragment
         or not _plain_text(value)
     ):
-        raise SettingsError(f"SMTP_URL: its value is no mail server (it is not shown, being secret); {mend}")
+        raise SettingsError(f"SMTP_URL: its value is not a mail server (not shown: it is secret); {fix}")
     if bool(parts.username) != bool(parts.password):
-        raise SettingsError(f"SMTP_URL: user and password go together, and one is missing; {mend}")
+        raise SettingsError(f"SMTP_URL: user and password go together, and one is missing; {fix}")
     tls = parts.scheme == "smtps"
     user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
     return Smtp(parts.hostname, port or (465 if tls else 587), tls, user, password)
@@ -248,19 +246,19 @@ def _addresses(name: str, value: str) -> tuple[str, ...]:
         if not _is_address(address) or not _plain_text(address):
             raise SettingsError(f"{name}: {address!r} is not an address; write me@example.org, commas between several")
     if value and not found:
-        raise SettingsError(f"{name}: {value!r} names nobody; write me@example.org, or unset it")
+        raise SettingsError(f"{name}: {value!r} has no address; write me@example.org, or unset it")
     return found
 
 
 def _url(name: str, value: str) -> str:
     if "@" in value or "?" in value:
-        # The value is not shown: it may hold a password or a key.
+        # The value is not shown: it may contain a password or a key.
         raise SettingsError(f"{name}: leave user, password and query out of the URL; keys have variables of their own")
     try:
         parts = urlsplit(value)
-        parts.port  # noqa: B018 - urllib judges the port only when it is read
+        parts.port  # noqa: B018 - urllib validates the port only when it is read
     except ValueError as error:
-        raise SettingsError(f"{name}: {value!r} is no URL ({error}); write it like http://host:8600/path") from None
+        raise SettingsError(f"{name}: {value!r} is not a URL ({error}); write it like http://host:8600/path") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment or not _plain_text(value):
         raise SettingsError(f"{name}: {value!r} is not an http(s) URL; write it like https://host/path")
     return value.rstrip("/")
@@ -276,7 +274,7 @@ def _urls(name: str, value: str) -> tuple[str, ...]:
 
 
 def _plain_text(value: str) -> bool:
-    """Tell whether a text can stand in a header or a URL as it is."""
+    """Return whether a text can be part of a header or a URL without escaping."""
     return value.isascii() and value.isprintable() and " " not in value
 
 
@@ -296,7 +294,7 @@ def _number(values: Mapping[str, str], name: str, default: float, low: float, hi
 def _whole(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     number = _number(values, name, default, low, high)
     if number != int(number):
-        raise SettingsError(f"{name}: {values[name]!r} is not a whole number from {low} to {high}; correct or unset it")
+        raise SettingsError(f"{name}: {values[name]!r} is not an integer from {low} to {high}; correct or unset it")
     return int(number)
 
 
@@ -323,14 +321,14 @@ def _postgres(values: Mapping[str, str]) -> Postgres | None:
             "(Great Expectations cannot take a socket path)"
         )
     if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]  # as a URL has an IPv6 address; libpq wants it bare
+        host = host[1:-1]  # an IPv6 address as in a URL; libpq expects it without brackets
     port = _whole(values, "PGPORT", 5432, 1, 65_535)
     user = values.get("PGUSER", "postgres")
     return Postgres(host, port, values.get("PGDATABASE", user), user, values.get("PGPASSWORD", ""))
 
 
 def _is_endpoint(text: str) -> bool:
-    """Tell whether a text is host or host:port, an IPv6 address in brackets."""
+    """Return whether a text is host or host:port, an IPv6 address in brackets."""
     try:
         parts = urlsplit(f"//{text}")
         port = parts.port
@@ -364,7 +362,7 @@ def _object_store(values: Mapping[str, str]) -> ObjectStore | None:
             raise SettingsError(f"{name}: a key has neither spaces nor special characters; copy it again")
     bucket = values.get("MINIO_BUCKET", "bronze")
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
-        raise SettingsError(f"MINIO_BUCKET: {bucket!r} is no bucket name (3 to 63 of a-z, 0-9, dot, dash)")
+        raise SettingsError(f"MINIO_BUCKET: {bucket!r} is not a bucket name (3 to 63 of a-z, 0-9, dot, dash)")
     return ObjectStore(
         endpoint,
         values["MINIO_ACCESS_KEY"],

@@ -1,6 +1,6 @@
-"""The tracked assets: one CSV file, read and judged whole before anything is fetched.
+"""Reads the tracked assets from one CSV file and validates all of it before anything is fetched.
 
-Belongs here: the file's format and the rules that make it consistent. Does not: what the exchange says of a symbol.
+Belongs here: the file's format and consistency. Does not: what the exchange reports about a symbol.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ OPTIONAL = ("valid_from", "valid_to")
 
 
 class UniverseError(ValueError):
-    """A universe file that cannot be used; the message is one line: file, line, value, mend."""
+    """A universe file that cannot be used; the message is one line: file, line, value, fix."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Asset:
     valid_to: date | None = None
 
     def trades_in(self, start: date, end: date) -> bool:
-        """Tell whether the half-open range of days touches the row's validity."""
+        """Return whether the half-open range of days touches the row's validity."""
         return (self.valid_from is None or self.valid_from < end) and (self.valid_to is None or start < self.valid_to)
 
 
@@ -59,7 +59,7 @@ def read_universe(path: Path) -> list[Asset]:
                 f"{path}:{number}: {len(cells)} cells where the header has {len(header)}: {','.join(cells)[:80]!r}"
             )
         assets.append(_asset(dict(zip(header, cells, strict=True)), f"{path}:{number}"))
-        _refuse_conflict(assets, f"{path}:{number}")
+        _reject_conflict(assets, f"{path}:{number}")
     if not assets:
         raise UniverseError(f"{path}: lists no assets; add at least one row below the header")
     return assets
@@ -88,7 +88,7 @@ def _asset(row: dict[str, str], where: str) -> Asset:
         or crypto_id != crypto_id.lower()
     ):
         raise UniverseError(f"{where}: crypto_id {crypto_id!r} is not a CoinGecko id (lower case, such as 'bitcoin')")
-    # Binance lists symbols in other scripts since 2025, so only what breaks a URL or a file is refused.
+    # Binance lists symbols in other scripts since 2025, so only characters that break a URL or a file are rejected.
     if any(c.isspace() or not c.isprintable() or c in "/\\?#%&" for c in symbol) or symbol != symbol.upper():
         raise UniverseError(f"{where}: binance_symbol {symbol!r} is not a symbol (upper case, such as 'BTCUSDT')")
     for column in ("name", "category"):
@@ -107,7 +107,7 @@ def _asset(row: dict[str, str], where: str) -> Asset:
     return Asset(crypto_id, symbol, row["name"], row["category"], start, end)
 
 
-def _refuse_conflict(assets: list[Asset], where: str) -> None:
+def _reject_conflict(assets: list[Asset], where: str) -> None:
     new = assets[-1]
     for old in assets[:-1]:
         same_time = new.trades_in(old.valid_from or date.min, old.valid_to or date.max)
@@ -116,9 +116,9 @@ def _refuse_conflict(assets: list[Asset], where: str) -> None:
             and old.binance_symbol == new.binance_symbol
             and (same_time or old.crypto_id == new.crypto_id)
         ):
-            raise UniverseError(f"{where}: binance_symbol {new.binance_symbol!r} stands twice; keep one row for it")
+            raise UniverseError(f"{where}: binance_symbol {new.binance_symbol!r} appears twice; keep one row for it")
         if old.crypto_id == new.crypto_id and same_time:
             raise UniverseError(
-                f"{where}: crypto_id {new.crypto_id!r} stands twice for the same days; "
+                f"{where}: crypto_id {new.crypto_id!r} appears twice for the same days; "
                 "give the rows valid_from and valid_to that do not overlap"
             )

@@ -15,11 +15,12 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from ingestion.proxies import LOOPBACK_NAMES, VARIABLES
+from ingestion.settings import SOURCE_URLS
 
 # Prefixes end in "_". `tests/orchestration/test_environment.py` checks that each setting is listed.
 OWN = (
-    "TICKMART_", "BINANCE_BASE_URL", "BINANCE_ARCHIVE_URL", "COINGECKO_BASE_URL", "COINGECKO_API_KEY",
-    "FEAR_GREED_BASE_URL", "MINIO_ENDPOINT", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY", "MINIO_BUCKET", "MINIO_SECURE",
+    "TICKMART_", *SOURCE_URLS, "COINGECKO_API_KEY",
+    "MINIO_ENDPOINT", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY", "MINIO_BUCKET", "MINIO_SECURE",
     "SLACK_WEBHOOK_URL", "SMTP_URL", "ALERT_EMAIL_TO", "ALERT_EMAIL_FROM", "HEARTBEAT_URL",
     "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE",
 )  # fmt: skip

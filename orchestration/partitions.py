@@ -10,8 +10,9 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from ingestion.database.connections import Connection
-from ingestion.ops import runs
-from ingestion.sources.binance.dataset import BINANCE_OPENED
+from ingestion.ops import coverage
+from ingestion.sources.binance.contract import BINANCE_OPENED
+from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.binance.symbols import tracked_now
 from ingestion.universe import Asset
 from orchestration.job_names import FIRST_LOAD_DAYS, MARKETS_JOB
@@ -58,7 +59,7 @@ def run_days(run: dg.DagsterRun) -> tuple[date, date]:
 
 def refresh_days(connection: Connection, universe: list[Asset], today: date) -> tuple[date, date]:
     """Return the half-open range of days of a refresh: yesterday and today, or more after days without a run."""
-    start = runs.refresh_start(connection, tracked_now(universe, today), today, FIRST_LOAD_DAYS)
+    start = coverage.refresh_start(connection, KLINES, tracked_now(universe, today), today, FIRST_LOAD_DAYS)
     return start, today + timedelta(days=1)
 
 

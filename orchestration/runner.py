@@ -29,11 +29,13 @@ import psycopg2
 from ingestion import proxies
 from ingestion.database import connections, migrate
 from ingestion.database.connections import WarehouseError
-from ingestion.ops import runs
+from ingestion.ops import coverage, runs
 from ingestion.settings import ROLES, Role, Settings, load_settings
 from ingestion.sources.binance import rest
+from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.binance.source import REST_API
 from ingestion.sources.binance.symbols import tracked_now
-from ingestion.sources.http import Deadline, HttpClient, SourceError
+from ingestion.sources.http import SourceError
 from ingestion.universe import read_universe
 from orchestration.alerting import outbox
 from orchestration.local import demo
@@ -215,7 +217,7 @@ def _migrate_dagster(instance: DagsterInstance, version: str) -> None:
 
 def market_clock(settings: Settings) -> datetime:
     """Return the exchange's time, or this host's if the exchange does not answer."""
-    client = HttpClient("Binance", settings.binance_urls, setting="BINANCE_BASE_URL", deadline=Deadline(10))
+    client = REST_API.client(settings, deadline_s=10)
     try:
         return rest.exchange_clock(client)
     except SourceError:
@@ -232,7 +234,7 @@ def refresh_window(settings: Settings, first_load_days: int) -> tuple[date, date
     today = min(market_clock(settings), datetime.now(UTC)).date()
     symbols = tracked_now(read_universe(settings.universe_path), today)
     with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
-        return runs.refresh_start(connection, symbols, today, first_load_days), today + timedelta(days=1)
+        return coverage.refresh_start(connection, KLINES, symbols, today, first_load_days), today + timedelta(days=1)
 
 
 def run_job(

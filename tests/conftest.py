@@ -17,13 +17,16 @@ from ingestion.settings import Postgres
 from ingestion.simulator.faults import moment_ms
 from ingestion.simulator.server import Simulator
 from ingestion.simulator.server import simulator as running_simulator
+from ingestion.sources.conventions import PLAIN_HTTP
 from ingestion.sources.http import Deadline, HttpClient
+from ingestion.sources.registry import SOURCES
 from orchestration.local.client import local_services
 from support.cli import clean_environment
 from support.clock import StoppedClock
 from support.database import bucket_of, fresh_database
 from support.pipeline import Chain
 
+CONVENTIONS = {api.name: api.conventions for declared in SOURCES for api in declared.apis}
 # The real simulator answers any moment; a fixed one makes every test see the same market.
 NOW = "2026-11-20T16:37:12Z"
 # A test that uses one of these, directly or through another fixture, has a server or runs dbt.
@@ -145,7 +148,10 @@ def client_of(clock: StoppedClock) -> Iterator[Callable[..., HttpClient]]:
     made: list[HttpClient] = []
 
     def make(*urls: str, source: str = "Binance", deadline_s: float = 900, **options: Any) -> HttpClient:
-        usual = {"setting": "BINANCE_BASE_URL", "sleep": clock.sleep, "deadline": Deadline(deadline_s, clock)}
+        usual = {
+            "setting": "BINANCE_BASE_URL", "sleep": clock.sleep, "deadline": Deadline(deadline_s, clock),
+            "conventions": CONVENTIONS.get(source, PLAIN_HTTP),
+        }  # fmt: skip
         made.append(HttpClient(source, urls, **{**usual, **options}))
         return made[-1]
 

@@ -1,1 +1,1 @@
-"""The bronze lake: Parquet objects in S3, written once and whole, and the records that were rejected."""
+"""The bronze lake: Parquet objects in S3, written atomically, and the records that were rejected."""

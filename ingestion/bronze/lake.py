@@ -1,8 +1,7 @@
-"""The bronze lake: Parquet objects in one S3 bucket, each written once and whole.
+"""The bronze lake: Parquet objects in one S3 bucket, each written atomically.
 
-Belongs here: everything that touches the object store, by the plain S3 API alone (nothing rests on metadata, tags,
-versions or conditional requests: servers differ there). Does not: which records an object holds (``bronze``) or its
-key's form (``datasets``).
+Belongs here: all access to the object store, by basic S3 calls only (no metadata, tags, versions or conditional
+requests: servers differ there). Does not: which records an object has (each source's ingestion) or its key (dataset).
 """
 
 from __future__ import annotations
@@ -29,21 +28,20 @@ from minio.lifecycleconfig import AbortIncompleteMultipartUpload, LifecycleConfi
 from minio.versioningconfig import OFF, VersioningConfig
 
 from ingestion.bronze.merge import union
-from ingestion.connection_errors import s3_problem
+from ingestion.connection_errors import describe_transport_error, s3_problem
 from ingestion.datasets import Dataset
 from ingestion.settings import ObjectStore
-from ingestion.sources.http import describe_transport_error
 
 T = TypeVar("T")
 TIMEOUT = urllib3.Timeout(connect=5, read=60)
 
 
 class LakeError(Exception):
-    """The object store cannot be used; the message is one line: endpoint, what was tried, mend."""
+    """The object store cannot be used; the message is one line: endpoint, what was tried, fix."""
 
 
 class DamagedObject(LakeError):
-    """An object that is no whole Parquet file; it is named, and nothing of it is used."""
+    """An object that is not a complete Parquet file; the message names it, and none of its rows are used."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True)
 class Written:
-    """What a write did (``created``, ``replaced``, ``repaired``, ``unchanged``) and how many rows the object holds."""
+    """The outcome of a write (``created``, ``replaced``, ``repaired``, ``unchanged``) and the object's row count."""
 
     key: str
     outcome: str
@@ -82,7 +80,7 @@ class Lake:
         self.store = store
         retries = urllib3.Retry(
             total=attempts, backoff_factor=0.2, backoff_jitter=0.2, status_forcelist=(500, 502, 503, 504),
-            # The last answer tells why (SlowDown): the client reads its XML.
+            # The last response has the reason (SlowDown): the client parses its XML.
             raise_on_status=False,
         )  # fmt: skip
         pool = _XmlErrors(
@@ -92,7 +90,7 @@ class Lake:
             cert_reqs="CERT_REQUIRED",
             ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
         )
-        # A stated region saves a request per bucket, and rclone has none to tell.
+        # A fixed region saves a request per bucket, and rclone does not report one.
         self._client = Minio(
             store.endpoint,
             store.access_key,
@@ -103,13 +101,13 @@ class Lake:
         )
 
     def ensure_bucket(self) -> None:
-        """Create the bucket if it is not there, and have it keep replaced objects where the store can."""
+        """Create the bucket if it does not exist, and enable versions of replaced objects where the store can."""
         try:
             if not self._client.bucket_exists(self.store.bucket):
                 self._client.make_bucket(self.store.bucket)
         except S3Error as error:
             if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-                self._fail("the bucket cannot be made", error)
+                self._fail("the bucket cannot be created", error)
         except _STORE_ERRORS as error:
             self._fail("the bucket cannot be looked up", error)
         if self.store not in _PREPARED:
@@ -117,17 +115,17 @@ class Lake:
             _PREPARED.add(self.store)
 
     def _keep_versions(self) -> None:
-        """Switch versions and their end on, unless the bucket's owner has decided; a store without them does as well.
+        """Enable versions and their expiry, unless the bucket's owner has configured them.
 
-        Nothing of tickmart reads a version: they are for whoever has to undo something. Stores refuse in many ways:
-        rclone with NotImplemented, a policy with AccessDenied.
+        tickmart reads no versions; they let an operator undo a change. A store without versions works as well. Stores
+        reject this in many ways: rclone with NotImplemented, a policy with AccessDenied.
         """
         bucket = self.store.bucket
         with contextlib.suppress(*_STORE_ERRORS):
             if self._client.get_bucket_versioning(bucket).status in (None, OFF):
                 self._client.set_bucket_versioning(bucket, VersioningConfig(ENABLED))
-                held = self._client.get_bucket_lifecycle(bucket)
-                if held is None or not held.rules:
+                configured = self._client.get_bucket_lifecycle(bucket)
+                if configured is None or not configured.rules:
                     self._client.set_bucket_lifecycle(bucket, LifecycleConfig([_HOUSEKEEPING]))
 
     def list(self, prefix: str) -> list[ObjectInfo]:
@@ -143,7 +141,7 @@ class Lake:
 
     def get(self, key: str) -> bytes | None:
         """Return an object's bytes, or None when there is none."""
-        # The client's pool asks again for an answer that failed, but not for a body that was cut while it was read.
+        # The client's pool retries failed responses, but not a body that is truncated while it is read.
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_CUT_BODY),
             wait=tenacity.wait_random_exponential(0.2, max=2),
@@ -151,7 +149,7 @@ class Lake:
             reraise=True,
         )
         try:
-            return retrying(self._whole_body, key)
+            return retrying(self._read_body, key)
         except S3Error as error:
             if error.code == "NoSuchKey":
                 return None
@@ -159,7 +157,7 @@ class Lake:
         except _STORE_ERRORS as error:
             self._fail(f"{key} cannot be read", error)
 
-    def _whole_body(self, key: str) -> bytes:
+    def _read_body(self, key: str) -> bytes:
         response = self._client.get_object(self.store.bucket, key)
         try:
             return response.read()
@@ -168,20 +166,20 @@ class Lake:
             response.release_conn()
 
     def read(self, key: str) -> tuple[pa.Table, str] | None:
-        """Return an object's table and the SHA-256 of its bytes, or None; DamagedObject when it is no Parquet file."""
+        """Return an object's table and the SHA-256 of its bytes, or None; DamagedObject for an unreadable object."""
         body = self.get(key)
         if body is None:
             return None
         return parse_parquet(body, key), hashlib.sha256(body).hexdigest()
 
     def write(self, key: str, table: pa.Table) -> int:
-        """Serialise, re-open and compare, then PUT in one request; return the size in bytes.
+        """Serialize, parse again and compare, then PUT in one request; return the size in bytes.
 
-        A killed process leaves the old object or the new one: the store makes a single PUT visible only when whole.
+        A killed process leaves the old object or the new one: the store shows a single PUT only once it is complete.
         """
         body = to_parquet(table)
         if not parse_parquet(body, key).equals(table.combine_chunks()):
-            raise LakeError(f"{key}: the serialised table does not read back equal; nothing was written")
+            raise LakeError(f"{key}: the serialized table does not read back equal; nothing was written")
         self.put(key, body)
         return len(body)
 
@@ -195,24 +193,24 @@ class Lake:
             self._fail(f"{key} cannot be written", error)
 
     def merge(self, dataset: Dataset, key: str, new: pa.Table) -> Written:
-        """Make the object the union of what it holds and ``new``, the newest fetch winning; write only a difference.
+        """Merge ``new`` into an object, the newest fetch of a key winning; write the object only if it changes.
 
-        A damaged object is replaced by ``new`` alone; the outcome ``repaired`` tells the caller to ask for the rest
-        of what it may have held. Concurrent writers of one key must be kept apart by the caller.
+        A damaged object is replaced by ``new`` alone; after the outcome ``repaired``, the caller fetches what else it
+        may have had. The caller prevents concurrent writes to one key.
         """
         try:
-            held = self.read(key)
-            outcome = "created" if held is None else "replaced"
+            present = self.read(key)
+            outcome = "created" if present is None else "replaced"
         except DamagedObject:
-            held, outcome = None, "repaired"
-        old = held[0] if held else None
+            present, outcome = None, "repaired"
+        old = present[0] if present else None
         table = new if old is None else union(dataset, old, new)
         if old is not None and table.equals(old):
             return Written(key, "unchanged", len(old), 0)
         return Written(key, outcome, len(table), self.write(key, table))
 
     def remove(self, key: str) -> None:
-        """Remove an object; removing none is no error."""
+        """Remove an object, if it exists."""
         try:
             self._client.remove_object(self.store.bucket, key)
         except _STORE_ERRORS as error:
@@ -223,30 +221,30 @@ class Lake:
         if isinstance(error, S3Error):
             code, said = error.code, f"{error.code}: {error.message or 'no reason given'}"
         else:
-            # Of repeated attempts the last one's reason counts.
+            # The reason of the last attempt is reported.
             code, said = None, describe_transport_error(getattr(error, "reason", None) or error)
         cause, fix = s3_problem(code, f"{said} {error}")
         raise LakeError(f"{where}, {what}: {cause} ({' '.join(said.split())[:200]}): {fix}") from error
 
 
 def read_ahead(read: Callable[[ObjectInfo], T | None], objects: Sequence[ObjectInfo]) -> Iterator[T]:
-    """Yield what ``read`` makes of the objects, in their order; some are read before they are needed."""
-    coming: deque[tuple[int, Future[T | None]]] = deque()
+    """Yield what ``read`` returns for each object, in order, without None; the next objects are read in advance."""
+    pending: deque[tuple[int, Future[T | None]]] = deque()
     with ThreadPoolExecutor(READERS, thread_name_prefix="lake") as pool:
         for info in [*objects, None]:
-            while coming and (info is None or sum(size for size, _ in coming) + info.size > READ_AHEAD_BYTES):
-                if (found := coming.popleft()[1].result()) is not None:
+            while pending and (info is None or sum(size for size, _ in pending) + info.size > READ_AHEAD_BYTES):
+                if (found := pending.popleft()[1].result()) is not None:
                     yield found
             if info is not None:
-                coming.append((info.size, pool.submit(read, info)))
+                pending.append((info.size, pool.submit(read, info)))
 
 
 READERS = 8
-# As stored; unpacked some 20 MB. A day of minutes of fifty symbols is 5 MB by itself.
+# As stored; some 20 MB in memory. One day of minute bars of fifty symbols is 5 MB.
 READ_AHEAD_BYTES = 5 << 20
 BODY_ATTEMPTS = 4
 _CUT_BODY = (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError)
-# An upload in parts that was abandoned is of no use after a day, a replaced version hardly after a month.
+# An abandoned multipart upload is useless after a day, a replaced version after a month.
 _HOUSEKEEPING = Rule(
     "Enabled",
     rule_id="tickmart-housekeeping",
@@ -254,17 +252,17 @@ _HOUSEKEEPING = Rule(
     abort_incomplete_multipart_upload=AbortIncompleteMultipartUpload(1),
     noncurrent_version_expiration=NoncurrentVersionExpiration(30),
 )
-# Buckets that this process has looked after.
+# Buckets that this process has configured.
 _PREPARED: set[ObjectStore] = set()
 _STORE_ERRORS = (S3Error, ServerError, InvalidResponseError, urllib3.exceptions.HTTPError, OSError)
 _SHAPE = b"tickmart.shape_sha256"
 
 
 def to_parquet(table: pa.Table) -> bytes:
-    """Serialise a table so that damage shows: pages carry checksums, and schema and row count a digest."""
+    """Serialize a table so that damage is detected: pages have checksums, schema and row count have a digest."""
     sink = io.BytesIO()
     described = table.replace_schema_metadata({_SHAPE: _shape(table)})
-    # Numbers hardly repeat: a dictionary of them costs a quarter more time and size (1,200 bars: 76 kB, 60 kB without).
+    # Numbers rarely repeat: dictionaries of them cost a quarter more time and size (1,200 bars: 76 kB, 60 kB without).
     texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
     times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
     # Snappy is a third larger than zstd (70 bytes a bar, 50), and takes 0.6 of its time both ways (1.2 us a bar, 1.8).
@@ -280,18 +278,18 @@ def to_parquet(table: pa.Table) -> bytes:
 
 
 def parse_parquet(body: bytes, key: str) -> pa.Table:
-    """Read a whole Parquet file; DamagedObject, naming ``key``, when it is none or was changed since it was written."""
+    """Parse a Parquet file; DamagedObject, naming ``key``, if it is incomplete or changed since it was written."""
     try:
-        # Threads and the dataset machinery of read_table take longer than reading an object of one day.
+        # The threads and dataset code of read_table take longer than reading an object of one day.
         file = pq.ParquetFile(pa.BufferReader(body), page_checksum_verification=True)
         table = file.read(use_threads=False).combine_chunks()
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DamagedObject(f"{key}: no whole Parquet file ({' '.join(str(error).split())[:100]})") from None
+        raise DamagedObject(f"{key}: not a complete Parquet file ({' '.join(str(error).split())[:100]})") from None
     metadata = table.schema.metadata or {}
     table = table.replace_schema_metadata(None)
-    # No checksum of the format covers the footer, where one bit renames a column, changes a unit or drops rows.
+    # The format has no checksum of the footer, where one bit renames a column, changes a unit or drops rows.
     if metadata.get(_SHAPE, b"") not in (b"", _shape(table)):
-        raise DamagedObject(f"{key}: no whole Parquet file (not the columns and rows that were written)")
+        raise DamagedObject(f"{key}: not a complete Parquet file (not the columns and rows that were written)")
     return table
 
 

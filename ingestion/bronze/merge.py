@@ -1,22 +1,19 @@
-"""Merging two tables of one dataset: the union of their keys, and the values that are new."""
+"""Merges tables of one dataset: the union of their keys, and the values that changed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-if TYPE_CHECKING:
-    pass
 from ingestion.arrow import align_decimals, last_wins
 from ingestion.datasets import Dataset
 
 
 def without_repeats(dataset: Dataset, table: pa.Table, by: Sequence[str]) -> pa.Table:
-    """Drop, in the order of ``by``, each row that says of its key what the row before it said; sort by key."""
+    """Drop each row with the same value as the previous row of its key in the order of ``by``; sort by key."""
     table = table.sort_by([(name, "ascending") for name in (*dataset.key, *by)]).combine_chunks()
     repeats = pa.array(np.ones(max(len(table) - 1, 0), dtype=bool))
     for name in (*dataset.key, *dataset.values):
@@ -28,7 +25,7 @@ def without_repeats(dataset: Dataset, table: pa.Table, by: Sequence[str]) -> pa.
 
 
 def union(dataset: Dataset, old: pa.Table, new: pa.Table) -> pa.Table:
-    """Return all keys of both tables; where both have one, the old row stays if its value is the same, else the new."""
+    """Return all keys of both tables. For a key of both, the old row wins if the values are equal, else the new one."""
     old, new = align_decimals([old, new])
     record = [*dataset.key, *dataset.values]
     if old.select(record).equals(new.select(record)):

@@ -13,12 +13,12 @@ from ingestion.connection_errors import postgres_problem
 from ingestion.settings import Postgres, Role
 
 Connection = psycopg2.extensions.connection
-# Any constant will do, if everybody uses it: the second key of the advisory locks is the table's.
+# The first key of all advisory locks of tickmart; the second one names what is locked.
 LOCK_SPACE = 7_421
 
 
 class WarehouseError(Exception):
-    """The database cannot be used; the message is one line: server, what was tried, mend."""
+    """The database cannot be used; the message is one line: server, what was tried, fix."""
 
 
 def connect(postgres: Postgres, role: Role | None = None) -> Connection:
@@ -44,10 +44,15 @@ def closing(connection: Connection) -> Iterator[Connection]:
         connection.close()
 
 
+def lock_key(name: str) -> tuple[int, int]:
+    """Return the keys of the advisory lock of that name."""
+    return LOCK_SPACE, int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big", signed=True)
+
+
 @contextmanager
 def locked(connection: Connection, name: str) -> Iterator[None]:
-    """Hold the session's advisory lock of that name: one writer at a time, whatever process it is in."""
-    key = (LOCK_SPACE, int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big", signed=True))
+    """Hold the session's advisory lock of that name: one writer at a time, across processes."""
+    key = lock_key(name)
     with connection.cursor() as cursor:
         cursor.execute("select pg_advisory_lock(%s, %s)", key)
     connection.commit()

@@ -1,4 +1,4 @@
-"""The numbered migrations that create and change tables."""
+"""Applies the numbered migrations that create and change tables, once per database."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 import psycopg2
 
 from ingestion.database.connections import Connection, WarehouseError, closing, connect, locked
-from ingestion.database.roles import _FUNCTIONS, _READS, _SCHEMAS, _set_access_up
-from ingestion.settings import ROLES, Postgres, Role
+from ingestion.database.roles import access_digest, create_access, has_access
+from ingestion.settings import Postgres, Role
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-# A migration that waits for a table keeps everybody else waiting behind it.
+# A migration that waits for a table lock blocks all later statements on that table.
 _LOCK_TIMEOUT = "60s"
 _LEDGER = """
 create table if not exists ops.migrations (
@@ -32,7 +32,7 @@ comment on table ops.migrations is
 
 @dataclass(frozen=True)
 class Migration:
-    """One step of the database's form; what was applied somewhere never changes."""
+    """One step of the schema; a released migration never changes."""
 
     number: int
     name: str
@@ -56,29 +56,29 @@ def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
 
 
 def bootstrap(postgres: Postgres, passwords: dict[Role, str] | None = None, migrations: Path = MIGRATIONS) -> bool:
-    """Bring roles, schemas, grants and tables to this version's form; return whether anything had to be done.
+    """Create or upgrade roles, schemas, grants and tables; return whether anything changed.
 
-    ``passwords`` gives the roles logins of their own (the embedded server); without it they are roles without a login,
-    which the owner's sessions take on. Running it again costs one query and changes nothing; of processes that start
-    together one does the work and the others wait for it. WarehouseError for a database that a newer version has been
-    at, for a migration that was changed after it was applied, and for one that fails, of which nothing stays.
+    ``passwords`` gives the roles logins of their own (the embedded server); without it they have no login, and the
+    owner's sessions assume them. Running it again costs one query and changes nothing; of processes that start together
+    one does the work and the others wait. WarehouseError for a database of a newer version, for a migration that was
+    changed after it was applied, and for a migration that fails, which is rolled back.
     """
     known = read_migrations(migrations)
-    stamp = hashlib.sha256(f"{_SCHEMAS}{_READS}{_FUNCTIONS}{sorted(passwords or {})}".encode()).hexdigest()
+    digest = access_digest(passwords or {})
     with closing(connect(postgres)) as connection:
-        if _stands(connection, stamp) and not _missing(connection, postgres, known):
+        if has_access(connection, digest) and not _missing(connection, postgres, known):
             return False
         with locked(connection, "set-up"):
             missing = _missing(connection, postgres, known)
-            if not _stands(connection, stamp):
-                _set_access_up(connection, postgres, passwords or {}, stamp)
+            if not has_access(connection, digest):
+                create_access(connection, postgres, passwords or {}, digest)
             for migration in missing:
                 _apply(connection, postgres, migration)
     return True
 
 
 def applied(connection: Connection) -> dict[int, tuple[str, str]]:
-    """Return name and checksum of each migration that the database has gone through, by number."""
+    """Return name and checksum of each applied migration, by number."""
     with connection, connection.cursor() as cursor:
         cursor.execute("select to_regclass('ops.migrations') is not null")
         if cursor.fetchone() != (True,):
@@ -88,7 +88,7 @@ def applied(connection: Connection) -> dict[int, tuple[str, str]]:
 
 
 def _missing(connection: Connection, postgres: Postgres, known: Sequence[Migration]) -> list[Migration]:
-    """Return what the database has yet to go through; WarehouseError when it has been another way."""
+    """Return the migrations that are not applied yet; WarehouseError when an applied one differs or is unknown."""
     done = applied(connection)
     where = f"database {postgres.database} on {postgres.address}"
     if done and max(done) > len(known):
@@ -103,21 +103,6 @@ def _missing(connection: Connection, postgres: Postgres, known: Sequence[Migrati
                 "the released file back, and make the change in a migration of its own"
             )
     return [m for m in known if m.number not in done]
-
-
-def _stands(connection: Connection, stamp: str) -> bool:
-    """Tell whether roles, schemas and grants were made as declared; roles are the server's, and may be gone."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select
-                (select obj_description(oid, 'pg_namespace') from pg_namespace where nspname = 'ops'),
-                (select count(*) from pg_roles where rolname = any(%s)),
-                (select count(*) from pg_namespace where nspname = any(%s))
-            """,
-            (list(ROLES), list(_SCHEMAS)),
-        )
-        return bool(cursor.fetchone() == (f"tickmart {stamp}", len(ROLES), len(_SCHEMAS)))
 
 
 def _apply(connection: Connection, postgres: Postgres, migration: Migration) -> None:
@@ -135,10 +120,10 @@ def _apply(connection: Connection, postgres: Postgres, migration: Migration) -> 
             )
     except psycopg2.Error as error:
         reason = " ".join(str(error).split())[:200]
-        mend = "mend what it names and start again"
+        fix = "correct what it names and start again"
         if isinstance(error, psycopg2.errors.LockNotAvailable):
-            mend = "stop what else works on this database, and start again"
+            fix = "stop other programs that use this database, and start again"
         raise WarehouseError(
             f"database {postgres.database} on {postgres.address}: migration {migration.number} "
-            f"({migration.name}) failed, and nothing of it stays: {reason}: {mend}"
+            f"({migration.name}) failed and was rolled back: {reason}: {fix}"
         ) from None

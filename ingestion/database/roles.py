@@ -1,7 +1,9 @@
-"""Roles, schemas and grants."""
+"""Creates roles, schemas and grants."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import psycopg2
@@ -23,28 +25,48 @@ _READS: dict[Role, tuple[str, ...]] = {
     "quality_ro": ("raw", "ops", "staging", "intermediate", "marts"),
     "dashboard_ro": ("marts",),
 }
-# Functions that PUBLIC may call by default and that write to the server or hold others up, with the logins that need
-# them.
-# They belong to the superuser: an owner who is none cannot revoke them (SECURITY.md).
+# Functions that PUBLIC may call by default and that write to the server or block others, with the logins that need
+# them. They belong to the superuser: another owner cannot revoke them (SECURITY.md).
 _FUNCTIONS: dict[str, tuple[Role, ...]] = {
     "^(lo_.+|loread|lowrite)$": (),
     "^pg_(notify|logical_emit_message)$": (),
     "^pg_(try_)?advisory_": ("ingest", "transform"),
-    "^pg_(cancel|terminate)_backend$": ("transform",),  # dbt cancels its queries so
+    "^pg_(cancel|terminate)_backend$": ("transform",),  # dbt cancels its queries with it
 }
 
 
-def _set_access_up(connection: Connection, postgres: Postgres, passwords: dict[Role, str], stamp: str) -> None:
+def access_digest(logins: Iterable[Role]) -> str:
+    """Return a digest of the declared schemas and grants, and of the roles with a login."""
+    return hashlib.sha256(f"{_SCHEMAS}{_READS}{_FUNCTIONS}{sorted(logins)}".encode()).hexdigest()
+
+
+def has_access(connection: Connection, digest: str) -> bool:
+    """Return whether roles, schemas and grants are as declared; roles belong to the server and may be missing."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select
+                (select obj_description(oid, 'pg_namespace') from pg_namespace where nspname = 'ops'),
+                (select count(*) from pg_roles where rolname = any(%s)),
+                (select count(*) from pg_namespace where nspname = any(%s))
+            """,
+            (list(ROLES), list(_SCHEMAS)),
+        )
+        return bool(cursor.fetchone() == (f"tickmart {digest}", len(ROLES), len(_SCHEMAS)))
+
+
+def create_access(connection: Connection, postgres: Postgres, passwords: dict[Role, str], digest: str) -> None:
+    """Create roles, schemas and grants, and record their digest as the comment of schema ops."""
     try:
         with connection, connection.cursor() as cursor:
             _create_roles(cursor, passwords)
             _create_schemas(cursor, postgres.database)
             _restrict_functions(cursor)
-            cursor.execute("comment on schema ops is %s", (f"tickmart {stamp}",))
+            cursor.execute("comment on schema ops is %s", (f"tickmart {digest}",))
     except psycopg2.errors.InsufficientPrivilege as error:
         reason = str(error).splitlines()[0]
         raise WarehouseError(
-            f"Postgres {postgres.address}: {postgres.user} may not set tickmart up ({reason}). Grant "
+            f"Postgres {postgres.address}: {postgres.user} may not set up tickmart ({reason}). Grant "
             f"CREATEROLE and CREATE on database {postgres.database}, or have an administrator run this once."
         ) from None
 
@@ -65,7 +87,7 @@ def _create_roles(cursor: Any, passwords: dict[Role, str]) -> None:
             cursor.execute(sql.SQL("grant {} to current_user").format(name))
         if role not in known:
             cursor.execute(sql.SQL("alter role {} set timezone = 'UTC'").format(name))
-    # The seat belt of the readers; their grants are the boundary, because a session can switch these off.
+    # A precaution; the grants are the boundary, because a session can change these settings.
     for reader, timeout in (("dashboard_ro", "5s"), ("quality_ro", "10min")):
         if reader not in known:
             name = sql.Identifier(reader)
@@ -75,7 +97,7 @@ def _create_roles(cursor: Any, passwords: dict[Role, str]) -> None:
 
 
 def set_passwords(postgres: Postgres, passwords: dict[Role, str]) -> None:
-    """Give the roles' logins these passwords, whatever they were: a new .env holds from the next start on."""
+    """Set the passwords of the roles' logins, so that a changed .env applies from the next start on."""
     with closing(connect(postgres)) as connection, locked(connection, "set-up"), connection.cursor() as cursor:
         for role, password in passwords.items():
             cursor.execute(sql.SQL("alter role {} login password %s").format(sql.Identifier(role)), (password,))
@@ -109,7 +131,7 @@ def _create_schemas(cursor: Any, database: str) -> None:
 
 
 def _restrict_functions(cursor: Any) -> None:
-    """Take the functions of _FUNCTIONS from PUBLIC and give them to the logins that need them, as far as allowed."""
+    """Revoke _FUNCTIONS from PUBLIC and grant them to the logins that need them, as far as allowed."""
     cursor.execute("select rolsuper from pg_roles where rolname = current_user")
     if cursor.fetchone() != (True,):
         return

@@ -12,11 +12,11 @@ from ingestion.datasets import Dataset, keys_of_newest_days
 from ingestion.ops.runs import as_json
 
 
-def unvalidated_objects(connection: Connection, judge: str, dataset: Dataset, run_id: str) -> list[tuple[str, str]]:
-    """Return key and batch of each object that a run has loaded, or an ended one that ``judge`` has not come to.
+def unvalidated_objects(connection: Connection, validator: str, dataset: Dataset, run_id: str) -> list[tuple[str, str]]:
+    """Return key and batch of each object that this run loaded, or an ended run without validation by ``validator``.
 
-    A run that is killed behind its load, or whose models fail, leaves its objects to the next; what another run is at
-    work on is left to that run. In order of the keys.
+    A run that is killed after its load, or whose models fail, leaves its objects to the next run; objects of another
+    running run are left to that run. In order of the keys.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -30,19 +30,19 @@ def unvalidated_objects(connection: Connection, judge: str, dataset: Dataset, ru
                 and (l.batch_id = %(run)s or (j.batch_id is null and r.status is distinct from 'running'))
             order by l.object_key
             """,
-            {"judge": judge, "dataset": dataset.name, "run": run_id},
+            {"judge": validator, "dataset": dataset.name, "run": run_id},
         )
         found = cursor.fetchall()
     connection.commit()
     return found
 
 
-def mark_validated(connection: Connection, judge: str, batches: Iterable[str]) -> None:
-    """Book that ``judge`` has come to what these batches loaded."""
+def mark_validated(connection: Connection, validator: str, batches: Iterable[str]) -> None:
+    """Record that ``validator`` has validated what these batches loaded."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
             "insert into ops.judged_batches (judge, batch_id) select %s, unnest(%s::text[]) on conflict do nothing",
-            (judge, sorted(set(batches))),
+            (validator, sorted(set(batches))),
         )
 
 
@@ -54,7 +54,7 @@ def newest_objects(connection: Connection, dataset: Dataset, days: int) -> list[
 
 
 def record_checks(connection: Connection, run_id: str, results: Sequence[dict[str, Any]]) -> None:
-    """Append verdicts to ``ops.check_results``; each names asset, check_name, source, severity and status at least."""
+    """Append results to ``ops.check_results``; each has at least asset, check_name, source, severity and status."""
     columns = (
         "asset", "check_name", "description", "source", "severity", "status", "blocking",
         "observed", "expected", "failed_rows", "sample",
@@ -71,3 +71,22 @@ def record_checks(connection: Connection, run_id: str, results: Sequence[dict[st
             f"insert into ops.check_results (run_id, {', '.join(columns)}) values %s",  # noqa: S608
             rows,
         )
+
+
+def failed_blocking_checks(connection: Connection, run_ids: Sequence[str], asset: str) -> list[str]:
+    """Return the blocking checks of an asset whose last result in these runs is not passed, one line each."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select check_name || ' (' || coalesce(observed, status) || ')' from (
+                select distinct on (check_name) check_name, status, observed
+                from ops.check_results where run_id = any(%s) and asset = %s and blocking
+                order by check_name, check_id desc
+            ) as latest
+            where status <> 'passed' order by check_name
+            """,
+            (list(run_ids), asset),
+        )
+        found = [row[0] for row in cursor.fetchall()]
+    connection.commit()
+    return found

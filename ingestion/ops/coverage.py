@@ -1,20 +1,19 @@
-"""Requested symbol-days, archive files and backfills in the ``ops`` schema."""
+"""Requested symbol-days, archive files and backfills in the ``ops`` schema: what later runs need not request again."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from datetime import date, datetime
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from psycopg2.extras import execute_values
 
 from ingestion.database.connections import Connection
 from ingestion.datasets import Dataset
-from ingestion.sources.fear_greed.dataset import FEAR_GREED
 
 
 def invalidate_coverage(connection: Connection, dataset: Dataset, interval: str, day: date) -> None:
-    """Have the day asked for again for every symbol that was asked for."""
+    """Make the next run request a day again, for every symbol that was requested."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
             """
@@ -26,7 +25,7 @@ def invalidate_coverage(connection: Connection, dataset: Dataset, interval: str,
 
 
 def open_days(connection: Connection, dataset: Dataset, interval: str, before: date) -> dict[str, set[date]]:
-    """Return for each symbol the days before one that have been asked for but are not final: their answer is lost."""
+    """Return for each symbol the days before one that were requested and are not final: their answer is lost."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -41,27 +40,8 @@ def open_days(connection: Connection, dataset: Dataset, interval: str, before: d
     return found
 
 
-def restated_days(connection: Connection, batch_id: str) -> list[tuple[str, Any, Any]]:
-    """Return day, old and new record of the sentiment index that a load found changed, but for its newest day."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select record_key ->> 'date', old_record, new_record from ops.restatements
-            where
-                dataset = %s
-                and batch_id = %s
-                and (record_key ->> 'date')::date < (select max(date) from raw.fear_greed)
-            order by 1 desc
-            """,
-            (FEAR_GREED.name, batch_id),
-        )
-        found = cursor.fetchall()
-    connection.commit()
-    return found
-
-
 def covered_days(connection: Connection, dataset: Dataset, interval: str, since: datetime) -> dict[str, set[date]]:
-    """Return for each symbol the final days that were asked for and answered since a moment."""
+    """Return for each symbol the final days that were requested and answered since a moment."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -94,14 +74,14 @@ def record_coverage(
         answer = answers.setdefault((symbol, day.isoformat()), [bars, final, source, ""])
         answer[0], answer[2] = max(answer[0], bars), source
         if final and source != "not_listed" and symbol not in incomplete:
-            # A day that is not over yet may still get bars, so that no answer speaks for all of it.
+            # A day that is not over may still get bars, so no answer covers all of it.
             answer[3] = f"{answer[3]},{source}".lstrip(",")
     columns: list[Any] = [list(column) for column in zip(*answers, strict=True)]
     columns += [list(column) for column in zip(*answers.values(), strict=True)]
     if not answers:
         return
     with connection, connection.cursor() as cursor:
-        # Arrays: a fifty-symbol chunk has thousands of rows, and formatting each one took longer than writing it.
+        # Arrays: a chunk of fifty symbols has thousands of rows, and formatting each one takes longer than writing it.
         cursor.execute(
             """
             insert into ops.coverage as c
@@ -167,7 +147,7 @@ def loaded_archives(connection: Connection) -> dict[str, str]:
 
 
 def record_archives(connection: Connection, files: Iterable[tuple[str, str, int]]) -> None:
-    """Write down the archive files (path, SHA-256, rows) whose bars stand in bronze."""
+    """Record the archive files (path, SHA-256, rows) whose bars are in bronze."""
     with connection, connection.cursor() as cursor:
         execute_values(
             cursor,
@@ -218,3 +198,30 @@ def end_backfill(connection: Connection, backfill_id: int, end: date) -> None:
             "update ops.backfills set finished_at = clock_timestamp() where backfill_id = %s and end_date <= %s",
             (backfill_id, end),
         )
+
+
+def refresh_start(
+    connection: Connection, dataset: Dataset, symbols: Sequence[str], today: date, default_days: int
+) -> date:
+    """Return the first day that a refresh of hourly data requests: yesterday, or earlier after days without a run.
+
+    A symbol without any answer starts ``default_days`` ago. Symbols that the exchange does not list do not count.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select min(coalesce(c.last_final + 1, %(default)s))
+            from unnest(%(symbols)s::text[]) as s (symbol)
+            left join (
+                select symbol, max(date) as last_final
+                from ops.coverage where dataset = %(dataset)s and interval = '1h' and is_final group by symbol
+            ) as c using (symbol)
+            left join ops.symbol_status as o using (symbol)
+            where coalesce(o.status, '') not in ('UNKNOWN', 'DELISTED')
+            """,
+            {"symbols": list(symbols), "default": today - timedelta(days=default_days), "dataset": dataset.name},
+        )
+        found = cursor.fetchone()
+    connection.commit()
+    earliest = found[0] if found and found[0] else today
+    return min(today - timedelta(days=1), earliest)

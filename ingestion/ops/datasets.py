@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from psycopg2.extras import execute_values
 
 from ingestion.database.connections import Connection
+from ingestion.datasets import Dataset
 from ingestion.settings import Settings
-from ingestion.sources.registry import DATASETS
 
 
-def record_datasets(connection: Connection, settings: Settings, assets: Mapping[str, Iterable[str]]) -> None:
-    """Make ``ops.datasets`` and ``ops.dataset_assets`` say what this version and these settings declare.
+def record_datasets(
+    connection: Connection, settings: Settings, datasets: Sequence[Dataset], assets: Mapping[str, Iterable[str]]
+) -> None:
+    """Write the declared datasets, with the limits of these settings, to ``ops.datasets`` and ``ops.dataset_assets``.
 
     ``assets`` are for each dataset the assets whose failed checks count for it.
     """
-    rows = [(d.name, d.source, d.sla_seconds(settings), d.degraded_after_seconds(settings)) for d in DATASETS]
+    rows = [(d.name, d.source, d.sla_seconds(settings), d.degraded_after_seconds(settings)) for d in datasets]
     pairs = [(dataset, asset) for dataset, names in assets.items() for asset in sorted(names)]
     with connection, connection.cursor() as cursor:
-        cursor.execute("delete from ops.datasets where dataset <> all(%s)", ([d.name for d in DATASETS],))
+        cursor.execute("delete from ops.datasets where dataset <> all(%s)", ([d.name for d in datasets],))
         execute_values(
             cursor,
             """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from psycopg2.extras import execute_values
 
@@ -17,7 +17,7 @@ from ingestion.validation import Rejected
 def record_rejected(
     connection: Connection, dataset: Dataset, object_key: str, rejected: Sequence[Rejected], batch_id: str
 ) -> int:
-    """Keep refused records with their reasons, each once however often it comes; return how many were new."""
+    """Store rejected records with their reasons, each pair once; return how many were new."""
     rows = [
         (dataset.name, object_key, hashlib.sha256(r.record.encode()).hexdigest(), _jsonb(r.record), r.reason, batch_id)
         for r in rejected
@@ -37,7 +37,7 @@ def record_rejected(
 
 
 def _jsonb(text: str) -> str:
-    """Return the record as Postgres takes it for jsonb; what it would refuse (NaN, NUL) becomes a JSON string."""
+    """Return the record as jsonb text; what Postgres would reject (NaN, NUL) becomes a JSON string."""
     try:
         read_json(text)
     except ValueError:
@@ -45,8 +45,8 @@ def _jsonb(text: str) -> str:
     return text
 
 
-def record_new_fields(connection: Connection, dataset: Dataset, fields: dict[str, str], batch_id: str) -> list[str]:
-    """Keep the fields (name: example) that a source sends beyond the declared ones; return those not known before."""
+def record_new_fields(connection: Connection, dataset: Dataset, fields: Mapping[str, str], batch_id: str) -> list[str]:
+    """Record the undeclared fields (name: example) that a source sends; return those not recorded before."""
     if not fields:
         return []
     with connection, connection.cursor() as cursor:
@@ -61,22 +61,3 @@ def record_new_fields(connection: Connection, dataset: Dataset, fields: dict[str
             fetch=True,
         )
     return [row[0] for row in new]
-
-
-def refusals(connection: Connection, run_ids: Sequence[str], asset: str) -> list[str]:
-    """Return the blocking checks of an asset whose last result in these runs is not passed, one line each."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select check_name || ' (' || coalesce(observed, status) || ')' from (
-                select distinct on (check_name) check_name, status, observed
-                from ops.check_results where run_id = any(%s) and asset = %s and blocking
-                order by check_name, check_id desc
-            ) as latest
-            where status <> 'passed' order by check_name
-            """,
-            (list(run_ids), asset),
-        )
-        found = [row[0] for row in cursor.fetchall()]
-    connection.commit()
-    return found

@@ -1,14 +1,30 @@
-"""Requests to the sources in the ``ops`` schema."""
+"""HTTP requests to the sources in the ``ops`` schema."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple, fields
+from dataclasses import astuple, dataclass, fields
+from datetime import datetime
 
 from psycopg2.extras import execute_values
 
 from ingestion.database.connections import Connection
-from ingestion.sources.http import Attempt
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One HTTP attempt as a row of ``ops.source_requests``: no query string, no header."""
+
+    source: str
+    endpoint: str
+    host: str
+    requested_at: datetime
+    http_status: int | None
+    error: str | None
+    latency_ms: float
+    bytes: int
+    attempt: int
+    weight: int
 
 
 def record_attempts(connection: Connection, attempts: Iterable[Attempt], run_id: str) -> None:

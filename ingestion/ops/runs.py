@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import orjson
 from psycopg2.extras import Json, RealDictCursor
 
 from ingestion.database.connections import Connection
-from ingestion.sources.binance.dataset import KLINES
 from ingestion.text import plain
 
 
 def clock(connection: Connection) -> datetime:
-    """Return the database's time, by which ``checked_at`` is written."""
+    """Return the database's time, the clock of ``checked_at``."""
     with connection, connection.cursor() as cursor:
         cursor.execute("select clock_timestamp()")
         found: datetime = cursor.fetchone()[0]  # type: ignore[index]
@@ -34,7 +33,7 @@ def record_stage(
     seconds: float,
     detail: dict[str, Any],
 ) -> None:
-    """Write down what one stage of a run did; a retried stage replaces its line."""
+    """Record what one stage of a run did; a retried stage replaces its row."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
             """
@@ -49,7 +48,7 @@ def record_stage(
 
 
 def begin_run(connection: Connection, run_id: str, job: str) -> None:
-    """Open a run in ``ops.runs``."""
+    """Record the start of a run in ``ops.runs``, unless it is recorded already."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
             """
@@ -61,20 +60,20 @@ def begin_run(connection: Connection, run_id: str, job: str) -> None:
 
 
 def beat(connection: Connection, run_id: str) -> None:
-    """Note that the run's process lives."""
+    """Record that the run's process is alive."""
     with connection, connection.cursor() as cursor:
         cursor.execute("update ops.runs set beat_at = clock_timestamp() where run_id = %s", (run_id,))
 
 
 def open_runs(connection: Connection) -> set[str]:
-    """Return the runs that have begun and not ended."""
+    """Return the runs that have started and not ended."""
     with connection, connection.cursor() as cursor:
         cursor.execute("select run_id from ops.runs where status = 'running'")
         return {run_id for (run_id,) in cursor.fetchall()}
 
 
 def silent_runs(connection: Connection, run_ids: Sequence[str], silence_s: float) -> set[str]:
-    """Return those of the runs whose process used to show that it lives, and has not for so long."""
+    """Return the runs among these whose last heartbeat is older than ``silence_s``."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
             "select run_id from ops.runs where run_id = any(%s) and beat_at < now() - make_interval(secs => %s)",
@@ -84,7 +83,7 @@ def silent_runs(connection: Connection, run_ids: Sequence[str], silence_s: float
 
 
 def end_run(connection: Connection, run_id: str, status: str, summary: dict[str, Any]) -> None:
-    """Close a run with its verdict and summary."""
+    """Record the end of a run with its status and summary."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
             "update ops.runs set status = %s, summary = %s, ended_at = clock_timestamp() where run_id = %s",
@@ -93,10 +92,10 @@ def end_run(connection: Connection, run_id: str, status: str, summary: dict[str,
 
 
 def summarise_run(connection: Connection, run_id: str, earlier: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what a run did, from ``ops``: its stages, its checks, and the result ok, partial or failed.
+    """Return what a run did, from ``ops``: its stages, its checks, and its status ok, partial or failed.
 
-    ``earlier`` names the runs of which this one repeats some steps, the newest first: what it did not do again counts
-    as they recorded it.
+    ``earlier`` are the runs of which this one repeats some steps, the newest first: steps that it did not repeat count
+    as those runs recorded them.
     """
     runs = [run_id, *earlier]
     with connection.cursor(cursor_factory=RealDictCursor) as cursor:
@@ -144,59 +143,33 @@ def summarise_run(connection: Connection, run_id: str, earlier: Sequence[str] = 
     connection.commit()
     failures = sorted((c for c in checks if c["status"] != "passed"), key=lambda c: c["severity"])
     errors = sum(c["severity"] == "error" for c in failures)
-    verdict = "ok"
+    status = "ok"
     if any(s["status"] == "partial" for s in stages):
-        verdict = "partial"
+        status = "partial"
     if any(s["status"] == "failed" for s in stages) or errors:
-        verdict = "failed"
+        status = "failed"
     return {
         "run_id": run_id,
-        "status": verdict,
+        "status": status,
         "stages": stages,
         "checks": {
             "passed": len(checks) - len(failures),
             "failed": errors,
             "warned": len(failures) - errors,
             "failures": failures,
-            # Checks of the last two days that this run had no reason to repeat, by who makes them.
+            # Checks of the last two days that this run did not repeat, by the tool that runs them.
             "not_run": not_run,
         },
     }
 
 
 def as_json(value: Any) -> str:
-    """Write JSON that Postgres takes: dates as text, decimals with their digits, NaN as null."""
+    """Write JSON for Postgres: dates as text, decimals with all digits, NaN as null."""
     return orjson.dumps(value, default=plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
-def refresh_start(connection: Connection, symbols: Sequence[str], today: date, default_days: int) -> date:
-    """Return the first day that a refresh must ask for: yesterday, or earlier if a symbol has not been asked since.
-
-    A symbol never answered starts ``default_days`` ago; one that the exchange does not know, or no longer knows, holds
-    nobody back.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select min(coalesce(c.last_final + 1, %(default)s))
-            from unnest(%(symbols)s::text[]) as s (symbol)
-            left join (
-                select symbol, max(date) as last_final
-                from ops.coverage where dataset = %(dataset)s and interval = '1h' and is_final group by symbol
-            ) as c using (symbol)
-            left join ops.symbol_status as o using (symbol)
-            where coalesce(o.status, '') not in ('UNKNOWN', 'DELISTED')
-            """,
-            {"symbols": list(symbols), "default": today - timedelta(days=default_days), "dataset": KLINES.name},
-        )
-        found = cursor.fetchone()
-    connection.commit()
-    earliest = found[0] if found and found[0] else today
-    return min(today - timedelta(days=1), earliest)
-
-
 def close_runs(connection: Connection, run_ids: Sequence[str]) -> None:
-    """Mark runs as failed whose process has gone."""
+    """Mark running runs as failed: their process has ended."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
             """
@@ -208,7 +181,7 @@ def close_runs(connection: Connection, run_ids: Sequence[str]) -> None:
 
 
 def version(connection: Connection, name: str) -> str | None:
-    """Return the version of a thing that stands in this database, or None."""
+    """Return the recorded version of a component of this database, or None."""
     with connection, connection.cursor() as cursor:
         cursor.execute("select version from ops.versions where name = %s", (name,))
         found = cursor.fetchone()
@@ -216,7 +189,7 @@ def version(connection: Connection, name: str) -> str | None:
 
 
 def set_version(connection: Connection, name: str, value: str) -> None:
-    """Write down which version of a thing stands in this database now."""
+    """Record the present version of a component of this database."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
             """

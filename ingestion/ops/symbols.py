@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from psycopg2.extras import execute_values
 
 from ingestion.database.connections import Connection
 
 
-def record_symbols(connection: Connection, status: dict[str, tuple[str, str | None]]) -> None:
-    """Write down what the exchange said of each symbol: (status, detail)."""
+def record_symbols(connection: Connection, status: Mapping[str, tuple[str, str]]) -> None:
+    """Record each symbol's (status, detail)."""
     if not status:
         return
     with connection, connection.cursor() as cursor:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 from psycopg2 import sql
 from psycopg2.extras import execute_values
@@ -18,19 +17,15 @@ from psycopg2.extras import execute_values
 from ingestion.arrow import UTC_US, align_decimals, last_wins
 from ingestion.bronze.lake import ObjectInfo
 from ingestion.bronze.merge import without_repeats
-from ingestion.database.connections import LOCK_SPACE, Connection, WarehouseError
+from ingestion.database.connections import LOCK_SPACE, Connection, WarehouseError, lock_key
 from ingestion.datasets import Dataset
 from ingestion.raw import binary_copy
-from ingestion.sources.binance.dataset import KLINES
-from ingestion.sources.registry import DATASETS
 from ingestion.universe import Asset
 
-# -- loading ---------------------------------------------------------------------------------------------------------
 
-
-@dataclass
+@dataclass(frozen=True)
 class Loaded:
-    """What loading some objects changed, in records."""
+    """How many objects were loaded, and what they changed, in records."""
 
     objects: int = 0
     rows: int = 0
@@ -44,7 +39,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class BronzeObject:
-    """An object to be loaded: how the store lists it, the hash of its bytes, and its rows."""
+    """An object to load: its listing, the hash of its bytes, and its rows."""
 
     info: ObjectInfo
     sha256: str
@@ -52,7 +47,7 @@ class BronzeObject:
 
 
 def ledger_etags(connection: Connection, dataset: Dataset) -> dict[str, str]:
-    """Return the etag of the version of each object that stands in raw."""
+    """Return the etag of each loaded object, by its key."""
     with connection.cursor() as cursor:
         cursor.execute("select object_key, etag from ops.load_ledger where dataset = %s", (dataset.name,))
         found = dict(cursor.fetchall())
@@ -61,7 +56,7 @@ def ledger_etags(connection: Connection, dataset: Dataset) -> dict[str, str]:
 
 
 def load_totals(connection: Connection, dataset: Dataset, batch_id: str) -> Loaded:
-    """Return what the loads of a batch have changed by the ledger, those of steps that were cut off included."""
+    """Return what the loads of a batch changed by the ledger, including interrupted steps."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
             """
@@ -81,12 +76,12 @@ def load(
     *,
     restating: bool = True,
 ) -> Loaded:
-    """Bring the objects' rows into the raw table and write the ledger, in one transaction.
+    """Load the objects' rows into the raw table and write the ledger, in one transaction.
 
-    A record that stands in raw with the same value is left alone; one with another value is updated and its old value
-    kept in ``ops.restatements`` (unless not ``restating``: what is loaded again was restated once already). Of several
-    versions of a record in one batch the newest value wins, as the batch in which it came first: the same rows stand in
-    raw whether objects are loaded one by one or together.
+    A record with an equal value in raw is not touched. A record with another value is updated, and its old value goes
+    to ``ops.restatements`` (unless ``restating`` is False: a rebuild has recorded its restatements before). Of several
+    versions of a record in one batch the newest value wins, under the batch id with which it came first: raw ends up
+    with the same rows whether objects are loaded one by one or together.
     """
     if not objects:
         return Loaded()
@@ -99,16 +94,16 @@ def load(
         _lock_table(cursor, dataset)
         cursor.execute("select clock_timestamp()")
         loaded_at = cursor.fetchone()[0]  # type: ignore[index]
-        held = _held(dataset, distinct)
-        cursor.execute(f"select exists ({held[0]})", held[1])
+        existing = _existing(dataset, distinct)
+        cursor.execute(f"select exists ({existing.query})", existing.parameters)
         if len(distinct) and cursor.fetchone()[0]:  # type: ignore[index]
-            changes = _upsert(cursor, dataset, distinct, held, len(objects), loaded_at, batch_id, restating)
+            changes = _upsert(cursor, dataset, distinct, existing, _Batch(len(objects), batch_id, loaded_at, restating))
         else:
             _copy(cursor, f"raw.{dataset.name}", dataset, _for_copy(distinct, dataset, loaded_at))
             counts = np.bincount(np.asarray(distinct["object_no"]), minlength=len(objects))
             changes = [(int(n), 0) for n in counts]
         rows = [len(o.table) for o in objects]
-        _write_ledger(cursor, dataset, objects, rows, changes, batch_id, loaded_at)
+        _write_ledger(cursor, dataset, objects, changes, batch_id, loaded_at)
     inserted, updated = sum(i for i, _ in changes), sum(u for _, u in changes)
     return Loaded(len(objects), sum(rows), inserted, updated, sum(rows) - inserted - updated)
 
@@ -118,56 +113,35 @@ def _numbered(table: pa.Table, dataset: Dataset, at: int) -> pa.Table:
     missing = [n for n in names if n not in table.schema.names]
     if missing:
         raise WarehouseError(f"raw.{dataset.name}: an object has no column {missing[0]}; fetch its day again")
-    kept = table.select([*names, "fetched_at", "batch_id"])
-    return kept.append_column("object_no", pa.array(np.full(len(kept), at, dtype="int64")))
+    columns = table.select([*names, "fetched_at", "batch_id"])
+    return columns.append_column("object_no", pa.array(np.full(len(columns), at, dtype="int64")))
 
 
 def _lock_table(cursor: Any, dataset: Dataset) -> None:
     cursor.execute("set local lock_timeout = '120s'")
-    cursor.execute(
-        "select pg_advisory_xact_lock(%s, %s)", (LOCK_SPACE, 1 + [d.name for d in DATASETS].index(dataset.name))
-    )
+    cursor.execute("select pg_advisory_xact_lock(%s, %s)", lock_key(f"table raw.{dataset.name}"))
 
 
-_Spans = tuple[list[str], list[str], list[datetime], list[datetime]]
+@dataclass(frozen=True)
+class _Existing:
+    """The query for the rows of raw that may have a batch's keys, and its parameters."""
+
+    query: str
+    parameters: tuple[Any, ...]
 
 
-def _spans(batch: pa.Table) -> _Spans:
-    """Return the stretches of each series that a batch of bars, sorted by key, speaks of: symbol, interval, from, to.
-
-    What raw is asked for by these costs what the batch holds; a join with all of raw costs what the history holds (0.56
-    seconds for 100,000 bars beside 1.3 million, 0.13 by stretches).
-    """
-    opened = np.asarray(batch["open_time"].combine_chunks().cast(pa.int64()))
-    begins = np.ones(len(batch), dtype=bool)
-    begins[1:] = np.diff(opened) > _APART_US
-    for name in ("symbol", "interval"):
-        column = batch[name].combine_chunks()
-        begins[1:] |= np.asarray(pc.not_equal(column[1:], column[:-1]))
-    first = np.flatnonzero(begins)
-    last = np.append(first[1:], len(batch)) - 1
-    named = [batch[name].take(first).to_pylist() for name in ("symbol", "interval", "open_time")]
-    return named[0], named[1], named[2], batch["open_time"].take(last).to_pylist()
+@dataclass(frozen=True)
+class _Batch:
+    objects: int
+    batch_id: str
+    loaded_at: datetime
+    restating: bool
 
 
-# Days further apart than this are asked for by themselves.
-_APART_US = 3 * 86_400_000_000
-_HELD_BARS = """
-    select k.*
-    from unnest(%s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[]) as s (symbol, interval, low, high)
-    cross join lateral (
-        select *
-        from raw.binance_klines as b
-        where b.symbol = s.symbol and b.interval = s.interval and b.open_time between s.low and s.high
-    ) as k
-"""
-
-
-def _held(dataset: Dataset, batch: pa.Table) -> tuple[str, tuple[Any, ...]]:
-    """Return the query for the rows of raw that may have the batch's keys, and its parameters."""
-    if dataset is KLINES:
-        return _HELD_BARS, _spans(batch)
-    return f"select * from raw.{dataset.name}", ()  # noqa: S608  a name of ours
+def _existing(dataset: Dataset, batch: pa.Table) -> _Existing:
+    if dataset.existing_rows is not None:
+        return _Existing(*dataset.existing_rows(batch))
+    return _Existing(f"select * from raw.{dataset.name}", ())  # noqa: S608 - a declared name
 
 
 def _for_copy(batch: pa.Table, dataset: Dataset, loaded_at: datetime) -> pa.Table:
@@ -189,64 +163,33 @@ def _copy(cursor: Any, target: str, dataset: Dataset, table: pa.Table) -> None:
     cursor.copy_expert(f"copy {target} ({columns}) from stdin with (format csv)", sink)
 
 
-def _upsert(
-    cursor: Any,
-    dataset: Dataset,
-    batch: pa.Table,
-    held: tuple[str, tuple[Any, ...]],
-    objects: int,
-    loaded_at: datetime,
-    batch_id: str,
-    restating: bool,
-) -> list[tuple[int, int]]:
-    """Insert what is new and update what differs; return (inserted, updated) for each object.
+def _upsert(cursor: Any, dataset: Dataset, rows: pa.Table, existing: _Existing, batch: _Batch) -> list[tuple[int, int]]:
+    """Insert new rows and update rows that differ; return (inserted, updated) for each object.
 
-    Rows that raw already holds (of the query ``held``) are met once, in the join that finds the others.
+    The join that finds these is the only read of the existing rows.
     """
-    names = [c.name for c in dataset.columns]
-    parts = {
-        "raw": sql.Identifier(dataset.name),
-        "held": sql.SQL(held[0]),
-        "columns": sql.SQL(", ").join(map(sql.Identifier, [*names, "batch_id", "loaded_at"])),
-        "key": sql.SQL(", ").join(map(sql.Identifier, dataset.key)),
-        "key_of_batch": sql.SQL(", ").join(sql.Identifier("b", n) for n in dataset.key),
-        "first_key": sql.Identifier("r", dataset.key[0]),
-        "same_key": sql.SQL(" and ").join(sql.SQL("r.{0} = b.{0}").format(sql.Identifier(n)) for n in dataset.key),
-        "differs": sql.SQL("({}) is distinct from ({})").format(
-            sql.SQL(", ").join(sql.Identifier("r", n) for n in dataset.values),
-            sql.SQL(", ").join(sql.Identifier("b", n) for n in dataset.values),
-        ),
-        "sets": sql.SQL(", ").join(
-            sql.SQL("{0} = b.{0}").format(sql.Identifier(n)) for n in [*dataset.values, "batch_id", "loaded_at"]
-        ),
-        "key_pairs": sql.SQL(", ").join(
-            sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier("b", n)) for n in dataset.key
-        ),
-        "name": sql.Literal(dataset.name),
-        "batch_id": sql.Literal(batch_id),
-        "restating": sql.Literal(restating),
-    }
+    parts = _statement_parts(dataset, existing, batch)
 
     def run(statement: str, values: tuple[Any, ...] = ()) -> None:
         cursor.execute(sql.SQL(statement).format(**parts), values)
 
     run("create temp table batch on commit drop as select {columns}, 0::bigint as object_no from raw.{raw} limit 0")
-    ready = _for_copy(batch, dataset, loaded_at).append_column("object_no", batch["object_no"])
+    ready = _for_copy(rows, dataset, batch.loaded_at).append_column("object_no", rows["object_no"])
     _copy(cursor, "batch", dataset, ready)
     run(
         """
-        create temp table news on commit drop as
-        with held as ({held})
+        create temp table changes on commit drop as
+        with existing as ({existing})
         select b.*, {first_key} is null as is_new
         from batch as b
-        left join held as r on {same_key}
+        left join existing as r on {same_key}
         where {first_key} is null or {differs}
         """,
-        held[1],
+        existing.parameters,
     )
     if cursor.rowcount == 0:
-        return [(0, 0)] * objects
-    run("analyze news ({key}, is_new)")
+        return [(0, 0)] * batch.objects
+    run("analyze changes ({key}, is_new)")
     run(
         """
         insert into ops.restatements (dataset, record_key, old_record, new_record, batch_id, restated_at)
@@ -257,24 +200,52 @@ def _upsert(
             to_jsonb(b) - 'loaded_at' - 'payload' - 'object_no' - 'is_new',
             {batch_id},
             b.loaded_at
-        from news as b
+        from changes as b
         inner join raw.{raw} as r on {same_key}
         where {restating}
         order by {key_of_batch}
         """
     )
-    run("update raw.{raw} as r set {sets} from news as b where not b.is_new and {same_key}")
-    run("insert into raw.{raw} ({columns}) select {columns} from news where is_new order by {key}")
-    run("select object_no, count(*) filter (where is_new), count(*) filter (where not is_new) from news group by 1")
-    changes = {number: (inserted, updated) for number, inserted, updated in cursor.fetchall()}
-    return [changes.get(n, (0, 0)) for n in range(objects)]
+    run("update raw.{raw} as r set {sets} from changes as b where not b.is_new and {same_key}")
+    run("insert into raw.{raw} ({columns}) select {columns} from changes where is_new order by {key}")
+    run("select object_no, count(*) filter (where is_new), count(*) filter (where not is_new) from changes group by 1")
+    counts = {number: (inserted, updated) for number, inserted, updated in cursor.fetchall()}
+    return [counts.get(n, (0, 0)) for n in range(batch.objects)]
+
+
+def _statement_parts(dataset: Dataset, existing: _Existing, batch: _Batch) -> dict[str, sql.Composable]:
+    """Return the names and literals of the statements of ``_upsert``."""
+    names = [c.name for c in dataset.columns]
+
+    def listed(parts: Iterable[sql.Composable], separator: str = ", ") -> sql.Composable:
+        return sql.SQL(separator).join(parts)
+
+    def of(alias: str, columns: Sequence[str]) -> sql.Composable:
+        return listed(sql.Identifier(alias, n) for n in columns)
+
+    return {
+        "raw": sql.Identifier(dataset.name),
+        "existing": sql.SQL(existing.query),
+        "columns": listed(map(sql.Identifier, [*names, "batch_id", "loaded_at"])),
+        "key": listed(map(sql.Identifier, dataset.key)),
+        "key_of_batch": of("b", dataset.key),
+        "first_key": sql.Identifier("r", dataset.key[0]),
+        "same_key": listed((sql.SQL("r.{0} = b.{0}").format(sql.Identifier(n)) for n in dataset.key), " and "),
+        "differs": sql.SQL("({}) is distinct from ({})").format(of("r", dataset.values), of("b", dataset.values)),
+        "sets": listed(
+            sql.SQL("{0} = b.{0}").format(sql.Identifier(n)) for n in [*dataset.values, "batch_id", "loaded_at"]
+        ),
+        "key_pairs": listed(sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier("b", n)) for n in dataset.key),
+        "name": sql.Literal(dataset.name),
+        "batch_id": sql.Literal(batch.batch_id),
+        "restating": sql.Literal(batch.restating),
+    }
 
 
 def _write_ledger(
     cursor: Any,
     dataset: Dataset,
     objects: Sequence[BronzeObject],
-    rows: Sequence[int],
     changes: Sequence[tuple[int, int]],
     batch_id: str,
     loaded_at: datetime,
@@ -296,21 +267,21 @@ def _write_ledger(
                 dataset.name,
                 o.sha256,
                 o.info.etag,
-                n,
-                added,
-                changed,
-                n - added - changed,
+                len(o.table),
+                inserted,
+                updated,
+                len(o.table) - inserted - updated,
                 batch_id,
                 loaded_at,
             )
-            for o, n, (added, changed) in zip(objects, rows, changes, strict=True)
+            for o, (inserted, updated) in zip(objects, changes, strict=True)
         ],
         page_size=1000,
     )
 
 
 def empty(connection: Connection, dataset: Dataset) -> None:
-    """Empty a raw table and forget its ledger, in one transaction: all of its objects are then waiting to be loaded."""
+    """Empty a raw table and its ledger, in one transaction: the next load reads all of its objects."""
     with connection, connection.cursor() as cursor:
         _lock_table(cursor, dataset)
         cursor.execute(sql.SQL("truncate raw.{}").format(sql.Identifier(dataset.name)))

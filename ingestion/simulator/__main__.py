@@ -1,4 +1,4 @@
-"""`python -m ingestion.simulator`: serve until interrupted; one JSON line with the base URLs tells that it listens."""
+"""`python -m ingestion.simulator`: serve until interrupted; one JSON line with the base URLs says that it listens."""
 
 import argparse
 import json

@@ -2,7 +2,7 @@
 
 Here belongs what a coin is: the hand-written profiles of well-known assets (round figures, plausible rather than
 exact), the derivation of a profile for any other asset from its name, the invented coins that fill CoinGecko's pages
-up to TOTAL, and the reader of the universe file. How prices move stands in `market`.
+up to TOTAL, and the reader of the universe file. How prices move is in `market`.
 """
 
 import csv
@@ -160,7 +160,7 @@ def invented(count: int) -> list[Coin]:
 
 
 def read_universe(path: Path = UNIVERSE) -> list[Coin]:
-    """The coins of a universe file (crypto_id, binance_symbol, name[, …]); ValueError names file, line and mend."""
+    """The coins of a universe file (crypto_id, binance_symbol, name[, …]); ValueError names file, line and fix."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")

@@ -1,9 +1,9 @@
 """What goes wrong, on request: rules that match requests, and the damage they do to rows.
 
 Here belongs the reading and checking of rules, the decision which rules a request meets, and the pure functions that
-spoil rows. How a broken answer is put on the wire stands in `server`, how history is restated in `market`.
+spoil rows. How a damaged response is sent is in `server`, how history is restated in `market`.
 
-A rule is a JSON object: {"kind": …} and, all optional, "match" (part of the path), "contains" (part of the whole URL,
+A rule is a JSON object: {"kind": …} and, all optional, "match" (part of the path), "contains" (part of the full URL,
 unquoted), "since" (moment of the simulator's clock), "after" (let so many matching requests pass first), "times" (how
 often at most), "probability" (0 to 1, decided by the seed); without these it strikes always. And the fields of KINDS.
 """
@@ -26,7 +26,7 @@ COMMON = {"kind", "match", "contains", "since", "after", "times", "probability"}
 KINDS: dict[str, set[str]] = {
     # In place of the answer:
     "status": {"status!", "headers", "body"},  # any HTTP status; the body is the service's own unless given
-    "html": {"status"},  # a page of a firewall, 403 unless told otherwise
+    "html": {"status"},  # a page of a firewall, 403 by default
     "empty": set(),  # 200 with []
     "garbage": set(),  # 200 with half a JSON text
     "reset": set(),  # the connection is torn down without a byte
@@ -49,7 +49,7 @@ KINDS: dict[str, set[str]] = {
     "header": set(),  # the CSV begins with column names
 }
 INSTEAD = {"status", "html", "empty", "garbage", "reset"}
-WIRE = {"slow", "cut", "truncate"}
+TRANSPORT = {"slow", "cut", "truncate"}
 ROWS = {"duplicate", "reorder", "drift", "impossible"}
 IMPOSSIBLE = ("negative_price", "high_below_low", "nan", "timestamp")
 NUMBERS = {"times", "after", "seconds", "bytes", "rows", "status", "probability", "close", "volume"}
@@ -94,7 +94,7 @@ def moment_ms(value: object) -> int:
 
 
 def _check(rule: object) -> None:
-    """ValueError with the mend when a rule is not understood."""
+    """Raise ValueError, with the fix, for an invalid rule."""
     if not isinstance(rule, dict):
         raise ValueError(f'{rule!r} is no rule; write an object such as {{"kind": "delay", "seconds": 1}}')
     kind = rule.get("kind")
@@ -105,13 +105,13 @@ def _check(rule: object) -> None:
         raise ValueError(f"{kind} has no field {unknown[0]!r}; it knows {', '.join(sorted(COMMON | fields))}")
     if absent := sorted(f.rstrip("!") for f in KINDS[kind] if f.endswith("!") and f.rstrip("!") not in rule):
         raise ValueError(f"{kind} needs the field {absent[0]!r}; add it")
-    for names, right, mend in VALUES:
+    for names, right, fix in VALUES:
         for field in names & set(rule):
             if not right(rule[field]):
-                raise ValueError(f"{field} is {rule[field]!r}; {mend}")
+                raise ValueError(f"{field} is {rule[field]!r}; {fix}")
     for field in {"since", "from", "to", "open_time"} & set(rule):
         if moment_ms(rule[field]) % HOUR_MS and field != "since":
-            raise ValueError(f"{field} is {rule[field]!r}; history changes by whole hours, give a full hour")
+            raise ValueError(f"{field} is {rule[field]!r}; history changes by the hour, give a full hour")
     if kind == "gap" and moment_ms(rule["from"]) >= moment_ms(rule["to"]):
         raise ValueError(f"from {rule['from']!r} is not before to {rule['to']!r}; exchange them")
     if kind == "correction" and not {"close", "volume"} & set(rule):
@@ -119,13 +119,13 @@ def _check(rule: object) -> None:
 
 
 def parse_rules(text: str | bytes, source: str) -> list[Rule]:
-    """The rules of a JSON text; ValueError is one line with the source, the rule's number and the mend."""
+    """The rules of a JSON text; ValueError is one line with the source, the rule's number and the fix."""
     try:
         rules = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{source}: not JSON ({error}); write a list of rules") from None
     if not isinstance(rules, list):
-        raise ValueError(f"{source}: holds {type(rules).__name__}; write a list of rules")
+        raise ValueError(f"{source}: contains {type(rules).__name__}; write a list of rules")
     for number, rule in enumerate(rules, 1):
         try:
             _check(rule)
@@ -150,7 +150,7 @@ class Faults:
         self.set(rules)
 
     def set(self, rules: list[Rule]) -> None:
-        """Replace all rules and forget their counts; ValueError when one is malformed."""
+        """Replace all rules and reset their counts; ValueError when one is malformed."""
         checked = parse_rules(json.dumps(rules), "faults")
         with self._lock:
             self.rules, self.served = checked, Counter[str]()

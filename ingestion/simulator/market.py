@@ -44,7 +44,7 @@ class Edit:
     from_ms: int
     to_ms: int
     symbol: str | None = None  # None: every symbol
-    close: float | None = None  # quote units; high and low are widened to hold it
+    close: float | None = None  # quote units; high and low are widened to include it
     volume: float | None = None  # base units; quote and taker volumes follow in proportion
 
     @property
@@ -127,7 +127,7 @@ class Market:
         self._days = lru_cache(512)(self._make_days)
         self.raw_hours = lru_cache(192)(self._make_hours)
         self._minutes = lru_cache(128)(self._make_minutes)
-        # About 1.5 times a year the whole exchange stops for one to six hours; half the time the hour before is dead.
+        # About 1.5 times a year the exchange stops for one to six hours; half the time the hour before is dead.
         days = np.arange(FIRST_DAY, FIRST_DAY + DAYS)
         key = self._key("halt")
         halt_days = days[_uniform(key, days) < 1 / 240]
@@ -332,7 +332,7 @@ class Market:
         return bars[:, (bars[OPENED_MS] >= start_ms) & (bars[OPENED_MS] < end_ms)]
 
     def open_bar(self, symbol: str, interval: str, now_ms: int, edits: tuple[Edit, ...] = ()) -> Ints:
-        """The bar in progress, shape (10, 1), or (10, 0) when nothing has traded: whole minutes up to now's."""
+        """The bar in progress, shape (10, 1), or (10, 0) when nothing has traded: full minutes up to now's."""
         span = INTERVALS_MS[interval]
         start, hour = now_ms // span * span, now_ms // HOUR_MS * HOUR_MS
         closed = self.bars(symbol, "1h", start, hour, edits)

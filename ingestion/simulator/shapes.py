@@ -1,7 +1,7 @@
 """What the real services would say: rows, pages and files as bytes or JSON-ready objects, from a Market and a moment.
 
 Here belong the formats of Binance (klines text, tickers, symbols), of its archives (zip and checksum), of CoinGecko and
-of alternative.me. Requests, limits and faults stand in `server`, prices in `market`.
+of alternative.me. Requests, limits and faults are in `services` and `server`, prices in `market`.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ def join_rows(pieces: Sequence[bytes | tuple[Ints, int]]) -> tuple[bytes, Ints]:
     """
     n = next(len(p[0]) for p in pieces if isinstance(p, tuple))
     text = np.empty((n, 32 * len(pieces)), dtype=np.uint8)
-    kept = np.ones(text.shape, dtype=bool)
+    used = np.ones(text.shape, dtype=bool)
     at = 0
     for piece in pieces:
         if isinstance(piece, bytes):
@@ -68,16 +68,16 @@ def join_rows(pieces: Sequence[bytes | tuple[Ints, int]]) -> tuple[bytes, Ints]:
             at += len(piece)
             continue
         values, decimals = piece
-        whole, fraction = (values, values) if decimals < 0 else np.divmod(values, 10**decimals)
-        width = (len(str(int(whole.max()))) + 3) // 4 * 4
-        kept[:, at : at + width - 1] = whole[:, None] >= 10 ** np.arange(width - 1, 0, -1)
-        at = _put_digits(text, at, whole, width)
+        integers, fractions = (values, values) if decimals < 0 else np.divmod(values, 10**decimals)
+        width = (len(str(int(integers.max()))) + 3) // 4 * 4
+        used[:, at : at + width - 1] = integers[:, None] >= 10 ** np.arange(width - 1, 0, -1)
+        at = _put_digits(text, at, integers, width)
         if decimals >= 0:
             text[:, at] = ord(".")
-            at = _put_digits(text, at + 1, fraction * 10 ** (8 - decimals), 8)
-    kept = kept[:, :at]
-    offsets = np.append(0, np.cumsum(np.count_nonzero(kept, axis=1)))
-    return text[:, :at][kept].tobytes(), offsets
+            at = _put_digits(text, at + 1, fractions * 10 ** (8 - decimals), 8)
+    used = used[:, :at]
+    offsets = np.append(0, np.cumsum(np.count_nonzero(used, axis=1)))
+    return text[:, :at][used].tobytes(), offsets
 
 
 def _put_digits(text: NDArray[np.uint8], at: int, values: Ints, width: int) -> int:
@@ -166,7 +166,7 @@ class Shapes:
         coin = self.market.listed[symbol]
         start = now_ms // MINUTE_MS * MINUTE_MS - DAY_MS + MINUTE_MS
         bars = self.market.bars(symbol, "1m", start, now_ms + 1, edits)
-        whole = np.zeros(10, dtype=np.int64) if bars.shape[1] == 0 else aggregate(bars, 1 << 50)[:, 0]
+        total = np.zeros(10, dtype=np.int64) if bars.shape[1] == 0 else aggregate(bars, 1 << 50)[:, 0]
         price, volume = coin.price_decimals, coin.volume_decimals
         dp = 10.0**price
 
@@ -177,29 +177,29 @@ class Shapes:
         first_id = int(bars[OPENED_MS, 0] // 1000) if bars.shape[1] else -1
         row = {
             "symbol": symbol,
-            "openPrice": fixed(whole[OPEN], price),
-            "highPrice": fixed(whole[HIGH], price),
-            "lowPrice": fixed(whole[LOW], price),
-            "lastPrice": fixed(whole[CLOSE], price),
-            "volume": fixed(whole[VOLUME], volume),
-            "quoteVolume": fixed(whole[QUOTE], price + volume),
+            "openPrice": fixed(total[OPEN], price),
+            "highPrice": fixed(total[HIGH], price),
+            "lowPrice": fixed(total[LOW], price),
+            "lastPrice": fixed(total[CLOSE], price),
+            "volume": fixed(total[VOLUME], volume),
+            "quoteVolume": fixed(total[QUOTE], price + volume),
             "openTime": now_ms - DAY_MS,
             "closeTime": now_ms,
             "firstId": first_id,
-            "lastId": first_id + int(whole[TRADES]) - 1,
-            "count": int(whole[TRADES]),
+            "lastId": first_id + int(total[TRADES]) - 1,
+            "count": int(total[TRADES]),
         }
         if not mini:
             row |= {
-                "priceChange": fixed(whole[CLOSE] - whole[OPEN], price),
-                "priceChangePercent": f"{(whole[CLOSE] / max(whole[OPEN], 1) - 1) * 100:.3f}",
-                "weightedAvgPrice": f"{whole[QUOTE] / max(whole[VOLUME], 1) / dp:.8f}",
-                "prevClosePrice": fixed(whole[OPEN], price),
-                "lastQty": fixed(max(whole[VOLUME] // max(whole[TRADES], 1), 1), volume),
-                "bidPrice": fixed(max(whole[CLOSE] - 1, 1), price),
-                "bidQty": fixed(whole[VOLUME] // 5000, volume),
-                "askPrice": fixed(whole[CLOSE] + 1, price),
-                "askQty": fixed(whole[VOLUME] // 4000, volume),
+                "priceChange": fixed(total[CLOSE] - total[OPEN], price),
+                "priceChangePercent": f"{(total[CLOSE] / max(total[OPEN], 1) - 1) * 100:.3f}",
+                "weightedAvgPrice": f"{total[QUOTE] / max(total[VOLUME], 1) / dp:.8f}",
+                "prevClosePrice": fixed(total[OPEN], price),
+                "lastQty": fixed(max(total[VOLUME] // max(total[TRADES], 1), 1), volume),
+                "bidPrice": fixed(max(total[CLOSE] - 1, 1), price),
+                "bidQty": fixed(total[VOLUME] // 5000, volume),
+                "askPrice": fixed(total[CLOSE] + 1, price),
+                "askQty": fixed(total[VOLUME] // 4000, volume),
             }
         return row
 
@@ -288,16 +288,16 @@ class Shapes:
         roi = {"times": 40 + price / 100, "currency": "btc", "percentage": 4000 + price} if number % 9 == 1 else None
 
         def figure(value: float) -> int | float:
-            """A price as CoinGecko rounds it: whole dollars when large, six digits when small."""
+            """A price as CoinGecko rounds it: full dollars when large, six digits when small."""
             return round(value) if value >= 10_000 else round(value, 2) if value >= 10 else float(f"{value:.6g}")
 
-        def stamp(ms: int) -> str:
+        def timestamp(ms: int) -> str:
             text = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
             return text.replace("+00:00", "Z")
 
         def past(offset: int) -> str:
             ms = (max(coin.first_day, FIRST_DAY) + offset) * DAY_MS + (number * 7_654_321) % DAY_MS
-            return stamp(min(ms, at_ms))
+            return timestamp(min(ms, at_ms))
 
         def since(day_count: int) -> float | None:
             return None if len(days) <= day_count else (price / days[-1 - day_count] - 1) * 100
@@ -331,7 +331,7 @@ class Shapes:
             "atl_change_percentage": round((price / atl - 1) * 100, 5),
             "atl_date": past(bottom),
             "roi": roi,
-            "last_updated": stamp(at_ms + (number * 137) % 55_000),
+            "last_updated": timestamp(at_ms + (number * 137) % 55_000),
             "windows": windows,
             "sparkline_in_7d": {"price": (week[CLOSE] / unit).tolist()},
         }
@@ -339,7 +339,7 @@ class Shapes:
     def coingecko_markets(
         self, now_ms: int, ids: str | None, windows: Sequence[str], sparkline: bool, order: str
     ) -> list[dict[str, Any]]:
-        """All rows that a sweep would page through, in order."""
+        """All rows of a snapshot, in order."""
         rows = self.coingecko_rows(now_ms // MINUTE_MS)
         if ids is not None:
             wanted = set(ids.split(","))

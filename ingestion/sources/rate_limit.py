@@ -1,6 +1,6 @@
-"""The request budget of each API host, kept in Postgres: all processes that ask it share one limit and one ban.
+"""The rate limit of each API host, stored in Postgres: all processes share one limit, one pause and one ban.
 
-Belongs here: ``ops.api_budget``. Does not: what a request weighs (the source's module), nor retrying (``http``).
+Belongs here: ``ops.api_budget``. Does not: what a request weighs (the source's package), nor retrying (``http``).
 """
 
 from __future__ import annotations
@@ -8,81 +8,132 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
-from ingestion.sources.http import RETRY_AFTER_CAP_S, SourceError
+from ingestion.sources.errors import SourceError
 
-# Clocks and in-flight requests differ: the last tenth of a limit is left to others behind the same address.
-SHARE = 0.9
-# Weight is drawn in portions, so that a backfill asks the database for one request in ten.
-PORTION = 20
+# Usable share of a limit. The rest is headroom for clock differences and other machines behind the same address.
+USABLE_SHARE = 0.9
+# Weight is reserved in batches, so that a backfill queries the database for one request in ten.
+BATCH_SIZE = 20
+# The longest wait of a run for a free limit, or for the end of a pause that a server requests.
+MOST_WAIT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of one source's hosts: weight per minute, and calls per month with the setting that raises them."""
+
+    per_minute: int
+    per_month: int | None = None
+    month_setting: str | None = None
+
+
+class RateLimiter(Protocol):
+    """A limit on requests that all clients of a host share."""
+
+    spent: int
+
+    def acquire(self, host: str, weight: int) -> None:
+        """Wait until ``weight`` may be spent; raise SourceError when that would take too long."""
+
+    def observe(self, host: str, used: int) -> None:
+        """Record the weight that the server has counted in this minute."""
+
+    def pause(self, host: str, seconds: float) -> None:
+        """Stop all requests to the host for a time: it answered 429 with Retry-After."""
+
+    def ban(self, host: str, until: datetime) -> None:
+        """Stop all requests to the host until a moment."""
+
+    def set_limit(self, per_minute: int) -> None:
+        """Replace the limit by the one that the source states."""
+
+
+class Unlimited:
+    """The limiter of hosts that state no limit."""
+
+    def __init__(self) -> None:
+        self.spent = 0
+
+    def acquire(self, host: str, weight: int) -> None:
+        """Count the weight."""
+        self.spent += weight
+
+    def observe(self, host: str, used: int) -> None:
+        """Ignore the count."""
+
+    def pause(self, host: str, seconds: float) -> None:
+        """Leave the pause to the client."""
+
+    def ban(self, host: str, until: datetime) -> None:
+        """Leave the ban to the client."""
+
+    def set_limit(self, per_minute: int) -> None:
+        """Ignore the limit."""
 
 
 class SharedRateLimiter:
     """Weight per minute (and calls per month) of one source's hosts; safe to share between threads."""
 
     def __init__(
-        self,
-        source: str,
-        connect: Callable[[], Any],
-        *,
-        per_minute: int,
-        per_month: int | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        self, source: str, connect: Callable[[], Any], limits: Limits, *, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self.source, self._per_minute, self._per_month = source, per_minute, per_month
+        self.source, self._limits = source, limits
+        self._per_minute, self._per_month = limits.per_minute, limits.per_month
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._held: dict[str, tuple[int, int]] = {}  # host: (minute, weight drawn and not yet spent)
-        self._seen: dict[str, int] = {}
+        self._reserved: dict[str, tuple[int, int]] = {}  # host: (minute, weight reserved and not yet spent)
+        self._observed: dict[str, int] = {}
         self.spent = 0
         self._connection = connect()
         self._connection.autocommit = True
 
     def _key(self, host: str) -> str:
-        # Two sources may stand behind one address (a proxy, the simulator); their limits are two all the same.
+        # Two sources may share an address (a proxy, the simulator); each has its own limits.
         return f"{self.source} {host}"
 
     def set_limit(self, per_minute: int) -> None:
-        """Take over the limit that the exchange itself states."""
+        """Replace the limit per minute by the one that the source states."""
         self._per_minute = per_minute
 
     def acquire(self, host: str, weight: int) -> None:
-        """Spend ``weight`` on ``host``, waiting for the next minute if this one is used up.
+        """Spend ``weight`` on ``host``, waiting for the next minute if this one's limit is reached.
 
-        Raises SourceError when the host has banned this address, or when the month's calls are used up.
+        Raises SourceError when the host has banned this address, or when the month's limit is reached.
         """
         waited = 0.0
         while True:
             with self._lock:
                 minute = int(time.time() // 60)
-                held_in, held = self._held.get(host, (0, 0))
-                if held_in == minute and held >= weight:
-                    self._held[host] = (minute, held - weight)
+                reserved_in, reserved = self._reserved.get(host, (0, 0))
+                if reserved_in == minute and reserved >= weight:
+                    self._reserved[host] = (minute, reserved - weight)
                     self.spent += weight
                     return
-                # Of a month's budget nothing may be drawn in vain.
-                spare = 0 if self._per_month is not None else min(PORTION, int(self._per_minute * SHARE) // 4)
-                portion = max(weight, spare)
-                if self._draw(host, portion):
-                    self._held[host] = (minute, portion - weight)
+                # Under a monthly limit, unused reservations would be lost.
+                ahead = 0 if self._per_month is not None else min(BATCH_SIZE, int(self._per_minute * USABLE_SHARE) // 4)
+                batch = max(weight, ahead)
+                if self._reserve(host, batch):
+                    self._reserved[host] = (minute, batch - weight)
                     self.spent += weight
                     return
-            if waited > RETRY_AFTER_CAP_S:
+            if waited > MOST_WAIT_S:
                 raise SourceError(
                     self.source,
-                    f"no request weight was free on {host} for {waited:.0f} s: other processes use it all. "
-                    "Run again later; it goes on where it stopped.",
+                    f"the rate limit of {host} was reached for {waited:.0f} s: other processes use all of it. "
+                    "Run again later; the run resumes.",
                     kind="rate_limited",
                 )
             pause = min(60 - time.time() % 60 + 0.05, 5.0)
             self._sleep(pause)
             waited += pause
 
-    def _draw(self, host: str, weight: int) -> bool:
-        """Book ``weight`` in the current minute; False when the minute has not that much left."""
-        limit = max(int(self._per_minute * SHARE), weight)
+    def _reserve(self, host: str, weight: int) -> bool:
+        """Reserve ``weight`` in the current minute; False when less than that is left."""
+        limit = max(int(self._per_minute * USABLE_SHARE), weight)
         with self._connection.cursor() as cursor:
             cursor.execute(
                 """
@@ -117,29 +168,28 @@ class SharedRateLimiter:
         if banned_until is not None and banned_until > datetime.now(UTC):
             raise SourceError(
                 self.source,
-                f"{host} has banned this address until {banned_until:%Y-%m-%d %H:%M:%S} UTC (remembered). "
-                "Nothing is sent there before; other sources go on.",
+                f"{host} has banned this address until {banned_until:%Y-%m-%d %H:%M:%S} UTC (recorded earlier). "
+                "No request is sent before; other sources continue.",
                 kind="banned",
-                status=418,
             )
         if self._per_month is not None and month_used + weight > self._per_month:
+            fix = f", or set {self._limits.month_setting} to your plan's limit" if self._limits.month_setting else ""
             raise SourceError(
                 self.source,
-                f"the month's {self._per_month} calls to {host} are used up; it is asked again next month, "
-                "or raise the limit of your plan in TICKMART_COINGECKO_CALLS_PER_MONTH.",
+                f"the limit of {self._per_month} calls a month to {host} is reached; requests resume next month{fix}.",
                 kind="exhausted",
             )
         return False
 
     def observe(self, host: str, used: int) -> None:
-        """Correct the books by the server's own count when it is higher, once per portion."""
+        """Raise the recorded weight to the server's own count when that is higher, once per batch."""
         with self._lock:
-            # The minute's count on the server includes what was drawn here and already spent, so only a real
-            # difference (another machine behind the same address) is worth a statement.
-            known = self._seen.get(host, 0)
-            if abs(used - known) < PORTION:
+            # The server's count includes what was reserved and spent here, so only a real difference (another machine
+            # behind the same address) is worth a statement.
+            known = self._observed.get(host, 0)
+            if abs(used - known) < BATCH_SIZE:
                 return
-            self._seen[host] = used
+            self._observed[host] = used
             with self._connection.cursor() as cursor:
                 cursor.execute(
                     """
@@ -149,10 +199,10 @@ class SharedRateLimiter:
                     (used, self._key(host)),
                 )
 
-    def rest(self, host: str, seconds: float) -> None:
-        """Have every process leave ``host`` alone for so long."""
+    def pause(self, host: str, seconds: float) -> None:
+        """Stop the requests of every process to ``host`` for a time."""
         with self._lock, self._connection.cursor() as cursor:
-            self._held.pop(host, None)
+            self._reserved.pop(host, None)
             cursor.execute(
                 """
                 update ops.api_budget
@@ -163,7 +213,7 @@ class SharedRateLimiter:
             )
 
     def ban(self, host: str, until: datetime) -> None:
-        """Write down that ``host`` must not be asked before ``until``, for every process and the next start."""
+        """Stop the requests of every process to ``host`` until a moment, also after a restart."""
         with self._lock, self._connection.cursor() as cursor:
             cursor.execute(
                 """
@@ -175,5 +225,5 @@ class SharedRateLimiter:
             )
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the database connection."""
         self._connection.close()

@@ -1,13 +1,11 @@
-"""The declared datasets, in the order in which a run refreshes them."""
+"""The declared sources, in the order in which a run refreshes them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from ingestion.sources.binance.source import BINANCE
+from ingestion.sources.coingecko.source import COINGECKO
+from ingestion.sources.fear_greed.source import ALTERNATIVE_ME
+from ingestion.sources.source import Source
 
-if TYPE_CHECKING:
-    pass
-from ingestion.sources.binance.dataset import KLINES
-from ingestion.sources.coingecko.dataset import MARKETS
-from ingestion.sources.fear_greed.dataset import FEAR_GREED
-
-DATASETS = (KLINES, MARKETS, FEAR_GREED)
+SOURCES: tuple[Source, ...] = (BINANCE, COINGECKO, ALTERNATIVE_ME)
+DATASETS = tuple(source.dataset for source in SOURCES)

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import urllib3
 
 from ingestion import proxies
+from ingestion.connection_errors import describe_transport_error
 from ingestion.database import connections
 from ingestion.database.connections import Connection
 from ingestion.settings import Settings
-from ingestion.sources.http import describe_transport_error
 from orchestration.alerting.messages import through
 
 PING_ATTEMPTS = 3

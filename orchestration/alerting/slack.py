@@ -13,8 +13,9 @@ import orjson
 import urllib3
 
 from ingestion import proxies
+from ingestion.connection_errors import describe_transport_error
 from ingestion.settings import Alerting
-from ingestion.sources.http import describe_transport_error, retry_after
+from ingestion.sources.conventions import retry_after
 from orchestration.alerting.messages import (
     TIMEOUT_S,
     Message,

@@ -1,181 +1,149 @@
-"""The bronze assets: source API to object storage."""
+"""The bronze assets, one for each declared source: source API to object storage."""
 
 import time
-from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, get_type_hints
 
 import dagster as dg
+from pydantic import create_model
 
-from ingestion.bronze import write
-from ingestion.datasets import Dataset
+from ingestion.bronze.results import FetchResult
+from ingestion.bronze.write import Context
 from ingestion.ops import checks, runs
-from ingestion.sources.binance import plan
-from ingestion.sources.binance.dataset import KLINES
-from ingestion.sources.coingecko import ingest as coingecko_ingest
-from ingestion.sources.coingecko.dataset import MARKETS
-from ingestion.sources.fear_greed import ingest as fear_greed_ingest
-from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from ingestion.sources.http import HttpClient, SourceError
+from ingestion.sources.registry import SOURCES
+from ingestion.sources.source import FetchRequest, Source
 from orchestration.assets.metadata import ONE_RUN, OWNERS, days, table_schema
-from orchestration.assets.source_checks import as_check_result, check_source, source_checks
+from orchestration.assets.source_checks import check_source, source_checks, to_asset_check_result
 from orchestration.observability import logs
 from orchestration.partitions import DAYS, run_days
 from orchestration.progress import ProgressListener
 from orchestration.resources import Stores, release_memory
 
 
-class KlinesConfig(dg.Config):
-    """How a range of days is asked for."""
-
-    interval: Literal["1m", "5m", "15m", "1h", "4h", "1d"] = "1h"
-    source: Literal["rest", "archive", "auto"] = "rest"
-    """Ask the REST API, read the bulk archives as far as they go, or take the cheaper of both for each month."""
-    skip_covered: bool = False
-    """Leave out days that are over and have been answered; a refresh sets it, a backfill requests everything again."""
-    resume: bool = False
-    """Book the range as a backfill, and take up one that was cut off."""
+def api_key(source: Source) -> dg.AssetKey:
+    """Return the key of the asset that stands for a source's API."""
+    return dg.AssetKey(["source", f"{source.name}_api"])
 
 
-def _bronze(
-    context: dg.AssetExecutionContext, stores: Stores, source: str, dataset: Dataset,
-    ingest: Callable[[write.Context, HttpClient, Any], write.Report],
-) -> dg.MaterializeResult:  # type: ignore[type-arg]  # fmt: skip
-    """Run one ingestion, book its stage, and report as metadata and check what it did."""
+def build_bronze(source: Source) -> dg.AssetsDefinition:
+    """Return the asset ``bronze/<dataset>`` of a source, with the checks of its fetch."""
+    dataset = source.dataset
+    config_class = _config_class(source)
+
+    @dg.asset(
+        key=["bronze", dataset.name],
+        group_name="bronze",
+        kinds={"python", "parquet", "s3"},
+        owners=OWNERS,
+        code_version="1",
+        partitions_def=DAYS if source.by_day else None,
+        backfill_policy=ONE_RUN,
+        pool=f"{source.name}_api",
+        deps=[api_key(source)],
+        check_specs=source_checks(source),
+        description=source.bronze_description,
+    )
+    def bronze(
+        context: dg.AssetExecutionContext,
+        config: config_class,  # type: ignore[valid-type]
+        stores: Stores,
+        progress: dg.ResourceParam[ProgressListener],
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        request = FetchRequest(
+            universe=stores.universe(),
+            at=datetime.now(UTC),
+            days=run_days(context.run) if source.by_day else None,
+            options=source.options(**config.model_dump()) if source.options else None,  # type: ignore[attr-defined]
+        )
+        return _fetch(context, stores, source, request, progress)
+
+    return bronze
+
+
+def _config_class(source: Source) -> type[dg.Config]:
+    """Return the run configuration of a source: the fields of its options."""
+    options: dict[str, Any] = {}
+    if source.options is not None:
+        hints = get_type_hints(source.options)
+        options = {field.name: (hints[field.name], field.default) for field in fields(source.options)}
+    return create_model("SourceConfig", __base__=dg.Config, **options)
+
+
+def _fetch(
+    context: dg.AssetExecutionContext,
+    stores: Stores,
+    source: Source,
+    request: FetchRequest,
+    progress: ProgressListener,
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Run one fetch, record its stage and checks, and report them as metadata."""
     started = time.monotonic()
-    with stores.connection("ingest") as connection:
+    dataset = source.dataset
+    with stores.connection("ingest") as connection, ExitStack() as clients_open:
         runs.begin_run(connection, context.run_id, context.job_name)
-        ingestion = write.Context(stores.lake(), connection, context.run_id)
-        with stores.client(source, context.run_id) as (client, budget):
-            try:
-                report = ingest(ingestion, client, budget)
-            except SourceError as error:
-                report = write.Report(dataset.name, error=str(error))
+        clients: list[HttpClient] = [
+            clients_open.enter_context(stores.client(api, context.run_id)) for api in source.apis
+        ]
+        limiter = clients[0].limiter
+        bronze = Context(
+            stores.lake(), connection, context.run_id, on_progress=lambda state: progress(state, limiter.spent)
+        )
+        try:
+            result = source.fetch(bronze, request, *clients)
+        except SourceError as error:
+            result = FetchResult(dataset.name, error=str(error))
         seconds = time.monotonic() - started
-        status = "failed" if report.error else "partial" if report.failed else "ok"
+        status = "failed" if result.error else "partial" if result.failed else "ok"
         detail = {
-            "error": report.error,
-            "failed": report.failed,
-            "rejected": report.rejected,
-            "repeated": report.repeated,
-            "unchanged_files": len(report.written) - report.files,
-            "bytes": sum(w.bytes for w in report.written),
-            "weight": budget.spent,
-            "notes": report.notes,
+            "error": result.error,
+            "failed": dict(result.failed),
+            "rejected": result.rejected,
+            "repeated": result.repeated,
+            "unchanged_files": len(result.written) - result.files,
+            "bytes": sum(w.bytes for w in result.written),
+            "weight": limiter.spent,
+            "notes": list(result.notes),
         }
         runs.record_stage(
             connection, context.run_id, "bronze", dataset.name,
-            status=status, rows=report.rows, files=report.files, seconds=seconds, detail=detail,
+            status=status, rows=result.rows, files=result.files, seconds=seconds, detail=detail,
         )  # fmt: skip
-        verdicts = check_source(dataset, report)
-        checks.record_checks(connection, context.run_id, verdicts)
-    told = [verdict for verdict in verdicts if verdict["status"] == "failed"]
+        results = check_source(source, result)
+        checks.record_checks(connection, context.run_id, results)
+    problems = [check["observed"] for check in results if check["status"] == "failed"]
     logs.unit(
-        "fetched", run=context.run_id, asset=f"bronze/{dataset.name}", partition=days(context), source=source,
-        batch=ingestion.batch_id, rows=report.rows, files=report.files, rejected=report.rejected, seconds=seconds,
-        status=status, problems=[v["observed"] for v in told] or None,
+        "fetched", run=context.run_id, asset=f"bronze/{dataset.name}", partition=days(context),
+        source=source.apis[0].name, batch=context.run_id, rows=result.rows, files=result.files,
+        rejected=result.rejected, seconds=seconds, status=status, problems=problems or None,
     )  # fmt: skip
-    for verdict in told:
-        context.log.warning(verdict["observed"])
+    for problem in problems:
+        context.log.warning(problem)
     release_memory()
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": report.rows,
+            "dagster/row_count": result.rows,
             "dagster/column_schema": table_schema(dataset.schema),
-            "files_written": report.files,
-            "files_unchanged": len(report.written) - report.files,
+            "files_written": result.files,
+            "files_unchanged": len(result.written) - result.files,
             "bytes_written": detail["bytes"],
-            "records_rejected": report.rejected,
-            "records_repeated": report.repeated,
-            "request_weight": budget.spent,
+            "records_rejected": result.rejected,
+            "records_repeated": result.repeated,
+            "request_weight": limiter.spent,
             "seconds": round(seconds, 2),
         },
-        check_results=[as_check_result(verdict) for verdict in verdicts],
+        check_results=[to_asset_check_result(check) for check in results],
     )
 
 
-@dg.asset(
-    key=["bronze", KLINES.name],
-    group_name="bronze",
-    kinds={"python", "parquet", "s3"},
-    owners=OWNERS,
-    code_version="1",
-    partitions_def=DAYS,
-    backfill_policy=ONE_RUN,
-    pool="binance_api",
-    deps=[dg.AssetKey(["source", "binance_api"])],
-    check_specs=source_checks(KLINES),
-    description="Closed bars of every tracked symbol as Binance sends them, one Parquet object per interval and day.",
-)
-def bronze_klines(
-    context: dg.AssetExecutionContext,
-    config: KlinesConfig,
-    stores: Stores,
-    progress: dg.ResourceParam[ProgressListener],
-) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Fetch the run's range of days."""
-    start, end = run_days(context.run)
-    universe = stores.universe()
-
-    def ingest(run: write.Context, client: HttpClient, budget: Any) -> write.Report:
-        run.on_progress = lambda state: progress(state, budget.spent)
-        with stores.archive(context.run_id) as archive:
-            return plan.bring(
-                run, client, archive, budget.set_limit, universe, start, end, interval=config.interval,
-                source=config.source, skip_covered=config.skip_covered, resume=config.resume,
-            )  # fmt: skip
-
-    return _bronze(context, stores, "Binance", KLINES, ingest)
-
-
-@dg.asset(
-    key=["bronze", MARKETS.name],
-    group_name="bronze",
-    kinds={"python", "parquet", "s3"},
-    owners=OWNERS,
-    code_version="1",
-    backfill_policy=ONE_RUN,
-    pool="coingecko_api",
-    deps=[dg.AssetKey(["source", "coingecko_api"])],
-    check_specs=source_checks(MARKETS),
-    description="The market list of this moment: the universe and the top 250, each coin as CoinGecko sent it.",
-)
-def bronze_markets(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Take one snapshot."""
-    universe = stores.universe()
-    snapshot_at = datetime.now(UTC).replace(microsecond=0)
-    return _bronze(
-        context, stores, "CoinGecko", MARKETS,
-        lambda run, client, _: coingecko_ingest.ingest_markets(run, client, universe, snapshot_at),
-    )  # fmt: skip
-
-
-@dg.asset(
-    key=["bronze", FEAR_GREED.name],
-    group_name="bronze",
-    kinds={"python", "parquet", "s3"},
-    owners=OWNERS,
-    code_version="1",
-    backfill_policy=ONE_RUN,
-    pool="fear_greed_api",
-    deps=[dg.AssetKey(["source", "alternative_me_api"])],
-    check_specs=source_checks(FEAR_GREED),
-    description="The whole history of the Crypto Fear & Greed index, written when a value has changed.",
-)
-def bronze_fear_greed(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Fetch the index's history."""
-    today = datetime.now(UTC).date()
-    return _bronze(
-        context, stores, "Fear & Greed", FEAR_GREED,
-        lambda run, client, _: fear_greed_ingest.ingest_fear_greed(run, client, today),
-    )  # fmt: skip
-
-
-SOURCES = [
-    dg.AssetSpec(["source", "binance_api"], group_name="sources", kinds={"api"}, description="Binance Spot REST"),
-    dg.AssetSpec(["source", "coingecko_api"], group_name="sources", kinds={"api"}, description="CoinGecko v3"),
-    dg.AssetSpec(
-        ["source", "alternative_me_api"], group_name="sources", kinds={"api"}, description="alternative.me Fear & Greed"
-    ),
-    dg.AssetSpec(["source", "universe_file"], group_name="sources", kinds={"csv"}, description="universe.csv"),
+# By the name of the dataset.
+BRONZE = {source.dataset.name: build_bronze(source) for source in SOURCES}
+APIS = [
+    dg.AssetSpec(api_key(source), group_name="sources", kinds={"api"}, description=source.description)
+    for source in SOURCES
 ]
+UNIVERSE_FILE = dg.AssetSpec(
+    ["source", "universe_file"], group_name="sources", kinds={"csv"}, description="universe.csv"
+)

@@ -138,7 +138,7 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
         """Build and test every model, one dbt at a time on a warehouse."""
         with stores.connection("ingest") as connection, connections.locked(connection, "dbt"):
             parsed = orjson.loads(dbt_project.manifest_path.read_bytes())
-            datasets.record_datasets(connection, stores.settings, dataset_assets(parsed))
+            datasets.record_datasets(connection, stores.settings, DATASETS, dataset_assets(parsed))
             every_model = context.selected_asset_keys == dbt_build.keys
             yield from _build(context, dbt, stores, connection, every_model=every_model)
 

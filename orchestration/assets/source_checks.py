@@ -1,63 +1,96 @@
-"""Asset checks that each bronze asset yields about its source."""
+"""Checks that the bronze and raw assets report themselves: on what a fetch did and on what a load found."""
 
 from typing import Any
 
 import dagster as dg
 
-from ingestion.bronze import write
-from ingestion.datasets import Dataset
-from ingestion.sources.coingecko.dataset import MARKETS
+from ingestion.bronze.results import FetchResult
+from ingestion.sources.source import LoadCheck, Observation, Source
 
-FOUND = {
-    "source_answered": "The API answered, for every symbol or coin of the universe. A failure stops no other source.",
-    "records_kept": "No record broke its contract; an error when more were rejected than the dataset declares.",
-    "top_list_complete": "Every one of the largest coins by market cap is in the sweep.",
-}
+SOURCE_ANSWERED = "The API answered, for every symbol or coin of the universe. A failure stops no other source."
+RECORDS_KEPT = "No record violated its contract; an error when more were rejected than the dataset declares."
 
 
-def source_checks(dataset: Dataset) -> list[dg.AssetCheckSpec]:
-    """Return the checks of what an ingestion reports of its source."""
-    names = [n for n in FOUND if n != "top_list_complete" or dataset is MARKETS]
-    return [dg.AssetCheckSpec(n, asset=["bronze", dataset.name], description=FOUND[n]) for n in names]
+def source_checks(source: Source) -> list[dg.AssetCheckSpec]:
+    """Return the checks of a source's fetch."""
+    described = {"source_answered": SOURCE_ANSWERED, "records_kept": RECORDS_KEPT}
+    if source.completeness_check is not None:
+        name, description, _ = source.completeness_check
+        described[name] = description
+    asset = ["bronze", source.dataset.name]
+    return [dg.AssetCheckSpec(name, asset=asset, description=text) for name, text in described.items()]
 
 
-def check_source(dataset: Dataset, report: write.Report) -> list[dict[str, Any]]:
-    """Return the verdicts of ``source_checks`` as rows of the books."""
-    problems = [report.error] if report.error else list(report.failed.values())
-    came = report.rows + report.rejected
-    too_many = dataset.too_many_rejected(report.rejected, came)
-    refused = (
-        f"{report.rejected:,} of {came:,} records ({report.rejected / came:.1%}) were refused, the first because "
-        f"{report.refusal}; `tickmart rejected list` shows them"
-        if report.rejected
+def check_source(source: Source, result: FetchResult) -> list[dict[str, Any]]:
+    """Return the results of ``source_checks`` as rows of ``ops.check_results``."""
+    dataset = source.dataset
+    problems = [result.error] if result.error else list(result.failed.values())
+    records = result.rows + result.rejected
+    rejected = (
+        f"{result.rejected:,} of {records:,} records ({result.rejected / records:.1%}) were rejected, the first "
+        f"because {result.first_rejection}; `tickmart rejected list` shows them"
+        if result.rejected
         else ""
     )
-    found = {
-        "source_answered": ("; ".join(problems), bool(report.error), "an answer for everything asked", len(problems)),
-        "records_kept": (refused, too_many, f"at most {dataset.rejected_share:.0%} rejected", report.rejected),
-        "top_list_complete": (report.shortfall or "", False, "every coin of the top list", None),
-    }
-    return [
-        {
-            "asset": f"bronze/{dataset.name}",
-            "check_name": spec.name,
-            "description": spec.description,
-            "source": "pipeline",
-            "severity": "error" if found[spec.name][1] else "warn",
-            "status": "failed" if found[spec.name][0] else "passed",
-            "observed": found[spec.name][0] or "as expected",
-            "expected": found[spec.name][2],
-            "failed_rows": found[spec.name][3],
-        }
-        for spec in source_checks(dataset)
+    asset = f"bronze/{dataset.name}"
+    rows = [
+        _row(
+            asset, "source_answered", SOURCE_ANSWERED, "; ".join(problems), "an answer for every request", len(problems)
+        ),
+        _row(
+            asset,
+            "records_kept",
+            RECORDS_KEPT,
+            rejected,
+            f"at most {dataset.rejected_share:.0%} rejected",
+            result.rejected,
+        ),
     ]
+    if result.error:
+        rows[0]["severity"] = "error"
+    if dataset.too_many_rejected(result.rejected, records):
+        rows[1]["severity"] = "error"
+    if source.completeness_check is not None:
+        name, description, expected = source.completeness_check
+        rows.append(_row(asset, name, description, result.shortfall or "", expected, None))
+    return rows
 
 
-def as_check_result(verdict: dict[str, Any]) -> dg.AssetCheckResult:
-    """Return a verdict of the books as Dagster shows it."""
+def load_check_asset(source: Source, check: LoadCheck) -> dg.AssetKey:
+    """Return the asset that a check after a load belongs to."""
+    return dg.AssetKey(["ops", check.maintains[0]] if check.maintains else ["raw", source.dataset.name])
+
+
+def load_check_row(source: Source, check: LoadCheck, found: Observation) -> dict[str, Any]:
+    """Return the result of a check after a load as a row of ``ops.check_results``."""
+    more = f"; and {len(found.problems) - 5} more" if len(found.problems) > 5 else ""
+    asset = load_check_asset(source, check).to_user_string()
+    problem = "; ".join(found.problems[:5]) + more
+    return _row(asset, check.name, check.description, problem, check.expected, found.failed_rows)
+
+
+def _row(
+    asset: str, check_id: str, description: str, problem: str, expected: str, failed_rows: int | None
+) -> dict[str, Any]:
+    return {
+        "asset": asset,
+        "check_name": check_id,
+        "description": description,
+        "source": "pipeline",
+        "severity": "warn",
+        "status": "failed" if problem else "passed",
+        "observed": problem or "as expected",
+        "expected": expected,
+        "failed_rows": failed_rows,
+    }
+
+
+def to_asset_check_result(row: dict[str, Any]) -> dg.AssetCheckResult:
+    """Return a row of ``ops.check_results`` as Dagster shows it."""
     return dg.AssetCheckResult(
-        check_name=verdict["check_name"],
-        passed=verdict["status"] == "passed",
-        severity=dg.AssetCheckSeverity.ERROR if verdict["severity"] == "error" else dg.AssetCheckSeverity.WARN,
-        description=verdict["observed"],
+        check_name=row["check_name"],
+        asset_key=dg.AssetKey(row["asset"].split("/")),
+        passed=row["status"] == "passed",
+        severity=dg.AssetCheckSeverity.ERROR if row["severity"] == "error" else dg.AssetCheckSeverity.WARN,
+        description=row["observed"],
     )

@@ -17,6 +17,7 @@ from ingestion.bronze.write import Context
 from ingestion.database import connections
 from ingestion.database.connections import WarehouseError
 from ingestion.settings import load_settings
+from ingestion.sources.registry import DATASETS
 from orchestration.cli.errors import EXIT_CODES, clear_errors, print_error
 from orchestration.cli.output import print_json, print_rejected, print_status
 from orchestration.cli.run import build_marts
@@ -82,7 +83,7 @@ def rejected_list(limit: int, as_json: bool) -> None:
     with session(s3=False) as settings:
         assert settings.postgres is not None
         with connections.closing(connections.connect(settings.postgres, "quality_ro")) as connection:
-            found = bronze_rejected.listed(connection, limit)
+            found = bronze_rejected.list_rejected(connection, limit)
     if as_json:
         print_json([{**row, "record": orjson.Fragment(row["record"])} for row in found])
     else:
@@ -100,7 +101,7 @@ def rejected_replay() -> None:
         lake.ensure_bucket()
         with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
             batch_id = f"replay {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-            replayed = bronze_rejected.replay(Context(lake, connection, batch_id))
+            replayed = bronze_rejected.replay(Context(lake, connection, batch_id), DATASETS)
     for name, (passed, validated) in replayed.items():
         click.echo(f"{name}: {passed:,} of {validated:,} records passed and were written to bronze")
     click.echo("`tickmart run` loads them." if any(passed for passed, _ in replayed.values()) else "Nothing to load.")

@@ -19,7 +19,8 @@ from ingestion.bronze.lake import Lake, LakeError
 from ingestion.bronze.write import Progress as FetchProgress
 from ingestion.datasets import object_day
 from ingestion.settings import Settings, SettingsError
-from ingestion.sources.binance.dataset import BINANCE_OPENED, INTERVAL_MS, KLINES
+from ingestion.sources.binance.contract import BINANCE_OPENED, INTERVAL_MS
+from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.registry import DATASETS
 from orchestration.cli.errors import EXIT_CODES, clear_errors, print_error
 from orchestration.cli.output import print_json, print_problems, print_summary

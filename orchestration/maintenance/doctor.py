@@ -11,10 +11,8 @@ from ingestion import proxies
 from ingestion.bronze.lake import Lake, LakeError
 from ingestion.database import connections
 from ingestion.settings import Settings
-from ingestion.sources.binance import rest
-from ingestion.sources.coingecko.dataset import MARKETS
-from ingestion.sources.http import Deadline, HttpClient, SourceError
-from ingestion.universe import read_universe
+from ingestion.sources.http import SourceError
+from ingestion.sources.registry import SOURCES
 from orchestration.alerting import channels
 from orchestration.local import demo
 
@@ -43,10 +41,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         yield Finding(True, "sources", f"simulated markets (seed {seed})")
     yield Finding(True, "proxies", proxies_used(settings))
     yield from _stores(settings)
-    yield from _binance(settings)
-    key = "with a key" if settings.coingecko_api_key else "keyless"
-    yield _reach("CoinGecko", (settings.coingecko_url,), "COINGECKO_BASE_URL", "/ping", key)
-    yield _reach("Fear & Greed", (settings.fear_greed_url,), "FEAR_GREED_BASE_URL", "/fng/", "no key needed")
+    yield from _sources(settings)
     on = channels.configured(settings.alerting) + ["heartbeat"] * (settings.alerting.heartbeat_url is not None)
     yield Finding(True, "alerts", f"{', '.join(on)}: `tickmart alert test` tests them" if on else "no channel is set")
 
@@ -54,13 +49,10 @@ def findings(settings: Settings) -> Iterator[Finding]:
 def proxies_used(settings: Settings) -> str:
     """Return one line with the proxy of each source and notifier."""
     alerting = settings.alerting
-    urls = {
-        "Binance": settings.binance_urls[0], "Binance archive": settings.binance_archive_url,
-        "CoinGecko": settings.coingecko_url, "Fear & Greed": settings.fear_greed_url,
-        "Slack": alerting.slack_webhook_url, "heartbeat": alerting.heartbeat_url,
-    }  # fmt: skip
+    urls = {api.name: api.urls(settings)[0] for source in SOURCES for api in source.apis}
+    alerts = {"Slack": alerting.slack_webhook_url, "heartbeat": alerting.heartbeat_url}
     names: dict[proxies.Proxy | None, list[str]] = {}
-    for name, url in urls.items():
+    for name, url in {**urls, **alerts}.items():
         if url:
             names.setdefault(proxies.proxy_of(url), []).append(name)
     if set(names) == {None}:
@@ -91,41 +83,22 @@ def _stores(settings: Settings) -> Iterator[Finding]:
     try:
         lake = Lake(settings.object_store, attempts=1)
         lake.ensure_bucket()
-        markets = len(lake.list(f"{MARKETS.prefix}/"))
-        yield Finding(
-            True,
-            "object store",
-            f"{settings.object_store.endpoint}/{settings.object_store.bucket}, {markets} snapshots",
-        )
+        objects = sum(len(lake.list(f"{source.dataset.prefix}/")) for source in SOURCES)
+        where = f"{settings.object_store.endpoint}/{settings.object_store.bucket}"
+        yield Finding(True, "object store", f"{where}, {objects:,} objects")
     except LakeError as error:
         yield Finding(False, "object store", str(error))
 
 
-def _binance(settings: Settings) -> Iterator[Finding]:
-    client = HttpClient("Binance", settings.binance_urls, setting="BINANCE_BASE_URL", deadline=Deadline(20))
-    try:
-        symbols = sorted({a.binance_symbol for a in read_universe(settings.universe_path) if a.binance_symbol})
-        exchange = rest.exchange_info(client, symbols)
-        yield Finding(True, "Binance", f"answers; {exchange.weight_per_minute} weight a minute")
-        for symbol, status in exchange.status.items():
-            if status != "TRADING":
-                yield Finding(
-                    False,
-                    f"universe {symbol}",
-                    f"is {status or 'unknown'} on Binance; correct or remove its row in the universe file",
-                )
-    except SourceError as error:
-        yield Finding(False, "Binance", str(error).removeprefix("Binance: "))
-    finally:
-        client.close()
-
-
-def _reach(source: str, urls: tuple[str, ...], setting: str, path: str, note: str) -> Finding:
-    client = HttpClient(source, urls, setting=setting, deadline=Deadline(20))
-    try:
-        client.get(path)
-        return Finding(True, source, f"answers, {note}")
-    except SourceError as error:
-        return Finding(False, source, str(error).removeprefix(f"{source}: "))
-    finally:
-        client.close()
+def _sources(settings: Settings) -> Iterator[Finding]:
+    for source in SOURCES:
+        for api in source.apis:
+            if api.probe is None:
+                continue
+            client = api.client(settings, deadline_s=20)
+            try:
+                yield from (Finding(found.ok, found.subject, found.message) for found in api.probe(client, settings))
+            except SourceError as error:
+                yield Finding(False, api.name, str(error).removeprefix(f"{api.name}: "))
+            finally:
+                client.close()

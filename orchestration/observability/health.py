@@ -22,30 +22,8 @@ from ingestion.sources.registry import DATASETS
 from ingestion.text import plain
 from orchestration.observability.attempts import newest_failure
 
-# The time of each dataset's newest data: one index lookup per series instead of a scan.
-NEWEST = {
-    "binance_klines": """
-        select max(newest.open_time) + interval '1 hour'
-        from (select distinct binance_symbol as symbol from raw.universe) as tracked
-        cross join lateral (
-            select open_time from raw.binance_klines as k
-            where k.symbol = tracked.symbol and k.interval = '1h'
-            order by open_time desc limit 1
-        ) as newest
-    """,
-    "coingecko_markets": """
-        select max(newest.snapshot_at)
-        from (select distinct crypto_id from raw.universe) as tracked
-        cross join lateral (
-            select snapshot_at from raw.coingecko_markets as m
-            where m.crypto_id = tracked.crypto_id
-            order by snapshot_at desc limit 1
-        ) as newest
-    """,
-    # A day's value is published at its start and replaced a day later.
-    "fear_greed": "select max(date)::timestamp at time zone 'UTC' from raw.fear_greed",
-}
-# From best to worst.
+# The query for the newest moment that each dataset's data describes.
+NEWEST = {dataset.name: dataset.newest_sql for dataset in DATASETS}
 ORDER = ["healthy", "unknown", "warning", "degraded"]
 PARTS = ("load", "freshness", "checks")
 # Exit codes of `tickmart status`: 0 healthy, 1 degraded, 3 a warning or unknown.

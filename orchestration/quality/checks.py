@@ -20,11 +20,11 @@ import dagster as dg
 from ingestion.bronze.lake import ObjectInfo
 from ingestion.datasets import HOUR_S, Dataset, keys_of_newest_days
 from ingestion.ops import checks, runs
+from ingestion.raw.pending import pending_objects
 from ingestion.sources.binance.dataset import KLINES, klines_day
 from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from ingestion.sources.registry import DATASETS
-from orchestration.assets.raw import pending
 from orchestration.job_names import CHECK_JOB
 from orchestration.partitions import DAYS, run_days
 from orchestration.quality import data_docs, queries, suites
@@ -167,7 +167,7 @@ def _objects_before_load(
         newest = set(keys_of_newest_days((o.key for o in objects), RECENT_DAYS))
         return [o for o in objects if o.key in newest]
     with stores.connection("ingest") as connection:
-        return pending(lake, connection, dataset)
+        return pending_objects(lake, connection, dataset)
 
 
 # -- raw, layers and marts ---------------------------------------------------------------------------------------------

@@ -15,10 +15,9 @@ import pyarrow.compute as pc
 
 from ingestion.arrow import align_decimals
 from ingestion.bronze.lake import DamagedObject, Lake, ObjectInfo, read_ahead
-from ingestion.bronze.write import rules
 from ingestion.datasets import PROVENANCE, Dataset, object_day
-from ingestion.sources.binance.dataset import INTERVAL_MS
-from ingestion.validation import Rule, judge
+from ingestion.sources.binance.contract import INTERVAL_MS
+from ingestion.validation import Rule, validate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +72,7 @@ def to_frame(tables: Sequence[pa.Table], dataset: Dataset, tracked: Sequence[str
 def contract_violations(table: pa.Table, dataset: Dataset) -> list[str | None]:
     """Return for each row why its dataset's contract rejects it, None for an accepted one."""
     required = [_present(column.name) for column in dataset.columns if column.required]
-    return judge(table, [*required, *rules(dataset, datetime.now(UTC))])
+    return validate(table, [*required, *dataset.rules(datetime.now(UTC))])
 
 
 def _present(name: str) -> Rule:

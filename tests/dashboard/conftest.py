@@ -20,6 +20,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard import database
 from ingestion.ops import datasets
 from ingestion.settings import load_settings
+from ingestion.sources.registry import DATASETS
 from orchestration.assets.dbt import dataset_assets
 from orchestration.local.client import local_services
 from tests.dashboard.browser import browser, dashboard, open_tab  # noqa: F401 - fixtures
@@ -52,7 +53,7 @@ def server() -> Iterator[Warehouse]:
         running.manifest = target / "manifest.json"
         with contextlib.closing(running.connect("tickmart")) as connection:
             assets = dataset_assets(json.loads(running.manifest.read_bytes()))
-            datasets.record_datasets(connection, load_settings({}), assets)
+            datasets.record_datasets(connection, load_settings({}), DATASETS, assets)
         yield running
         database.ENGINE.dispose()
 

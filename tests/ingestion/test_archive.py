@@ -72,7 +72,7 @@ def test_a_file_without_its_checksum_is_asked_for_again_then_left_to_rest_and_na
     report = market.bring("2024-11-01", "2024-12-01", source="archive")
     assert market.asked("2024-11.zip") == 3
     assert market.ways() == {"rest": 30}
-    assert any("BTCUSDT-1h-2024-11.zip does not have its SHA-256" in note for note in report.notes)
+    assert any("BTCUSDT-1h-2024-11.zip does not match its SHA-256" in note for note in report.notes)
     assert len(market.rows()) == 720
 
 

@@ -16,9 +16,9 @@ import urllib3
 
 from ingestion.bronze.lake import Lake, LakeError, to_parquet
 from ingestion.database import connections
+from ingestion.raw.pending import load_pending
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.binance.parse import parse_klines
-from orchestration.assets.raw import load_pending
 from support.pipeline import Chain
 from support.source_rows import bar, body_of, moment
 from support.tcp_proxy import TcpProxy, Toxics, tcp_proxy
@@ -253,7 +253,9 @@ def _later(column: pa.ChunkedArray, days: int) -> pa.ChunkedArray:
 def test_a_database_that_resets_is_named_in_one_line(chain: Chain) -> None:
     with tcp_proxy(chain.postgres.host, chain.postgres.port) as proxy:
         proxy.toxics = Toxics(reset_on_connect=True)
-        with pytest.raises(connections.WarehouseError, match=f"127.0.0.1:{proxy.port}.*hung up") as caught:
+        with pytest.raises(
+            connections.WarehouseError, match=f"127.0.0.1:{proxy.port}.*closed the connection"
+        ) as caught:
             connections.connect(replace(chain.postgres, port=proxy.port), "ingest")
     assert "\n" not in str(caught.value)
     assert chain.postgres.password not in str(caught.value)

@@ -82,7 +82,7 @@ def test_a_wrong_setting_is_named(owner: Postgres, wrong: dict[str, Any], cause:
 
 def test_a_missing_password_is_named(owner: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSFILE", "/nonexistent")
-    with pytest.raises(WarehouseError, match=r"no password for it .*PGPASSWORD"):
+    with pytest.raises(WarehouseError, match=r"has no password .*PGPASSWORD"):
         connections.connect(replace(owner, password=""))
 
 
@@ -129,7 +129,7 @@ def test_a_login_of_a_role_is_named_by_its_own_variables(
             "28000", 'no pg_hba.conf entry for host "1.2.3.4", user "me", database "db", no encryption',
             "without TLS", "PGSSLMODE=require",
         ),
-        ("28000", 'no pg_hba.conf entry for host "1.2.3.4", user "me"', "pg_hba.conf lets", "add a line"),
+        ("28000", 'no pg_hba.conf entry for host "1.2.3.4", user "me"', "pg_hba.conf rejects", "add a line"),
         ("42501", 'permission denied for database "db"', "may not connect", "grant it connect"),
     ],
 )  # fmt: skip
@@ -145,7 +145,7 @@ def test_a_server_without_tls_and_a_port_of_something_else_are_named(
     owner: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with speaking(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
-        assert "what listens there is no Postgres" in refusal(replace(owner, port=port))
+        assert "the program that listens there is not Postgres" in refusal(replace(owner, port=port))
     monkeypatch.setenv("PGSSLMODE", "require")
     assert "the server has no TLS" in refusal(owner)
 
@@ -191,7 +191,7 @@ def test_tls_where_the_store_has_none_is_named(stack_env: dict[str, str]) -> Non
         (lambda: xml(403, "RequestTimeTooSkewed"), "set the clocks"),
         (lambda: xml(507, "XMinioStorageFull"), "its disk is full"),
         (lambda: xml(403, "AccessDenied"), "read, write and list"),
-        (lambda: Reply(405, b"<html>hello</html>", headers={"Content-Type": "text/html"}), "no S3 server"),
+        (lambda: Reply(405, b"<html>hello</html>", headers={"Content-Type": "text/html"}), "not an S3 server"),
     ],
     ids=["clock", "full", "policy", "another server"],
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ingestion.bronze import write
+from ingestion.bronze.results import FetchResult
 from ingestion.sources.fear_greed import ingest as fear_greed_ingest
 from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key
 from ingestion.sources.http import HttpClient, SourceError
@@ -23,7 +23,7 @@ def days_back(n: int) -> date:
     return TODAY - timedelta(days=n)
 
 
-def ingest(chain: Chain, client_of: Client, body: bytes, today: date = TODAY) -> write.Report:
+def ingest(chain: Chain, client_of: Client, body: bytes, today: date = TODAY) -> FetchResult:
     with scripted([Reply(body=body)]) as server:
         client = client_of(server.url, source="Fear & Greed", setting="FEAR_GREED_BASE_URL")
         return fear_greed_ingest.ingest_fear_greed(chain.context(), client, today)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ingestion.raw import gaps
 from ingestion.simulator.server import Simulator
 from ingestion.simulator.server import simulator as running_simulator
+from ingestion.sources.binance import gaps
 from ingestion.sources.binance.dataset import KLINES, klines_key
+from ingestion.sources.binance.gap_classification import classify
 from ingestion.sources.binance.symbols import tracked_now
 from ingestion.sources.http import HttpClient
 from support.market import Market, asset
@@ -114,7 +115,7 @@ def test_bars_that_bronze_has_lost_are_no_halt(market: Market) -> None:
     market.bring("2024-05-01", "2024-05-04")
     market.bring("2024-05-01", "2024-05-04", source="archive")
     market.chain.ask("delete from raw.binance_klines where open_time >= '2024-05-02' and open_time < '2024-05-03'")
-    gaps.classify(market.chain.connection, "1h", [(date(2024, 5, 1), date(2024, 5, 4))], TWO)
+    classify(market.chain.connection, "1h", [(date(2024, 5, 1), date(2024, 5, 4))], TWO)
     assert {(bars, kind) for _, _, bars, kind in market.holes()} == {(24, "missing_locally")}
 
 
@@ -173,7 +174,7 @@ def test_the_next_run_requests_a_day_whose_object_was_damaged_once(market: Marke
 def test_days_that_were_never_requested_are_not_gaps(market: Market) -> None:
     market.bring("2024-05-01", "2024-05-02")
     market.bring("2024-05-05", "2024-05-06")
-    gaps.classify(market.chain.connection, "1h", [(date(2024, 5, 1), date(2024, 5, 6))], TWO)
+    classify(market.chain.connection, "1h", [(date(2024, 5, 1), date(2024, 5, 6))], TWO)
     assert market.holes() == []
 
 

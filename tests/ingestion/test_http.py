@@ -8,13 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import urllib3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingestion.ops import requests
-from ingestion.sources.http import ATTEMPTS, CONNECT_ATTEMPTS, HttpClient, RequestRejected, SourceError
-from ingestion.sources.rate_limit import SharedRateLimiter
+from ingestion.sources.http import ATTEMPTS, CONNECT_ATTEMPTS, HttpClient, RequestRejected, SourceError, Transport
+from ingestion.sources.rate_limit import Limits, SharedRateLimiter
 from support.clock import StoppedClock
 from support.pipeline import Chain
 from support.scripted_server import Asked, Reply, ScriptedServer, scripted
@@ -189,7 +188,7 @@ def test_the_deadline_ends_a_source_that_only_fails(serve: Server, client_of: Cl
 
 def test_a_body_that_drips_ends_with_its_deadline(serve: Server, client_of: Client) -> None:
     server = serve(Reply(body={"a": "b" * 4000}, wire="drip"), GOOD)
-    client = client_of(server.url, body_deadline_s=0.3)
+    client = client_of(server.url, transport=Transport(body_s=0.3))
     assert client.get("/x") == {"ok": True}
     dripped = client.take_attempts()[0]
     assert "timed out" in (dripped.error or "")
@@ -198,7 +197,7 @@ def test_a_body_that_drips_ends_with_its_deadline(serve: Server, client_of: Clie
 
 def test_a_server_that_says_nothing_is_given_up_on(serve: Server, client_of: Client) -> None:
     server = serve(Reply(wire="silence"))
-    client = client_of(server.url, timeout=urllib3.Timeout(connect=1, read=0.1))
+    client = client_of(server.url, transport=Transport(connect_s=1, read_s=0.1))
     error = refused(lambda: client.get("/x"))
     assert "timed out" in str(error)
     assert len(server.asked) == CONNECT_ATTEMPTS
@@ -268,9 +267,9 @@ def test_a_host_that_resets_before_it_ever_answered_gives_way_to_the_next(serve:
 def budget_of(chain: Chain, per_minute: int = 6000, source: str = "Binance", **options: Any) -> SharedRateLimiter:
     from ingestion.database import connections
 
-    return SharedRateLimiter(
-        source, lambda: connections.connect(chain.postgres, "ingest"), per_minute=per_minute, **options
-    )
+    sleep = {"sleep": options.pop("sleep")} if "sleep" in options else {}
+    limits = Limits(per_minute, **options)
+    return SharedRateLimiter(source, lambda: connections.connect(chain.postgres, "ingest"), limits, **sleep)
 
 
 def banned(until: datetime) -> Reply:
@@ -282,19 +281,19 @@ def test_a_ban_is_remembered_across_restarts_and_sends_nothing_until_its_end(
 ) -> None:
     server = serve(banned(datetime.now(UTC) + timedelta(days=2)), GOOD)
     budget = budget_of(chain)
-    error = refused(lambda: client_of(server.url, budget=budget).get("/x"))
+    error = refused(lambda: client_of(server.url, limiter=budget).get("/x"))
     budget.close()
     assert (error.kind, len(server.asked)) == ("banned", 1)
     for _ in range(3):  # each with a client and a connection of its own, as after a restart
         budget = budget_of(chain)
-        error = refused(lambda budget=budget: client_of(server.url, budget=budget).get("/x"))
+        error = refused(lambda budget=budget: client_of(server.url, limiter=budget).get("/x"))
         budget.close()
         assert error.kind == "banned"
         assert "banned this address until" in str(error)
     assert len(server.asked) == 1
     chain.ask("update ops.api_budget set banned_until = clock_timestamp() - interval '1 second'")
     budget = budget_of(chain)
-    assert client_of(server.url, budget=budget).get("/x") == {"ok": True}
+    assert client_of(server.url, limiter=budget).get("/x") == {"ok": True}
     budget.close()
 
 
@@ -303,8 +302,8 @@ def test_a_ban_on_one_source_does_not_touch_another_behind_the_same_address(
 ) -> None:
     server = serve(banned(datetime.now(UTC) + timedelta(hours=1)), GOOD)
     first, second = budget_of(chain), budget_of(chain, source="CoinGecko")
-    refused(lambda: client_of(server.url, budget=first).get("/x"))
-    assert client_of(server.url, source="CoinGecko", budget=second).get("/x") == {"ok": True}
+    refused(lambda: client_of(server.url, limiter=first).get("/x"))
+    assert client_of(server.url, source="CoinGecko", limiter=second).get("/x") == {"ok": True}
     first.close()
     second.close()
 
@@ -316,7 +315,7 @@ def test_a_ban_without_an_end_in_its_message_goes_by_the_header_or_the_shortest(
     serve: Server, client_of: Client, chain: Chain, reply: Reply, seconds: int
 ) -> None:
     budget = budget_of(chain)
-    refused(lambda: client_of(serve(reply).url, budget=budget).get("/x"))
+    refused(lambda: client_of(serve(reply).url, limiter=budget).get("/x"))
     budget.close()
     left = chain.one("select extract(epoch from banned_until - clock_timestamp()) from ops.api_budget")
     assert seconds - 60 < left <= seconds
@@ -334,9 +333,9 @@ def test_retry_after_applies_to_other_processes(serve: Server, client_of: Client
     server = serve(Reply(429, headers={"Retry-After": "120"}), GOOD)
     first, second = budget_of(chain, sleep=give_up), budget_of(chain, sleep=give_up)
     with pytest.raises(NoMoreWeight):
-        client_of(server.url, budget=first).get("/x")
+        client_of(server.url, limiter=first).get("/x")
     with pytest.raises(NoMoreWeight):
-        client_of(server.url, budget=second).get("/x")
+        client_of(server.url, limiter=second).get("/x")
     assert len(server.asked) == 1
     first.close()
     second.close()
@@ -375,13 +374,13 @@ def test_two_rate_limits_together_never_exceed_the_limit_of_a_minute(
 def test_weight_that_the_server_counted_elsewhere_is_taken_over(serve: Server, client_of: Client, chain: Chain) -> None:
     server = serve(Reply(body={}, headers={"X-MBX-USED-WEIGHT-1M": "5399"}), GOOD)
     budget = budget_of(chain, 6000, sleep=give_up)
-    client = client_of(server.url, budget=budget)
+    client = client_of(server.url, limiter=budget)
     client.get("/x", weight=2)
     used = chain.one("select used from ops.api_budget where minute = date_trunc('minute', clock_timestamp(), 'UTC')")
     assert used >= 5399
     other = budget_of(chain, 6000, sleep=give_up)
     with pytest.raises(NoMoreWeight):
-        client_of(server.url, budget=other).get("/x", weight=20)
+        client_of(server.url, limiter=other).get("/x", weight=20)
     assert len(server.asked) == 1
     budget.close()
     other.close()
@@ -390,14 +389,14 @@ def test_weight_that_the_server_counted_elsewhere_is_taken_over(serve: Server, c
 def test_calls_over_the_monthly_limit_are_one_error_line(serve: Server, client_of: Client, chain: Chain) -> None:
     server = serve(GOOD)
     for _ in range(5):  # restarts waste none of them
-        budget = budget_of(chain, 100, source="CoinGecko", per_month=5)
-        client_of(server.url, source="CoinGecko", budget=budget).get("/x")
+        budget = budget_of(chain, 100, source="CoinGecko", per_month=5, month_setting="CALLS_SETTING")
+        client_of(server.url, source="CoinGecko", limiter=budget).get("/x")
         budget.close()
-    budget = budget_of(chain, 100, source="CoinGecko", per_month=5)
-    error = refused(lambda: client_of(server.url, source="CoinGecko", budget=budget).get("/x"))
+    budget = budget_of(chain, 100, source="CoinGecko", per_month=5, month_setting="CALLS_SETTING")
+    error = refused(lambda: client_of(server.url, source="CoinGecko", limiter=budget).get("/x"))
     budget.close()
     assert error.kind == "exhausted"
-    assert "TICKMART_COINGECKO_CALLS_PER_MONTH" in str(error)
+    assert "CALLS_SETTING" in str(error)
     assert len(server.asked) == 5
 
 
@@ -413,7 +412,7 @@ def test_a_key_is_in_its_header_and_nowhere_else(
     caplog.set_level(logging.DEBUG)
     echo = {"status": {"error_code": status, "error_message": f"key {CANARY} is wrong"}, "error": f"key {CANARY}"}
     server = serve(Reply(status, echo))
-    client = client_of(server.url, source="CoinGecko", headers={"x-cg-demo-api-key": CANARY})
+    client = client_of(server.url, source="CoinGecko", transport=Transport(headers={"x-cg-demo-api-key": CANARY}))
     text = ""
     try:
         client.get("/coins/markets", {"vs_currency": "usd"})
@@ -425,7 +424,7 @@ def test_a_key_is_in_its_header_and_nowhere_else(
     assert CANARY not in text
     assert CANARY not in caplog.text
     assert CANARY not in str(chain.ask("select * from ops.source_requests"))
-    assert CANARY not in repr(vars(client_of(server.url, headers={})))
+    assert CANARY not in repr(vars(client_of(server.url, transport=Transport(headers={}))))
 
 
 def test_every_attempt_is_written_down_without_its_query(serve: Server, client_of: Client, chain: Chain) -> None:

@@ -5,8 +5,9 @@ from datetime import date, timedelta
 
 import pytest
 
-from ingestion.raw import gaps
-from ingestion.raw.gaps import LONGEST_HALT, RECHECK_FOR, RETRY_MOST, Gap, is_due
+from ingestion.sources.binance import gaps
+from ingestion.sources.binance.gap_classification import LONGEST_HALT
+from ingestion.sources.binance.gaps import RECHECK_FOR, RETRY_MOST, Gap, is_due
 from ingestion.sources.http import HttpClient, SourceError
 from support.market import Market, asset
 from support.pipeline import Chain

@@ -82,7 +82,9 @@ def test_a_source_is_asked_there():
     with scripted([Reply(body={"serverTime": 1})]) as market:
         host, _, port = market.url.removeprefix("http://").rpartition(":")
         with tcp_proxy(host, int(port), "::1") as way:
-            url = load_settings({"BINANCE_BASE_URL": f"http://[::1]:{way.port}/binance"}).binance_urls[0]
+            url = load_settings({"BINANCE_BASE_URL": f"http://[::1]:{way.port}/binance"}).source_urls[
+                "BINANCE_BASE_URL"
+            ][0]
             client = HttpClient("Binance", [url], setting="BINANCE_BASE_URL", deadline=Deadline(20))
             with closing(client):
                 assert client.get("/api/v3/time") == {"serverTime": 1}

@@ -14,13 +14,13 @@ import pytest
 from ingestion.bronze import write
 from ingestion.bronze.lake import Lake
 from ingestion.database import connections
+from ingestion.raw.pending import load_pending
 from ingestion.settings import ObjectStore, Postgres
 from ingestion.simulator.server import Simulator
 from ingestion.sources.binance import ingest
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.http import HttpClient
 from ingestion.universe import Asset
-from orchestration.assets.raw import load_pending
 from support.pipeline import Chain
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")

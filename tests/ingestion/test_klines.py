@@ -13,14 +13,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ingestion.bronze import write
+from ingestion.bronze.results import FetchResult
 from ingestion.datasets import Page
 from ingestion.simulator.server import Simulator
 from ingestion.sources.binance import ingest as binance_ingest
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.binance.parse import parse_klines, read_bars
 from ingestion.sources.binance.rest import PAGE, klines
-from ingestion.sources.http import HttpClient, SourceError
+from ingestion.sources.http import HttpClient, SourceError, Transport
 from ingestion.universe import Asset
 from support.pipeline import Chain
 from support.scripted_server import Asked, Reply, ScriptedServer, scripted
@@ -73,7 +73,7 @@ def day_of(**fields: Any) -> Rows:
 
 def ingest(
     chain: Chain, exchange: Exchange, client_of: Client, start: date = DAY, end: date = NEXT, **options: Any
-) -> write.Report:
+) -> FetchResult:
     symbols = [*exchange.bars, *exchange.broken]
     client = client_of(exchange.server.url)
     return binance_ingest.ingest_klines(chain.context(), client, [asset(s) for s in symbols], start, end, **options)
@@ -246,7 +246,7 @@ def test_a_symbol_whose_answers_stay_broken_fails_alone_and_is_asked_again_next_
 def test_answers_before_a_ban_are_used(chain: Chain, exchange: Exchange, client_of: Client) -> None:
     exchange.bars = {f"A{n}USDT": day_of() for n in range(3)}
     exchange.broken["ZUSDT"] = Reply(418, {"code": -1003, "msg": "banned"})
-    client = client_of(exchange.server.url, connections=1)
+    client = client_of(exchange.server.url, transport=Transport(connections=1))
     assets = [asset(s) for s in (*exchange.bars, "ZUSDT")]
     # One request after the other, so that three answers are there when the ban comes.
     serial = binance_ingest.FETCHERS

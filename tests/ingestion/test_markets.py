@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion.bronze import write
+from ingestion.bronze.results import FetchResult
 from ingestion.simulator.server import Simulator
 from ingestion.sources.coingecko import client as client_module
 from ingestion.sources.coingecko import ingest as coingecko_ingest
@@ -33,7 +33,7 @@ def asset(crypto_id: str) -> Asset:
 
 def ingest(
     chain: Chain, client_of: Client, coins: list[Any] | bytes, ids: tuple[str, ...] = ("bitcoin",), by_ids: Any = None
-) -> write.Report:
+) -> FetchResult:
     """Serve `coins` as the top of the market, and `by_ids` (the same, unless told) for the universe's ids."""
 
     def answer(asked: Asked) -> Reply:
@@ -74,7 +74,7 @@ def test_a_new_field_is_stored_and_reported_once(chain: Chain, client_of: Client
     coins = [coin("bitcoin", liquidity_score=7.25)]
     first, second = ingest(chain, client_of, coins), ingest(chain, client_of, coins)
     assert [n for n in first.notes if "liquidity_score" in n]
-    assert second.notes == []
+    assert second.notes == ()
     assert loaded(chain, "payload ->> 'liquidity_score'") == [("7.25",)]
 
 
@@ -209,7 +209,7 @@ def test_coins_outside_the_top_list_are_requested_by_id(chain: Chain, client_of:
         ({"current_price": None, "market_cap": None, "total_volume": None}, "without a price since 2025-11-18"),
         ({"current_price": 0, "market_cap": 0, "total_volume": 0}, "without a price since 2025-11-18"),
         ({"current_price": None, "last_updated": None}, "without a price:"),
-        ({"current_price": 0.2237}, "with a price that stands still since 2025-11-18 06:40 UTC"),
+        ({"current_price": 0.2237}, "with a price that has not changed since 2025-11-18 06:40 UTC"),
     ],
     ids=["null", "zero", "null and never", "standing still"],
 )
@@ -223,7 +223,7 @@ def test_an_id_that_is_answered_without_news_is_stale_and_its_row_named(
     }  # fmt: skip
     universe = [asset("bitcoin"), Asset("matic-network", "MATICUSDT", "Polygon", "scaling")]
 
-    def ingest_universe() -> write.Report:
+    def ingest_universe() -> FetchResult:
         with scripted([Reply(body=[coin("bitcoin"), retired])]) as server:
             client = client_of(server.url, source="CoinGecko", setting="COINGECKO_BASE_URL")
             return coingecko_ingest.ingest_markets(chain.context(), client, universe, SNAPSHOT)

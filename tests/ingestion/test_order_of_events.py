@@ -22,11 +22,11 @@ from ingestion.bronze import write
 from ingestion.bronze.lake import Lake
 from ingestion.database import connections
 from ingestion.raw import loader
+from ingestion.raw.pending import pending_objects
 from ingestion.sources.binance import ingest
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.http import HttpClient
 from ingestion.universe import Asset
-from orchestration.assets.raw import pending
 from support.pipeline import Chain
 from support.scripted_server import Asked, Reply, scripted
 from support.source_rows import bar, moment, ms
@@ -163,7 +163,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(cut=st.integers(0, 3))
     def load_a_part_and_die(self, cut: int) -> None:
-        for info in pending(self.lake, self.connection, KLINES)[:cut]:
+        for info in pending_objects(self.lake, self.connection, KLINES)[:cut]:
             held = self.lake.read(info.key)
             assert held is not None
             loader.load(self.connection, KLINES, [loader.BronzeObject(info, held[1], held[0])], "part")

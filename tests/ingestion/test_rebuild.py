@@ -12,6 +12,7 @@ import pytest
 from ingestion.bronze import rejected as bronze_rejected
 from ingestion.ops import rejected
 from ingestion.raw import loader
+from ingestion.raw.pending import load_pending
 from ingestion.settings import load_settings
 from ingestion.simulator.server import Simulator
 from ingestion.sources.binance.dataset import KLINES
@@ -22,7 +23,6 @@ from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from ingestion.sources.http import HttpClient
 from ingestion.sources.registry import DATASETS
 from ingestion.validation import Rejected
-from orchestration.assets.raw import load_pending
 from orchestration.maintenance import retention
 from support.market import Market, asset
 from support.pipeline import Chain
@@ -83,10 +83,10 @@ def test_replay_loads_records_that_pass_todays_rules_and_leaves_the_others(chain
         for row in (good, bad)
     ]
     rejected.record_rejected(chain.connection, KLINES, "_rejected/x", records, "batch")
-    assert bronze_rejected.replay(chain.context()) == {"binance_klines": (1, 2)}
+    assert bronze_rejected.replay(chain.context(), DATASETS) == {"binance_klines": (1, 2)}
     assert chain.load(KLINES).inserted == 1
     assert chain.one("select close::text from raw.binance_klines") == "101.50000000"
-    assert bronze_rejected.replay(chain.context()) == {"binance_klines": (0, 1)}
+    assert bronze_rejected.replay(chain.context(), DATASETS) == {"binance_klines": (0, 1)}
     states = [(row["replayed_at"] is None) for row in bronze_rejected.listed(chain.connection, 10)]
     assert sorted(states) == [False, True]
 
@@ -96,13 +96,13 @@ def test_a_completely_rejected_row_can_be_replayed(chain: Chain, simulator: Simu
     market = Market(chain, simulator, client_of)
     report = market.bring("2024-05-01", "2024-05-02")
     assert (report.rejected, market.loaded.inserted) == (1, 23)
-    assert bronze_rejected.replay(chain.context()) == {"binance_klines": (0, 1)}
+    assert bronze_rejected.replay(chain.context(), DATASETS) == {"binance_klines": (0, 1)}
     # Low and high stand in each other's place; put back, the record is what it should have been.
     chain.ask(
         "update ops.rejected_records "
         "set record = record || jsonb_build_object('low', record -> 'high', 'high', record -> 'low')"
     )
-    assert bronze_rejected.replay(chain.context()) == {"binance_klines": (1, 1)}
+    assert bronze_rejected.replay(chain.context(), DATASETS) == {"binance_klines": (1, 1)}
     assert chain.load(KLINES).inserted == 1
     assert market.holes() == [("BTCUSDT", "2024-05-01 05:00", 1, "missing_locally")]
     simulator.faults.clear()
@@ -118,9 +118,9 @@ def test_a_coin_that_could_not_be_read_is_replayed_into_its_snapshot(chain: Chai
             at = datetime(2026, 1, 2, hour, tzinfo=UTC)
             ingest.ingest_markets(chain.context(), client, [asset("BTC")], at)
             chain.load(MARKETS)
-    assert bronze_rejected.replay(chain.context()) == {"coingecko_markets": (0, 1)}
+    assert bronze_rejected.replay(chain.context(), DATASETS) == {"coingecko_markets": (0, 1)}
     chain.ask("update ops.rejected_records set record = record || jsonb_build_object('name', 'Corrected')")
-    assert bronze_rejected.replay(chain.context()) == {"coingecko_markets": (1, 1)}
+    assert bronze_rejected.replay(chain.context(), DATASETS) == {"coingecko_markets": (1, 1)}
     assert chain.load(MARKETS).inserted == 1
     assert chain.ask(
         "select extract(hour from snapshot_at)::int, circulating_supply from raw.coingecko_markets "
@@ -133,7 +133,7 @@ def test_a_snapshot_that_was_rejected_completely_is_replayed_as_one(chain: Chain
         client = client_of(server.url, source="CoinGecko")
         ingest.ingest_markets(chain.context(), client, [asset("BTC")], datetime(2026, 1, 2, tzinfo=UTC))
     chain.ask("update ops.rejected_records set record = record || jsonb_build_object('name', 'Corrected')")
-    assert bronze_rejected.replay(chain.context()) == {"coingecko_markets": (2, 2)}
+    assert bronze_rejected.replay(chain.context(), DATASETS) == {"coingecko_markets": (2, 2)}
     assert chain.load(MARKETS).inserted == 2
     assert chain.one("select count(distinct snapshot_at) from raw.coingecko_markets") == 1
 

@@ -15,8 +15,8 @@ from ingestion.database import connections
 from ingestion.ops import checks as ops_checks
 from ingestion.ops import runs
 from ingestion.simulator.server import simulator
-from orchestration.assets.bronze import bronze_fear_greed, bronze_klines, bronze_markets
-from orchestration.assets.raw import raw_fear_greed
+from orchestration.assets.bronze import BRONZE
+from orchestration.assets.raw import RAW
 from orchestration.cli.output import print_summary
 from orchestration.progress import ignore_progress
 from orchestration.reconnect import ConnectRetry, is_lost
@@ -27,6 +27,8 @@ from support.scripted_server import Asked, Reply, scripted
 from support.source_rows import coin, index_of, sentiment
 
 TODAY = datetime.now(UTC).date()
+bronze_fear_greed, raw_fear_greed = BRONZE["fear_greed"], RAW["fear_greed"]
+bronze_klines, bronze_markets = BRONZE["binance_klines"], BRONZE["coingecko_markets"]
 Run = Callable[..., dict[str, Any]]
 
 
@@ -72,7 +74,7 @@ def test_a_few_rejected_records_are_a_warning(run: Run) -> None:
     assert summary["status"] == "ok"
     severity, told = failures(summary)["records_kept"]
     assert severity == "warn"
-    assert told.startswith("1 of 100 records (1.0%) were refused, the first because value is 'N/A'")
+    assert told.startswith("1 of 100 records (1.0%) were rejected, the first because value is 'N/A'")
     # Less than ten of a few are no sign of a changed source either.
     assert run(days({0: 41, 1: "x", 2: 40}), bronze_fear_greed)["status"] == "ok"
 
@@ -175,7 +177,7 @@ def test_a_lost_server_is_retried_until_one_deadline_and_named_in_one_line(
     monkeypatch.setattr("orchestration.reconnect.SERVER", ConnectRetry())
     texts = []
     for _ in range(2):
-        with pytest.raises(connections.WarehouseError, match=r"127\.0\.0\.1:1/.*waited for 0\.5 s") as caught:
+        with pytest.raises(connections.WarehouseError, match=r"127\.0\.0\.1:1/.*Waited 0\.5 s") as caught:
             Stores().connect("ingest")
         texts.append(str(caught.value))
     assert "\n" not in texts[0]

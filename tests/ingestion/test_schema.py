@@ -313,7 +313,7 @@ def test_concurrent_processes_apply_a_migration_once(empty: Postgres, later: Pat
 def test_a_failed_migration_is_named_and_rolled_back(postgres: Postgres, later: Path) -> None:
     add(later, "create table ops.half (n int); insert into ops.runs select null;")
     last = count(later) - 1
-    with pytest.raises(WarehouseError, match=rf"migration {last + 1} \(added\) .*null"):
+    with pytest.raises(WarehouseError, match=rf"migration {last + 1} \(added\) failed and was rolled back: .*null"):
         migrate.bootstrap(postgres, migrations=later)
     assert ask(postgres, "select to_regclass('ops.half'), max(number) from ops.migrations") == [(None, last)]
     sorted(later.glob("*.sql"))[-1].write_text("create table ops.half (n int);")

@@ -13,7 +13,7 @@ def test_nothing_set_means_the_public_apis_and_the_embedded_servers() -> None:
     settings = load_settings({})
     assert settings.postgres is None
     assert settings.object_store is None
-    assert settings.binance_urls == ("https://data-api.binance.vision", "https://api.binance.com")
+    assert settings.source_urls["BINANCE_BASE_URL"] == ("https://data-api.binance.vision", "https://api.binance.com")
     assert settings.universe_path.name == "universe.csv"
     assert settings.home.name == ".tickmart"
 
@@ -24,7 +24,7 @@ def test_an_empty_variable_is_an_unset_one() -> None:
 
 
 def test_hosts_are_tried_in_the_order_given() -> None:
-    urls = load_settings({"BINANCE_BASE_URL": " http://a:1/x/ , https://b ,"}).binance_urls
+    urls = load_settings({"BINANCE_BASE_URL": " http://a:1/x/ , https://b ,"}).source_urls["BINANCE_BASE_URL"]
     assert urls == ("http://a:1/x", "https://b")
 
 

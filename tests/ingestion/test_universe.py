@@ -72,13 +72,13 @@ def test_a_renamed_coin_has_two_rows_that_do_not_overlap(tmp_path: Path) -> None
         ([HEADER, "bitcoin,BTC\0USDT,Bitcoin,"], 2, r"'BTC\x00USDT'"),
         ([HEADER, "bitcoin,BTCUSDT,,"], 2, "name ''"),
         ([HEADER, "bitcoin,BTCUSDT,B\0,"], 2, r"'B\x00'"),
-        ([HEADER, BITCOIN, "btc,BTCUSDT,Other,"], 3, "'BTCUSDT' stands twice"),
-        ([HEADER, BITCOIN, "bitcoin,BTCFDUSD,Bitcoin,"], 3, "'bitcoin' stands twice"),
+        ([HEADER, BITCOIN, "btc,BTCUSDT,Other,"], 3, "'BTCUSDT' appears twice"),
+        ([HEADER, BITCOIN, "bitcoin,BTCFDUSD,Bitcoin,"], 3, "'bitcoin' appears twice"),
         ([HEADER, BITCOIN, '"bitcoin,BTC,Bit'], 3, "quotation mark"),
         ([DATED, f"{BITCOIN},yesterday,"], 2, "'yesterday'"),
         ([DATED, f"{BITCOIN},2024-02-30,"], 2, "'2024-02-30'"),
         ([DATED, f"{BITCOIN},2024-02-02,2024-02-02"], 2, "2024-02-02"),
-        ([DATED, "a,AUSDT,A,,,2024-06-02", "a,AAUSDT,A,,2024-06-01,"], 3, "'a' stands twice"),
+        ([DATED, "a,AUSDT,A,,,2024-06-02", "a,AAUSDT,A,,2024-06-01,"], 3, "'a' appears twice"),
     ],
 )
 def test_an_invalid_file_is_rejected_with_line_and_value(

@@ -17,11 +17,12 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.bronze.write import Report
+from ingestion.bronze.results import FetchResult
 from ingestion.database import connections
 from ingestion.ops import checks
 from ingestion.settings import Alerting, Settings, Smtp, load_settings
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
+from ingestion.sources.fear_greed.source import ALTERNATIVE_ME
 from orchestration.alerting import channels, email, heartbeat
 from orchestration.alerting import outbox as alerting_outbox
 from orchestration.alerting import slack as slack_channel
@@ -254,8 +255,9 @@ def test_each_kind_of_incident_alerts_once_however_often_evaluated_and_once_at_i
 def test_check_and_incident_agree_on_the_limit_of_rejected_records(
     chain: Chain, rejected: int, records: int, severity: str | None
 ):
-    report = Report(FEAR_GREED.name, rows=records - rejected, rejected=rejected, refusal="value is not from 0 to 100")
-    checks.record_checks(chain.connection, "run-1", check_source(FEAR_GREED, report))
+    reason = "value is not from 0 to 100"
+    result = FetchResult(FEAR_GREED.name, rows=records - rejected, rejected=rejected, first_rejection=reason)
+    checks.record_checks(chain.connection, "run-1", check_source(ALTERNATIVE_ME, result))
     evaluate(chain, settings_of(chain), datetime.now(UTC))
     failed = chain.ask("select severity from ops.check_results where status = 'failed'")
     opened = chain.ask("select severity from ops.incidents")

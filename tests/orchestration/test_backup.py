@@ -18,7 +18,8 @@ from ingestion.raw import loader
 from ingestion.settings import ROLES, Settings, load_settings
 from ingestion.simulator.server import Simulator
 from ingestion.sources.binance.dataset import KLINES
-from ingestion.sources.binance.plan import bring
+from ingestion.sources.binance.ingest import sync_klines
+from ingestion.sources.binance.plan import KlinesRequest
 from ingestion.sources.http import HttpClient
 from ingestion.universe import Asset
 from orchestration.local.processes import LocalServicesError
@@ -44,7 +45,7 @@ class Source:
 
     def load(self, start: str, end: str) -> None:
         first, last = date.fromisoformat(start), date.fromisoformat(end)
-        bring(self.chain.context(), *self._clients, lambda limit: None, (BITCOIN,), first, last)
+        sync_klines(self.chain.context(), *self._clients, KlinesRequest((BITCOIN,), first, last))
         self.chain.load(KLINES)
 
     def back_up(self, into: Path, **options: Any) -> Path:

@@ -78,7 +78,7 @@ class Built:
     def declare(self, settings: Settings) -> None:
         """Record the datasets as a run with these settings does."""
         with connections.closing(connections.connect(self.postgres, "ingest")) as connection:
-            datasets.record_datasets(connection, settings, dataset_assets(self.manifest))
+            datasets.record_datasets(connection, settings, DATASETS, dataset_assets(self.manifest))
 
     def clear(self) -> None:
         """Delete runs, checks, gaps and rejected records."""

@@ -6,17 +6,18 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
 from ingestion.database import connections
-from ingestion.ops import checks, coverage, rejected, runs
+from ingestion.ops import checks, coverage, runs
 from ingestion.simulator.server import simulator
-from ingestion.sources.binance.dataset import INTERVAL_MS, KLINES
-from orchestration.assets.bronze import KlinesConfig
+from ingestion.sources.binance.contract import INTERVAL_MS
+from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.binance.source import KlinesOptions
 from orchestration.assets.metadata import counted_runs
 from orchestration.assets.raw import ASSETS
 from orchestration.observability.attempts import newest_failure
@@ -118,7 +119,7 @@ def test_days_that_cannot_be_loaded_fail_in_one_line_that_says_what_to_choose(jo
 
 
 def test_an_unknown_interval_is_rejected_before_anything_runs(job, chain):
-    assert get_args(KlinesConfig.model_fields["interval"].annotation) == tuple(INTERVAL_MS)
+    assert get_args(get_type_hints(KlinesOptions)["interval"]) == tuple(INTERVAL_MS)
     config = {"ops": {"bronze__binance_klines": {"config": {"interval": "7x"}}}}
     with pytest.raises(dg.DagsterInvalidConfigError, match="interval not in enum"):
         launch(job, {}, run_config=config)
@@ -160,7 +161,7 @@ def test_a_run_of_only_the_failed_steps_counts_with_what_the_others_recorded(cha
     runs.record_stage(chain.connection, first.run_id, "raw", "x", status="failed", **nothing)
     runs.record_stage(chain.connection, part.run_id, "raw", "x", status="ok", **nothing)
     # What the first run refused is not loaded, and its failed source does not turn into success.
-    assert len(rejected.refusals(chain.connection, counted, "bronze/x")) == 1
+    assert len(checks.failed_blocking_checks(chain.connection, counted, "bronze/x")) == 1
     summary = runs.summarise_run(chain.connection, counted[0], counted[1:])
     assert (summary["status"], summary["checks"]["failed"]) == ("failed", 1)
     assert {s["stage"]: s["status"] for s in summary["stages"]} == {"bronze": "failed", "raw": "ok"}

@@ -29,13 +29,12 @@ from ingestion.bronze.lake import Lake
 from ingestion.database import connections
 from ingestion.datasets import Dataset
 from ingestion.ops import checks as ops_checks
-from ingestion.ops import rejected
 from ingestion.settings import ObjectStore, Postgres
 from ingestion.simulator.server import simulator
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
-from orchestration.assets.raw import raw_fear_greed
+from orchestration.assets.raw import RAW
 from orchestration.quality import data_docs, suites
 from orchestration.quality import queries as quality_queries
 from orchestration.quality.checks import BRONZE_CHECKS, CHECKS
@@ -533,12 +532,12 @@ def test_a_blocked_gate_prevents_the_load_and_a_passed_one_allows_it(loaded):
     wrong = pa.array([*table["value"].to_pylist()[:-1], 101], pa.int64())
     lake.write(key, table.set_column(at, table.schema.field(at), [wrong]))
     stage = "select status, rows from ops.run_stages where stage = 'raw' and run_id = '{}'"
-    blocked = validate_and_load(FEAR_GREED, [raw_fear_greed])
+    blocked = validate_and_load(FEAR_GREED, [RAW["fear_greed"]])
     assert blocked.success, "the steps behind the load continue"
     assert loaded.ask(stage.format(blocked.run_id)) == [("failed", 0)]
     assert loaded.ask("select count(*) from raw.fear_greed where value > 100") == [(0,)]
     lake.write(key, table)
-    fixed = validate_and_load(FEAR_GREED, [raw_fear_greed])
+    fixed = validate_and_load(FEAR_GREED, [RAW["fear_greed"]])
     assert loaded.ask(stage.format(fixed.run_id))[0][0] == "ok"
 
 
@@ -551,7 +550,7 @@ def test_a_suite_that_raises_is_an_error_and_blocks_the_gate(loaded, monkeypatch
         "expectations": (False, dg.AssetCheckSeverity.ERROR), "load_gate": (False, dg.AssetCheckSeverity.WARN),
     }  # fmt: skip
     with connections.closing(connections.connect(loaded.postgres, "ingest")) as connection:
-        [reason] = rejected.refusals(connection, [result.run_id], "bronze/coingecko_markets")
+        [reason] = ops_checks.failed_blocking_checks(connection, [result.run_id], "bronze/coingecko_markets")
     assert "/no/such/universe.csv" in reason
 
 

@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from ingestion.bronze.write import Report
-from ingestion.raw import gaps
+from ingestion.bronze.results import FetchResult
+from ingestion.ops.requests import Attempt
 from ingestion.simulator.server import Simulator
-from ingestion.sources.binance import plan
+from ingestion.sources.binance import gaps
 from ingestion.sources.binance.dataset import KLINES
-from ingestion.sources.http import Attempt, HttpClient
+from ingestion.sources.binance.gap_classification import classify
+from ingestion.sources.binance.ingest import sync_klines
+from ingestion.sources.binance.plan import KlinesRequest
+from ingestion.sources.http import HttpClient
 from ingestion.universe import Asset
 from support.pipeline import Chain
 
@@ -31,27 +34,18 @@ class Market:
     archive_url: str = ""
     attempts: list[Attempt] = field(default_factory=list)
 
-    def bring(self, start: str, end: str, **options: Any) -> Report:
+    def bring(self, start: str, end: str, **options: Any) -> FetchResult:
         """Fetch and load a half-open range of ISO days and classify its gaps."""
         first, last = date.fromisoformat(start), date.fromisoformat(end)
         rest = self.client_of(self.rest_url or self.simulator.binance_url)
         archive = self.client_of(self.archive_url or self.simulator.archive_url, source="Binance archive")
-        report = plan.bring(
-            self.chain.context(),
-            rest,
-            archive,
-            lambda limit: None,
-            self.assets,
-            first,
-            last,
-            **options,
-        )
+        report = sync_klines(self.chain.context(), rest, archive, KlinesRequest(self.assets, first, last, **options))
         self.attempts = [*rest.take_attempts(), *archive.take_attempts()]
         self.loaded = self.chain.load(KLINES)
         interval = options.get("interval", "1h")
         days = [(d, d + timedelta(days=1)) for days in self.chain_days() for d in days]
         days += [(a, b) for kind, a, b in gaps.answered_twice(self.chain.connection) if kind == interval]
-        gaps.classify(self.chain.connection, interval, [(first, last), *days], self.assets)
+        classify(self.chain.connection, interval, [(first, last), *days], self.assets)
         return report
 
     def chain_days(self) -> list[list[date]]:

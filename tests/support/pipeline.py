@@ -9,6 +9,7 @@ from ingestion.bronze.write import Context
 from ingestion.database import connections
 from ingestion.datasets import Dataset
 from ingestion.raw import loader
+from ingestion.raw.pending import load_pending
 from ingestion.settings import Postgres
 
 
@@ -34,8 +35,6 @@ class Chain:
 
     def load_with_damage(self, dataset: Dataset) -> tuple[loader.Loaded, list[str]]:
         """Load what is pending; return what changed, and what was damaged."""
-        from orchestration.assets.raw import load_pending
-
         return load_pending(self.lake, self.connection, dataset, self.context().batch_id)
 
     def clear_books(self) -> None:

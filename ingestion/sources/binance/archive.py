@@ -1,9 +1,9 @@
-"""Binance's bulk archives: monthly and daily zips of bars, each with the SHA-256 that it must have.
+"""Requests and unpacks one file of Binance's bulk archives: a monthly or daily zip of bars with its SHA-256.
 
-Belongs here: paths, checksums, the CSV inside, and reading a history from files as far as they go and by REST beyond.
-Does not: what happens to the rows afterwards. Facts: https://github.com/binance/binance-public-data (no header row on
-spot, a header on others; microseconds since 2025, milliseconds before; daily files since 2021-03-01; files are replaced
-silently; what is not published yet is a 404, sometimes an AccessDenied).
+Belongs here: paths, checksums, the CSV inside. Does not: which files are read (``archive_reader``). Facts:
+https://github.com/binance/binance-public-data (no header row on spot, a header on others; microseconds since 2025,
+milliseconds before; daily files since 2021-03-01; files are replaced silently; a file that is not published is a 404,
+sometimes an AccessDenied).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,29 +25,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.arrow import UTC_US
-from ingestion.datasets import Page
-from ingestion.sources.binance.dataset import INTERVAL_MS
+from ingestion.datasets import Page, midnight
+from ingestion.sources.binance.contract import bars_per_day
 from ingestion.sources.binance.parse import parse_csv
-from ingestion.sources.http import Answer, HttpClient
+from ingestion.sources.conventions import Answer, Conventions
+from ingestion.sources.http import HttpClient
 
-ONE_DAY = timedelta(days=1)
 DAILY_SINCE = date(2021, 3, 1)
-# A file costs two requests, the checksum and the zip, and no weight.
-FILE_REQUESTS = 2
-# A month without a file is looked for by the day; after so many missing days in a row REST is asked for the rest.
-MISSING_DAYS = 3
 ATTEMPTS = 3
-# A month of minute bars is 7 MB of text; what unpacks to more than this is no such file.
+# A month of minute bars is 7 MB of text; a file that unpacks to more than this is rejected.
 CSV_LIMIT_BYTES = 64 << 20
 
 
+def _is_missing(answer: Answer) -> bool:
+    """Return whether a file does not exist: a bucket that does not list its keys answers AccessDenied for it."""
+    return answer.status == 404 or (answer.status == 403 and b"<Code>AccessDenied</Code>" in answer.body)
+
+
+CONVENTIONS = Conventions(is_missing=_is_missing)
+
+
 class DamagedArchive(Exception):
-    """A file that does not have its checksum, or has it and is no zip of bars; the message says why, not which."""
+    """A file that does not match its checksum or is not a zip of bars; the message does not name the file."""
 
 
 @dataclass(frozen=True)
 class ArchiveFile:
-    """A published file: its path below the archive's address, the checksum that it had, and how many bars it holds."""
+    """A published file: its path below the archive's address, its checksum, and how many bars it has."""
 
     path: str
     sha256: str
@@ -67,7 +71,7 @@ def day_path(symbol: str, interval: str, day: date) -> str:
 
 
 def published_sha256(client: HttpClient, path: str) -> str | None:
-    """Return the SHA-256 that the exchange publishes for a file, or None when there is no such file."""
+    """Return the SHA-256 that the exchange publishes for a file, or None when the file does not exist."""
 
     def parse(answer: Answer) -> str:
         found = re.match(rb"([0-9a-fA-F]{64})[ *]", answer.body)
@@ -79,10 +83,10 @@ def published_sha256(client: HttpClient, path: str) -> str | None:
 
 
 def download(client: HttpClient, path: str, sha256: str) -> tuple[Answer, str] | None:
-    """Return a file that has its checksum, and that, or None when it has gone; DamagedArchive when it has not.
+    """Return a file and its checksum, or None when it no longer exists; DamagedArchive when they do not match.
 
-    Right after a file has been replaced its checksum may be the old one's (binance-public-data#405), so both are asked
-    for again.
+    Right after a file is replaced, the published checksum may be the old one's (binance-public-data#405), so both are
+    requested again.
     """
     for attempt in range(ATTEMPTS):
         wanted = published_sha256(client, path) if attempt else sha256
@@ -91,7 +95,7 @@ def download(client: HttpClient, path: str, sha256: str) -> tuple[Answer, str] |
             return None
         if hashlib.sha256(answer.body).hexdigest() == wanted:
             return answer, wanted
-    raise DamagedArchive(f"does not have its SHA-256, {ATTEMPTS} times")
+    raise DamagedArchive(f"does not match its SHA-256, {ATTEMPTS} times")
 
 
 def _unread(answer: Answer) -> Answer:
@@ -99,13 +103,13 @@ def _unread(answer: Answer) -> Answer:
 
 
 def parse_zip(body: bytes, symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
-    """Read a zip of one CSV into KLINES' bronze columns (without ``batch_id``); DamagedArchive when it is none.
+    """Parse a zip of one CSV into bronze columns (without ``batch_id``); DamagedArchive when that is impossible.
 
     The rows are what REST sends for the same bars.
     """
     try:
         text = _csv_of(body, Path(url).stem)
-    # What zipfile and its decompressors raise for damaged bytes, methods they do not know, and encrypted members.
+    # The exceptions of zipfile and its decompressors for damaged bytes, unknown methods and encrypted members.
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError) as error:
         raise DamagedArchive(f"cannot be unpacked ({error or type(error).__name__})") from None
     except (struct.error, IndexError, MemoryError, OverflowError) as error:
@@ -113,7 +117,7 @@ def parse_zip(body: bytes, symbol: str, interval: str, url: str, fetched_at: dat
     page = parse_csv(text, symbol, interval, url, fetched_at)
     if len(page.rows) == 0:
         why = f"each of its {len(page.rejected)} lines is rejected" if page.rejected else "its CSV is empty"
-        raise DamagedArchive(f"holds no bar ({why})")
+        raise DamagedArchive(f"has no bar ({why})")
     return page
 
 
@@ -122,8 +126,8 @@ def _csv_of(body: bytes, name: str) -> bytes:
         files = [member for member in archive.infolist() if not member.is_dir()]
         named = [member for member in files if member.filename.rpartition("/")[2] == f"{name}.csv"] or files
         if len(named) != 1:
-            raise DamagedArchive(f"holds {len(files)} files instead of one CSV")
-        # The directory may state another size than what comes out.
+            raise DamagedArchive(f"has {len(files)} files instead of one CSV")
+        # The directory may state a wrong size.
         with archive.open(named[0]) as member:
             text = member.read(CSV_LIMIT_BYTES + 1)
         if len(text) > CSV_LIMIT_BYTES:
@@ -132,17 +136,17 @@ def _csv_of(body: bytes, name: str) -> bytes:
 
 
 def bars_of_days(table: pa.Table, interval: str, first: date, end: date) -> pa.Table:
-    """Return the bars that open on the UTC days of [first, end) that a file is named after.
+    """Return the bars that open on the UTC days of [first, end) in a file's name.
 
-    DamagedArchive when it holds none, or more of a day than fit: then it holds other days or another interval.
+    DamagedArchive when there are none, or more of a day than fit: the file has other days or another interval.
     """
-    found = table.filter(_opens_in(table, first, end))
+    found = table.filter(opens_in(table, first, end))
     if len(found) == 0:
-        raise DamagedArchive(f"holds {len(table)} bars, none of them of the days in its name")
-    fit = 86_400_000 // INTERVAL_MS[interval]
+        raise DamagedArchive(f"has {len(table)} bars, none of them of the days in its name")
+    fit = bars_per_day(interval)
     day, count = bars_by_day(found).most_common(1)[0]
     if count > fit:
-        raise DamagedArchive(f"holds {count} bars of {day}, where {fit} of {interval} fit")
+        raise DamagedArchive(f"has {count} bars of {day}, where {fit} of {interval} fit")
     return found
 
 
@@ -151,11 +155,8 @@ def bars_by_day(table: pa.Table) -> Counter[date]:
     return Counter(pc.cast(pc.unique(table["open_time"]), pa.date32()).to_pylist())
 
 
-def _opens_in(table: pa.Table, first: date, end: date) -> pa.Array:
-    low, high = pa.scalar(_midnight(first), UTC_US), pa.scalar(_midnight(end), UTC_US)
+def opens_in(table: pa.Table, first: date, end: date) -> pa.Array:
+    """Mark the bars that open on the UTC days of [first, end)."""
+    low, high = pa.scalar(midnight(first), UTC_US), pa.scalar(midnight(end), UTC_US)
     opened = table["open_time"]
     return pc.and_(pc.greater_equal(opened, low), pc.less(opened, high))
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)

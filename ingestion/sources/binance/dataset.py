@@ -1,73 +1,105 @@
-"""The dataset of Binance klines: columns, grain, object keys and the contract of a record."""
+"""The dataset ``binance_klines``: its declaration, object keys, and reading the rows of raw that a batch may change."""
 
 from __future__ import annotations
 
 import re
-from datetime import date
-from typing import TYPE_CHECKING, Any
+from datetime import date, datetime
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-if TYPE_CHECKING:
-    pass
-from ingestion.arrow import UTC_US
-from ingestion.datasets import HOUR_S, Column, Dataset, _decimal_column
-from ingestion.validation import Rule, _above, _not_negative, _positive
+from ingestion.database.connections import Connection
+from ingestion.datasets import HOUR_S, Dataset, StoredRejection
+from ingestion.ops import coverage
+from ingestion.sources.binance.contract import BRONZE_ONLY, COLUMNS, INTERVAL_MS, rules
+from ingestion.sources.binance.parse import read_bars
 
-INTERVAL_MS = {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000, "4h": 14_400_000, "1d": 86_400_000}
-BINANCE_OPENED = date(2017, 8, 17)  # the first bar of BTCUSDT
-KLINES = Dataset(
-    name="binance_klines",
-    source="Binance",
-    sla_seconds=lambda _: 2 * HOUR_S,
-    other_assets=("ops/gaps",),
-    prefix="binance/klines",
-    key=("symbol", "interval", "open_time"),
-    columns=(
-        Column("symbol", pa.string(), "text"),
-        Column("interval", pa.string(), "text"),
-        Column("open_time", UTC_US, "timestamptz"),
-        *(_decimal_column(name) for name in ("open", "high", "low", "close", "volume")),
-        Column("close_time", UTC_US, "timestamptz"),
-        _decimal_column("quote_volume"),
-        Column("trade_count", pa.int64(), "bigint"),
-        _decimal_column("taker_buy_base_volume"),
-        _decimal_column("taker_buy_quote_volume"),
-    ),
-    # The twelfth field is documented as unused; it and anything behind it are kept as they were sent.
-    bronze_only=(("extra", pa.string()),),
-    parts=("interval", tuple(INTERVAL_MS)),
-)
+NAME, PREFIX = "binance_klines", "binance/klines"
 
 
 def klines_key(interval: str, day: date) -> str:
-    """Return the key of the object that holds one UTC day of bars of every symbol."""
-    return f"{KLINES.prefix}/interval={interval}/date={day.isoformat()}/bars.parquet"
+    """Return the key of the object with the bars of all symbols on one UTC day."""
+    return f"{PREFIX}/interval={interval}/date={day.isoformat()}/bars.parquet"
 
 
 def klines_day(key: str) -> tuple[str, date] | None:
-    """Return the interval and the UTC day of the object under a key of ``klines_key``; None for another key."""
-    named = re.fullmatch(rf"{KLINES.prefix}/interval=(\w+)/date=(\d{{4}}-\d\d-\d\d)/bars\.parquet", key)
-    return (named[1], date.fromisoformat(named[2])) if named else None
+    """Return the interval and the UTC day of an object under a key of ``klines_key``; None for another key."""
+    match = re.fullmatch(rf"{PREFIX}/interval=(\w+)/date=(\d{{4}}-\d\d-\d\d)/bars\.parquet", key)
+    return (match[1], date.fromisoformat(match[2])) if match else None
 
 
-def _longer_than_interval(table: pa.Table) -> Any:
-    """Tell which bars end after their interval: those of a coarser one, in a file or answer of the wrong kind."""
-    names = table["interval"].combine_chunks().dictionary_encode()
-    steps = pa.array([1000 * INTERVAL_MS[name] for name in names.dictionary.to_pylist()], pa.int64())
-    span = pc.subtract(table["close_time"].cast(pa.int64()), table["open_time"].cast(pa.int64()))
-    return pc.greater_equal(span, steps.take(names.indices))
+def _object_key(row: dict[str, Any]) -> str:
+    return klines_key(row["interval"], row["open_time"].date())
 
 
-KLINE_RULES: tuple[Rule, ...] = (
-    *(_positive(name) for name in ("open", "high", "low", "close")),
-    *(_not_negative(n) for n in ("volume", "quote_volume", "trade_count")),
-    *(_not_negative(n) for n in ("taker_buy_base_volume", "taker_buy_quote_volume")),
-    *(_above(name, "high") for name in ("low", "open", "close")),
-    *(_above("low", name) for name in ("open", "close")),
-    _above("taker_buy_base_volume", "volume"),
-    _above("taker_buy_quote_volume", "quote_volume"),
-    ("close_time is not after open_time", lambda t: pc.less_equal(t["close_time"], t["open_time"])),
-    ("close_time is after the bar's interval", _longer_than_interval),
+def _parse_rejected(_: Connection, rejection: StoredRejection) -> pa.Table:
+    record = rejection.record
+    return read_bars([record["bar"]], record["symbol"], record["interval"], "replayed", rejection.rejected_at).rows
+
+
+def _invalidate(connection: Connection, key: str) -> None:
+    if interval_day := klines_day(key):
+        coverage.invalidate_coverage(connection, KLINES, *interval_day)
+
+
+# Ranges further apart than this are read separately.
+_APART_US = 3 * 86_400_000_000
+_EXISTING_BARS = """
+    select k.*
+    from unnest(%s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[]) as s (symbol, interval, low, high)
+    cross join lateral (
+        select *
+        from raw.binance_klines as b
+        where b.symbol = s.symbol and b.interval = s.interval and b.open_time between s.low and s.high
+    ) as k
+"""
+_Ranges = tuple[list[str], list[str], list[datetime], list[datetime]]
+
+
+def _ranges(batch: pa.Table) -> _Ranges:
+    """Return the ranges of each series in a batch of bars sorted by key: symbol, interval, first and last open time.
+
+    Reading raw by these ranges costs as much as the batch has rows; a join with all of raw costs as much as the history
+    has (0.56 seconds for 100,000 bars beside 1.3 million, 0.13 by ranges).
+    """
+    opened = np.asarray(batch["open_time"].combine_chunks().cast(pa.int64()))
+    begins = np.ones(len(batch), dtype=bool)
+    begins[1:] = np.diff(opened) > _APART_US
+    for name in ("symbol", "interval"):
+        column = batch[name].combine_chunks()
+        begins[1:] |= np.asarray(pc.not_equal(column[1:], column[:-1]))
+    first = np.flatnonzero(begins)
+    last = np.append(first[1:], len(batch)) - 1
+    starts = [batch[name].take(first).to_pylist() for name in ("symbol", "interval", "open_time")]
+    return starts[0], starts[1], starts[2], batch["open_time"].take(last).to_pylist()
+
+
+KLINES = Dataset(
+    name=NAME,
+    source="Binance",
+    prefix=PREFIX,
+    key=("symbol", "interval", "open_time"),
+    columns=COLUMNS,
+    bronze_only=BRONZE_ONLY,
+    parts=("interval", tuple(INTERVAL_MS)),
+    sla_seconds=lambda _: 2 * HOUR_S,
+    # One index probe per series instead of a scan.
+    newest_sql="""
+        select max(newest.open_time) + interval '1 hour'
+        from (select distinct binance_symbol as symbol from raw.universe) as tracked
+        cross join lateral (
+            select open_time from raw.binance_klines as k
+            where k.symbol = tracked.symbol and k.interval = '1h'
+            order by open_time desc limit 1
+        ) as newest
+    """,
+    object_key=_object_key,
+    damaged_advice="the next run of its interval fetches its day again",
+    on_damaged=_invalidate,
+    rules=rules,
+    parse_rejected=_parse_rejected,
+    existing_rows=lambda batch: (_EXISTING_BARS, _ranges(batch)),
+    other_assets=("ops/gaps",),
 )

@@ -1,7 +1,7 @@
-"""Reading bars: Binance's twelve elements, as JSON (REST) or as lines of CSV (archive files), into bronze columns.
+"""Parses bars, JSON arrays (REST) or lines of CSV (archive files) with twelve elements, into bronze columns.
 
-Belongs here: the text of a bar and its exact numbers and times. Does not: who is asked for it (``binance``,
-``archive``), nor whether a bar can be true (``datasets``).
+Belongs here: the text of a bar and its exact numbers and times. Does not: requesting it (``rest``, ``archive``), nor
+the rules that a bar must satisfy (``contract``).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from ingestion.arrow import DECIMAL, UTC_US, align_decimals, decimals, epoch_to_utc
-from ingestion.datasets import Page
-from ingestion.sources.binance.dataset import KLINES
+from ingestion.datasets import Page, page_schema
+from ingestion.sources.binance.contract import BRONZE_ONLY, COLUMNS
 from ingestion.validation import Rejected
 
 FIELDS = (
@@ -29,30 +29,30 @@ FIELDS = (
 )  # fmt: skip
 _INTEGERS = ("open_time", "close_time", "trade_count")
 _DECIMALS = tuple(name for name in FIELDS if name not in (*_INTEGERS, "extra"))
-# Archives of other markets begin with a header; any other first line that is no bar is a rejected record.
+# Archives of other markets begin with a header; any other first line that is not a bar is a rejected record.
 _HEADER = re.compile(rb'"?open[ _]?time', re.IGNORECASE)
-_BRONZE = [name for name in KLINES.schema.names if name != "batch_id"]
-# One bar as REST sends it, without its digits; brackets and quotes become what no number can hold in its middle.
+_BRONZE = page_schema(COLUMNS, BRONZE_ONLY).names
+# One bar as REST sends it, without its digits; brackets and quotes become characters that no number contains.
 _FRAME = b"[" + b",".join(b"" if name in _INTEGERS else b'""' for name in FIELDS) + b"]"
 _TO_LINES = bytes.maketrans(b'[]"', b" \n ")
 _TYPES = {**dict.fromkeys(_INTEGERS, pa.int64()), **dict.fromkeys(_DECIMALS, DECIMAL), "extra": pa.string()}
-# Nothing is null and nothing guessed: what is no number of eight places is left to the slower reader.
+# No nulls and no type inference: what is not a number of eight places is left to the slower parser.
 _PARSE = pyarrow.csv.ParseOptions(quote_char=False)
 _CONVERT = pyarrow.csv.ConvertOptions(column_types={"": pa.string(), **_TYPES}, null_values=[])
 
 
 def parse_klines(body: bytes, symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
-    """Read a klines answer into a table of KLINES' bronze columns (without ``batch_id``), a column at a time.
+    """Parse a klines response into the dataset's bronze columns (without ``batch_id``), a column at a time.
 
-    ValueError when the body is no list of lists. Records of a wrong shape or type are returned as rejected; the rest of
-    the page is kept.
+    ValueError when the body is not a list of lists. Records of a wrong shape or type are returned as rejected, apart
+    from the others.
     """
     lines = _lines(body)
     if lines is not None:
         try:
             return Page(_from_lines(lines, ("", *FIELDS), symbol, interval, url, fetched_at))
         except (pa.ArrowException, ValueError):
-            pass  # the slower reader tells which record it is, and why
+            pass  # the slower parser finds the record and the reason
     rows = orjson.loads(body)
     if not isinstance(rows, list):
         raise ValueError("not a list of bars")
@@ -60,11 +60,11 @@ def parse_klines(body: bytes, symbol: str, interval: str, url: str, fetched_at: 
 
 
 def _lines(body: bytes) -> bytes | None:
-    """Return an answer as lines of CSV (a first empty column, then the twelve), or None if its frame is not REST's.
+    """Return a response as lines of CSV (an empty column, then the twelve), or None if its frame is not REST's.
 
-    A third of the time of a JSON parser and its objects, most of it without the interpreter's lock, and as strict: the
-    frame is compared byte by byte, and a digit outside its field is parted from it by white space or fills the empty
-    column, which no reader of numbers takes.
+    This takes a third of the time of a JSON parser and its objects, most of it without the interpreter lock, and is as
+    strict: the frame is compared byte by byte, and a digit outside its field is separated by white space or fills the
+    empty column, which the number parser rejects.
     """
     frame = body.translate(None, b"0123456789.")
     bars = len(frame) // (len(_FRAME) + 1)
@@ -76,7 +76,7 @@ def _lines(body: bytes) -> bytes | None:
 
 
 def parse_csv(text: bytes, symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
-    """Read an archive's lines into what REST sends for the same bars: times are cut to the millisecond, its grain."""
+    """Parse an archive's lines into what REST sends for the same bars: times are truncated to milliseconds."""
     text = text.removeprefix(codecs.BOM_UTF8)
     if _HEADER.match(text):
         text = text.partition(b"\n")[2]
@@ -84,20 +84,20 @@ def parse_csv(text: bytes, symbol: str, interval: str, url: str, fetched_at: dat
         try:
             return Page(_to_rest_grain(_from_lines(text, FIELDS, symbol, interval, url, fetched_at)))
         except (pa.ArrowException, ValueError):
-            pass  # the slower reader tells which record it is, and why
+            pass  # the slower parser finds the record and the reason
     return _line_by_line(text, symbol, interval, url, fetched_at)
 
 
 def _from_lines(
     text: bytes, names: tuple[str, ...], symbol: str, interval: str, url: str, fetched_at: datetime
 ) -> pa.Table:
-    """Read well-formed lines a column at a time; any exception means that at least one line is not."""
+    """Parse well-formed lines a column at a time; any exception means that at least one line is malformed."""
     options = pyarrow.csv.ReadOptions(column_names=names, use_threads=False, block_size=len(text))
     read = pyarrow.csv.read_csv(pa.py_buffer(text), options, _PARSE, _CONVERT)
-    usual = {"": "", "extra": " 0 "} if "" in names else {"extra": "0"}
-    for name, text_of_each in usual.items():
+    constants = {"": "", "extra": " 0 "} if "" in names else {"extra": "0"}
+    for name, text_of_each in constants.items():
         if not pc.all(pc.equal(read[name], text_of_each)).as_py():
-            raise ValueError(f"{name or 'something between two bars'} is not what it always is")
+            raise ValueError(f"{name or 'the text between two bars'} is not the usual constant")
     columns: dict[str, Any] = {name: read[name] for name in (*_INTEGERS, *_DECIMALS)}
     return _table(columns, pa.nulls(len(read), pa.string()), symbol, interval, url, fetched_at)
 
@@ -127,7 +127,7 @@ def read_bars(rows: list[Any], symbol: str, interval: str, url: str, fetched_at:
 
 
 def _columns(rows: list[Any], symbol: str, interval: str, url: str, fetched_at: datetime) -> pa.Table:
-    """Turn well-formed rows into columns; any exception means that at least one row is not."""
+    """Turn well-formed rows into columns; any exception means that at least one row is malformed."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(FIELDS)
     if len(columns) < len(FIELDS):
         raise ValueError(f"{len(columns)} fields instead of {len(FIELDS)}")
@@ -145,7 +145,7 @@ def _columns(rows: list[Any], symbol: str, interval: str, url: str, fetched_at: 
 
 
 def _row_by_row(rows: list[Any], symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
-    """Read each row alone, so that one bad record costs only itself."""
+    """Parse each row separately, so that only bad records are rejected."""
     good: list[Any] = []
     rejected: list[Rejected] = []
     for row in rows:
@@ -165,10 +165,10 @@ def _row_by_row(rows: list[Any], symbol: str, interval: str, url: str, fetched_a
 
 
 def _line_by_line(text: bytes, symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:
-    """Read each line of CSV alone, so that one bad record costs only itself."""
+    """Parse each line of CSV separately, so that only bad records are rejected."""
     integers = [FIELDS.index(name) for name in _INTEGERS]
     rows: list[list[str | int]] = []
-    # Not str.splitlines and not csv.reader: what a damaged line holds (a quote, a form feed) must not reach the next.
+    # Not str.splitlines and not csv.reader: a quote or form feed in a damaged line must not affect the next line.
     for line in text.decode("utf-8", "replace").split("\n"):
         if not line.strip():
             continue
@@ -183,7 +183,7 @@ def _line_by_line(text: bytes, symbol: str, interval: str, url: str, fetched_at:
 
 
 def _to_rest_grain(table: pa.Table) -> pa.Table:
-    """Cut times to the millisecond: a bar ends at .999 by REST and at .999999 by the files since 2025."""
+    """Truncate times to milliseconds: a bar ends at .999 in REST and at .999999 in the files since 2025."""
     for name in ("open_time", "close_time"):
         micros = np.asarray(table[name].combine_chunks().cast(pa.int64()))
         cut = pa.array(micros - micros % 1000, pa.int64()).cast(UTC_US)

@@ -1,312 +1,292 @@
-"""A run's bars: what need not be requested, which way is asked, what is requested again.
+"""Plans a fetch of klines: which symbol-days are requested, in which ways, and why.
 
-Belongs here: joining what is known between runs (symbols, coverage, gaps, archive files) into one ingestion of klines.
-Does not: each of these by itself, nor when a run takes place (``orchestration``).
+Everything here is pure: it reads values that earlier runs left and the exchange reports, and makes no request.
+``ingest`` reads these values and executes the plans.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from enum import StrEnum
+from functools import cache
 from typing import Literal
 
-from ingestion.bronze.write import Context, Report
-from ingestion.datasets import object_day
-from ingestion.ops import coverage, runs
-from ingestion.ops import symbols as ops_symbols
-from ingestion.raw import gaps
-from ingestion.sources.binance import ingest, symbols
-from ingestion.sources.binance import rest as binance_rest
-from ingestion.sources.binance.archive_history import History, name_files
-from ingestion.sources.binance.dataset import BINANCE_OPENED, INTERVAL_MS, KLINES
-from ingestion.sources.binance.rest import Exchange
-from ingestion.sources.binance.symbols import Survey
-from ingestion.sources.http import HttpClient, SourceError
+from ingestion.datasets import ONE_DAY
+from ingestion.sources.binance.contract import BINANCE_OPENED, bars_per_day
+from ingestion.sources.binance.rest import PAGE
+from ingestion.sources.binance.symbols import SymbolFacts
 from ingestion.universe import Asset
 
 Source = Literal["rest", "archive", "auto"]
-ONE_DAY = timedelta(days=1)
-_EVER = datetime(2000, 1, 1, tzinfo=UTC)
-# Symbol-days of which one run asks archive files for what REST lacks, two requests each; later runs do the rest.
+Way = Literal["monthly_file", "daily_files", "rest"]
+SymbolDays = Mapping[str, Collection[date]]
+_Chosen = tuple[str, date, tuple[Way, ...], "Reason"]
+# Requests for an archive file: its checksum and the zip. They cost no weight.
+FILE_REQUESTS = 2
+# Symbol-days per run for which archive files are requested after REST came short; later runs do the rest.
 FILE_DAYS_PER_RUN = 500
-# What the report calls the REST API when it failed for all symbols: it is no symbol.
-BINANCE_REST = "Binance REST"
-SymbolDays = dict[str, set[date]]
+
+
+class Reason(StrEnum):
+    """Why a symbol-day is requested."""
+
+    NEW = "no answer is recorded"
+    OPEN = "today and yesterday may get bars and late corrections"
+    REPEAT = "answered before, and requested again on purpose"
+    GAP = "a recorded gap is due for another request"
+    LOST = "its answer was lost"
+    SHORT = "its answer has fewer bars than the day: ask another way"
 
 
 @dataclass(frozen=True)
-class _Fetch:
-    """What the parts of one ingestion share: whom to ask for which symbols and days, and what is known of them."""
+class KlinesRequest:
+    """What a run asks for: the closed bars of the UTC days [start, end) of the universe's symbols.
 
-    context: Context
-    rest: HttpClient
-    archive: HttpClient
+    ``source`` is REST, archive files as far as they go, or the cheaper of both for each month. ``skip_covered`` leaves
+    out days that are over and answered, except yesterday. ``resume`` records the range as a backfill and leaves out
+    what an unfinished backfill with this start has answered.
+    """
+
     assets: Sequence[Asset]
+    start: date
+    end: date
+    interval: str = "1h"
+    source: Source = "rest"
+    skip_covered: bool = False
+    resume: bool = False
+
+    def days_until(self, today: date) -> tuple[date, date]:
+        """Return the requested days that may have bars, half-open: none is before the first bar or after ``today``."""
+        return max(self.start, BINANCE_OPENED), min(self.end, today + ONE_DAY)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known before a fetch: the exchange's clock, its symbols, and the final days that were answered.
+
+    ``answered_in_backfill`` are those answered since the backfill that this run resumes has begun.
+    """
+
+    now: datetime
+    symbols: SymbolFacts
+    answered: SymbolDays
+    answered_in_backfill: SymbolDays | None = None
+
+    @property
+    def today(self) -> date:
+        """The exchange's UTC day."""
+        return self.now.date()
+
+
+@dataclass(frozen=True)
+class DayRange:
+    """Consecutive UTC days [first, last) of one symbol, the ways to try in order, and the reason."""
+
+    symbol: str
+    first: date
+    last: date
+    ways: tuple[Way, ...]
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class FetchPlan:
+    """The ranges to fetch, sorted by symbol and day and without overlap, all inside the UTC days [start, end).
+
+    ``skipped_days`` counts symbol-days that need no request; ``unlisted`` are those before a symbol's listing.
+    """
+
     interval: str
     start: date
     end: date
-    now: datetime
-    found: Survey
-    began_at: datetime
+    ranges: tuple[DayRange, ...]
+    skipped_days: int = 0
+    unlisted: tuple[tuple[str, date], ...] = ()
 
-    def short_days(self) -> list[tuple[str, date, int, list[str]]]:
-        """Return (symbol, day, bars, ways that answered) of this run's short days that no listing or end explains."""
-        whole = 86_400_000 // INTERVAL_MS[self.interval]
-        short = coverage.short_days(self.context.connection, KLINES, self.interval, self.began_at, whole)
-        return [row for row in short if self.found.traded_all_day(row[0], row[1])]
+    def without(self, symbols: Collection[str]) -> FetchPlan:
+        """Return the plan without the ranges of some symbols."""
+        return replace(self, ranges=tuple(r for r in self.ranges if r.symbol not in symbols))
 
 
-def bring(
-    context: Context,
-    rest: HttpClient,
-    archive: HttpClient,
-    set_limit: Callable[[int], None],
-    universe: Sequence[Asset],
-    start: date,
-    end: date,
-    *,
-    interval: str = "1h",
-    source: Source = "rest",
-    skip_covered: bool = False,
-    resume: bool = False,
-) -> Report:
-    """Fetch the closed bars of the UTC days [start, end) into bronze, by REST, by archive files, or by the cheaper.
-
-    ``skip_covered`` leaves out days that are over and answered, but never yesterday and today; ``resume`` records the
-    range as a backfill and takes up one that was cut off. What an answer lacks is requested by a second way, and again
-    by later runs (``gaps.is_due``). ``set_limit`` gets the exchange's weight limit per minute. SourceError when nothing
-    can be asked.
-    """
-    tracked = sorted({a.binance_symbol for a in universe if a.binance_symbol})
-    began_at = runs.clock(context.connection)
-    exchange, found, rest_error = _exchange(context, rest, tracked, source)
-    if exchange.weight_per_minute:
-        set_limit(exchange.weight_per_minute)
-    start, end = max(start, BINANCE_OPENED), min(end, exchange.now.date() + ONE_DAY)
-    assets = [a for a in universe if a.binance_symbol and a.binance_symbol not in found.unknown | found.delisted]
-    fetch = _Fetch(context, rest, archive, assets, interval, start, end, exchange.now, found, began_at)
-    backfill, covered = _covered(fetch, skip_covered, resume)
-    skip = {s: covered.get(s, set()) | found.before_listing(s, start, end) for s in tracked}
-    report = Report(KLINES.name, skipped_days=_count_days(fetch, skip))
-    short_files: dict[str, tuple[str, set[date]]] = {}
-    if source == "rest":
-        ingest.ingest_klines(
-            context, rest, assets, start, end, interval=interval, skip=skip, now=exchange.now, report=report
-        )
-    else:
-        short_files = _from_archives(fetch, source, skip, report)
-    _record_unlisted(fetch)
-    if rest_error is not None:
-        report.error = None  # what files hold is loaded; that REST cannot be used is one failure among others
-        report.failed[BINANCE_REST] = f"{rest_error} What no archive file holds is missing."
-    elif not report.error:
-        _request_again(fetch, report)
-    _report_short(fetch, short_files, report)
-    _report_symbols(fetch, tracked, report)
-    if backfill is not None and not report.error and not set(report.failed) - found.unknown:
-        coverage.end_backfill(context.connection, backfill, end)
-    if report.skipped_days:
-        report.notes.append(f"{report.skipped_days:,} symbol-days were there already and not asked for again")
-    return report
-
-
-def _exchange(
-    context: Context, rest: HttpClient, tracked: Sequence[str], source: Source
-) -> tuple[Exchange, Survey, SourceError | None]:
-    """Ask the exchange of itself and its symbols; without it, archives can still be read by this host's clock."""
-    try:
-        exchange = binance_rest.exchange_info(rest, tracked)
-        return exchange, symbols.survey(context.connection, rest, exchange), None
-    except SourceError as error:
-        if source != "archive" or error.kind == "banned":
-            raise
-        return Exchange(datetime.now(UTC), None, {}), Survey({}, frozenset(), frozenset()), error
-
-
-def _covered(fetch: _Fetch, skip_covered: bool, resume: bool) -> tuple[int | None, SymbolDays]:
-    """Return the backfill that is open, and for each symbol the days that were answered and need no request."""
-    connection, interval = fetch.context.connection, fetch.interval
-    if resume:
-        backfill, since = coverage.begin_backfill(connection, KLINES, interval, fetch.start, fetch.end)
-        return backfill, coverage.covered_days(connection, KLINES, interval, since)
-    if not skip_covered:
-        return None, {}
-    # Yesterday and today are always requested again: late corrections, the 23:00 bar, a missed tick.
-    fresh = fetch.now.date() - ONE_DAY
-    covered = coverage.covered_days(connection, KLINES, interval, _EVER)
-    return None, {symbol: {day for day in days if day < fresh} for symbol, days in covered.items()}
-
-
-def _count_days(fetch: _Fetch, days: Mapping[str, set[date]]) -> int:
-    """Return how many symbol-days of the range ``days`` holds."""
-    return sum(
-        fetch.start <= day < fetch.end
-        for asset in fetch.assets
-        if asset.trades_in(fetch.start, fetch.end)
-        for day in days[asset.binance_symbol]
-    )
-
-
-def _from_archives(fetch: _Fetch, source: Source, skip: SymbolDays, report: Report) -> dict[str, tuple[str, set[date]]]:
-    """Read files, and ask REST for what they lack; return by its path each short file's symbol and short days."""
-    context, interval = fetch.context, fetch.interval
-    covered = coverage.covered_days(context.connection, KLINES, interval, _EVER)
-    keys = [o.key for o in context.lake.list(f"{KLINES.prefix}/interval={interval}/")]
-    held = {day for key in keys if (day := object_day(key))}
-    ranges: dict[str, list[Asset]] = {}
-    for asset in fetch.assets:
-        ranges.setdefault(asset.binance_symbol, []).append(asset)
-
-    def settled(symbol: str, first: date, last: date) -> bool:
-        there = covered.get(symbol, set()) & held
-        days = {first + timedelta(days=n) for n in range((last - first).days)}
-        wanted = {day for day in days if any(a.trades_in(day, day + ONE_DAY) for a in ranges[symbol])}
-        return wanted - fetch.found.before_listing(symbol, first, last) <= there
-
-    with History(
-        fetch.archive, fetch.rest, interval, fetch.start, fetch.end, fetch.now, cheapest=source == "auto",
-        loaded=coverage.loaded_archives(context.connection), settled=settled, traded=fetch.found.traded_all_day,
-    ) as history:  # fmt: skip
-        ingest.ingest_klines(
-            context, fetch.rest, fetch.assets, fetch.start, fetch.end,
-            interval=interval, skip=skip, now=fetch.now, history=history, report=report,
-        )  # fmt: skip
-    if history.rest_error is not None:
-        report.error = report.error or str(history.rest_error)
-    report.notes += history.problems
-    if history.downloaded or history.unchanged:
-        report.notes.append(f"{history.downloaded:,} archive files read, {history.unchanged:,} unchanged")
-    return history.short
-
-
-def _record_unlisted(fetch: _Fetch) -> None:
-    """Cover the days before a listing, so that they count as answered without having cost a request."""
-    unlisted = symbols.unlisted_rows(fetch.found, fetch.assets, fetch.start, fetch.end)
-    rows = [(symbol, day, 0, True, "not_listed") for symbol, day in unlisted]
-    coverage.record_coverage(fetch.context.connection, KLINES, fetch.interval, rows, fetch.now)
-
-
-def _request_again(fetch: _Fetch, report: Report) -> None:
-    """Request gaps that are due by both ways, this run's short days by the other way, and lost days by REST."""
-    connection, interval, today = fetch.context.connection, fetch.interval, fetch.now.date()
-    due = gaps.due(connection, interval, fetch.began_at)
-    lost = coverage.open_days(connection, KLINES, interval, today - ONE_DAY)
-    short = fetch.short_days()
-    by_rest = _union(due, lost, _by_symbol((s, d) for s, d, _, ways in short if ways == ["archive"]))
-    by_files = _union(due, _by_symbol((s, d) for s, d, _, ways in short if ways == ["rest"]))
-    _fetch_days(fetch, by_rest, report)
-    if not report.error:
-        _fetch_files(fetch, _at_most(by_files, FILE_DAYS_PER_RUN, before=today), report)
-    gaps.mark_requested(connection, interval, fetch.began_at)
-    for days, why in (
-        (due, "with gaps were requested again"),
-        (lost, "whose answer was lost were requested again"),
-        (_by_symbol((s, d) for s, d, *_ in short), "that came short were requested in a second way"),
-    ):
-        if count := sum(len(days.get(symbol, set())) for symbol in {a.binance_symbol for a in fetch.assets}):
-            report.notes.append(f"{count:,} symbol-days {why}")
-
-
-def _fetch_days(fetch: _Fetch, days: SymbolDays, report: Report, history: History | None = None) -> None:
-    """Fetch these symbol-days, by REST or from ``history``; a symbol that has failed in this run is left out."""
-    wanted: SymbolDays = {}
-    for asset in fetch.assets:
+def plan_fetch(request: KlinesRequest, known: Known) -> FetchPlan:
+    """Plan the requested days, without those that are answered, in the future, not listed or outside the universe."""
+    start, end = request.days_until(known.today)
+    chosen: list[_Chosen] = []
+    unlisted: list[tuple[str, date]] = []
+    skipped = 0
+    ways = cache(lambda month: _ways(request.source, month, start, end, request.interval, known.today))
+    for asset in fetchable(request.assets, known.symbols):
+        if not asset.trades_in(start, end):
+            continue
         symbol = asset.binance_symbol
-        mine = {d for d in days.get(symbol, set()) if asset.trades_in(d, d + ONE_DAY)}
-        if mine and symbol not in report.failed:
-            wanted.setdefault(symbol, set()).update(mine)
-    if not wanted:
-        return
-    first, last = _bounds(wanted)
-    every = {first + timedelta(days=n) for n in range((last - first).days)}
-    ingest.ingest_klines(
-        fetch.context, fetch.rest, [a for a in fetch.assets if a.binance_symbol in wanted], first, last,
-        interval=fetch.interval, skip={s: every - d for s, d in wanted.items()}, now=fetch.now, history=history,
-        report=report,
+        skip = _needs_no_request(request, known, symbol)
+        before_listing = known.symbols.before_listing(symbol, start, end)
+        skipped += sum(start <= day < end for day in skip | before_listing)
+        answered = known.answered.get(symbol, ())
+        for day in days_between(max(start, asset.valid_from or start), min(end, asset.valid_to or end)):
+            if day in before_listing:
+                unlisted.append((symbol, day))
+            elif day not in skip:
+                chosen.append((symbol, day, ways(day.replace(day=1)), _reason(day, answered, known.today)))
+    return FetchPlan(request.interval, start, end, _ranges(chosen), skipped, tuple(unlisted))
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """The plans of a second fetch: by REST, then by archive files. ``notes`` say what is requested again and why."""
+
+    by_rest: FetchPlan
+    by_files: FetchPlan
+    notes: tuple[str, ...]
+
+
+def plan_follow_up(
+    request: KlinesRequest,
+    known: Known,
+    due: SymbolDays,
+    lost: SymbolDays,
+    short: Mapping[tuple[str, date], Sequence[str]],
+) -> FollowUp:
+    """Plan what is requested again after a fetch.
+
+    Gaps that are ``due`` are requested both ways, days whose answer was ``lost`` by REST, and ``short`` days of this
+    run (with the ways that answered) by the way that has not answered. Only days that are over have files.
+    """
+    shorts = _by_symbol(short)
+    by_rest = [
+        *_with_reason(due, Reason.GAP), *_with_reason(lost, Reason.LOST),
+        *((s, d, Reason.SHORT) for (s, d), ways in short.items() if list(ways) == ["archive"]),
+    ]  # fmt: skip
+    by_files = [
+        *_with_reason(due, Reason.GAP),
+        *((s, d, Reason.SHORT) for (s, d), ways in short.items() if list(ways) == ["rest"]),
+    ]
+    files = sorted({(day, symbol): reason for symbol, day, reason in reversed(by_files) if day < known.today}.items())
+    symbols = {a.binance_symbol for a in fetchable(request.assets, known.symbols)}
+    notes = [
+        f"{count:,} symbol-days {why}"
+        for days, why in (
+            (due, "with gaps were requested again"),
+            (lost, "whose answer was lost were requested again"),
+            (shorts, "that came short were requested in a second way"),
+        )
+        if (count := sum(len(days.get(symbol, ())) for symbol in symbols))
+    ]
+    return FollowUp(
+        _plan_days(request, known, by_rest, lambda _: ("rest",)),
+        _plan_days(
+            request, known, [(symbol, day, reason) for (day, symbol), reason in files[:FILE_DAYS_PER_RUN]],
+            lambda day: ("daily_files", "monthly_file") if next_month(day) <= known.today else ("daily_files",),
+        ),
+        tuple(notes),
     )  # fmt: skip
 
 
-def _fetch_files(fetch: _Fetch, days: SymbolDays, report: Report) -> None:
-    """Fetch these symbol-days from archive files alone; a file that is not published yet proves nothing."""
-    if not days:
-        return
-    with History(
-        fetch.archive, None, fetch.interval, *_bounds(days), fetch.now, loaded={},
-        settled=lambda *_: False, traded=fetch.found.traded_all_day,
-    ) as history:  # fmt: skip
-        _fetch_days(fetch, days, report, history)
-    report.notes += history.problems
+def fetchable(assets: Iterable[Asset], symbols: SymbolFacts) -> list[Asset]:
+    """Return the rows of the universe whose symbol the exchange lists, sorted by symbol."""
+    excluded = symbols.unknown | symbols.delisted
+    rows = [a for a in assets if a.binance_symbol and a.binance_symbol not in excluded]
+    return sorted(rows, key=lambda a: a.binance_symbol)
 
 
-def _by_symbol(rows: Iterable[tuple[str, date]]) -> SymbolDays:
-    days: SymbolDays = {}
-    for symbol, day in rows:
+def days_between(start: date, end: date) -> Iterator[date]:
+    """Yield the days of [start, end)."""
+    for offset in range((end - start).days):
+        yield start + offset * ONE_DAY
+
+
+def next_month(day: date) -> date:
+    """Return the first day of the month after a day's."""
+    return (day.replace(day=28) + 4 * ONE_DAY).replace(day=1)
+
+
+def join_days(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Join consecutive days into half-open ranges."""
+    ranges: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if ranges and ranges[-1][1] == day:
+            ranges[-1] = (ranges[-1][0], day + ONE_DAY)
+        else:
+            ranges.append((day, day + ONE_DAY))
+    return ranges
+
+
+def _needs_no_request(request: KlinesRequest, known: Known, symbol: str) -> set[date]:
+    if known.answered_in_backfill is not None:
+        return set(known.answered_in_backfill.get(symbol, ()))
+    if not request.skip_covered:
+        return set()
+    # Yesterday and today are always requested again: late corrections, the 23:00 bar, a missed run.
+    return {day for day in known.answered.get(symbol, ()) if day < known.today - ONE_DAY}
+
+
+def _reason(day: date, answered: Collection[date], today: date) -> Reason:
+    if day >= today - ONE_DAY:
+        return Reason.OPEN
+    return Reason.REPEAT if day in answered else Reason.NEW
+
+
+def _ways(source: Source, month: date, start: date, end: date, interval: str, today: date) -> tuple[Way, ...]:
+    """Return the ways to try for days of a month, given by its first day; its file is published after the month."""
+    is_published = next_month(month) <= today
+    if source == "archive":
+        return ("monthly_file", "daily_files", "rest") if is_published else ("daily_files", "rest")
+    if source == "auto" and is_published and _file_is_cheaper(month, start, end, interval):
+        return ("monthly_file", "rest")
+    return ("rest",)
+
+
+def _file_is_cheaper(month: date, start: date, end: date, interval: str) -> bool:
+    """Return whether all of a month is requested and costs REST more requests than its file does."""
+    following = next_month(month)
+    bars = (following - month).days * bars_per_day(interval)
+    return start <= month and following <= end and -(-bars // PAGE) > FILE_REQUESTS
+
+
+def _ranges(chosen: Sequence[_Chosen]) -> tuple[DayRange, ...]:
+    """Join consecutive days of a symbol with equal ways and reason."""
+    ranges: list[DayRange] = []
+    at = 0
+    while at < len(chosen):
+        symbol, first, ways, reason = chosen[at]
+        last = first
+        while at < len(chosen) and chosen[at] == (symbol, last, ways, reason):
+            last += ONE_DAY
+            at += 1
+        ranges.append(DayRange(symbol, first, last, ways, reason))
+    return tuple(ranges)
+
+
+def _plan_days(
+    request: KlinesRequest,
+    known: Known,
+    days: Iterable[tuple[str, date, Reason]],
+    ways: Callable[[date], tuple[Way, ...]],
+) -> FetchPlan:
+    """Plan single symbol-days inside the universe's rows; of several reasons for a day the first counts."""
+    reasons: dict[tuple[str, date], Reason] = {}
+    for symbol, day, reason in days:
+        reasons.setdefault((symbol, day), reason)
+    rows: dict[str, list[Asset]] = {}
+    for asset in fetchable(request.assets, known.symbols):
+        rows.setdefault(asset.binance_symbol, []).append(asset)
+    chosen = [
+        (symbol, day, ways(day), reason)
+        for (symbol, day), reason in sorted(reasons.items())
+        if any(asset.trades_in(day, day + ONE_DAY) for asset in rows.get(symbol, ()))
+    ]
+    first, last = (min((c[1] for c in chosen), default=known.today), max((c[1] for c in chosen), default=known.today))
+    return FetchPlan(request.interval, first, last + ONE_DAY, _ranges(chosen))
+
+
+def _with_reason(days: SymbolDays, reason: Reason) -> Iterator[tuple[str, date, Reason]]:
+    return ((symbol, day, reason) for symbol, mine in days.items() for day in sorted(mine))
+
+
+def _by_symbol(symbol_days: Iterable[tuple[str, date]]) -> dict[str, set[date]]:
+    days: dict[str, set[date]] = {}
+    for symbol, day in symbol_days:
         days.setdefault(symbol, set()).add(day)
     return days
-
-
-def _union(*parts: SymbolDays) -> SymbolDays:
-    return _by_symbol((symbol, day) for part in parts for symbol, days in part.items() for day in days)
-
-
-def _at_most(days: SymbolDays, count: int, *, before: date) -> SymbolDays:
-    """Return the oldest ``count`` of the symbol-days before a day."""
-    rows = sorted((day, symbol) for symbol, mine in days.items() for day in mine if day < before)
-    return _by_symbol((symbol, day) for day, symbol in rows[:count])
-
-
-def _bounds(days: SymbolDays) -> tuple[date, date]:
-    every = set().union(*days.values())
-    return min(every), max(every) + ONE_DAY
-
-
-def _report_short(fetch: _Fetch, short_files: Mapping[str, tuple[str, set[date]]], report: Report) -> None:
-    """Name the archive files, and otherwise the days, that are short although every way was asked."""
-    short = fetch.short_days()
-    left = _by_symbol((symbol, day) for symbol, day, *_ in short)
-    files: dict[tuple[date, int], list[str]] = {}
-    for path, (symbol, days) in sorted(short_files.items()):
-        if still := sorted(days & left.get(symbol, set())):
-            files.setdefault((still[0], len(still)), []).append(path.rpartition("/")[2])
-    for (first, count), names in sorted(files.items()):
-        more = f" and of {count - 1} more days" if count > 1 else ""
-        report.notes.append(f"{name_files(names)} lacks bars of {first}{more}; no other way gave them")
-    once = [(day, symbol, bars) for symbol, day, bars, ways in short if len(ways) < 2]
-    if once:
-        day, symbol, bars = min(once)
-        whole = 86_400_000 // INTERVAL_MS[fetch.interval]
-        report.notes.append(
-            f"{len(once):,} symbol-days came short, the first is {symbol} on {day} with {bars:,} of {whole:,} bars; "
-            "later runs request them again"
-        )
-
-
-def _report_symbols(fetch: _Fetch, tracked: Sequence[str], report: Report) -> None:
-    """Say which symbols failed alone and why, and which do not trade any more."""
-    found = fetch.found
-    for symbol in sorted(found.unknown):
-        report.failed[symbol] = binance_rest.unknown_symbol(symbol)
-    for symbol in sorted(found.delisted):
-        report.notes.append(
-            f"{symbol} is no longer listed by Binance and is not asked for; give its row a valid_to to say since when"
-        )
-    today = fetch.now.date()
-    open_rows = {a.binance_symbol for a in fetch.assets if a.valid_to is None or a.valid_to > today}
-    for symbol, status in sorted(found.paused.items()):
-        if symbol not in open_rows:
-            continue
-        ended = found.ended_at.get(symbol)
-        last = f"its last bar is of {ended:%Y-%m-%d}" if ended else "it has no bar"
-        report.notes.append(
-            f"{symbol} is not trading on Binance (status {status}), {last}; "
-            "if it has ended, give its row in the universe file a valid_to"
-        )
-    ops_symbols.record_symbols(
-        fetch.context.connection,
-        {
-            symbol: ("UNKNOWN" if symbol in found.unknown else "FAILED", report.failed[symbol])
-            for symbol in tracked
-            if symbol in report.failed
-        },
-    )

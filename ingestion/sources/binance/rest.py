@@ -1,14 +1,17 @@
-"""Binance Spot REST: exchange clock, symbol list, klines. Requests and paging only.
+"""Requests Binance Spot REST: exchange clock, symbol list, klines.
 
-Belongs here: paths, weights and error codes. Does not: reading a bar (``klines``), what happens to it afterwards.
+Belongs here: paths, paging, weights, and what the API's headers and codes mean. Does not: parsing a bar (``parse``).
 Facts: https://developers.binance.com/docs/binance-spot-api-docs/rest-api (klines weigh 2, at most 1000 a request,
-always ascending, the bar in progress included; exchangeInfo weighs 20; one unknown symbol fails a request with -1121).
+always ascending, the bar in progress included; exchangeInfo weighs 20; one unknown symbol fails a request with -1121;
+418 is a ban of this address, whose message has its end).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -18,24 +21,55 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.datasets import Page
-from ingestion.sources.binance.dataset import INTERVAL_MS
+from ingestion.sources.binance.contract import INTERVAL_MS
 from ingestion.sources.binance.parse import parse_klines
-from ingestion.sources.http import Answer, HttpClient, RequestRejected, SourceError
+from ingestion.sources.conventions import Answer, Conventions, retry_after
+from ingestion.sources.http import HttpClient, RequestRejected, SourceError
 
 PAGE = 1000
 KLINES_WEIGHT = 2
 EXCHANGE_INFO_WEIGHT = 20
 UNKNOWN_SYMBOL = -1121
+# A ban whose message has no end lasts at least this long.
+SHORTEST_BAN_S = 120
+
+
+def _used_weight(headers: Mapping[str, str]) -> int | None:
+    used = headers.get("x-mbx-used-weight-1m", "")
+    return int(used) if used.isdigit() else None
+
+
+def _banned_until(answer: Answer) -> datetime | None:
+    """Return the end of a ban: by the message ("banned until <ms>"), else by Retry-After, else the shortest."""
+    if answer.status != 418:
+        return None
+    if match := re.search(rb"until (\d{13})", answer.body):
+        return datetime.fromtimestamp(int(match[1]) / 1000, UTC)
+    wait = retry_after(answer.headers)
+    return datetime.fromtimestamp(time.time() + (wait if wait is not None else SHORTEST_BAN_S), UTC)
+
+
+def _error_code(body: Any) -> int | None:
+    code = body.get("code") if isinstance(body, dict) else None
+    return code if isinstance(code, int) else None
+
+
+CONVENTIONS = Conventions(
+    used_weight=_used_weight,
+    banned_until=_banned_until,
+    error_code=_error_code,
+    error_message=lambda body: str(body.get("msg") or "") if isinstance(body, dict) else "",
+)
 
 
 def unknown_symbol(symbol: str) -> str:
-    """Return the line for a symbol that the exchange does not know, with its fix."""
+    """Return the message for a symbol that the exchange does not list, with its fix."""
     return f"Binance does not know the symbol {symbol} (-1121); correct or remove its row in the universe file"
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """What the exchange says of itself: its clock, its weight limit per minute, and each asked symbol's status."""
+    """The exchange's clock, its weight limit per minute, and the status of each requested symbol."""
 
     now: datetime
     weight_per_minute: int | None
@@ -44,7 +78,7 @@ class Exchange:
 
 @dataclass(frozen=True)
 class FetchedRange:
-    """UTC days of one symbol, [first, last), that were answered: by which way (rest, archive) and with what."""
+    """UTC days of one symbol, [first, last), that were answered: by rest or archive, and with which pages."""
 
     first: date
     last: date
@@ -53,7 +87,7 @@ class FetchedRange:
 
 
 def exchange_clock(client: HttpClient) -> datetime:
-    """Return the exchange's own time: the only clock by which a bar is closed."""
+    """Return the exchange's own time: the only clock that decides whether a bar is closed."""
 
     def parse(answer: Answer) -> datetime:
         body = orjson.loads(answer.body)
@@ -67,10 +101,10 @@ def exchange_clock(client: HttpClient) -> datetime:
 
 
 def exchange_info(client: HttpClient, symbols: Sequence[str]) -> Exchange:
-    """Ask for the weight limit and the status of ``symbols``; a symbol unknown to the exchange is ``UNKNOWN``.
+    """Request the clock, the weight limit and the status of ``symbols``.
 
-    A symbol that a list lacks is ``UNKNOWN`` only when the exchange also refuses it by name. If it is neither listed
-    nor refused, nothing is known of it in this run and its status is empty.
+    A symbol that the list lacks is ``UNKNOWN`` only when the exchange also rejects it by name. A symbol that is neither
+    listed nor rejected has an empty status: nothing is known of it in this run.
     """
     try:
         body = _exchange_info(client, symbols)
@@ -122,7 +156,7 @@ def _statuses(body: dict[str, Any]) -> dict[str, str]:
 
 
 def first_bar(client: HttpClient, symbol: str) -> datetime | None:
-    """Return when the symbol's first daily bar opened: its listing, probed and not guessed; None when it has none."""
+    """Return when the symbol's first daily bar opened (its listing), or None when it has none."""
     page = klines_page(client, symbol, "1d", 0, None, limit=1)
     opened = page.rows["open_time"]
     return opened[0].as_py() if len(opened) else None
@@ -137,9 +171,9 @@ def last_bar(client: HttpClient, symbol: str, since: datetime, until: datetime) 
 def klines(client: HttpClient, symbol: str, interval: str, start: datetime, end: datetime) -> list[Page]:
     """Return the bars that open in [start, end), page by page, the one in progress included; ``end`` is not ahead.
 
-    A page that brings nothing newer ends the series: the exchange repeats pages before a listing. A page with fewer
-    bars than it may have ends it only at ``end``: it may be a cut answer. Raises RequestRejected for this symbol alone,
-    SourceError when the source is out of reach.
+    A page without newer bars ends the series: the exchange repeats pages before a listing. A page with fewer bars than
+    possible ends it only at ``end``: the response may be truncated. Raises RequestRejected for this symbol alone,
+    SourceError when the source cannot be used.
     """
     at, last, step = _ms(start), _ms(end) - 1, INTERVAL_MS[interval]
     pages: list[Page] = []
@@ -147,15 +181,15 @@ def klines(client: HttpClient, symbol: str, interval: str, start: datetime, end:
         page = klines_page(client, symbol, interval, at, last)
         pages.append(page)
         came = len(page.rows) + len(page.rejected)
-        # A time that cannot be must not lead past the bars that are still to come.
+        # An impossible time must not skip the bars that follow.
         opened = page.rows["open_time"].cast(pa.int64())
         newest = pc.max(opened.filter(pc.less_equal(opened, 1000 * last + 999))).as_py()
         if came == 0 or (newest is not None and newest // 1000 < at):
             break
         if came < PAGE and (newest is None or newest // 1000 + step > last):
             break
-        # Not one interval on: after a halt a bar may open off the grid. Of a page whose every bar is refused, only its
-        # length tells how far it reached.
+        # Not one interval further: after a halt a bar may open off the grid. If every bar of a page is rejected, the
+        # page size is the only measure of how far it reached.
         at = newest // 1000 + 1 if newest is not None else at + PAGE * step
     return pages
 
@@ -163,7 +197,7 @@ def klines(client: HttpClient, symbol: str, interval: str, start: datetime, end:
 def klines_page(
     client: HttpClient, symbol: str, interval: str, start_ms: int, last_ms: int | None, limit: int = PAGE
 ) -> Page:
-    """Ask for one page of bars that open in [start_ms, last_ms], at most ``limit`` of them, the oldest first."""
+    """Request one page of at most ``limit`` bars that open in [start_ms, last_ms], the oldest first."""
     params: dict[str, str | int] = {"symbol": symbol, "interval": interval, "startTime": start_ms, "limit": limit}
     if last_ms is not None:
         params["endTime"] = last_ms

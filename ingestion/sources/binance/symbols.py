@@ -1,12 +1,12 @@
-"""The life of a symbol: when it was listed, whether it still trades, and so what need not be asked for.
+"""Refreshes the status of tracked symbols: when each was listed, whether it trades, when it ended.
 
-Belongs here: what is known of tracked symbols between runs (``ops.symbol_status``). Does not: the universe file
-(``universe``), fetching bars (``bronze``).
+Belongs here: ``ops.symbol_status``, which later runs read. Does not: the universe file (``universe``), fetching bars
+(``ingest``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -20,16 +20,16 @@ from ingestion.sources.http import HttpClient, RequestRejected, SourceError
 from ingestion.universe import Asset
 
 PROBERS = 6
-# Statuses of a symbol that trades, or of which the exchange has said nothing.
+# Statuses of a symbol that trades, or without a statement of the exchange.
 TRADING = ("TRADING", "")
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What is known of the tracked symbols: ``listed_at`` as probed, those that are gone, those never seen.
+class SymbolFacts:
+    """What is known of the tracked symbols: ``listed_at`` as probed, ``delisted`` and ``unknown`` (never seen) ones.
 
-    ``ended_at`` is the last bar of symbols that do not trade now, if it is known. ``paused`` names those whose status
-    has become another than TRADING since the last run, with that status.
+    ``ended_at`` is the last bar of symbols that do not trade now, if it is known. ``paused`` are the symbols whose
+    status has changed from TRADING to another since the last run, with that status.
     """
 
     listed_at: dict[str, datetime]
@@ -41,18 +41,18 @@ class Survey:
     def before_listing(self, symbol: str, start: date, end: date) -> set[date]:
         """Return the UTC days of [start, end) before the one on which the symbol was listed."""
         listed = self.listed_at.get(symbol)
-        return set(_days(start, min(end, listed.date()))) if listed else set()
+        return {start + timedelta(days=n) for n in range((min(end, listed.date()) - start).days)} if listed else set()
 
     def traded_all_day(self, symbol: str, day: date) -> bool:
-        """Tell whether the symbol was listed before the UTC day and had not ended by its last moment."""
+        """Return whether the symbol was listed before the UTC day and had not ended by its last moment."""
         listed, ended = self.listed_at.get(symbol), self.ended_at.get(symbol)
         return (listed is None or listed.date() < day) and (ended is None or day < ended.date())
 
 
-def survey(connection: Connection, client: HttpClient, exchange: Exchange) -> Survey:
-    """Compare the exchange's statuses with what is known, probe listings and ends that are not, and record both.
+def refresh_symbol_status(connection: Connection, client: HttpClient, exchange: Exchange) -> SymbolFacts:
+    """Record the exchange's statuses, and probe the listings and ends of symbols that are not recorded yet.
 
-    A symbol that the exchange no longer knows is ``DELISTED`` if it ever had bars and ``UNKNOWN`` if it was never seen.
+    A symbol that the exchange does not list is ``DELISTED`` if it ever had bars, and ``UNKNOWN`` if it was never seen.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -67,7 +67,7 @@ def survey(connection: Connection, client: HttpClient, exchange: Exchange) -> Su
     listed |= _probe(
         [s for s in exchange.status if s not in absent and s not in listed], lambda s: rest.first_bar(client, s)
     )
-    # A status that a failure has overwritten counts as the same: the end of a symbol is reported once.
+    # A status that a failure has overwritten counts as unchanged: the end of a symbol is reported once.
     paused = {
         symbol: word
         for symbol, word in exchange.status.items()
@@ -79,7 +79,7 @@ def survey(connection: Connection, client: HttpClient, exchange: Exchange) -> Su
     _record(
         connection, {s: "DELISTED" if s in delisted else word for s, word in exchange.status.items()}, listed, ended
     )
-    return Survey(listed, frozenset(delisted), frozenset(absent - delisted), _ended(connection, exchange), paused)
+    return SymbolFacts(listed, frozenset(delisted), frozenset(absent - delisted), _ended(connection, exchange), paused)
 
 
 def _ended(connection: Connection, exchange: Exchange) -> dict[str, datetime]:
@@ -94,7 +94,7 @@ def _ended(connection: Connection, exchange: Exchange) -> dict[str, datetime]:
 
 
 def _probe(symbols: Sequence[str], ask: Callable[[str], datetime | None]) -> dict[str, datetime]:
-    """Return what ``ask`` finds for each symbol; the next run probes those that cannot be probed now."""
+    """Return what ``ask`` finds for each symbol. The next run probes those that fail now."""
 
     def one(symbol: str) -> datetime | None:
         try:
@@ -120,7 +120,7 @@ def _record(
             """
             insert into ops.symbol_status as s (symbol, status, listed_at, last_bar_at) values %s
             on conflict (symbol) do update set
-                -- An empty status is no statement.
+                -- An empty status is not a statement.
                 status = coalesce(nullif(excluded.status, ''), s.status),
                 detail = null,
                 listed_at = coalesce(s.listed_at, excluded.listed_at),
@@ -134,7 +134,7 @@ def _record(
             update ops.symbol_status as s
             set
                 last_bar_at = greatest(s.last_bar_at, bars.last_at),
-                -- A bar from before the listing shows that the probe's answer was short.
+                -- A bar from before the listing shows that the probe came short.
                 listed_at = case
                     when s.listed_at is not null then least(s.listed_at, date_trunc('day', bars.first_at, 'UTC'))
                 end
@@ -158,19 +158,6 @@ def _record(
 
 
 def tracked_now(assets: Sequence[Asset], today: date) -> list[str]:
-    """Return the symbols whose row of the universe is valid yesterday or today: those that a refresh is about."""
+    """Return the symbols whose row of the universe is valid yesterday or today: those that a refresh requests."""
     near = (today - timedelta(days=1), today + timedelta(days=1))
     return sorted({a.binance_symbol for a in assets if a.binance_symbol and a.trades_in(*near)})
-
-
-def unlisted_rows(found: Survey, assets: Sequence[Asset], start: date, end: date) -> Iterator[tuple[str, date]]:
-    """Yield the (symbol, day) of [start, end) that need no request: the symbol was not listed yet."""
-    for asset in assets:
-        for day in sorted(found.before_listing(asset.binance_symbol, start, end)):
-            if asset.trades_in(day, day + timedelta(days=1)):
-                yield asset.binance_symbol, day
-
-
-def _days(start: date, end: date) -> Iterator[date]:
-    for offset in range((end - start).days):
-        yield start + timedelta(days=offset)

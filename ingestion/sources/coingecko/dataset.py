@@ -1,55 +1,62 @@
-"""The dataset of CoinGecko market snapshots: columns, grain, object keys and the contract of a record."""
+"""The dataset ``coingecko_markets``: its declaration, object keys, and parsing its rejected records again."""
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 
-if TYPE_CHECKING:
-    pass
-from ingestion.arrow import UTC_US
-from ingestion.datasets import Column, Dataset, _decimal_column
-from ingestion.validation import Rule, _not_negative
+from ingestion.database.connections import Connection
+from ingestion.datasets import Dataset, StoredRejection
+from ingestion.sources.coingecko.contract import COLUMNS, rules
+from ingestion.sources.coingecko.parse import read_coins
 
-COINGECKO_OPENED = date(2014, 4, 8)
-_MARKET_NUMBERS = (
-    "current_price", "market_cap", "fully_diluted_valuation", "total_volume", "high_24h", "low_24h",
-    "price_change_24h", "price_change_percentage_24h", "market_cap_change_24h", "market_cap_change_percentage_24h",
-    "circulating_supply", "total_supply", "max_supply", "ath", "ath_change_percentage", "atl", "atl_change_percentage",
-    "price_change_percentage_1h_in_currency", "price_change_percentage_24h_in_currency",
-    "price_change_percentage_7d_in_currency",
-)  # fmt: skip
-MARKETS = Dataset(
-    name="coingecko_markets",
-    source="CoinGecko",
-    sla_seconds=lambda settings: 2 * 60 * settings.markets_every_minutes,
-    prefix="coingecko/markets",
-    key=("crypto_id", "snapshot_at"),
-    columns=(
-        Column("crypto_id", pa.string(), "text"),
-        Column("snapshot_at", UTC_US, "timestamptz"),
-        Column("symbol", pa.string(), "text"),
-        Column("name", pa.string(), "text"),
-        Column("image", pa.string(), "text", required=False),
-        Column("market_cap_rank", pa.int64(), "integer", required=False),
-        *(_decimal_column(name, required=False) for name in _MARKET_NUMBERS),
-        Column("ath_date", UTC_US, "timestamptz", required=False),
-        Column("atl_date", UTC_US, "timestamptz", required=False),
-        Column("last_updated", UTC_US, "timestamptz", required=False),
-        Column("payload", pa.string(), "jsonb"),
-    ),
-)
+NAME, PREFIX = "coingecko_markets", "coingecko/markets"
 
 
 def markets_key(snapshot_at: datetime) -> str:
-    """Return the key of one sweep over the market list."""
-    return f"{MARKETS.prefix}/date={snapshot_at:%Y-%m-%d}/{snapshot_at:%H%M%S}Z.parquet"
+    """Return the key of one snapshot of the market list."""
+    return f"{PREFIX}/date={snapshot_at:%Y-%m-%d}/{snapshot_at:%H%M%S}Z.parquet"
 
 
-MARKET_AMOUNTS = (
-    "current_price", "market_cap", "fully_diluted_valuation", "total_volume", "high_24h", "low_24h",
-    "circulating_supply", "total_supply", "max_supply", "ath", "atl",
-)  # fmt: skip
-MARKET_RULES: tuple[Rule, ...] = tuple(_not_negative(name) for name in MARKET_AMOUNTS)
+def _object_key(row: dict[str, Any]) -> str:
+    return markets_key(row["snapshot_at"])
+
+
+def _parse_rejected(connection: Connection, rejection: StoredRejection) -> pa.Table:
+    """Parse a coin as part of the snapshot that rejected it.
+
+    A snapshot without any accepted record is dated to the second in which its first record was rejected.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("select max(snapshot_at) from raw.coingecko_markets where batch_id = %s", (rejection.batch_id,))
+        (snapshot_at,) = cursor.fetchone() or (None,)
+    connection.commit()
+    snapshot_at = snapshot_at or rejection.batch_rejected_at.replace(microsecond=0)
+    # From the text: a number of many digits does not fit a float.
+    return read_coins(f"[{rejection.text}]".encode(), "replayed", snapshot_at, rejection.rejected_at).rows
+
+
+MARKETS = Dataset(
+    name=NAME,
+    source="CoinGecko",
+    prefix=PREFIX,
+    key=("crypto_id", "snapshot_at"),
+    columns=COLUMNS,
+    sla_seconds=lambda settings: 2 * 60 * settings.markets_every_minutes,
+    # One index probe per coin instead of a scan.
+    newest_sql="""
+        select max(newest.snapshot_at)
+        from (select distinct crypto_id from raw.universe) as tracked
+        cross join lateral (
+            select snapshot_at from raw.coingecko_markets as m
+            where m.crypto_id = tracked.crypto_id
+            order by snapshot_at desc limit 1
+        ) as newest
+    """,
+    object_key=_object_key,
+    damaged_advice="no source provides past snapshots; restore the object from a backup, or remove it",
+    rules=rules,
+    parse_rejected=_parse_rejected,
+)

@@ -1,70 +1,75 @@
-"""A CoinGecko market snapshot to bronze."""
+"""Fetches one CoinGecko market snapshot into bronze."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from ingestion.bronze.write import Context, Report, _constant, _note_new_fields, _quarantine
+from ingestion.bronze.results import FetchResult
+from ingestion.bronze.write import Context, note_new_fields, write_page
 from ingestion.sources.coingecko import client as coingecko_client
-from ingestion.sources.coingecko import parse
-from ingestion.sources.coingecko.dataset import MARKETS, markets_key
+from ingestion.sources.coingecko.client import Snapshot
+from ingestion.sources.coingecko.dataset import MARKETS
+from ingestion.sources.coingecko.parse import unknown_fields
 from ingestion.sources.http import HttpClient
 from ingestion.universe import Asset
 
-# -- markets and fear & greed ------------------------------------------------------------------------------------------
+
+def ingest_markets(context: Context, client: HttpClient, assets: Sequence[Asset], snapshot_at: datetime) -> FetchResult:
+    """Fetch one snapshot of the universe and the top 250 into bronze, as one object."""
+    snapshot = coingecko_client.fetch_snapshot(client, sorted({a.crypto_id for a in assets}), snapshot_at)
+    result = write_page(context, MARKETS, snapshot, snapshot_at)
+    fields = unknown_fields(snapshot.rows["payload"].to_pylist())
+    return replace(
+        result,
+        repeated=snapshot.repeated,
+        shortfall=_shortfall(snapshot),
+        failed=_failed_coins(snapshot, assets, snapshot_at),
+        notes=(*note_new_fields(context, MARKETS, fields), *_unfit_notes(snapshot.unfit)),
+    )
 
 
-def ingest_markets(context: Context, client: HttpClient, assets: Sequence[Asset], snapshot_at: datetime) -> Report:
-    """Bring one sweep over the universe and the top 250 into bronze, as one object."""
-    report = Report(MARKETS.name)
-    ids = sorted({a.crypto_id for a in assets})
-    page = coingecko_client.fetch_snapshot(client, ids, snapshot_at)
-    report.repeated = page.repeated
-    if page.missing_from_top:
-        report.shortfall = (
-            f"{page.missing_from_top} of the {coingecko_client.TOP} largest coins are in no page of CoinGecko's list"
-        )
-    table = page.rows.append_column("batch_id", _constant(context, [page.rows]))
-    _quarantine(context, report, MARKETS, page.rejected)
-    report.rows = len(table)
-    spoilt = {_coin_id(r.record) for r in page.rejected}
-    kept = set(table["crypto_id"].to_pylist())
-    today = snapshot_at.date()
-    # An id whose rows of the universe have all ended may go quiet.
-    current = {a.crypto_id: a for a in assets if a.valid_to is None or a.valid_to > today}
-    quiet = coingecko_client.stale_coins(table)
+def _shortfall(snapshot: Snapshot) -> str | None:
+    if not snapshot.missing_from_top:
+        return None
+    return f"{snapshot.missing_from_top} of the {coingecko_client.TOP} largest coins are in no page of CoinGecko's list"
+
+
+def _failed_coins(snapshot: Snapshot, assets: Sequence[Asset], snapshot_at: datetime) -> dict[str, str]:
+    """Return the current coins of the universe without a usable record, and why."""
+    rejected = {_coin_id(r.record) for r in snapshot.rejected}
+    received = set(snapshot.rows["crypto_id"].to_pylist())
+    stale = coingecko_client.stale_coins(snapshot.rows)
+    # An id whose rows of the universe have all ended may become stale.
+    current = {a.crypto_id: a for a in assets if a.valid_to is None or a.valid_to > snapshot_at.date()}
+    failed: dict[str, str] = {}
     for coin in sorted(current):
-        if coin not in kept:
-            report.failed[coin] = (
-                f"CoinGecko's record of {coin} breaks its contract; ops.rejected_records tells how"
-                if coin in spoilt
+        if coin not in received:
+            failed[coin] = (
+                f"CoinGecko's record of {coin} breaks its contract; ops.rejected_records has the reason"
+                if coin in rejected
                 else f"CoinGecko does not know the id {coin}; correct or remove its row in the universe file"
             )
-        elif coin in quiet:
+        elif coin in stale:
             row = f"{coin},{current[coin].binance_symbol}"
-            report.failed[coin] = (
-                f"CoinGecko answers {coin} {quiet[coin]}: the id is stale, retired or renamed; in the universe file, "
+            failed[coin] = (
+                f"CoinGecko answers {coin} {stale[coin]}: the id is stale, retired or renamed; in the universe file, "
                 f"put its present id into the row {row}, or end that row with a valid_to"
             )
-    _note_new_fields(context, report, MARKETS, parse.unknown_fields(table["payload"].to_pylist()))
-    _note_unfit_values(report, page.unfit)
-    if len(table):
-        report.written.append(context.lake.merge(MARKETS, markets_key(snapshot_at), table.combine_chunks()))
-    return report
+    return failed
 
 
-def _note_unfit_values(report: Report, unfit: dict[str, dict[str, str]]) -> None:
-    """Note in one line the optional values that do not fit their column: how many by field, each with an example."""
+def _unfit_notes(unfit: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return one note on the optional values that do not fit their column: how many by field, each with an example."""
     found = []
     for name, values in sorted(unfit.items()):
         coin, value = next(iter(values.items()))
         found.append(f"{name} of {len(values)} (such as {value} of {coin})")
-    if found:
-        report.notes.append(
-            f"{report.dataset}: optional values that do not fit are null, and kept in payload: {', '.join(found)}"
-        )
+    if not found:
+        return []
+    return [f"{MARKETS.name}: optional values that do not fit are null, and kept in payload: {', '.join(found)}"]
 
 
 def _coin_id(record: str) -> str | None:

@@ -1,4 +1,4 @@
-"""CoinGecko's JSON to Arrow columns, record by record."""
+"""Parses CoinGecko's JSON into Arrow columns, record by record."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 import pyarrow as pa
 
 from ingestion.arrow import DECIMAL, UTC_US, decimals, exact, read_json
-from ingestion.datasets import Page
-from ingestion.sources.coingecko.dataset import COINGECKO_OPENED, MARKET_AMOUNTS, MARKETS
+from ingestion.datasets import Page, midnight, page_schema
+from ingestion.sources.coingecko.contract import AMOUNTS, COINGECKO_OPENED, COLUMNS
 from ingestion.text import plain
 from ingestion.validation import Rejected
 
-# Fields that have a meaning but no column: the payload keeps them.
+# Known fields without a column: the payload has them.
 ONLY_IN_PAYLOAD = ("roi", "market_cap_rank_with_rehypothecated")
 
 
 def parse_markets(
     body: bytes, url: str, snapshot_at: datetime, fetched_at: datetime
 ) -> tuple[list[dict[str, Any]], list[Rejected]]:
-    """Read one page into rows of MARKETS' columns; a coin without its identity is rejected alone.
+    """Parse one page into rows; a coin without its identity is rejected alone.
 
-    An optional value that does not fit its column is null, and stands under ``unfit`` in the row by its name.
-    ValueError when the body is no list: it is asked for again.
+    An optional value that does not fit its column becomes null and is returned in the row's ``unfit``, by its name.
+    ValueError when the body is not a list, so that it is requested again.
     """
     good: list[dict[str, Any]] = []
     rejected: list[Rejected] = []
@@ -43,14 +43,14 @@ def parse_markets(
 
 
 def read_coins(body: bytes, url: str, snapshot_at: datetime, fetched_at: datetime) -> Page:
-    """Read one page into a table of MARKETS' bronze columns (without ``batch_id``)."""
+    """Parse one page into a table of the dataset's bronze columns (without ``batch_id``)."""
     good, rejected = parse_markets(body, url, snapshot_at, fetched_at)
-    return Page(_table(good), tuple(rejected))
+    return Page(to_table(good), tuple(rejected))
 
 
 def unknown_fields(payloads: Iterable[str]) -> dict[str, str]:
-    """Return, by name, an example of each field that is neither a column nor known to be left in the payload."""
-    known = {c.name for c in MARKETS.columns} | {"id", *ONLY_IN_PAYLOAD}
+    """Return, by name, an example of each field that is neither a column nor one of ``ONLY_IN_PAYLOAD``."""
+    known = {c.name for c in COLUMNS} | {"id", *ONLY_IN_PAYLOAD}
     found: dict[str, str] = {}
     for payload in payloads:
         for name, value in read_json(payload).items():
@@ -94,7 +94,7 @@ def _coin(entry: Any, snapshot_at: datetime) -> dict[str, Any]:
             raise ValueError(f"{source} is {entry[source]!r}, not text")
         row[name] = entry[source]
     row["unfit"] = {}
-    for column in MARKETS.columns:
+    for column in COLUMNS:
         if column.name in row or column.name in ("snapshot_at", "payload"):
             continue
         value = entry.get(column.name)
@@ -106,18 +106,18 @@ def _coin(entry: Any, snapshot_at: datetime) -> dict[str, Any]:
 
 
 def _typed(name: str, kind: pa.DataType, value: Any, snapshot_at: datetime) -> Any:
-    """Return ``value`` as the column's type wants it; ValueError or OverflowError when it does not fit."""
+    """Convert ``value`` to the column's type; ValueError or OverflowError when it does not fit."""
     is_number = isinstance(value, (int, Decimal)) and not isinstance(value, bool)
-    if kind == DECIMAL and is_number and not (name in MARKET_AMOUNTS and value < 0):
+    if kind == DECIMAL and is_number and not (name in AMOUNTS and value < 0):
         return format(exact(str(value)), "f")
-    # Ranks go into a Postgres integer.
+    # Ranks are stored as a Postgres integer.
     if kind == pa.int64() and is_number and 0 < value < 2**31 and value == int(value):
         return int(value)
     if kind == pa.string() and isinstance(value, str):
         return value
     if kind == UTC_US and isinstance(value, str):
         moment = datetime.fromisoformat(value)
-        # Without an offset it is UTC all the same, whatever the zone of this machine.
+        # Without an offset it is UTC, whatever the time zone of this machine.
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         # A coin may have been updated a moment after the snapshot began, and by a clock of its own.
         if name != "last_updated" or _OPENED <= moment <= snapshot_at + timedelta(days=1):
@@ -125,14 +125,13 @@ def _typed(name: str, kind: pa.DataType, value: Any, snapshot_at: datetime) -> A
     raise ValueError(f"{name} is {str(value)[:60]!r}, which is not {kind}")
 
 
-_OPENED = datetime(COINGECKO_OPENED.year, COINGECKO_OPENED.month, COINGECKO_OPENED.day, tzinfo=UTC)
+_OPENED = midnight(COINGECKO_OPENED)
 
 
-def _table(rows: list[dict[str, Any]]) -> pa.Table:
+def to_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Return parsed rows as a table of bronze columns (without ``batch_id``)."""
     columns = {}
-    for field in MARKETS.schema:
-        if field.name == "batch_id":
-            continue
+    for field in page_schema(COLUMNS):
         values = [row[field.name] for row in rows]
         columns[field.name] = (
             decimals(pa.array(values, pa.string())) if field.type == DECIMAL else pa.array(values, field.type)

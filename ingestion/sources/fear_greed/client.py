@@ -1,7 +1,7 @@
-"""alternative.me's Crypto Fear & Greed index: its whole history in one request.
+"""Requests and parses alternative.me's Crypto Fear & Greed index: its complete history in one response.
 
-Belongs here: the request and its parsing. Facts: https://alternative.me/crypto/fear-and-greed-index/ (every value is
-text, newest first, a day is 00:00 UTC in seconds; a 200 may carry no data, and an error inside ``metadata``).
+Facts: https://alternative.me/crypto/fear-and-greed-index/ (every value is text, newest first, a day is 00:00 UTC in
+seconds; a 200 may carry no data, or an error inside ``metadata``).
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from ingestion.datasets import Page
-from ingestion.sources.fear_greed.dataset import FEAR_GREED
-from ingestion.sources.http import Answer, HttpClient, SourceError
+from ingestion.datasets import Page, page_schema
+from ingestion.sources.conventions import Answer
+from ingestion.sources.fear_greed.contract import BRONZE_ONLY, COLUMNS
+from ingestion.sources.http import HttpClient, SourceError
 from ingestion.validation import Rejected
 
 
 def history(client: HttpClient) -> Page:
-    """Return every day of the index as a table of FEAR_GREED's bronze columns (without ``batch_id``)."""
+    """Request every day of the index."""
 
     def parse(answer: Answer) -> Page:
         return parse_history(answer.body, answer.url, datetime.now(UTC))
@@ -33,7 +34,7 @@ def history(client: HttpClient) -> Page:
 
 
 def parse_history(body: bytes, url: str, fetched_at: datetime) -> Page:
-    """Read the answer; ValueError when it carries an error or no data at all, so that it is asked for again."""
+    """Parse the response; ValueError when it carries an error or no data, so that it is requested again."""
     parsed = orjson.loads(body)
     data = parsed.get("data") if isinstance(parsed, dict) else None
     metadata = parsed.get("metadata") if isinstance(parsed, dict) else None
@@ -52,21 +53,20 @@ def parse_history(body: bytes, url: str, fetched_at: datetime) -> Page:
             rejected.append(Rejected(json.dumps(entry), reason))
     for row in good:
         row.update(source_url=url, fetched_at=fetched_at)
-    schema = pa.schema([f for f in FEAR_GREED.schema if f.name != "batch_id"])
-    return Page(pa.Table.from_pylist(good, schema), tuple(rejected))
+    return Page(pa.Table.from_pylist(good, page_schema(COLUMNS, BRONZE_ONLY)), tuple(rejected))
 
 
 def _day(entry: Any) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise ValueError(f"a {type(entry).__name__} instead of an object")
-    value, stamp, name = entry["value"], entry["timestamp"], entry["value_classification"]
+    value, timestamp, name = entry["value"], entry["timestamp"], entry["value_classification"]
     if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,3}", value.strip()):
         raise ValueError(f"value is {str(value)[:60]!r}, not the text of a number from 0 to 100")
-    if not isinstance(stamp, str) or not re.fullmatch(r"[0-9]{1,11}", stamp):
-        raise ValueError(f"timestamp is {str(stamp)[:60]!r}, not seconds since 1970")
+    if not isinstance(timestamp, str) or not re.fullmatch(r"[0-9]{1,11}", timestamp):
+        raise ValueError(f"timestamp is {str(timestamp)[:60]!r}, not seconds since 1970")
     if not isinstance(name, str) or not name:
         raise ValueError(f"value_classification is {name!r}, not text")
-    # time_until_update counts down to the next value and differs in each answer: it is no part of the record.
+    # time_until_update counts down to the next value and differs in each response: it is not part of the record.
     payload = {k: v for k, v in entry.items() if k != "time_until_update"}
-    day = datetime.fromtimestamp(int(stamp), UTC).date()
+    day = datetime.fromtimestamp(int(timestamp), UTC).date()
     return {"date": day, "value": int(value), "classification": name, "payload": json.dumps(payload)}

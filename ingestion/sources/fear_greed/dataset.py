@@ -1,40 +1,46 @@
-"""The dataset of the Fear & Greed index: columns, grain, object keys and the contract of a record."""
+"""The dataset ``fear_greed``: its declaration and object keys."""
 
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import Any
 
+import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
-if TYPE_CHECKING:
-    pass
-from ingestion.datasets import HOUR_S, Column, Dataset
-from ingestion.validation import Rule
+from ingestion.database.connections import Connection
+from ingestion.datasets import HOUR_S, Dataset, StoredRejection
+from ingestion.sources.fear_greed.client import parse_history
+from ingestion.sources.fear_greed.contract import BRONZE_ONLY, COLUMNS, rules
 
-FEAR_GREED_OPENED = date(2018, 2, 1)
-FEAR_GREED = Dataset(
-    name="fear_greed",
-    source="alternative.me",
-    # A day's value is published at its start, and there is one a day.
-    sla_seconds=lambda _: 26 * HOUR_S,
-    prefix="alternative_me/fear_greed",
-    key=("date",),
-    columns=(
-        Column("date", pa.date32(), "date"),
-        Column("value", pa.int64(), "integer"),
-        Column("classification", pa.string(), "text"),
-    ),
-    bronze_only=(("payload", pa.string()),),
-)
+NAME, PREFIX = "fear_greed", "alternative_me/fear_greed"
 
 
 def fear_greed_key(fetched_on: date) -> str:
-    """Return the key of the index's whole history as it stood on a day."""
-    return f"{FEAR_GREED.prefix}/date={fetched_on.isoformat()}/index.parquet"
+    """Return the key of the index's complete history as it was on a day."""
+    return f"{PREFIX}/date={fetched_on.isoformat()}/index.parquet"
 
 
-FEAR_GREED_RULES: tuple[Rule, ...] = (
-    ("value is not from 0 to 100", lambda t: pc.or_(pc.less(t["value"], 0), pc.greater(t["value"], 100))),
+def _object_key(row: dict[str, Any]) -> str:
+    return fear_greed_key(row["fetched_at"].date())
+
+
+def _parse_rejected(_: Connection, rejection: StoredRejection) -> pa.Table:
+    return parse_history(orjson.dumps({"data": [rejection.record]}), "replayed", rejection.rejected_at).rows
+
+
+FEAR_GREED = Dataset(
+    name=NAME,
+    source="alternative.me",
+    prefix=PREFIX,
+    key=("date",),
+    columns=COLUMNS,
+    bronze_only=BRONZE_ONLY,
+    # One value a day is published, at the start of its day.
+    sla_seconds=lambda _: 26 * HOUR_S,
+    newest_sql="select max(date)::timestamp at time zone 'UTC' from raw.fear_greed",
+    object_key=_object_key,
+    damaged_advice="a newer object has the complete history; remove this one",
+    rules=rules,
+    parse_rejected=_parse_rejected,
 )

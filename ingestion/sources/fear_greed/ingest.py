@@ -1,7 +1,8 @@
-"""The Fear & Greed history to bronze."""
+"""Fetches the complete Fear & Greed history into bronze, and checks which past values the source has changed."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pyarrow as pa
@@ -9,48 +10,73 @@ import pyarrow as pa
 from ingestion.arrow import last_wins
 from ingestion.bronze.lake import DamagedObject, Written
 from ingestion.bronze.merge import union
-from ingestion.bronze.write import Context, Report, _accept, _constant, _midnight, _quarantine, rules
+from ingestion.bronze.results import FetchResult
+from ingestion.bronze.write import Context, accept, reject, with_batch_id
+from ingestion.database.connections import Connection
+from ingestion.datasets import midnight
 from ingestion.sources.fear_greed import client as fear_greed_client
 from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key
 from ingestion.sources.http import HttpClient
 
 
-def ingest_fear_greed(context: Context, client: HttpClient, fetched_on: date) -> Report:
-    """Bring the index's whole history into bronze, unless the newest object holds the same values already."""
-    report = Report(FEAR_GREED.name)
+def ingest_fear_greed(context: Context, client: HttpClient, fetched_on: date) -> FetchResult:
+    """Fetch the index's complete history into bronze, unless the newest object has the same values."""
     page = fear_greed_client.history(client)
-    table = page.rows.append_column("batch_id", _constant(context, [page.rows]))
-    table, refused = _accept(table, rules(FEAR_GREED, _midnight(fetched_on)))
-    _quarantine(context, report, FEAR_GREED, [*page.rejected, *refused])
-    report.rows = len(table)
-    # Newest first is how the index is sent; of a day that comes twice the first is the newer statement.
-    table = last_wins(table.take(pa.array(range(len(table) - 1, -1, -1), pa.int64())), FEAR_GREED.key).combine_chunks()
-    report.repeated = report.rows - len(table)
-    held = context.lake.list(f"{FEAR_GREED.prefix}/")
+    accepted, violations = accept(with_batch_id(context, page.rows), FEAR_GREED.rules(midnight(fetched_on)))
+    result = reject(context, FEAR_GREED, [*page.rejected, *violations])
+    # The index is sent newest first: of a day that comes twice, the first value is the newer one.
+    oldest_first = accepted.take(pa.array(range(len(accepted) - 1, -1, -1), pa.int64()))
+    table = last_wins(oldest_first, FEAR_GREED.key).combine_chunks()
+    repeated = len(accepted) - len(table)
+    objects = context.lake.list(f"{FEAR_GREED.prefix}/")
+    notes: list[str] = []
+    newest = None
     try:
-        last = context.lake.read(held[-1].key) if held else None
+        newest = context.lake.read(objects[-1].key) if objects else None
     except DamagedObject as error:
-        last = None
-        report.notes.append(f"{error}; the whole history is written anew")
-    if last is not None:
-        table = _with_lost_days(report, last[0], table)
+        notes.append(f"{error}; the complete history is written again")
+    if newest is not None:
+        table = _with_lost_days(notes, newest[0], table)
     value = [*FEAR_GREED.key, *FEAR_GREED.values]
-    if last is not None and last[0].select(value).equals(table.select(value)):
-        report.written.append(Written(held[-1].key, "unchanged", len(table), 0))
+    written: tuple[Written, ...] = ()
+    if newest is not None and newest[0].select(value).equals(table.select(value)):
+        written = (Written(objects[-1].key, "unchanged", len(table), 0),)
     elif len(table):
-        report.written.append(context.lake.merge(FEAR_GREED, fear_greed_key(fetched_on), table))
-    return report
+        written = (context.lake.merge(FEAR_GREED, fear_greed_key(fetched_on), table),)
+    return replace(result, rows=len(accepted), repeated=repeated, written=written, notes=tuple(notes))
 
 
-def _with_lost_days(report: Report, known: pa.Table, table: pa.Table) -> pa.Table:
-    """Return the index's history with the days that were known and that this answer lacks; report a cut answer."""
-    days, came = set(known["date"].to_pylist()), set(table["date"].to_pylist())
-    lost = sorted(days - came)
+def changed_past_values(connection: Connection, batch_id: str) -> list[str]:
+    """Return a line for each day before the newest whose value a load has found changed, the newest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select record_key ->> 'date', old_record, new_record from ops.restatements
+            where
+                dataset = %s
+                and batch_id = %s
+                and (record_key ->> 'date')::date < (select max(date) from raw.fear_greed)
+            order by 1 desc
+            """,
+            (FEAR_GREED.name, batch_id),
+        )
+        changed = cursor.fetchall()
+    connection.commit()
+    return [
+        f"{day}: {old['value']} ({old['classification']}) is now {new['value']} ({new['classification']})"
+        for day, old, new in changed
+    ]
+
+
+def _with_lost_days(notes: list[str], known: pa.Table, table: pa.Table) -> pa.Table:
+    """Return the history with the known days that this response lacks; note a truncated response."""
+    known_days, days = set(known["date"].to_pylist()), set(table["date"].to_pylist())
+    lost = sorted(known_days - days)
     if not lost:
         return table
-    if not came or min(came) > min(days) or max(came) < max(days):
-        report.notes.append(
-            f"the answer was cut: it lacks {len(lost):,} of the {len(days):,} days that are known, the first "
+    if not days or min(days) > min(known_days) or max(days) < max(known_days):
+        notes.append(
+            f"the answer was cut: it lacks {len(lost):,} of the {len(known_days):,} days that are known, the first "
             f"{lost[0]}; they are kept"
         )
     return union(FEAR_GREED, known, table)

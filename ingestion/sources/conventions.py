@@ -1,0 +1,67 @@
+"""What the responses of an API mean beyond HTTP: declared by each source, applied by the HTTP client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response: its decoded body, and the URL without its query."""
+
+    body: bytes
+    url: str
+    headers: Mapping[str, str]
+    status: int = 200
+
+
+def _message_of(body: Any) -> str:
+    """Return the text of ``{"error": "…"}`` or ``{"message": "…"}``."""
+    found = body.get("error") or body.get("message") if isinstance(body, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """How an API states limits, bans, missing resources and errors. Bodies are parsed JSON, None if they are not JSON.
+
+    ``used_weight`` reads the weight that the server has counted in this minute; ``banned_until`` the end of a ban of
+    this address; ``is_missing`` whether a requested resource does not exist; ``error_code`` and ``error_message`` the
+    API's own code and text. A 404 without an ``error_code`` means that the address of the API is wrong.
+    """
+
+    used_weight: Callable[[Mapping[str, str]], int | None] = lambda headers: None
+    banned_until: Callable[[Answer], datetime | None] = lambda answer: None
+    is_missing: Callable[[Answer], bool] = lambda answer: answer.status == 404
+    error_code: Callable[[Any], int | None] = lambda body: None
+    error_message: Callable[[Any], str] = _message_of
+
+
+PLAIN_HTTP = Conventions()
+
+
+def parsed_body(answer: Answer) -> Any:
+    """Return the body as JSON, or None if it is not JSON."""
+    try:
+        return orjson.loads(answer.body)
+    except ValueError:
+        return None
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return Retry-After in seconds, whether it was sent as seconds or as a date."""
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None
