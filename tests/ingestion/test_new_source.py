@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from chain import Chain
-from scripted import Reply, scripted
 
 from ingestion import settings
 from ingestion.bronze import rejected
@@ -18,7 +16,10 @@ from orchestration.assets.bronze import build_bronze
 from orchestration.assets.raw import build_raw
 from orchestration.maintenance import doctor
 from orchestration.observability import health
+from orchestration.progress import ignore_progress
 from orchestration.resources import Stores
+from support.pipeline import Chain
+from support.scripted_server import Reply, scripted
 
 CONTRIBUTING = Path(__file__).resolve().parents[2] / "CONTRIBUTING.md"
 TODAY = datetime.now(UTC).date()
@@ -47,7 +48,9 @@ def test_a_declared_source_goes_from_its_api_to_status(chain: Chain, monkeypatch
 
     with scripted([Reply(body=[*GOOD, *BAD])]) as server:
         monkeypatch.setitem(settings.SOURCE_URLS, "GAS_BASE_URL", server.url)
-        done = dg.materialize([build_bronze(source), build_raw(source)], resources={"stores": Stores()})
+        done = dg.materialize(
+            [build_bronze(source), build_raw(source)], resources={"stores": Stores(), "progress": ignore_progress}
+        )
     assert [e.asset_key.to_user_string() for e in done.get_asset_materialization_events()] == [
         "bronze/gas_prices", "raw/gas_prices",
     ]  # fmt: skip
