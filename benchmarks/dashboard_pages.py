@@ -54,29 +54,29 @@ def until_now(bars: pa.Table) -> pa.Table:
 
 
 def fill_market(connection: Any) -> None:
-    """Put a month of hourly sweeps, three years of the index, and the books of runs and requests beside the bars."""
+    """Put a month of hourly snapshots, three years of the index, and run metadata beside the candles."""
     from ingestion.simulator.coins import UNIVERSE, all_coins, read_universe
     from ingestion.simulator.market import Market
     from ingestion.simulator.shapes import Shapes
 
     shapes, now = Shapes(Market(3, all_coins(read_universe(UNIVERSE)))), int(time.time() * 1000)
-    sweep = shapes.coingecko_markets(now - 60_000, None, ("1h", "24h", "7d"), False, "market_cap_desc")
-    sweep = orjson.loads(orjson.dumps(sweep, option=orjson.OPT_SERIALIZE_NUMPY))
+    snapshot = shapes.coingecko_markets(now - 60_000, None, ("1h", "24h", "7d"), False, "market_cap_desc")
+    snapshot = orjson.loads(orjson.dumps(snapshot, option=orjson.OPT_SERIALIZE_NUMPY))
     index = shapes.fear_greed_rows(now, 1095)
     with connection, connection.cursor() as cursor:
         cursor.execute(
             "select column_name from information_schema.columns where table_schema = 'raw' "
             "and table_name = 'coingecko_markets'"
         )
-        columns = [name for (name,) in cursor.fetchall() if name in sweep[0] and name != "symbol"]
-        rows = [{**dict.fromkeys(columns), **row} for row in sweep]
+        columns = [name for (name,) in cursor.fetchall() if name in snapshot[0] and name != "symbol"]
+        rows = [{**dict.fromkeys(columns), **row} for row in snapshot]
         marks, named = ", ".join(f"%({c})s" for c in columns), ", ".join(columns)
         insert = f"insert into raw.coingecko_markets (crypto_id, snapshot_at, symbol, payload, batch_id, {named})"
         cursor.executemany(
             f"{insert} values (%(id)s, now() - interval '1 minute', %(symbol)s, '{{}}', 'bench', {marks})",
             [{k: v for k, v in row.items() if not isinstance(v, dict | list)} for row in rows],
         )
-        # Inventing a sweep takes the simulator half a second: the others are the first one, a little cheaper or dearer.
+        # Making a snapshot takes the simulator half a second: the others are the first one, a little cheaper or dearer.
         moved = [
             f"{c} * (1 + 0.05 * sin(hours / 24.0))::numeric"
             if c in ("current_price", "market_cap", "total_volume")
@@ -172,12 +172,12 @@ def query_lines(times: dict[str, list[float]], missing: list[str]) -> Iterator[L
         slowest = sorted(found.items(), key=lambda item: -item[1])
         worst = slowest[0][1] if slowest else None
         over = [name for name, seconds in slowest if seconds > limit]
-        told = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in slowest[: max(4, len(over))])
+        detail = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in slowest[: max(4, len(over))])
         yield {
             "work": f"dashboard query, p{share} of the slowest of {len(times)}", "seconds": worst,
             "reach": f"<= {limit * 1000:.0f} ms", "ratio": worst and worst / limit,
             "met": None if missing or worst is None else worst <= limit,
-            "note": f"{len(times) - len(over)} of {len(times)} keep it; slowest: {told}{unanswered}",
+            "note": f"{len(times) - len(over)} of {len(times)} keep it; slowest: {detail}{unanswered}",
         }  # fmt: skip
 
 
@@ -279,11 +279,11 @@ def browser_lines(env: dict[str, str], repeats: int) -> Iterator[Line]:
     with server(env) as (address, _process), browser.chromium() as tab:
         changed = [changes(tab(), address) for _ in range(repeats)]
     for name, found, limit in (("cold", cold, COLD_S), ("warm", warm, WARM_S)):
-        told = ", ".join(f"{page} {statistics.median(times):.2f}" for page, times in found.items())
-        yield limit_line(f"first chart, {name} page", [t for times in found.values() for t in times], limit, told)
+        detail = ", ".join(f"{page} {statistics.median(times):.2f}" for page, times in found.items())
+        yield limit_line(f"first chart, {name} page", [t for times in found.values() for t in times], limit, detail)
     by_widget = {name: [t for run in changed for t in run[name]] for name in changed[0]}
-    told = ", ".join(f"{name} {statistics.median(times):.2f}" for name, times in by_widget.items())
-    yield limit_line("a widget's change", [t for times in by_widget.values() for t in times], CHANGE_S, told)
+    detail = ", ".join(f"{name} {statistics.median(times):.2f}" for name, times in by_widget.items())
+    yield limit_line("a widget's change", [t for times in by_widget.values() for t in times], CHANGE_S, detail)
 
 
 # -- many visitors -----------------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ class Settings:
     source_urls: Mapping[str, tuple[str, ...]]
     coingecko_api_key: str | None = field(repr=False)
     http_deadline_s: float
-    postgres_patience_s: float
+    postgres_wait_s: float
     coingecko_calls_per_minute: int
     coingecko_calls_per_month: int
     markets_every_minutes: int
@@ -156,7 +156,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         coingecko_api_key=key,
         http_deadline_s=_number(values, "TICKMART_HTTP_DEADLINE_SECONDS", 900, 5, 86_400),
         # A restart with recovery takes seconds, an update of the server a minute.
-        postgres_patience_s=_number(values, "TICKMART_POSTGRES_PATIENCE_SECONDS", 90, 0, 3600),
+        postgres_wait_s=_number(values, "TICKMART_POSTGRES_PATIENCE_SECONDS", 90, 0, 3600),
         # Keyless calls share one limit per IP (5 to 15 a minute have been reported), a Demo key has 30 to 100.
         coingecko_calls_per_minute=_whole(values, "TICKMART_COINGECKO_CALLS_PER_MINUTE", 25 if key else 10, 1, 10_000),
         coingecko_calls_per_month=_whole(values, "TICKMART_COINGECKO_CALLS_PER_MONTH", 10_000, 1, 100_000_000),

@@ -102,4 +102,4 @@ def _connect_with_retry(dialect: Any, _: Any, arguments: list[Any], keywords: di
     """Connect as SQLAlchemy would, with retries while the server restarts."""
     if dialect.driver != "psycopg2":
         return None
-    return SERVER.connect(lambda: psycopg2.connect(*arguments, **keywords), load_settings().postgres_patience_s)
+    return SERVER.connect(lambda: psycopg2.connect(*arguments, **keywords), load_settings().postgres_wait_s)

@@ -80,16 +80,16 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
     def connect(self, role: Role) -> connections.Connection:
         """Return a new connection for a role, waiting for a server that is about to restart."""
         settings = self.settings
-        postgres, patience_s = settings.postgres, settings.postgres_patience_s
+        postgres, wait_s = settings.postgres, settings.postgres_wait_s
         if postgres is None:
             raise dg.Failure("No database: set PGHOST, or launch through the tickmart command.")
         try:
-            return SERVER.connect(lambda: connections.connect(postgres, role), patience_s)
+            return SERVER.connect(lambda: connections.connect(postgres, role), wait_s)
         except connections.WarehouseError as error:
             if not may_come_back(error):
                 raise
             raise connections.WarehouseError(
-                f"{error}. Waited {patience_s:g} s (TICKMART_POSTGRES_PATIENCE_SECONDS); "
+                f"{error}. Waited {wait_s:g} s (TICKMART_POSTGRES_PATIENCE_SECONDS); "
                 "run again when the server is up, and the run resumes."
             ) from None
 

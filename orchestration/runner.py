@@ -304,7 +304,7 @@ def _end_run(
     """Record the end of a run in schema ops and in the work log, send alerts, and return the run's summary."""
     # A new connection: the server may have restarted since the run began.
     with _recorded_if_lost(stores, job_name, run_id), connections.closing(stores.connect("ingest")) as connection:
-        summary = runs.summarise_run(connection, run_id)
+        summary = runs.summarize_run(connection, run_id)
         if problem and summary["status"] != "failed":
             summary["status"] = "failed"
         summary["error"] = problem

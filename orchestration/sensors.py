@@ -35,7 +35,7 @@ def build_failure_sensor() -> dg.SensorDefinition:
         with connections.closing(connection):
             # It may have failed before its first step recorded it.
             runs.begin_run(connection, context.dagster_run.run_id, context.dagster_run.job_name)
-            summary = runs.summarise_run(connection, context.dagster_run.run_id)
+            summary = runs.summarize_run(connection, context.dagster_run.run_id)
             runs.end_run(connection, context.dagster_run.run_id, "failed", {**summary, "status": "failed"})
         logs.unit("run ended", run=context.dagster_run.run_id, job=context.dagster_run.job_name, status="failed")
 
@@ -53,7 +53,7 @@ def build_ended_sensor(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
         with connections.closing(Stores().connect("ingest")) as connection:
             if run.run_id not in runs.open_runs(connection):
                 return
-            summary = runs.summarise_run(connection, run.run_id)
+            summary = runs.summarize_run(connection, run.run_id)
             if status is dg.DagsterRunStatus.CANCELED:
                 summary |= {"status": "failed", "error": "The run was canceled in Dagster."}
             runs.end_run(connection, run.run_id, summary["status"], summary)

@@ -31,7 +31,7 @@ CONVENTIONS = {api.name: api.conventions for declared in SOURCES for api in decl
 NOW = "2026-11-20T16:37:12Z"
 # A test that uses one of these, directly or through another fixture, has a server or runs dbt.
 SERVER_FIXTURES = {
-    "stack_env", "shared_simulator", "shared_sim", "server", "postgres", "replay", "initialised", "initialized",
+    "stack_env", "shared_simulator", "shared_sim", "server", "postgres", "replay", "initialized",
     "definitions",
 }  # fmt: skip
 # Modules and folders whose tests start the command or servers themselves, or load Great Expectations (7 s of CPU).

@@ -1,4 +1,4 @@
-"""docker-compose.yml, the Dockerfile and `make secrets`, judged without an engine: what is open, pinned, waited for."""
+"""docker-compose.yml, the Dockerfile and `make secrets`, checked without an engine: what is open, pinned, waited for."""
 
 import os
 import re
@@ -138,10 +138,10 @@ def test_the_dashboard_reaches_the_database_and_neither_the_bucket_nor_dagster()
 def test_links_use_the_published_ports_for_runs_and_dashboard():
     for variable, service in (("DAGSTER", "dagster-webserver"), ("DATA_DOCS", "docs"), ("DBT_DOCS", "docs")):
         name = f"TICKMART_{variable}_URL"
-        told = {SERVICES[user]["environment"][name] for user in ("init", "dagster-code", "tickmart", "dashboard")}
+        addresses = {SERVICES[user]["environment"][name] for user in ("init", "dagster-code", "tickmart", "dashboard")}
         [port] = {p.rpartition(":")[0] for p in SERVICES[service]["ports"]}
-        assert len(told) == 1
-        assert f"-http://{port}" in told.pop()
+        assert len(addresses) == 1
+        assert f"-http://{port}" in addresses.pop()
 
 
 def test_what_serves_pages_may_read_the_home_and_write_nothing_of_it():

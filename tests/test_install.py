@@ -42,7 +42,7 @@ class Index:
         self.programs.mkdir()
 
     def install(self, *, sha256: str | None = None, uv: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Install the wheel anew; ``uv`` is the script that stands on PATH under that name, None for the real one."""
+        """Install the wheel again; ``uv`` is the script that stands on PATH under that name, None for the real one."""
         subprocess.run([self.python, "-m", "pip", "uninstall", "-qy", "tinypackage"], check=True, capture_output=True)
         self.lock.write_text(f"tinypackage==1.0 \\\n    --hash=sha256:{sha256 or self.sha256}\n")
         program = self.programs / "uv"

@@ -24,13 +24,13 @@ def unvalidated_objects(connection: Connection, validator: str, dataset: Dataset
             select l.object_key, l.batch_id
             from ops.load_ledger as l
             left join ops.runs as r on r.run_id = l.batch_id
-            left join ops.judged_batches as j on j.judge = %(judge)s and j.batch_id = l.batch_id
+            left join ops.judged_batches as j on j.judge = %(validator)s and j.batch_id = l.batch_id
             where
                 l.dataset = %(dataset)s
                 and (l.batch_id = %(run)s or (j.batch_id is null and r.status is distinct from 'running'))
             order by l.object_key
             """,
-            {"judge": validator, "dataset": dataset.name, "run": run_id},
+            {"validator": validator, "dataset": dataset.name, "run": run_id},
         )
         found = cursor.fetchall()
     connection.commit()

@@ -91,7 +91,7 @@ def end_run(connection: Connection, run_id: str, status: str, summary: dict[str,
         )
 
 
-def summarise_run(connection: Connection, run_id: str, earlier: Sequence[str] = ()) -> dict[str, Any]:
+def summarize_run(connection: Connection, run_id: str, earlier: Sequence[str] = ()) -> dict[str, Any]:
     """Return what a run did, from ``ops``: its stages, its checks, and its status ok, partial or failed.
 
     ``earlier`` are the runs of which this one repeats some steps, the newest first: steps that it did not repeat count

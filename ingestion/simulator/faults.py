@@ -1,7 +1,7 @@
 """What goes wrong, on request: rules that match requests, and the damage they do to rows.
 
 Here belongs the reading and checking of rules, the decision which rules a request meets, and the pure functions that
-spoil rows. How a damaged response is sent is in `server`, how history is restated in `market`.
+corrupt rows. How a damaged response is sent is in `server`, how history is restated in `market`.
 
 A rule is a JSON object: {"kind": …} and, all optional, "match" (part of the path), "contains" (part of the full URL,
 unquoted), "since" (moment of the simulator's clock), "after" (let so many matching requests pass first), "times" (how
@@ -43,7 +43,7 @@ KINDS: dict[str, set[str]] = {
     "reorder": set(),  # shuffled
     "repeat_coin": set(),  # each page of coins/markets begins with the last coin of the page before
     "drift": {"add", "remove", "retype"},  # new {name: value}, lost fields, numbers as texts and texts as numbers
-    "impossible": {"what!", "row"},  # one row (the first) spoiled in one of the ways of IMPOSSIBLE
+    "impossible": {"what!", "row"},  # one row (the first) corrupted in one of the ways of IMPOSSIBLE
     # Archives only:
     "checksum": set(),  # the .CHECKSUM is of another file
     "header": set(),  # the CSV begins with column names
@@ -220,7 +220,7 @@ def _retyped(value: Any) -> Any:
     return str(value)
 
 
-def _spoil(row: Any, what: str, names: dict[str, Any]) -> None:
+def _corrupt(row: Any, what: str, names: dict[str, Any]) -> None:
     """Make one row say what cannot be."""
     close, high, low, opened = (names.get(k) for k in ("close", "high", "low", "open_time"))
     if what == "negative_price":
@@ -235,7 +235,7 @@ def _spoil(row: Any, what: str, names: dict[str, Any]) -> None:
             row[low] = f"9{row[low]}" if isinstance(row[low], str) else row[low] + 1
 
 
-def spoil_rows(rows: list[Any], rules: list[Rule]) -> list[Any]:
+def corrupt_rows(rows: list[Any], rules: list[Rule]) -> list[Any]:
     """Klines, markets or fng rows after the row faults among the rules; the argument is left alone."""
     rows = copy.deepcopy(rows)
     for rule in rules:
@@ -248,7 +248,7 @@ def spoil_rows(rows: list[Any], rules: list[Rule]) -> list[Any]:
             case "reorder":
                 random.Random(len(rows)).shuffle(rows)
             case "impossible":
-                _spoil(rows[int(rule.get("row", 0)) % len(rows)], rule["what"], names)
+                _corrupt(rows[int(rule.get("row", 0)) % len(rows)], rule["what"], names)
             case "drift":
                 for row in rows:
                     for at in (names[f] for f in rule.get("retype", ()) if f in names):

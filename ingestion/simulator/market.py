@@ -290,8 +290,8 @@ class Market:
             lots = split(amount, shares)
             spent = lots * middle
             missing = quote - spent.sum(axis=1)
-            room = np.where((missing > 0)[:, None], lots * h_high[:, None] - spent, spent - lots * h_low[:, None])
-            spent += np.sign(missing)[:, None] * split(np.abs(missing), room.astype(np.float64))
+            free = np.where((missing > 0)[:, None], lots * h_high[:, None] - spent, spent - lots * h_low[:, None])
+            spent += np.sign(missing)[:, None] * split(np.abs(missing), free.astype(np.float64))
             traded = lots > 0
             high = np.where(traded, np.maximum(high, -(-spent // np.maximum(lots, 1))), high)
             low = np.where(traded, np.minimum(low, spent // np.maximum(lots, 1)), low)

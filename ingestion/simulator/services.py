@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from .faults import ROWS, edits_of, spoil_rows
+from .faults import ROWS, corrupt_rows, edits_of
 from .market import INTERVALS_MS
 from .requests import ErrorResponse, Request, binance_error
 
@@ -183,7 +183,7 @@ class Services(BaseHTTPRequestHandler):
             symbol, query["interval"], start, end, min(limit, 1000), request.now_ms, edits_of(request.rules), micro
         )
         if any(r["kind"] in ROWS for r in request.rules):
-            page = json.dumps(spoil_rows(json.loads(page), request.rules), separators=(",", ":")).encode()
+            page = json.dumps(corrupt_rows(json.loads(page), request.rules), separators=(",", ":")).encode()
         return page
 
     # -- Binance bulk archives -----------------------------------------------------------------------------
@@ -267,7 +267,7 @@ class Services(BaseHTTPRequestHandler):
         first = (page - 1) * per_page
         if page > 1 and any(r["kind"] == "repeat_coin" for r in request.rules):
             first -= 1  # ranks moved between two pages: the last coin of the page before comes again
-        return spoil_rows(rows[first : first + per_page], request.rules)
+        return corrupt_rows(rows[first : first + per_page], request.rules)
 
     # -- alternative.me ------------------------------------------------------------------------------------
 
@@ -276,4 +276,4 @@ class Services(BaseHTTPRequestHandler):
             raise ErrorResponse(404, b"<html><body><h1>404 Not Found</h1></body></html>", {"Content-Type": "text/html"})
         limit = request.query.get("limit", "1")
         rows = self.server.shapes.fear_greed_rows(request.now_ms, int(limit) if limit.isdigit() else 1)
-        return {"name": "Fear and Greed Index", "data": spoil_rows(rows, request.rules), "metadata": {"error": None}}
+        return {"name": "Fear and Greed Index", "data": corrupt_rows(rows, request.rules), "metadata": {"error": None}}

@@ -145,18 +145,18 @@ class Shapes:
 
         if start is None and asks_open:
             open_row = make_open_row()
-        room = limit - (1 if open_row else 0)
+        free = limit - (1 if open_row else 0)
         for block in blocks if start is not None else reversed(blocks):
             text, offsets, opened = self._text(symbol, interval, block, edits, micro)
             a, b = int(np.searchsorted(opened, low)), int(np.searchsorted(opened, high, "right"))
-            a, b = (a, max(a, min(b, a + room))) if start is not None else (min(b, max(a, b - room)), b)
+            a, b = (a, max(a, min(b, a + free))) if start is not None else (min(b, max(a, b - free)), b)
             parts.append(text[offsets[a] : offsets[b]])
-            room -= b - a
-            if room <= 0:
+            free -= b - a
+            if free <= 0:
                 break
         if start is None:
             parts.reverse()
-        elif asks_open and room > 0:
+        elif asks_open and free > 0:
             open_row = make_open_row()
         parts.append(open_row)
         return b"[" + b"".join(parts)[:-1] + b"]"

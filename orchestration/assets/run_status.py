@@ -28,7 +28,7 @@ def build_run_status(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
         """Record the status that follows from the run's stages and checks."""
         with stores.connection("ingest") as connection:
             earlier = counted_runs(context)[1:]
-            summary = runs.summarise_run(connection, context.run_id, earlier)
+            summary = runs.summarize_run(connection, context.run_id, earlier)
             runs.end_run(connection, context.run_id, summary["status"], summary)
         health.write_status(stores.settings)
         if command_pid(context.run) is None:  # a command logs the end of its run

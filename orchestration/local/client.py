@@ -126,7 +126,7 @@ def prepare_home(home: Path) -> None:
 
 
 class SupervisorConnection:
-    """A client's connection to the supervisor of a home; its end tells the supervisor that the client has ended.
+    """A client's connection to the supervisor of a home; its end signals that the client has ended.
 
     The first client starts the supervisor, which inherits the lock on LOCK_FILE and holds it until it ends. So the lock
     shows whether a supervisor runs, whatever files a killed one left.

@@ -19,7 +19,7 @@ from ingestion.database.connections import WarehouseError
 # Postgres stops when it has no space for a WAL segment, and clients see a lost connection.
 LEAST_BYTES = 16 << 20
 # dbt writes a new table beside the old one, and a load writes WAL in addition to the rows.
-ROOM_FOR_A_RUN_BYTES = 100_000_000
+SPACE_FOR_A_RUN_BYTES = 100_000_000
 
 
 def is_full(error: BaseException, home: Path) -> bool:
@@ -48,7 +48,7 @@ def full_line(folder: Path, needed_bytes: int) -> str:
 
 def needed_at_home(home: Path) -> int:
     """Return the free bytes that a run needs: the size of the embedded database."""
-    return max(ROOM_FOR_A_RUN_BYTES, folder_bytes(home / "postgres"))
+    return max(SPACE_FOR_A_RUN_BYTES, folder_bytes(home / "postgres"))
 
 
 def folder_bytes(folder: Path) -> int:

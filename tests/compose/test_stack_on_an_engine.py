@@ -92,9 +92,9 @@ def test_a_container_that_is_killed_in_a_backfill_has_its_run_closed_and_the_nex
     [killed] = until("the backfill begins", lambda: set(composed.runs()) - earlier)
     until("it loads", lambda: composed.sql(f"select count(*) from ops.run_stages where run_id = '{killed}'") != "0")
     subprocess.run(["docker", "rm", "-f", container], check=True, capture_output=True)
-    # Its last sign of life is three minutes ago by then.
+    # Its last heartbeat is three minutes ago by then.
     assert composed.ended(killed) == "FAILURE"
-    until("it is closed in the books", lambda: composed.recorded_status(killed) == "failed")
+    until("the run is recorded as failed", lambda: composed.recorded_status(killed) == "failed")
     composed("run", "--rm", "-T", "tickmart", "run")
     # Whoever typed it types it again; Dagster does not.
     assert killed not in {run.get("dagster/parent_run_id") for run in composed.runs().values()}
@@ -109,13 +109,13 @@ def test_a_code_server_that_dies_in_a_run_leaves_a_failed_run_that_is_retried(co
     until("the run starts", lambda: composed.runs()[died]["status"] == "STARTED")
     composed.run("exec", "-T", "dagster-code", "sh", "-c", "kill -9 -1")
     assert composed.ended(died) == "FAILURE"
-    until("it is closed in the books", lambda: composed.recorded_status(died) == "failed")
+    until("the run is recorded as failed", lambda: composed.recorded_status(died) == "failed")
     [retry] = until(
         "Dagster tries it again",
         lambda: [run for run, tags in composed.runs().items() if tags.get("dagster/parent_run_id") == died],
     )
     assert composed.ended(retry) == "SUCCESS"
-    until("that is booked", lambda: composed.recorded_status(retry) == "ok")
+    until("the retry is recorded", lambda: composed.recorded_status(retry) == "ok")
     assert int(composed.sql("select count(*) from ops.incidents where kind = 'run_failed'")) >= 1
     composed("up", "-d", "--no-build", "--wait")
 
@@ -219,8 +219,8 @@ def test_down_and_up_again_loses_no_row_and_loads_none_again(composed):
     assert composed.run("down", profiles=("*",)).returncode == 0
     # Without its simulator a demo does not turn to the real markets.
     assert composed.run("up", "-d", "--no-build", profiles=()).returncode != 0
-    told = composed.run("logs", "--no-color", "init").stdout
-    assert "this project's warehouse holds simulated markets, and the simulator does not answer" in told
+    logged = composed.run("logs", "--no-color", "init").stdout
+    assert "this project's warehouse holds simulated markets, and the simulator does not answer" in logged
     composed("up", "-d", "--no-build", "--wait", "--wait-timeout", "900")
     assert composed.raw(moment) == before
     assert "the warehouse has data" in composed("logs", "--no-color", "init")

@@ -123,10 +123,10 @@ class CurrentDatabase:
         for name, value in variables.items():
             set_variable(name, value)
         if variables != self._variables:
-            self.forget()
+            self.drop()
             self._variables = dict(variables)
 
-    def forget(self) -> None:
+    def drop(self) -> None:
         """Close the connections and clear every cache."""
         database.ENGINE.dispose()
         st.cache_data.clear()

@@ -52,7 +52,7 @@ def test_page_reads_exactly_the_marts_that_it_declares(open_page, marts, current
     monkeypatch.setattr(database, "_fetch", record)
     monkeypatch.setattr(bars, "MAX_BARS", 50)  # "All" then uses weekly candles
     for query in EVERY_BRANCH.get(page.name, [{}]):
-        current_database.forget()
+        current_database.drop()
         assert not open_page(marts, page.name, **query).exception
     assert read == page.marts
 

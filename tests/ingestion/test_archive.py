@@ -1,4 +1,4 @@
-"""Bulk archives: the same rows as REST, damage never taken for data, and files that are published anew."""
+"""Bulk archives: the same rows as REST, damage never taken for data, and files that are published again."""
 
 import io
 import zipfile

@@ -1,4 +1,4 @@
-"""A spoilt wire to the store or the database: what was acknowledged is there once, or a clear word is said."""
+"""A faulty connection to the store or the database: acknowledged data is there once, or one clear error is reported."""
 
 import threading
 from collections.abc import Iterator
@@ -145,7 +145,7 @@ def slow_store(lake: Lake) -> Iterator[SlowStore]:
     thread.join()
 
 
-def test_a_store_that_says_slow_down_is_asked_again_and_then_named(lake: Lake, slow_store: SlowStore) -> None:
+def test_a_store_that_says_slow_down_is_retried_and_then_named(lake: Lake, slow_store: SlowStore) -> None:
     store = replace(lake.store, endpoint=f"127.0.0.1:{slow_store.server_address[1]}")
     slow = Lake(store, attempts=3)
     for act in (
@@ -236,10 +236,10 @@ def test_a_load_cut_at_any_byte_leaves_all_or_nothing_and_completes_later(chain:
             survived = True
         except (psycopg2.Error, connections.WarehouseError):
             survived = False
-    rows, booked = chain.ask(
+    rows, recorded = chain.ask(
         "select (select count(*) from raw.binance_klines), (select coalesce(sum(rows), 0) from ops.load_ledger)"
     )[0]
-    assert rows == booked
+    assert rows == recorded
     assert rows in (0, 4 * 720)
     assert rows or not survived
     chain.load(KLINES)

@@ -18,7 +18,7 @@ NO_RULES = "<Error><Code>NoSuchLifecycleConfiguration</Code><Message>none</Messa
 
 @pytest.fixture
 def prepared() -> Iterator[Callable[[str, int], dict[str, str]]]:
-    """Have tickmart look after a bucket of a store that tells of versions as given; return what was PUT there."""
+    """Have tickmart look after a bucket of a store with the given versioning; return what was PUT there."""
     servers: list[ThreadingHTTPServer] = []
 
     def prepare(versioning: str, status: int = 200) -> dict[str, str]:

@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_used_is_named_and_its_days_come_from_daily_files(
     assert SOUND not in notes
     assert bars == {SOUND: HOURS, ODD: HOURS}
     assert market.ways() == {"archive": 14}
-    assert market.holes() == []
+    assert market.gaps() == []
     recorded = [url.rpartition("/")[2] for (url,) in market.chain.ask("select url from ops.archive_files")]
     assert MONTH not in recorded
     assert f"{ODD}-1h-2024-03-27.zip" in recorded
@@ -151,7 +151,7 @@ def test_bars_that_a_readable_file_lacks_come_from_another_source(
     notes, bars = bring(market, exchange, damage)
     assert (MONTH in notes) == (damage is not PARTLY["a day missing"])
     assert bars == {SOUND: HOURS, ODD: HOURS}
-    assert market.holes() == []
+    assert market.gaps() == []
 
 
 def test_without_daily_files_rest_gives_what_a_damaged_month_lacks(market: Market, exchange: SmallExchange) -> None:
@@ -190,7 +190,7 @@ def test_a_month_that_ends_early_is_completed_by_daily_files(market: Market, exc
     short_months(exchange, "monthly")
     market.bring(FIRST, END, source="archive")
     assert len(market.rows()) == 2 * HOURS
-    assert market.holes() == []
+    assert market.gaps() == []
     assert exchange.counts["klines"] == 2  # the probes of two listings
 
 
@@ -200,7 +200,7 @@ def test_a_month_that_ends_early_is_completed_by_rest_when_there_are_no_daily_fi
     short_months(exchange, "monthly", "daily")
     market.bring(FIRST, END, source="archive")
     assert len(market.rows()) == 2 * HOURS
-    assert market.holes() == []
+    assert market.gaps() == []
 
 
 def test_a_month_that_every_way_ends_early_is_named_and_no_halt(market: Market, exchange: SmallExchange) -> None:
@@ -208,7 +208,7 @@ def test_a_month_that_every_way_ends_early_is_named_and_no_halt(market: Market, 
     report = market.bring(FIRST, END, source="archive")
     [note] = [note for note in report.notes if MONTH in note]
     assert "2024-03-28" in note
-    assert {kind for *_, kind in market.holes()} == {"missing_locally"}
+    assert {kind for *_, kind in market.gaps()} == {"missing_locally"}
 
 
 def test_when_rest_fails_under_archives_the_run_says_so_and_the_backfill_stays_open(
@@ -292,7 +292,7 @@ def test_whatever_befalls_a_file_sound_symbols_load_and_no_wrong_bar_enters(
     assert set(loaded) <= sent
     recorded = {url.rpartition("/")[2] for (url,) in market.chain.ask("select url from ops.archive_files")}
     assert MONTH in recorded or MONTH in notes
-    assert market.holes() == []
+    assert market.gaps() == []
 
 
 @settings(max_examples=100, deadline=None)

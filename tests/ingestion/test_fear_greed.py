@@ -45,7 +45,7 @@ def test_the_history_is_typed_and_loaded_once(chain: Chain, client_of: Client) -
 
 
 @pytest.mark.parametrize(
-    ("spoilt", "reason"),
+    ("invalid", "reason"),
     [
         (sentiment("N/A"), "value is 'N/A'"),
         (sentiment(""), "value is ''"),
@@ -68,9 +68,9 @@ def test_the_history_is_typed_and_loaded_once(chain: Chain, client_of: Client) -
     ],
 )
 def test_an_invalid_day_is_rejected_once_and_the_others_are_loaded(
-    chain: Chain, client_of: Client, spoilt: Any, reason: str
+    chain: Chain, client_of: Client, invalid: Any, reason: str
 ) -> None:
-    body = index_of([sentiment("40", TODAY), spoilt, sentiment("42", days_back(1))])
+    body = index_of([sentiment("40", TODAY), invalid, sentiment("42", days_back(1))])
     for at in range(2):
         report = ingest(chain, client_of, body, TODAY + timedelta(days=at))
         assert (report.rows, report.rejected, report.error) == (2, 1, None)

@@ -106,9 +106,9 @@ def connections(stack_env):
     with fresh_database(stack_env) as owner:
         migrate.bootstrap(owner, {role: stack_env[f"TICKMART_PG_{role.upper()}_PASSWORD"] for role in ROLES})
         made = {role: psycopg2.connect(**owner.connect_kwargs(role, stack_env)) for role in ROLES}
-        for role, room in (("transform", "staging"), ("transform", "marts"), ("dagster", "dagster")):
+        for role, schema in (("transform", "staging"), ("transform", "marts"), ("dagster", "dagster")):
             with made[role], made[role].cursor() as cursor:
-                cursor.execute(f"create table {TABLES[room]} (n int)")
+                cursor.execute(f"create table {TABLES[schema]} (n int)")
         yield made
         for connection in made.values():
             connection.close()

@@ -53,7 +53,9 @@ def refused(call: Callable[[], Any]) -> SourceError:
     ],
     ids=lambda r: f"{r.status} {r.wire or r.bytes()[:20]!r}",
 )  # fmt: skip
-def test_a_passing_fault_is_asked_again_and_no_half_answer_used(serve: Server, client_of: Client, fault: Reply) -> None:
+def test_a_transient_fault_is_retried_and_no_partial_response_used(
+    serve: Server, client_of: Client, fault: Reply
+) -> None:
     server = serve(fault, fault, GOOD)
     client = client_of(server.url)
     assert client.get("/x") == {"ok": True}
@@ -221,7 +223,7 @@ def test_a_blocking_host_is_skipped_for_the_rest_of_the_run(
     assert clock.slept == []
 
 
-def test_when_every_host_blocks_one_line_says_so_and_nobody_is_asked_again(serve: Server, client_of: Client) -> None:
+def test_when_every_host_blocks_one_line_says_so_and_no_host_is_tried_again(serve: Server, client_of: Client) -> None:
     first, second = serve(GEO), serve(WAF)
     client = client_of(first.url, second.url)
     for _ in range(3):

@@ -64,7 +64,7 @@ def test_a_failed_request_is_no_answer_about_a_gap_and_is_reported(
     exchange.refuse = lambda asked: None
     exchange.hours = lambda way, symbol, opened: True
     assert market.bring("2024-03-10", "2024-03-11").error is None
-    assert market.holes() == []
+    assert market.gaps() == []
 
 
 def test_an_archive_that_fails_confirms_no_halt(market: Market, exchange: SmallExchange) -> None:
@@ -91,7 +91,7 @@ def test_a_page_that_was_cut_does_not_end_a_series(market: Market, exchange: Sma
     exchange.klines = lambda query: Reply(body=whole(query).body[: 700 if query["limit"] == "1000" else 1])  # type: ignore[method-assign]
     market.bring("2024-01-10", "2024-02-20")
     assert len(market.rows()) == 2 * 41 * 24
-    assert market.holes() == []
+    assert market.gaps() == []
 
 
 def test_days_that_rest_lacks_come_from_files_or_a_later_run(market: Market, exchange: SmallExchange) -> None:
@@ -101,7 +101,7 @@ def test_days_that_rest_lacks_come_from_files_or_a_later_run(market: Market, exc
     assert any("2024-03-05" in note for note in report.notes)
     exchange.files = lambda name, body: body
     market.bring("2024-03-10", "2024-03-11")
-    assert market.holes() == []
+    assert market.gaps() == []
 
 
 def test_a_halt_that_both_ways_lack_costs_no_request_of_the_third_backfill(
@@ -113,7 +113,7 @@ def test_a_halt_that_both_ways_lack_costs_no_request_of_the_third_backfill(
         exchange.counts.clear()
         market.bring("2024-03-01", "2024-03-10")
         asked.append(exchange.counts.total())
-        assert market.holes() == [(symbol, "2024-03-05 00:00", 24, "exchange_halt") for symbol in TWO]
+        assert market.gaps() == [(symbol, "2024-03-05 00:00", 24, "exchange_halt") for symbol in TWO]
     # exchangeInfo and one page of each symbol
     assert asked[1:] == [3, 3]
 
@@ -128,7 +128,7 @@ def test_a_rejected_bar_is_no_halt(market: Market, exchange: SmallExchange) -> N
     )
     exchange.files = lambda name, body: None
     market.bring("2024-03-01", "2024-03-10")
-    assert {(bars, kind) for *_, bars, kind in market.holes()} == {(1, "missing_locally")}
+    assert {(bars, kind) for *_, bars, kind in market.gaps()} == {(1, "missing_locally")}
 
 
 # -- what the exchange says of symbols ---------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def test_a_symbol_that_ended_before_the_range_is_reported_once_and_has_no_open_g
     exchange.status["ETHUSDT"], exchange.ends["ETHUSDT"] = "BREAK", moment(date(2024, 2, 11), 7)
     notes = ["\n".join(market.bring("2024-03-01", "2024-03-10").notes) for _ in range(2)]
     assert ["ETHUSDT" in text and "2024-02-11" in text for text in notes] == [True, False]
-    assert market.holes() == [("ETHUSDT", "2024-03-01 00:00", 9 * 24, "delisted")]
+    assert market.gaps() == [("ETHUSDT", "2024-03-01 00:00", 9 * 24, "delisted")]
 
 
 def test_an_end_that_the_universe_knows_is_not_reported(market: Market, exchange: SmallExchange) -> None:
@@ -170,7 +170,7 @@ def test_an_end_that_the_universe_knows_is_not_reported(market: Market, exchange
 def test_a_symbol_that_ends_inside_the_range_has_its_bars_and_an_end(market: Market, exchange: SmallExchange) -> None:
     exchange.status["ETHUSDT"], exchange.ends["ETHUSDT"] = "HALT", moment(date(2024, 3, 4), 7)
     market.bring("2024-03-01", "2024-03-10")
-    assert market.holes() == [("ETHUSDT", "2024-03-04 07:00", 5 * 24 + 17, "delisted")]
+    assert market.gaps() == [("ETHUSDT", "2024-03-04 07:00", 5 * 24 + 17, "delisted")]
     assert len(market.rows()) == 9 * 24 + 3 * 24 + 7
 
 
@@ -182,7 +182,7 @@ def test_a_symbol_that_pauses_and_trades_again_has_a_gap_of_its_own_and_goes_on(
     exchange.status["ETHUSDT"], exchange.ends["ETHUSDT"] = "BREAK", moment(first, 7)
     exchange.now = moment(last, 12)
     market.bring("2024-03-01", "2024-03-09")
-    assert [kind for *_, kind in market.holes()] == ["delisted"]
+    assert [kind for *_, kind in market.gaps()] == ["delisted"]
     exchange.status["ETHUSDT"] = "TRADING"
     exchange.ends.clear()
     exchange.hours = lambda way, symbol, opened: (
@@ -192,7 +192,7 @@ def test_a_symbol_that_pauses_and_trades_again_has_a_gap_of_its_own_and_goes_on(
     exchange.files = lambda name, body: body
     market.bring("2024-03-07", "2024-03-11")
     market.bring("2024-03-10", "2024-03-11")
-    assert market.holes() == [("ETHUSDT", "2024-03-04 07:00", 17 + 3 * 24 + 15, "symbol_halt")]
+    assert market.gaps() == [("ETHUSDT", "2024-03-04 07:00", 17 + 3 * 24 + 15, "symbol_halt")]
     assert gaps.unexplained(market.chain.connection) == []
     assert market.chain.one("select count(*) from raw.binance_klines where open_time >= '2024-03-08 15:00+00'") > 2 * 24
 

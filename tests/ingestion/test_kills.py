@@ -67,7 +67,7 @@ def nothing_half(chain: Chain) -> None:
     rows = dict(chain.ask("select (open_time at time zone 'UTC')::date, count(*) from raw.binance_klines group by 1"))
     assert rows == {days[key]: count for key, count in ledger.items()}
     assert all(sizes[key] == count for key, count in ledger.items())
-    # What is booked as answered stands in bronze: bronze is written first.
+    # Bronze is written first, so it has what coverage records.
     covered = chain.ask("select distinct date from ops.coverage where bars > 0")
     assert {klines_key("1h", day) for (day,) in covered} <= set(objects)
 
@@ -93,20 +93,20 @@ def kill_at_random(chain: Chain, simulator: Simulator, kills: int, seed: int) ->
     """
     started = time.monotonic()
     begin(chain, simulator, START, START + timedelta(days=20)).join()
-    patience = time.monotonic() - started
+    longest = time.monotonic() - started
     chance, progress = random.Random(seed), []
     clear(chain)
     while len(progress) < kills or not any(progress):
         first = START + timedelta(days=chance.randrange(DAYS - 10))
         process = begin(chain, simulator, first, min(first + timedelta(days=20), START + timedelta(days=DAYS)))
-        process.join(timeout=chance.uniform(0.01, patience))
+        process.join(timeout=chance.uniform(0.01, longest))
         if process.exitcode == 0:
             if chance.random() < 0.5:
                 clear(chain)
             continue
         process.kill()
         process.join()
-        patience *= 1.02
+        longest *= 1.02
         nothing_half(chain)
         progress.append(chain.one("select count(*) from raw.binance_klines"))
     return progress

@@ -1,4 +1,4 @@
-"""Bars from an exchange that misbehaves: each traded hour once and exactly, what cannot be set aside, the rest kept."""
+"""Bars from an exchange that misbehaves: each traded hour once and exactly, impossible records rejected, the rest kept."""
 
 import json
 import re
@@ -230,7 +230,7 @@ def test_an_unknown_symbol_fails_alone_and_is_named(chain: Chain, exchange: Exch
     assert len([a for a in exchange.server.asked if a.query.get("symbol") == "GONEUSDT"]) == 1
 
 
-def test_a_symbol_whose_answers_stay_broken_fails_alone_and_is_asked_again_next_time(
+def test_a_symbol_whose_answers_stay_broken_fails_alone_and_is_requested_by_the_next_run(
     chain: Chain, exchange: Exchange, client_of: Client
 ) -> None:
     exchange.bars = {"BTCUSDT": day_of()}
@@ -309,7 +309,7 @@ def test_bars_of_different_lengths_in_one_page_each_keep_their_own(
 
 
 @pytest.mark.parametrize(
-    ("spoil", "reason"),
+    ("corrupt", "reason"),
     [
         (lambda row: [row[0], 100.5, *row[2:]], "open is 100.5, not text"),
         (lambda row: [*row[:5], 12, *row[6:]], "volume is 12, not text"),
@@ -324,11 +324,11 @@ def test_bars_of_different_lengths_in_one_page_each_keep_their_own(
         (lambda row: [[row[0]], *row[1:]], ""),
     ],
 )
-def test_a_bar_of_another_shape_or_type_is_set_aside_and_the_rest_loaded(
-    chain: Chain, exchange: Exchange, client_of: Client, spoil: Callable[[list[Any]], Any], reason: str
+def test_a_bar_of_another_shape_or_type_is_rejected_and_the_rest_loaded(
+    chain: Chain, exchange: Exchange, client_of: Client, corrupt: Callable[[list[Any]], Any], reason: str
 ) -> None:
     exchange.bars["BTCUSDT"] = day_of()
-    exchange.page = lambda rows: [*rows[:7], spoil(rows[7]), *rows[8:]]
+    exchange.page = lambda rows: [*rows[:7], corrupt(rows[7]), *rows[8:]]
     report = ingest(chain, exchange, client_of)
     assert (report.rows, report.rejected, report.failed, report.error) == (23, 1, {}, None)
     assert chain.load(KLINES).inserted == 23
@@ -397,7 +397,7 @@ def test_an_impossible_record_is_rejected_with_its_reason_and_stops_nothing(
 
 @given(exponent=st.integers(0, 20), sign=st.sampled_from([1, -1]), digit=st.integers(1, 9))
 @settings(max_examples=80, deadline=None)
-def test_a_time_of_any_magnitude_is_a_plausible_one_or_set_aside(exponent: int, sign: int, digit: int) -> None:
+def test_a_time_of_any_magnitude_is_a_plausible_one_or_rejected(exponent: int, sign: int, digit: int) -> None:
     opened = sign * digit * 10**exponent
     row = bar(DAY, 0, open_time=opened)
     page = parse_klines(body_of([row, bar(DAY, 1)]), "BTCUSDT", "1h", "http://x", LATER)

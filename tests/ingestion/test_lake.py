@@ -143,8 +143,8 @@ def test_a_damaged_object_is_named_and_a_merge_repairs_it(own_lake: Lake, damage
     prices = pq.ParquetFile(io.BytesIO(body)).metadata.row_group(0).column(KLINES.schema.get_field_index("open"))
     flipped = bytearray(body)
     flipped[prices.data_page_offset + prices.total_compressed_size - 1] ^= 1
-    spoilt = {"cut tail": body[:-7], "cut to nothing": b"", "one bit": bytes(flipped), "another file": b"<html>" * 99}
-    overwrite(own_lake, KEY, spoilt[damage])
+    damaged = {"cut tail": body[:-7], "cut to nothing": b"", "one bit": bytes(flipped), "another file": b"<html>" * 99}
+    overwrite(own_lake, KEY, damaged[damage])
     with pytest.raises(DamagedObject, match=KEY) as refusal:
         own_lake.read(KEY)
     assert "\n" not in str(refusal.value)
@@ -296,9 +296,9 @@ def test_an_upload_damaged_in_transit_is_rejected_by_its_checksum(own_lake: Lake
 
 def every_damage(body: bytes) -> Iterator[bytes]:
     for at in range(0, len(body), 3):
-        spoilt = bytearray(body)
-        spoilt[at] ^= 1 << (at % 8)
-        yield bytes(spoilt)
+        damaged = bytearray(body)
+        damaged[at] ^= 1 << (at % 8)
+        yield bytes(damaged)
     yield from (body[:at] for at in range(0, len(body), 11))
 
 

@@ -162,8 +162,8 @@ def test_a_damaged_object_is_named_and_nothing_else_stops(chain: Chain, how: str
     whole = chain.lake.get(keys[1]) or b""
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 255
-    spoilt = {"cut tail": whole[:-20], "flipped byte": bytes(flipped), "empty": b"", "another file": b"x" * 500}
-    damage(chain.lake, keys[1], spoilt[how])
+    damaged = {"cut tail": whole[:-20], "flipped byte": bytes(flipped), "empty": b"", "another file": b"x" * 500}
+    damage(chain.lake, keys[1], damaged[how])
     loaded, damaged = chain.load_with_damage(KLINES)
     assert (loaded.objects, loaded.inserted) == (2, 48)
     assert [text.split(":")[0] for text in damaged] == [keys[1]]
@@ -272,7 +272,7 @@ def test_a_server_killed_while_loading_has_only_complete_loads(mortal: Postgres,
             for at in range(0, days, 4):
                 loader.load(connection, KLINES, objects[at : at + 4], "killed")
 
-    def look(connection: connections.Connection, forget: bool = False) -> tuple[int, int, int]:
+    def look(connection: connections.Connection, empty_first: bool = False) -> tuple[int, int, int]:
         with connection, connection.cursor() as cursor:
             cursor.execute(
                 "select (select count(*) from raw.binance_klines), coalesce(sum(rows), 0), count(*) "
@@ -280,13 +280,13 @@ def test_a_server_killed_while_loading_has_only_complete_loads(mortal: Postgres,
             )
             seen = cursor.fetchone()
             assert seen is not None
-            if forget:
+            if empty_first:
                 cursor.execute("delete from raw.binance_klines")
                 cursor.execute("delete from ops.load_ledger")
         return seen
 
     chance, cut_short = random.Random(3), 0
-    for forget in (True, False) * 2:
+    for empty_first in (True, False) * 2:
         connection = patiently(mortal, lambda _: connections.connect(mortal, "ingest"))
         thread = threading.Thread(target=load, args=(connection,))
         thread.start()
@@ -296,8 +296,8 @@ def test_a_server_killed_while_loading_has_only_complete_loads(mortal: Postgres,
             cut_short += 1
         thread.join()
         connection.close()
-        count, booked, whole = patiently(mortal, partial(look, forget=forget))
-        assert count == booked
+        count, recorded, whole = patiently(mortal, partial(look, empty_first=empty_first))
+        assert count == recorded
         assert whole % 4 == 0
     assert cut_short >= 2
     patiently(mortal, lambda connection: loader.load(connection, KLINES, objects, "whole"))

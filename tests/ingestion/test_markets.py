@@ -34,7 +34,7 @@ def asset(crypto_id: str) -> Asset:
 def ingest(
     chain: Chain, client_of: Client, coins: list[Any] | bytes, ids: tuple[str, ...] = ("bitcoin",), by_ids: Any = None
 ) -> FetchResult:
-    """Serve `coins` as the top of the market, and `by_ids` (the same, unless told) for the universe's ids."""
+    """Serve `coins` as the top of the market, and `by_ids` (the same by default) for the universe's ids."""
 
     def answer(asked: Asked) -> Reply:
         return Reply(body=by_ids if by_ids is not None and "ids" in asked.query else coins)
@@ -92,7 +92,7 @@ def test_a_new_field_is_stored_and_reported_once(chain: Chain, client_of: Client
 def test_an_invalid_record_is_rejected_once_and_the_others_are_loaded(
     chain: Chain, client_of: Client, field: str, value: Any, reason: str
 ) -> None:
-    coins = [coin("bitcoin"), coin("spoilt", **{field: value}), coin("ethereum")]
+    coins = [coin("bitcoin"), coin("damaged", **{field: value}), coin("ethereum")]
     for _ in range(2):
         report = ingest(chain, client_of, coins, ("bitcoin", "ethereum"))
         assert report.rows == 2
@@ -174,14 +174,14 @@ def test_a_number_is_exact_or_null(number: Decimal) -> None:
 def test_values_that_postgres_cannot_store_never_reach_a_load(
     chain: Chain, client_of: Client, field: str, text: str
 ) -> None:
-    spoilt = json.dumps(coin("spoilt", **{field: "HERE"})).replace('"HERE"', text)
-    report = ingest(chain, client_of, f"[{json.dumps(coin())},{spoilt}]".encode())
+    damaged = json.dumps(coin("damaged", **{field: "HERE"})).replace('"HERE"', text)
+    report = ingest(chain, client_of, f"[{json.dumps(coin())},{damaged}]".encode())
     assert (report.rows, report.error) == (1, None)
     assert loaded(chain) == [("bitcoin",)]
     assert chain.one("select count(*) from ops.rejected_records") == 1
 
 
-def test_a_coin_of_the_universe_that_was_set_aside_is_not_called_unknown(chain: Chain, client_of: Client) -> None:
+def test_a_coin_of_the_universe_that_was_rejected_is_not_called_unknown(chain: Chain, client_of: Client) -> None:
     coins = [coin("bitcoin"), coin("ethereum", name=None)]
     report = ingest(chain, client_of, coins, ("bitcoin", "ethereum", "retired"))
     assert "breaks its contract" in report.failed["ethereum"]
@@ -257,9 +257,9 @@ def ranking(moves: Callable[[int], bool]) -> Callable[[Asked], Reply]:
 @pytest.mark.parametrize(
     ("moves", "held", "requests", "shortfall"),
     [
-        (lambda sweep: False, 9, 4, None),
-        (lambda sweep: sweep == 0, 9, 7, None),
-        (lambda sweep: True, 8, 7, "1 of the 9 largest coins"),
+        (lambda attempt: False, 9, 4, None),
+        (lambda attempt: attempt == 0, 9, 7, None),
+        (lambda attempt: True, 8, 7, "1 of the 9 largest coins"),
     ],
     ids=["standing", "moving once", "moving always"],
 )
@@ -342,7 +342,7 @@ JSON_VALUES = st.recursive(
 
 @given(st.dictionaries(st.sampled_from([*coin(), "new"]), JSON_VALUES, max_size=4), st.sets(st.sampled_from([*coin()])))
 @settings(max_examples=300, deadline=None)
-def test_any_mutation_of_a_record_is_read_or_set_aside(changed: dict[str, Any], removed: set[str]) -> None:
+def test_any_mutation_of_a_record_is_read_or_rejected(changed: dict[str, Any], removed: set[str]) -> None:
     record = {k: v for k, v in {**coin(), **changed}.items() if k not in removed}
     body = json.dumps([record, coin("ethereum")]).encode()
     good, rejected = parse_markets(body, "http://x", SNAPSHOT, SNAPSHOT)

@@ -104,10 +104,10 @@ def test_a_completely_rejected_row_can_be_replayed(chain: Chain, simulator: Simu
     )
     assert bronze_rejected.replay(chain.context(), DATASETS) == {"binance_klines": (1, 1)}
     assert chain.load(KLINES).inserted == 1
-    assert market.holes() == [("BTCUSDT", "2024-05-01 05:00", 1, "missing_locally")]
+    assert market.gaps() == [("BTCUSDT", "2024-05-01 05:00", 1, "missing_locally")]
     simulator.faults.clear()
     assert market.bring("2024-05-01", "2024-05-02").files == 0
-    assert market.holes() == []
+    assert market.gaps() == []
 
 
 def test_a_coin_that_could_not_be_read_is_replayed_into_its_snapshot(chain: Chain, client_of: Client) -> None:

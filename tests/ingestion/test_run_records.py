@@ -1,4 +1,4 @@
-"""What the steps of a run write into the books, by the assets themselves: checks, counts, and steps begun anew."""
+"""What the steps of a run record in ops: checks, counts and retried steps."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,7 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Materialise assets against a scripted source; return the run's summary from the books."""
+    """Materialize assets against a scripted source; return the run's summary from ops."""
     store, owner = chain.lake.store, chain.postgres
     universe = {"TICKMART_COINGECKO_CALLS_PER_MINUTE": 600, "TICKMART_POSTGRES_PATIENCE_SECONDS": 20}
     for name, value in {
@@ -54,7 +54,7 @@ def run(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> Run:
                 raise_on_error=False,
                 **options,
             )
-        return {**runs.summarise_run(chain.connection, done.run_id), "error": first_failure(done)}
+        return {**runs.summarize_run(chain.connection, done.run_id), "error": first_failure(done)}
 
     return materialize
 
@@ -72,9 +72,9 @@ def failures(summary: dict[str, Any]) -> dict[str, tuple[str, str]]:
 def test_a_few_rejected_records_are_a_warning(run: Run) -> None:
     summary = run(days({ago: 40 if ago else "N/A" for ago in range(100)}), bronze_fear_greed)
     assert summary["status"] == "ok"
-    severity, told = failures(summary)["records_kept"]
+    severity, observed = failures(summary)["records_kept"]
     assert severity == "warn"
-    assert told.startswith("1 of 100 records (1.0%) were rejected, the first because value is 'N/A'")
+    assert observed.startswith("1 of 100 records (1.0%) were rejected, the first because value is 'N/A'")
     # Less than ten of a few are no sign of a changed source either.
     assert run(days({0: 41, 1: "x", 2: 40}), bronze_fear_greed)["status"] == "ok"
 
@@ -84,11 +84,11 @@ def test_many_rejected_records_fail_the_run_with_share_and_reason_and_the_others
 ) -> None:
     summary = run(days({ago: 40 if ago >= 10 else "N/A" for ago in range(100)}), bronze_fear_greed, raw_fear_greed)
     assert summary["status"] == "failed"
-    severity, told = failures(summary)["records_kept"]
+    severity, observed = failures(summary)["records_kept"]
     assert severity == "error"
-    assert "10 of 100 records (10.0%)" in told
-    assert "value is 'N/A'" in told
-    assert "tickmart rejected list" in told
+    assert "10 of 100 records (10.0%)" in observed
+    assert "value is 'N/A'" in observed
+    assert "tickmart rejected list" in observed
     assert chain.one("select count(*) from raw.fear_greed") == 90
 
 
@@ -104,13 +104,13 @@ def test_records_that_come_twice_are_counted_and_shown(run: Run) -> None:
 
 def test_a_changed_past_sentiment_value_is_reported_with_day_old_and_new_value(run: Run) -> None:
     first = run(days({0: 40, 1: 42, 2: 50}), bronze_fear_greed, raw_fear_greed)
-    # The newest day may change until it is over; nobody is told of that.
+    # The newest day may change until it is over; no check reports that.
     second = run(days({0: 41, 1: 42, 2: 50}), bronze_fear_greed, raw_fear_greed)
     assert [s["checks"]["failures"] for s in (first, second)] == [[], []]
     third = run(days({0: 41, 1: 43, 2: 50}), bronze_fear_greed, raw_fear_greed)
-    severity, told = failures(third)["past_values_stand"]
+    severity, observed = failures(third)["past_values_stand"]
     assert (severity, third["status"]) == ("warn", "ok")
-    assert told == f"{TODAY - timedelta(days=1)}: 42 (Fear) is now 43 (Fear)"
+    assert observed == f"{TODAY - timedelta(days=1)}: 42 (Fear) is now 43 (Fear)"
 
 
 def test_an_incomplete_top_list_is_a_warning(run: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,11 +118,11 @@ def test_an_incomplete_top_list_is_a_warning(run: Run, tmp_path: Any, monkeypatc
     universe.write_text("crypto_id,binance_symbol,name,category\nbitcoin,BTCUSDT,Bitcoin,x\n")
     monkeypatch.setenv("TICKMART_UNIVERSE", str(universe))
     whole = [coin(f"coin-{n}") for n in range(249)]
-    told = []
+    observed = []
     for top in (whole, [*whole, coin("one-more")]):
         summary = run(lambda asked, top=top: Reply(body=[coin()] if "ids" in asked.query else top), bronze_markets)
-        told.append(failures(summary).get("top_list_complete"))
-    assert told == [("warn", "1 of the 250 largest coins are in no page of CoinGecko's list"), None]
+        observed.append(failures(summary).get("top_list_complete"))
+    assert observed == [("warn", "1 of the 250 largest coins are in no page of CoinGecko's list"), None]
 
 
 # -- a connection that is lost -----------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def test_a_lost_server_is_retried_until_one_deadline_and_named_in_one_line(
 
 
 def test_a_server_that_starts_is_waited_for_and_a_wrong_password_is_not() -> None:
-    patience, calls = ConnectRetry(), 0
+    retry, calls = ConnectRetry(), 0
 
     def starting() -> str:
         nonlocal calls
@@ -199,9 +199,9 @@ def test_a_server_that_starts_is_waited_for_and_a_wrong_password_is_not() -> Non
         calls += 1
         raise psycopg2.OperationalError('FATAL:  password authentication failed for user "ingest"')
 
-    assert (patience.connect(starting, 20), calls) == ("connected", 3)
+    assert (retry.connect(starting, 20), calls) == ("connected", 3)
     with pytest.raises(psycopg2.OperationalError):
-        patience.connect(refused, 20)
+        retry.connect(refused, 20)
     assert calls == 4
 
 
@@ -240,7 +240,7 @@ def test_a_symbol_that_disappears_is_marked_fails_no_run_and_no_bars_are_asked_o
     assert asked == [6, 2, 2]
     assert [(s["error"], s["status"]) for s in found] == [(None, "ok")] * 3
     notes = [s["stages"][0]["detail"]["notes"] for s in found]
-    assert [any("OLDUSDT is no longer listed" in note for note in told) for told in notes] == [False, True, True]
+    assert [any("OLDUSDT is no longer listed" in note for note in listed) for listed in notes] == [False, True, True]
     assert chain.one("select status from ops.symbol_status where symbol = 'OLDUSDT'") == "DELISTED"
 
 
@@ -257,6 +257,6 @@ def test_a_summary_counts_the_checks_that_were_not_part_of_the_run(chain: Chain)
     record("run", *everything, ("the suite could run", "great_expectations", "error"))
     record("check", ("a", "dbt", "passed"))
     record("check", ("a", "dbt", "passed"))
-    assert runs.summarise_run(chain.connection, "run")["checks"]["not_run"] == {}
-    found = runs.summarise_run(chain.connection, "check")["checks"]
+    assert runs.summarize_run(chain.connection, "run")["checks"]["not_run"] == {}
+    found = runs.summarize_run(chain.connection, "check")["checks"]
     assert (found["passed"], found["not_run"]) == (1, {"great_expectations": 1, "pipeline": 1})

@@ -1,4 +1,4 @@
-"""Settings: what is unset has a documented default, and what is malformed is refused in one line with the mend."""
+"""Settings: what is unset has a documented default, and what is malformed is rejected in one line with the fix."""
 
 import pytest
 
@@ -73,7 +73,7 @@ def test_an_invalid_value_is_rejected_with_variable_value_and_fix(name: str, val
     text = refusal({name: value})
     assert text.startswith(f"{name}: ")
     assert value.rpartition(",")[2].strip() in text or repr(value)[1:-1] in text
-    assert any(mend in text for mend in ("write ", "correct "))
+    assert any(fix in text for fix in ("write ", "correct "))
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,11 @@ def test_every_secret_of_the_environment_is_known_as_one() -> None:
         "SLACK_WEBHOOK_URL": "https://hooks.slack.com/canary-4", "SMTP_URL": "smtp://me:canary%2D5@host",
         "HEARTBEAT_URL": "https://monitor/canary-6", "TICKMART_PG_INGEST_PASSWORD": "canary-7", "PGHOST": "host",
     }  # fmt: skip
-    told = " ".join(environment.values()) + " canary-5"
+    text = " ".join(environment.values()) + " canary-5"
     for secret in secrets(environment):
-        told = told.replace(secret, "***")
-    assert "canary" not in told
-    assert "host" in told
+        text = text.replace(secret, "***")
+    assert "canary" not in text
+    assert "host" in text
 
 
 def refusal(environment: dict[str, str]) -> str:

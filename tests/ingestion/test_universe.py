@@ -57,7 +57,7 @@ def test_a_renamed_coin_has_two_rows_that_do_not_overlap(tmp_path: Path) -> None
     [
         (["crypto_id,binance_symbol,name", "bitcoin,BTCUSDT,Bitcoin"], 1, "'category' is missing"),
         (["", BITCOIN], 1, "'crypto_id' is missing"),
-        ([f"{HEADER},colour", f"{BITCOIN},red"], 1, "'colour' is not known"),
+        ([f"{HEADER},shade", f"{BITCOIN},red"], 1, "'shade' is not known"),
         ([f"{HEADER},name", f"{BITCOIN},x"], 1, "'name'"),
         ([HEADER, "bitcoin,BTCUSDT,Bitcoin"], 2, "3 cells"),
         ([HEADER, BITCOIN, "", f"{BITCOIN},x"], 4, "5 cells"),

@@ -168,7 +168,7 @@ def bars(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (lambda folder: flip(folder / "database.dump"), r"database\.dump has other bytes"),
         (lambda folder: (folder / "database.dump").write_bytes(b"PGDMP"), r"database\.dump has 5 bytes instead of"),
@@ -180,11 +180,11 @@ def bars(folder: Path) -> Path:
     ],
 )
 def test_a_damaged_backup_is_named_before_anything_is_touched(
-    source: Source, elsewhere: Settings, tmp_path: Path, damage: Callable[[Path], Any], told: str
+    source: Source, elsewhere: Settings, tmp_path: Path, damage: Callable[[Path], Any], message: str
 ) -> None:
     folder = source.back_up(tmp_path / "backups", check=False)
     damage(folder)
-    with pytest.raises(BackupError, match=told) as refused:
+    with pytest.raises(BackupError, match=message) as refused:
         restored(elsewhere, folder)
     assert "\n" not in str(refused.value)
     there = at(elsewhere)
@@ -203,12 +203,12 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 def test_rows_that_are_not_those_of_the_manifest_are_named_by_their_table(
     source: Source, elsewhere: Settings, tmp_path: Path
 ) -> None:
-    told = "has 72 rows instead of 71"
+    message = "has 72 rows instead of 71"
     folder = source.back_up(tmp_path / "backups", check=False)
     rewritten(folder, lambda m: m["tables"]["raw.binance_klines_1h"].update(rows=71))
-    with pytest.raises(BackupError, match=f"does not restore as it was made: raw.binance_klines_1h {told}"):
+    with pytest.raises(BackupError, match=f"does not restore as it was made: raw.binance_klines_1h {message}"):
         verify.verify_restore(source.settings, folder, embedded=False, report=source.said.append)
-    assert restored(elsewhere, folder)["differences"] == [f"raw.binance_klines_1h {told}"]
+    assert restored(elsewhere, folder)["differences"] == [f"raw.binance_klines_1h {message}"]
 
 
 def test_restore_rejects_a_target_with_data_and_leaves_it_unchanged(

@@ -162,7 +162,7 @@ def test_a_run_of_only_the_failed_steps_counts_with_what_the_others_recorded(cha
     runs.record_stage(chain.connection, part.run_id, "raw", "x", status="ok", **nothing)
     # What the first run refused is not loaded, and its failed source does not turn into success.
     assert len(checks.failed_blocking_checks(chain.connection, counted, "bronze/x")) == 1
-    summary = runs.summarise_run(chain.connection, counted[0], counted[1:])
+    summary = runs.summarize_run(chain.connection, counted[0], counted[1:])
     assert (summary["status"], summary["checks"]["failed"]) == ("failed", 1)
     assert {s["stage"]: s["status"] for s in summary["stages"]} == {"bronze": "failed", "raw": "ok"}
 

