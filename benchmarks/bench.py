@@ -52,6 +52,7 @@ from ingestion.simulator.shapes import Shapes  # noqa: E402
 from ingestion.sources.binance import ingest, rest  # noqa: E402
 from ingestion.sources.binance.dataset import KLINES, klines_key  # noqa: E402
 from ingestion.sources.binance.parse import parse_klines  # noqa: E402
+from ingestion.sources.binance.source import REST_API  # noqa: E402
 from ingestion.universe import Asset  # noqa: E402
 from orchestration.runner import session  # noqa: E402
 
@@ -349,14 +350,13 @@ def child_api(days: int, symbols: int) -> dict[str, Any]:
     lake = stores.lake()
     assets = sorted(stores.universe(), key=lambda a: a.binance_symbol)[:symbols]
     end = date(2026, 1, 1)
-    with stores.connection("ingest") as connection, stores.client("Binance", "bench") as (client, budget):
+    with stores.connection("ingest") as connection, stores.client(REST_API, "bench") as client:
         exchange = rest.exchange_info(client, [a.binance_symbol for a in assets])
-        budget.set_limit(exchange.weight_per_minute or 6000)
+        client.limiter.set_limit(exchange.weight_per_minute or 6000)
         began, cpu = time.perf_counter(), time.process_time()
         report = ingest.ingest_klines(
-            bronze_write.Context(lake, connection, "2" * 36), client, assets, end - timedelta(days=days), end,
-            now=exchange.now,
-        )  # fmt: skip
+            bronze_write.Context(lake, connection, "2" * 36), client, assets, end - timedelta(days=days), end
+        )
         return {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu, "rows": report.rows}
 
 

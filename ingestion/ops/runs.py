@@ -99,47 +99,8 @@ def summarize_run(connection: Connection, run_id: str, earlier: Sequence[str] = 
     """
     runs = [run_id, *earlier]
     with connection.cursor(cursor_factory=RealDictCursor) as cursor:
-        cursor.execute(
-            """
-            select stage, dataset, status, rows, files, seconds, rows_per_s, detail
-            from (
-                select distinct on (stage, dataset) *, rows / nullif(seconds, 0) as rows_per_s
-                from ops.run_stages
-                where run_id = any(%(runs)s)
-                order by stage, dataset, array_position(%(runs)s, run_id)
-            ) as newest
-            order by ended_at
-            """,
-            {"runs": runs},
-        )
-        stages = [dict(row) for row in cursor.fetchall()]
-        cursor.execute(
-            """
-            select distinct on (asset, check_name)
-                asset, check_name, source, severity, status, blocking, observed, expected, failed_rows
-            from ops.check_results
-            where run_id = any(%s)
-            order by asset, check_name, check_id desc
-            """,
-            (runs,),
-        )
-        checks = [dict(row) for row in cursor.fetchall()]
-        cursor.execute(
-            """
-            select source, count(distinct (asset, check_name)) as n
-            from ops.check_results as known
-            where
-                checked_at >= now() - interval '48 hours'
-                and status <> 'error'
-                and not exists (
-                    select from ops.check_results as own
-                    where own.run_id = any(%s) and own.asset = known.asset and own.check_name = known.check_name
-                )
-            group by source order by source
-            """,
-            (runs,),
-        )
-        not_run = {row["source"]: row["n"] for row in cursor.fetchall()}
+        stages = _stages(cursor, runs)
+        checks, not_run = _checks(cursor, runs)
     connection.commit()
     failures = sorted((c for c in checks if c["status"] != "passed"), key=lambda c: c["severity"])
     errors = sum(c["severity"] == "error" for c in failures)
@@ -161,6 +122,55 @@ def summarize_run(connection: Connection, run_id: str, earlier: Sequence[str] = 
             "not_run": not_run,
         },
     }
+
+
+def _stages(cursor: Any, runs: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the stages of runs in the order in which they ended; of a repeated stage the first run's counts."""
+    cursor.execute(
+        """
+        select stage, dataset, status, rows, files, seconds, rows_per_s, detail
+        from (
+            select distinct on (stage, dataset) *, rows / nullif(seconds, 0) as rows_per_s
+            from ops.run_stages
+            where run_id = any(%(runs)s)
+            order by stage, dataset, array_position(%(runs)s, run_id)
+        ) as newest
+        order by ended_at
+        """,
+        {"runs": runs},
+    )
+    return [dict(row) for row in cursor.fetchall()]
+
+
+def _checks(cursor: Any, runs: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Return the last result of each check of runs, and by tool how many checks of the last two days they lack."""
+    cursor.execute(
+        """
+        select distinct on (asset, check_name)
+            asset, check_name, source, severity, status, blocking, observed, expected, failed_rows
+        from ops.check_results
+        where run_id = any(%s)
+        order by asset, check_name, check_id desc
+        """,
+        (runs,),
+    )
+    checks = [dict(row) for row in cursor.fetchall()]
+    cursor.execute(
+        """
+        select source, count(distinct (asset, check_name)) as n
+        from ops.check_results as known
+        where
+            checked_at >= now() - interval '48 hours'
+            and status <> 'error'
+            and not exists (
+                select from ops.check_results as own
+                where own.run_id = any(%s) and own.asset = known.asset and own.check_name = known.check_name
+            )
+        group by source order by source
+        """,
+        (runs,),
+    )
+    return checks, {row["source"]: row["n"] for row in cursor.fetchall()}
 
 
 def as_json(value: Any) -> str:

@@ -268,6 +268,15 @@ class Shapes:
             row["market_cap_rank"] = rank if rank <= len(rows) - 5 else None  # CoinGecko ranks not all it lists
         return rows
 
+    @staticmethod
+    def _figure(value: float) -> int | float:
+        """Return a price as CoinGecko rounds it: full dollars when large, six digits when small."""
+        return round(value) if value >= 10_000 else round(value, 2) if value >= 10 else float(f"{value:.6g}")
+
+    @staticmethod
+    def _timestamp(ms: int) -> str:
+        return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
     def _coingecko_row(self, number: int, coin: Coin, at_ms: int) -> dict[str, Any]:
         market, unit = self.market, 10.0**coin.price_decimals
         days = market.daily_prices_usd(coin, at_ms)
@@ -287,17 +296,9 @@ class Shapes:
         change = (price / then - 1) * 100
         roi = {"times": 40 + price / 100, "currency": "btc", "percentage": 4000 + price} if number % 9 == 1 else None
 
-        def figure(value: float) -> int | float:
-            """A price as CoinGecko rounds it: full dollars when large, six digits when small."""
-            return round(value) if value >= 10_000 else round(value, 2) if value >= 10 else float(f"{value:.6g}")
-
-        def timestamp(ms: int) -> str:
-            text = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
-            return text.replace("+00:00", "Z")
-
         def past(offset: int) -> str:
             ms = (max(coin.first_day, FIRST_DAY) + offset) * DAY_MS + (number * 7_654_321) % DAY_MS
-            return timestamp(min(ms, at_ms))
+            return self._timestamp(min(ms, at_ms))
 
         def since(day_count: int) -> float | None:
             return None if len(days) <= day_count else (price / days[-1 - day_count] - 1) * 100
@@ -310,13 +311,13 @@ class Shapes:
             "symbol": coin.ticker,
             "name": coin.name,
             "image": f"https://coin-images.coingecko.com/coins/images/{number + 1}/large/{coin.crypto_id}.png",
-            "current_price": figure(price),
+            "current_price": self._figure(price),
             "market_cap": round(price * supply),
             "market_cap_rank": None,
             "fully_diluted_valuation": round(price * (coin.max_supply or supply)) if number % 6 != 5 else None,
             "total_volume": round(volume) if number % 4 else round(volume, 2),
-            "high_24h": figure(high),
-            "low_24h": figure(low),
+            "high_24h": self._figure(high),
+            "low_24h": self._figure(low),
             "price_change_24h": price - then,
             "price_change_percentage_24h": round(change, 5),
             "market_cap_change_24h": (price - then) * supply,
@@ -324,14 +325,14 @@ class Shapes:
             "circulating_supply": supply,
             "total_supply": (coin.max_supply or supply) if number % 12 != 7 else None,
             "max_supply": coin.max_supply,
-            "ath": figure(ath),
+            "ath": self._figure(ath),
             "ath_change_percentage": round((price / ath - 1) * 100, 5),
             "ath_date": past(top),
-            "atl": figure(atl),
+            "atl": self._figure(atl),
             "atl_change_percentage": round((price / atl - 1) * 100, 5),
             "atl_date": past(bottom),
             "roi": roi,
-            "last_updated": timestamp(at_ms + (number * 137) % 55_000),
+            "last_updated": self._timestamp(at_ms + (number * 137) % 55_000),
             "windows": windows,
             "sparkline_in_7d": {"price": (week[CLOSE] / unit).tolist()},
         }

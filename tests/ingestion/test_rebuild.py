@@ -87,7 +87,7 @@ def test_replay_loads_records_that_pass_todays_rules_and_leaves_the_others(chain
     assert chain.load(KLINES).inserted == 1
     assert chain.one("select close::text from raw.binance_klines") == "101.50000000"
     assert bronze_rejected.replay(chain.context(), DATASETS) == {"binance_klines": (0, 1)}
-    states = [(row["replayed_at"] is None) for row in bronze_rejected.listed(chain.connection, 10)]
+    states = [(row["replayed_at"] is None) for row in bronze_rejected.list_rejected(chain.connection, 10)]
     assert sorted(states) == [False, True]
 
 

@@ -180,13 +180,13 @@ def klines(client: HttpClient, symbol: str, interval: str, start: datetime, end:
     while at <= last:
         page = klines_page(client, symbol, interval, at, last)
         pages.append(page)
-        came = len(page.rows) + len(page.rejected)
+        received = len(page.rows) + len(page.rejected)
         # An impossible time must not skip the bars that follow.
         opened = page.rows["open_time"].cast(pa.int64())
         newest = pc.max(opened.filter(pc.less_equal(opened, 1000 * last + 999))).as_py()
-        if came == 0 or (newest is not None and newest // 1000 < at):
+        if received == 0 or (newest is not None and newest // 1000 < at):
             break
-        if came < PAGE and (newest is None or newest // 1000 + step > last):
+        if received < PAGE and (newest is None or newest // 1000 + step > last):
             break
         # Not one interval further: after a halt a bar may open off the grid. If every bar of a page is rejected, the
         # page size is the only measure of how far it reached.

@@ -61,9 +61,9 @@ def _probe(client: HttpClient, settings: Settings) -> Iterator[Finding]:
 
 def _find_gaps(run: LoadedRun) -> Observation:
     """Look for gaps on the run's days, on the days of loads since the last search, and where a second way answered."""
-    news = checks.unvalidated_objects(run.connection, GAPS_ASSET, KLINES, run.run_id)
+    loaded = checks.unvalidated_objects(run.connection, GAPS_ASSET, KLINES, run.run_id)
     ranges: dict[str, list[tuple[date, date]]] = {"1h": []}
-    for interval, day in filter(None, (klines_day(key) for key, _ in news)):
+    for interval, day in filter(None, (klines_day(key) for key, _ in loaded)):
         ranges.setdefault(interval, []).append((day, day + ONE_DAY))
     # A second answer that lacks a gap's bars too explains the gap without a load.
     for interval, first, end in gaps.answered_twice(run.connection):
@@ -72,7 +72,7 @@ def _find_gaps(run: LoadedRun) -> Observation:
     for interval, touched in ranges.items():
         days = [run.days, *touched] if run.days else touched
         kinds.update(classify(run.connection, interval, days, run.universe()))
-    checks.mark_validated(run.connection, GAPS_ASSET, (batch for _, batch in news))
+    checks.mark_validated(run.connection, GAPS_ASSET, (batch for _, batch in loaded))
     unexplained = gaps.unexplained(run.connection)
     problems = [f"{symbol} {interval} {start} UTC ({bars} bars)" for symbol, interval, start, bars in unexplained]
     return Observation(problems, sum(bars for *_, bars in unexplained), kinds)

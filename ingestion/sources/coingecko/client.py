@@ -86,16 +86,16 @@ def fetch_snapshot(client: HttpClient, ids: Sequence[str], snapshot_at: datetime
     top: set[str] = set()
     repeated = missing = 0
     for _ in range(2):
-        came, unread_in_top, full = list[str](), 0, True
+        received, unread_in_top, full = list[str](), 0, True
         for page in range(-(-TOP // PER_PAGE)):
             coins, unread = request(order="market_cap_desc", page=page + 1)
-            came += coins
+            received += coins
             unread_in_top += unread
             full = len(coins) + unread >= PER_PAGE
             if not full:  # the list ends here
                 break
-        top |= set(came)
-        repeated += len(came) - len(set(came))
+        top |= set(received)
+        repeated += len(received) - len(set(received))
         missing = max(0, TOP - len(top) - unread_in_top)
         if not missing or not full:
             break
