@@ -1,4 +1,4 @@
-"""docker-compose.yml, the Dockerfile and `make secrets`, checked without an engine: what is open, pinned, waited for."""
+"""docker-compose.yml, the Dockerfile and `make secrets`, checked without an engine: ports, pins, dependencies."""
 
 import os
 import re

@@ -53,9 +53,7 @@ def refused(call: Callable[[], Any]) -> SourceError:
     ],
     ids=lambda r: f"{r.status} {r.wire or r.bytes()[:20]!r}",
 )  # fmt: skip
-def test_a_transient_fault_is_retried_and_no_partial_response_used(
-    serve: Server, client_of: Client, fault: Reply
-) -> None:
+def test_a_transient_fault_is_retried_without_partial_data(serve: Server, client_of: Client, fault: Reply) -> None:
     server = serve(fault, fault, GOOD)
     client = client_of(server.url)
     assert client.get("/x") == {"ok": True}

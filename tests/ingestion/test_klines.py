@@ -1,4 +1,4 @@
-"""Bars from an exchange that misbehaves: each traded hour once and exactly, impossible records rejected, the rest kept."""
+"""Bars from an exchange that misbehaves: each traded hour once and exactly, bad records rejected, the rest loaded."""
 
 import json
 import re
