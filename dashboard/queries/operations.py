@@ -26,7 +26,8 @@ def checks() -> pd.DataFrame:
     return fetch_frame(
         """
         select
-            dataset, asset, check_name, source, severity, status, is_blocking, observed, expected, failed_rows,
+            dataset, asset, check_name, coalesce(description, check_name) as title, source, severity,
+            status, is_blocking, observed, expected, failed_rows,
             left(sample::text, 10000) as sample, checked_at, run_id
         from marts.fct_check_results
         where is_latest

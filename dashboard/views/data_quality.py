@@ -221,13 +221,13 @@ def check_results(checks: pd.DataFrame) -> None:
         failed_check(row)
     with st.expander(f"{len(passed)} checks passed", expanded=failed.empty and len(passed) <= 30):
         table(
-            passed[["asset", "check_name", "expected", "observed", "source", "severity", "checked_at"]],
+            passed[["asset", "title", "expected", "observed", "source", "severity", "checked_at"]],
             height=min(400, 70 + 35 * len(passed)),
             alt="Passed checks",
             missing="Not recorded",
             column_config={
                 "asset": "Asset",
-                "check_name": "Check",
+                "title": "Check",
                 "expected": "Expected",
                 "observed": "Observed",
                 "source": "Source",
@@ -238,14 +238,15 @@ def check_results(checks: pd.DataFrame) -> None:
 
 
 def failed_check(check: Any) -> None:
-    title = f"{severity_icon(check.severity)} **{escaped(check.check_name)}** on {escaped(check.asset)}"
+    title = f"{severity_icon(check.severity)} **{escaped(check.title)}** on {escaped(check.asset)}"
     with st.expander(title, expanded=check.severity == "error"):
         st.markdown(
             f"Expected: {escaped(check.expected or formats.MISSING)}  \n"
             f"Observed: {escaped(check.observed or formats.MISSING)}  \n"
             f"Failed rows: {formats.count(check.failed_rows)} · "
             f"{'blocking' if check.is_blocking else 'not blocking'} · "
-            f"{escaped(check.source)} · {formats.instant(check.checked_at)} · run {inline_code(check.run_id)}"
+            f"{escaped(check.source)} · check {inline_code(check.check_name)} · "
+            f"{formats.instant(check.checked_at)} · run {inline_code(check.run_id)}"
         )
         if check.status == "error":
             st.caption("The check itself could not run.")

@@ -36,6 +36,7 @@ select
     results.checked_at,
     row_number() over (
         partition by results.asset, results.check_name order by results.checked_at desc, results.check_id desc
-    ) = 1 as is_latest
+    ) = 1 as is_latest,
+    results.description
 from results
 left join asset_datasets on results.asset = asset_datasets.asset

@@ -17,5 +17,6 @@ select
     expected,
     failed_rows,
     sample,
-    checked_at
+    checked_at,
+    description
 from source
