@@ -140,14 +140,14 @@ from datetime import UTC, date, datetime
 sys.path[:0] = sys.argv[4:]
 import test_recorded
 from chain import Chain
-from ingestion import warehouse
+from ingestion.database import connections
 from ingestion.bronze.lake import Lake
 from ingestion.settings import ObjectStore, Postgres
 postgres, store = Postgres(**json.loads(sys.argv[1])), ObjectStore(**json.loads(sys.argv[2]))
 lake = Lake(store)
 lake.ensure_bucket()
 test_recorded.START = date(2023, 3, 20)
-with warehouse.closing(warehouse.connect(postgres, "ingest")) as connection:
+with connections.closing(connections.connect(postgres, "ingest")) as connection:
     test_recorded.fill(Chain(postgres, lake, connection), sys.argv[3])
 """
 

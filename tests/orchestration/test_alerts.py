@@ -496,9 +496,9 @@ def test_a_process_killed_between_sending_and_marking_leaves_the_message_to_be_s
             "PGDATABASE": owner.database,
         }  # fmt: skip
         code = (
-            "import time; from ingestion import warehouse; from ingestion.settings import load_settings\n"
+            "import time; from ingestion.database import connections; from ingestion.settings import load_settings\n"
             "from orchestration import alerts\n"
-            "s = load_settings(); c = warehouse.connect(s.postgres, 'ingest'); time.sleep(0.2)\n"
+            "s = load_settings(); c = connections.connect(s.postgres, 'ingest'); time.sleep(0.2)\n"
             "alerts.deliver(c, s.alerting)"
         )
         victim.append(subprocess.Popen([sys.executable, "-c", code], env=env))
