@@ -72,7 +72,7 @@ _POSTGRES = (
         "check PGHOST and PGPORT, and the network and firewall on the way there",
     ),
     (
-        r"closed the connection unexpectedly|terminating connection",
+        r"closed the connection unexpectedly|terminating connection|Connection reset by peer",
         "the server closed the connection",
         "see its log, then run again",
     ),
