@@ -48,9 +48,8 @@ def test_a_declared_source_goes_from_its_api_to_status(chain: Chain, monkeypatch
 
     with scripted([Reply(body=[*GOOD, *BAD])]) as server:
         monkeypatch.setitem(settings.SOURCE_URLS, "GAS_BASE_URL", server.url)
-        done = dg.materialize(
-            [build_bronze(source), build_raw(source)], resources={"stores": Stores(), "progress": ignore_progress}
-        )
+        resources = {"stores": Stores(), "progress": ignore_progress}
+        done = dg.materialize([build_bronze(source), build_raw(source)], resources=resources)
     assert [e.asset_key.to_user_string() for e in done.get_asset_materialization_events()] == [
         "bronze/gas_prices", "raw/gas_prices",
     ]  # fmt: skip
@@ -73,10 +72,7 @@ def test_a_declared_source_goes_from_its_api_to_status(chain: Chain, monkeypatch
     ops_datasets.record_datasets(chain.connection, found, [dataset], {dataset.name: dataset.assets})
     [status] = health.status(found)["datasets"]
     assert (status["rows"], status["rejected"], status["newest"].date()) == (3, 1, TODAY)
-    assert health.freshness(status["age_seconds"], health.Limits(**ops_limits(status))) == "healthy"
+    limits = health.Limits(status["sla_seconds"], status["degraded_after_seconds"])
+    assert health.freshness(status["age_seconds"], limits) == "healthy"
     monkeypatch.setattr(doctor, "SOURCES", (source,))
     assert "Gas API" in doctor.proxies_used(found) or doctor.proxies_used(found) == "none"
-
-
-def ops_limits(status: dict[str, Any]) -> dict[str, int]:
-    return {name: status[name] for name in ("sla_seconds", "degraded_after_seconds")}
