@@ -227,7 +227,7 @@ def bench(symbols: int, years: float, *, refresh_alone: bool) -> None:
             for rule in suite.rules:
                 if suite in whole:
                     work = over(replace(suite, rules=(rule,)), whole.get(suite), frames["all"])
-                    print(f"{suite.name}, {rule.check}: {measured(postmaster, work)[1]:.1f} s", flush=True)
+                    print(f"{suite.name}, {rule.id}: {measured(postmaster, work)[1]:.1f} s", flush=True)
 
 
 def main() -> None:

@@ -277,7 +277,7 @@ def run_job(
             runs.begin_run(connection, run_id, job_name)
             runs.beat(connection, run_id)
         problem: str | None = None
-        ended = _start_heartbeat(stores, run_id)
+        ended = start_heartbeat(stores, run_id)
         try:
             result = job.execute_in_process(
                 instance=instance, run_id=run_id, run_config=run_config, tags=tags, resources={"progress": progress},
@@ -331,7 +331,7 @@ def _recorded_if_lost(stores: Stores, job_name: str, run_id: str) -> Iterator[No
         raise
 
 
-def _start_heartbeat(stores: Stores, run_id: str) -> threading.Event:
+def start_heartbeat(stores: Stores, run_id: str) -> threading.Event:
     """Record a heartbeat of the run every few seconds until the returned event is set."""
     ended = threading.Event()
     postgres = stores.settings.postgres

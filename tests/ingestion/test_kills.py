@@ -91,6 +91,7 @@ def kill_at_random(chain: Chain, simulator: Simulator, kills: int, seed: int) ->
 
     It goes on until one of the kills came after something had been loaded, however slow the machine.
     """
+    begin(chain, simulator, START, START + timedelta(days=1)).join()  # the first process waits for the imports
     started = time.monotonic()
     begin(chain, simulator, START, START + timedelta(days=20)).join()
     longest = time.monotonic() - started

@@ -71,7 +71,7 @@ def _write(path: Path, writer: int, count: int) -> None:
 
 def test_processes_that_write_and_rotate_at_once_lose_and_split_no_line(tmp_path: Path):
     path = tmp_path / "shared.jsonl"
-    writers = [multiprocessing.get_context("fork").Process(target=_write, args=(path, n, 300)) for n in range(4)]
+    writers = [multiprocessing.get_context("spawn").Process(target=_write, args=(path, n, 300)) for n in range(4)]
     for writer in writers:
         writer.start()
     for writer in writers:

@@ -44,7 +44,7 @@ def home(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(name, str(value))
     monkeypatch.setenv("DAGSTER_PG_URL", dagster_url(os.environ))
     (tmp_path / "dagster").mkdir()
-    shutil.copyfile(Path(retention.__file__).with_name("dagster.yaml"), tmp_path / "dagster" / "dagster.yaml")
+    shutil.copyfile(Path(runner.__file__).with_name("dagster.yaml"), tmp_path / "dagster" / "dagster.yaml")
     tables = chain.ask("select tablename from pg_tables where schemaname = 'dagster' and tablename in %s", (KEPT_IN,))
     chain.ask(";".join(f"delete from dagster.{name}" for (name,) in tables) or "select 1")
     return tmp_path
@@ -218,7 +218,7 @@ def test_a_commands_process_shows_that_it_lives_until_its_run_has_ended(
 ):
     monkeypatch.setattr(runner, "HEARTBEAT_EVERY_S", 0.01)
     chain.ask("insert into ops.runs (run_id, job, started_at, status) values ('r', 'j', now(), 'running')")
-    ended = runner._beating(Stores(), "r")
+    ended = runner.start_heartbeat(Stores(), "r")
     beats = {chain.one("select beat_at from ops.runs")}
     while len(beats - {None}) < 3:
         beats.add(chain.one("select beat_at from ops.runs"))

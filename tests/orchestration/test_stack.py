@@ -547,10 +547,10 @@ def test_an_unusable_home_is_named_with_the_fix(tmp_path: Path, place: str) -> N
         (lambda home: (home / "postgres/global/pg_control").unlink(), r"does not start: .*pg_control.*postgres\.log$"),
         (lambda home: (home / "postgres/postgresql.conf").unlink(), r"does not start: .*conf.*postgres\.log$"),
         (lambda home: (home / "postgres/PG_VERSION").write_text("17\n"), r"Postgres 17, .* 18: .*backup.*restore"),
-        (lambda home: (home / "postgres/PG_VERSION").unlink(), r"holds no database .*tickmart rebuild"),
-        (lambda home: (home / "credentials.json").unlink(), r"credentials\.json is not the one .*: restore it"),
+        (lambda home: (home / "postgres/PG_VERSION").unlink(), r"has no database .*tickmart rebuild"),
+        (lambda home: (home / "credentials.json").unlink(), r"credentials\.json does not belong to .*: restore it"),
         (lambda home: (home / "credentials.json").write_text("{}"), r"credentials\.json is damaged: restore it"),
-        (lambda home: without_password(home), r"credentials\.json is not the one .*: restore it"),
+        (lambda home: without_password(home), r"credentials\.json does not belong to .*: restore it"),
         (
             lambda home: [path.unlink() for path in (home / "postgres/base").glob("*/pg_filenode.map")],
             r"started but is unusable: .*pg_filenode.map.*postgres\.log$",
