@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.visitor import Run, Visitor
 from orchestration.cli.up import dashboard_command
 from orchestration.local.processes import free_port
-from tests.bench_visitor import Run, Visitor
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["overview", "price", "sentiment", "compare", "data_quality", "dictionary"]

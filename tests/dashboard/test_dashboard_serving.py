@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests.bench_visitor import Run, Visitor
+from benchmarks.visitor import Run, Visitor
 from tests.dashboard.support import ROOT, served, visit
 
 NO_DATABASE = {"PGHOST": "127.0.0.1", "PGPORT": "1", "PGDATABASE": "none", "PGUSER": "none", "PGPASSWORD": "none"}

@@ -98,7 +98,11 @@ class Built:
         "simulated",
         pytest.param(
             "recorded",
-            marks=[pytest.mark.slow, pytest.mark.skipif(not RECORD.exists(), reason="no recorded market data")],
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.recorded,
+                pytest.mark.skipif(not RECORD.exists(), reason="no recorded market data"),
+            ],
         ),
     ],
 )

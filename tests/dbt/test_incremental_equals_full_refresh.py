@@ -156,6 +156,7 @@ def test_any_order_of_arrivals_equals_a_full_refresh(
 
 
 @pytest.mark.slow
+@pytest.mark.recorded
 @pytest.mark.skipif(not RECORD.exists(), reason="no recorded market data")
 def test_recorded_months_in_any_order_with_corrections_equal_a_full_refresh(warehouse: Warehouse) -> None:
     empty(warehouse)
