@@ -31,16 +31,11 @@ def browser():
         running.close()
 
 
-def is_probe(url: str) -> bool:
-    """Return whether Streamlit's frontend probes a URL to find its server; below a page's address that is a 404."""
-    return url.endswith(("/_stcore/health", "/_stcore/host-config"))
-
-
 def is_fault(message) -> bool:
     """Return whether a console message is an error of the page or a Plotly warning about a figure."""
     # Streamlit reconnects after a network change
-    expected = "ERR_NETWORK_CHANGED" in message.text or is_probe(message.location.get("url", ""))
-    return (message.type == "error" and not expected) or message.text.startswith("WARN: ")
+    reconnects = "ERR_NETWORK_CHANGED" in message.text
+    return (message.type == "error" and not reconnects) or message.text.startswith("WARN: ")
 
 
 @pytest.fixture
@@ -65,9 +60,7 @@ def open_tab(browser):
         )
         page.on(
             "response",
-            lambda r: (
-                page.faults.append(f"{r.status} {r.url}") if r.status >= 400 and "/_stcore/" not in r.url else None
-            ),
+            lambda r: page.faults.append(f"{r.status} {r.url}") if r.status >= 400 else None,
         )
         page.goto(address)
         page.wait_for_selector(ready, timeout=60_000, state="attached")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,24 @@ def test_error_of_a_page_shows_neither_its_text_nor_a_traceback(tmp_path):
     assert "canary-error" not in run.error
     assert "dictionary.py" not in run.error
     assert "canary-error" in (tmp_path / "server.log").read_text()
+
+
+def test_pages_load_plotly_early_and_no_other_response_is_changed(address):
+    def get(path: str, **headers: str) -> tuple[dict[str, str], str]:
+        with urllib.request.urlopen(urllib.request.Request(f"{address}/{path}", headers=headers)) as answer:
+            return {name.lower(): value for name, value in answer.headers.items()}, answer.read().decode()
+
+    browser = {"Accept": "text/html,*/*;q=0.8", "Accept-Encoding": "gzip", "If-None-Match": "*"}
+    headers, page = get("price", **browser)
+    assert int(headers["content-length"]) == len(page.encode())
+    loaded = re.findall(r'<link rel="modulepreload" [^>]*href="\./(static/js/PlotlyChart\.[\w-]+\.js)"', page)
+    assert loaded == re.findall(r'import\("\./([^"]+)"\)', page)
+    assert page.index(loaded[0]) < page.index("</head>")
+    headers, script = get(loaded[0])
+    assert "javascript" in headers["content-type"]
+    assert len(script) > 1_000_000
+    assert get("_stcore/health", **browser)[1] == "ok"
+    assert loaded[0] not in get("static/index.html", **browser)[1]
 
 
 def test_server_imports_every_module_before_the_first_request():
