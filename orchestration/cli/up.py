@@ -151,7 +151,7 @@ def _close_earlier_runs() -> None:
 def dashboard_command(port: int) -> list[str]:
     """Return the command that serves the dashboard on loopback."""
     return environment.python(
-        "-m", "streamlit", "run", str(ROOT / "dashboard" / "app.py"),
+        "-m", "streamlit", "run", str(ROOT / "dashboard" / "server.py"),
         "--server.address", "127.0.0.1", "--server.port", str(port), "--server.headless", "true",
     )  # fmt: skip
 
