@@ -97,16 +97,7 @@ def _fetch(
             result = FetchResult(dataset.name, error=str(error))
         seconds = time.monotonic() - started
         status = "failed" if result.error else "partial" if result.failed else "ok"
-        detail = {
-            "error": result.error,
-            "failed": dict(result.failed),
-            "rejected": result.rejected,
-            "repeated": result.repeated,
-            "unchanged_files": len(result.written) - result.files,
-            "bytes": sum(w.bytes for w in result.written),
-            "weight": limiter.spent,
-            "notes": list(result.notes),
-        }
+        detail = _stage_detail(result, limiter.spent)
         runs.record_stage(
             connection, context.run_id, "bronze", dataset.name,
             status=status, rows=result.rows, files=result.files, seconds=seconds, detail=detail,
@@ -136,6 +127,20 @@ def _fetch(
         },
         check_results=[to_asset_check_result(check) for check in results],
     )
+
+
+def _stage_detail(result: FetchResult, weight: int) -> dict[str, Any]:
+    """Return what ``ops.run_stages`` records of a fetch beside its counts."""
+    return {
+        "error": result.error,
+        "failed": dict(result.failed),
+        "rejected": result.rejected,
+        "repeated": result.repeated,
+        "unchanged_files": len(result.written) - result.files,
+        "bytes": sum(w.bytes for w in result.written),
+        "weight": weight,
+        "notes": list(result.notes),
+    }
 
 
 # By the name of the dataset.
