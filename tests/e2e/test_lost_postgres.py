@@ -106,6 +106,7 @@ def test_when_postgres_does_not_come_back_the_run_ends_in_one_line(
 ) -> None:
     home, sever = behind_a_wire
     market.faults.set([{"kind": "delay", "seconds": 1, "match": "/klines"}])
+    market.requests.clear()
     run = home.start("run", TICKMART_POSTGRES_PATIENCE_SECONDS="2")
     while not any("klines" in path for path, _ in list(market.requests)) and run.poll() is None:
         time.sleep(0.05)

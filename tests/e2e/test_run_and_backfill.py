@@ -16,6 +16,7 @@ import psycopg2
 import pyarrow.parquet as pq
 import pytest
 
+from ingestion.simulator.server import Simulator
 from orchestration.local.client import local_services
 from support.cli import UNIVERSE, Home, stages_of
 from support.mail_server import mailbox
@@ -72,10 +73,11 @@ def test_a_run_after_a_killed_one_closes_it_and_changes_no_row(home_after_a_run,
     digest = "select md5(string_agg(p::text, '' order by crypto_id, opened_at)) as all from marts.fct_prices as p"
     before = home.sql(digest)
     market.faults.set([{"kind": "delay", "seconds": 3, "match": "/coingecko"}])
+    market.requests.clear()
     process = home.start("run")
     deadline = time.monotonic() + 120
-    while not fetches_markets(home) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.3)
+    while not fetches_markets(market) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -95,9 +97,8 @@ def test_a_run_after_a_killed_one_closes_it_and_changes_no_row(home_after_a_run,
     assert found == {"running": "0", "all": before[0]["all"]}
 
 
-def fetches_markets(home: Home) -> bool:
-    logs = sorted((home.path / "logs").glob("run-*.log"), key=lambda path: path.stat().st_mtime)
-    return bool(logs) and "bronze__coingecko_markets - STEP_START" in logs[-1].read_text(errors="replace")
+def fetches_markets(market: Simulator) -> bool:
+    return any("/coingecko" in path for path, *_ in list(market.requests))
 
 
 def processes_of(home: Home) -> list[str]:
