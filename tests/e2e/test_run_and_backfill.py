@@ -139,8 +139,8 @@ def test_sources_that_fail_leave_the_others_open_one_incident_and_show_no_secret
         [line] = [line for line in done.stdout.splitlines() if "127.0.0.1:9" in line]
         assert "BINANCE_BASE_URL" in line
         stages = home.sql(
-            "select distinct on (stage, dataset) stage || ' ' || dataset as stage, status from ops.run_stages "
-            "join ops.runs using (run_id) order by stage, dataset, started_at desc"
+            "select distinct on (stage, dataset) stage || ' ' || dataset as stage, run_stages.status "
+            "from ops.run_stages join ops.runs using (run_id) order by stage, dataset, started_at desc"
         )
         statuses = {row["stage"]: row["status"] for row in stages}
         assert (statuses["bronze binance_klines"], statuses["bronze coingecko_markets"]) == ("failed", "failed")
