@@ -137,7 +137,7 @@ def test_dbt_runs_with_the_environment_set(home):
         timeout=TIMEOUT_S,
     )
     assert done.returncode == 0, done.stderr
-    assert "tickmart.marts.fct_prices" in done.stdout
+    assert "tickmart.marts.prices.fct_prices" in done.stdout
 
 
 def test_docs_serve_one_page_with_the_lineage_and_ctrl_c_ends_it(home):
