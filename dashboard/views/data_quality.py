@@ -245,7 +245,7 @@ def failed_check(check: Any) -> None:
             f"Observed: {escaped(check.observed or formats.MISSING)}  \n"
             f"Failed rows: {formats.count(check.failed_rows)} · "
             f"{'blocking' if check.is_blocking else 'not blocking'} · "
-            f"{escaped(check.source)} · check {inline_code(check.check_name)} · "
+            f"{escaped(check.source)} · check {escaped(check.check_name)} · "
             f"{formats.instant(check.checked_at)} · run {inline_code(check.run_id)}"
         )
         if check.status == "error":
