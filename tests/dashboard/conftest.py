@@ -27,6 +27,14 @@ from tests.dashboard.browser import browser, dashboard, open_tab  # noqa: F401 -
 from tests.dashboard.warehouse import Warehouse, load_simulated_raw
 
 ROOT = Path(__file__).parents[2]
+MAIN = sys.modules["__main__"]
+
+
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """Put pytest's `__main__` back: a page leaves its script there, which `multiprocessing` then runs in each child."""
+    yield
+    sys.modules["__main__"] = MAIN
 
 
 @pytest.fixture(scope="session")

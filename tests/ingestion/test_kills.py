@@ -93,7 +93,9 @@ def kill_at_random(chain: Chain, simulator: Simulator, kills: int, seed: int) ->
     """
     begin(chain, simulator, START, START + timedelta(days=1)).join()  # the first process waits for the imports
     started = time.monotonic()
-    begin(chain, simulator, START, START + timedelta(days=20)).join()
+    measured = begin(chain, simulator, START, START + timedelta(days=20))
+    measured.join()
+    assert measured.exitcode == 0
     longest = time.monotonic() - started
     chance, progress = random.Random(seed), []
     clear(chain)
@@ -101,6 +103,7 @@ def kill_at_random(chain: Chain, simulator: Simulator, kills: int, seed: int) ->
         first = START + timedelta(days=chance.randrange(DAYS - 10))
         process = begin(chain, simulator, first, min(first + timedelta(days=20), START + timedelta(days=DAYS)))
         process.join(timeout=chance.uniform(0.01, longest))
+        assert process.exitcode in {None, 0}  # None: it still runs
         if process.exitcode == 0:
             if chance.random() < 0.5:
                 clear(chain)
