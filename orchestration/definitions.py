@@ -10,7 +10,7 @@ import dagster as dg
 
 from ingestion.settings import load_settings
 from orchestration.assets.dbt import DBT, DbtCli, build_models, ops_table_specs, project
-from orchestration.assets.raw import ASSETS
+from orchestration.assets.raw import ASSETS, RAW, raw_universe
 from orchestration.assets.run_status import build_run_status
 from orchestration.job_names import JOB, MARKETS_JOB
 from orchestration.jobs import build_jobs
@@ -33,7 +33,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Assemble the definitions; ``resources`` replaces some of the resources."""
     dbt_project = project()
     models = build_models(dbt_project)
-    run_status = build_run_status([*models.keys, dg.AssetKey(["raw", "universe"])])
+    run_status = build_run_status([key for asset in (*RAW.values(), raw_universe) for key in asset.keys])
     defined = {key for asset in ASSETS if isinstance(asset, dg.AssetsDefinition) for key in asset.keys}
     jobs = build_jobs(models)
     schedules = [build_schedule(jobs[JOB]), build_housekeeping_schedule(schedules_status())]
@@ -52,6 +52,8 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             build_dead_run_sensor(),
             build_alert_sensor(),
         ],
+        # One step after another: the asset of the run's status, with the lowest priority, is the last one.
+        executor=dg.in_process_executor,
         resources={
             "stores": Stores(),
             "progress": ignore_progress,

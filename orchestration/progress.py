@@ -1,15 +1,26 @@
-"""The resource ``progress``: where a run reports how far its fetch of bars is.
+"""The resource ``progress``: where a run reports what it does and how far it is.
 
-Only ``tickmart`` on a terminal replaces it, with a function that draws a progress bar.
+The run itself reports each step of the job, a step that takes long its parts. ``tickmart`` shows the reports as a
+progress bar on a terminal and as lines elsewhere.
 """
 
 from collections.abc import Callable
-
-from ingestion.bronze.write import Progress
-
-# Called with the state of the fetch and the request weight that it has used.
-ProgressListener = Callable[[Progress, int], None]
+from dataclasses import dataclass
 
 
-def ignore_progress(progress: Progress, weight: int) -> None:
+@dataclass(frozen=True)
+class Progress:
+    """How far a phase of a run is: ``done`` of ``total`` in a unit, and a detail such as rows, rate or name."""
+
+    phase: str
+    done: int
+    total: int
+    unit: str
+    detail: str = ""
+
+
+ProgressListener = Callable[[Progress], None]
+
+
+def ignore_progress(progress: Progress) -> None:
     """Accept a report and drop it."""

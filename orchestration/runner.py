@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -46,7 +46,7 @@ from orchestration.maintenance import disk
 from orchestration.observability import logs
 from orchestration.observability.attempts import record_failure
 from orchestration.orphans import HEARTBEAT_EVERY_S, HOST_TAG, PID_TAG, close_orphans
-from orchestration.progress import ProgressListener, ignore_progress
+from orchestration.progress import Progress, ProgressListener, ignore_progress
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -278,6 +278,7 @@ def run_job(
             runs.beat(connection, run_id)
         problem: str | None = None
         ended = start_heartbeat(stores, run_id)
+        instance.add_event_listener(run_id, step_reports(len(job.graph.node_names()), progress))
         try:
             result = job.execute_in_process(
                 instance=instance, run_id=run_id, run_config=run_config, tags=tags, resources={"progress": progress},
@@ -296,6 +297,19 @@ def run_job(
             window = {"start": start.isoformat(), "end": end.isoformat()}
             summary = _end_run(stores, run_id, job_name, window, problem, time.monotonic() - began)
     return summary
+
+
+def step_reports(steps: int, progress: ProgressListener) -> Callable[[Any], None]:
+    """Return a listener of Dagster's events that reports each step when it starts."""
+    started: list[str] = []
+
+    def report(entry: Any) -> None:
+        event = entry.dagster_event
+        if event is not None and event.event_type_value == "STEP_START":
+            started.append(event.step_key)
+            progress(Progress(event.step_key, len(started), steps, "steps"))
+
+    return report
 
 
 def _end_run(

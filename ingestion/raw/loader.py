@@ -253,13 +253,13 @@ def _write_ledger(
     execute_values(
         cursor,
         """
-        insert into ops.load_ledger
-            (object_key, dataset, sha256, etag, rows, inserted, updated, unchanged, batch_id, loaded_at)
+        insert into ops.load_ledger as known
+            (object_key, dataset, sha256, etag, rows, inserted, updated, unchanged, batch_id, loaded_at, changed_at)
         values %s
         on conflict (object_key) do update set
             sha256 = excluded.sha256, etag = excluded.etag, rows = excluded.rows, inserted = excluded.inserted,
             updated = excluded.updated, unchanged = excluded.unchanged, batch_id = excluded.batch_id,
-            loaded_at = excluded.loaded_at
+            loaded_at = excluded.loaded_at, changed_at = coalesce(excluded.changed_at, known.changed_at)
         """,
         [
             (
@@ -273,6 +273,7 @@ def _write_ledger(
                 len(o.table) - inserted - updated,
                 batch_id,
                 loaded_at,
+                loaded_at if inserted + updated else None,
             )
             for o, (inserted, updated) in zip(objects, changes, strict=True)
         ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ingestion.bronze.lake import DamagedObject, Lake, ObjectInfo, read_ahead
 from ingestion.database import connections
@@ -20,11 +20,18 @@ def pending_objects(lake: Lake, connection: connections.Connection, dataset: Dat
 
 
 def load_pending(
-    lake: Lake, connection: connections.Connection, dataset: Dataset, batch_id: str, *, restating: bool = True
+    lake: Lake,
+    connection: connections.Connection,
+    dataset: Dataset,
+    batch_id: str,
+    *,
+    restating: bool = True,
+    on_progress: Callable[[int, int, int], None] = lambda done, total, rows: None,
 ) -> tuple[loader.Loaded, list[str]]:
     """Load every pending object; return what changed, and one line for each damaged object.
 
     ``Dataset.on_damaged`` gets the key of each damaged object, so that the next run fetches its records again.
+    ``on_progress`` gets the objects loaded, the objects in all, and the rows loaded.
     """
     total = loader.Loaded()
     damaged: dict[str, str] = {}
@@ -37,9 +44,9 @@ def load_pending(
             return None
         return loader.BronzeObject(info, found[1], found[0]) if found else None
 
-    def batches() -> Iterator[list[loader.BronzeObject]]:
+    def batches(pending: list[ObjectInfo]) -> Iterator[list[loader.BronzeObject]]:
         batch: list[loader.BronzeObject] = []
-        for item in read_ahead(read, pending_objects(lake, connection, dataset)):
+        for item in read_ahead(read, pending):
             batch.append(item)
             if sum(len(item.table) for item in batch) >= LOAD_ROWS:
                 yield batch
@@ -49,8 +56,10 @@ def load_pending(
 
     # Locked from the listing on: of two concurrent loaders, the slower one would overwrite a newer version.
     with connections.locked(connection, f"raw {dataset.name}"):
-        for batch in batches():
+        pending = pending_objects(lake, connection, dataset)
+        for batch in batches(pending):
             total += loader.load(connection, dataset, batch, batch_id, restating=restating)
+            on_progress(total.objects, len(pending), total.rows)
     if dataset.on_damaged is not None:
         for key in damaged:
             dataset.on_damaged(connection, key)

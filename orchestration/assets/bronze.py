@@ -11,6 +11,7 @@ from pydantic import create_model
 
 from ingestion.bronze.results import FetchResult
 from ingestion.bronze.write import Context
+from ingestion.bronze.write import Progress as FetchProgress
 from ingestion.ops import checks, runs
 from ingestion.sources.http import HttpClient, SourceError
 from ingestion.sources.registry import SOURCES
@@ -19,7 +20,7 @@ from orchestration.assets.metadata import ONE_RUN, OWNERS, days, table_schema
 from orchestration.assets.source_checks import check_source, source_checks, to_asset_check_result
 from orchestration.observability import logs
 from orchestration.partitions import DAYS, run_days
-from orchestration.progress import ProgressListener
+from orchestration.progress import Progress, ProgressListener
 from orchestration.resources import Stores, release_memory
 
 
@@ -88,9 +89,13 @@ def _fetch(
             clients_open.enter_context(stores.client(api, context.run_id)) for api in source.apis
         ]
         limiter = clients[0].limiter
-        bronze = Context(
-            stores.lake(), connection, context.run_id, on_progress=lambda state: progress(state, limiter.spent)
-        )
+
+        def report(state: FetchProgress) -> None:
+            rate = state.rows / max(time.monotonic() - started, 1e-9)
+            detail = f"{state.rows:,} rows, {rate:,.0f}/s, weight {limiter.spent:,}"
+            progress(Progress(f"fetch {dataset.name}", state.days_done, state.days_total, "days", detail))
+
+        bronze = Context(stores.lake(), connection, context.run_id, on_progress=report)
         try:
             result = source.fetch(bronze, request, *clients)
         except SourceError as error:

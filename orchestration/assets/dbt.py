@@ -7,7 +7,8 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -21,12 +22,16 @@ from packaging.version import Version
 from psycopg2.extras import RealDictCursor
 
 from ingestion.database import connections
+from ingestion.ops import builds, datasets, runs
 from ingestion.ops import checks as ops_checks
-from ingestion.ops import datasets, runs
 from ingestion.sources.registry import DATASETS
 from ingestion.text import plain
+from orchestration.assets.dbt_plan import BuildPlan, exclusions, plan_build, succeeded
 from orchestration.assets.metadata import BUILT_PROJECT, ONE_RUN, OWNERS
+from orchestration.job_names import JOB, REBUILD_JOB
 from orchestration.observability import logs
+from orchestration.progress import Progress, ProgressListener
+from orchestration.quality.checks import unvalidated_assets
 from orchestration.quality.runner import SAMPLE_ROWS
 from orchestration.resources import Stores
 
@@ -43,6 +48,10 @@ class DbtCli(DbtCliResource):
     @cached_property
     def _cli_version(self) -> Version:
         return Version(version("dbt-core"))
+
+    def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> Any:
+        """Return no adapter: only fetch_row_counts() and fetch_column_metadata() need one, and it imports dbt here."""
+        return None
 
 
 def project() -> DbtProject:
@@ -134,15 +143,60 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
             settings=DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True, enable_code_references=True)
         ),
     )
-    def dbt_build(context: dg.AssetExecutionContext, dbt: DbtCliResource, stores: Stores) -> Iterator[Any]:
-        """Build and test every model, one dbt at a time on a warehouse."""
+    def dbt_build(
+        context: dg.AssetExecutionContext,
+        dbt: DbtCliResource,
+        stores: Stores,
+        progress: dg.ResourceParam[ProgressListener],
+    ) -> Iterator[Any]:
+        """Build and test the models whose inputs changed, one dbt at a time on a warehouse."""
+        started = time.monotonic()
+        manifest = orjson.loads(dbt_project.manifest_path.read_bytes())
         with stores.connection("ingest") as connection, connections.locked(connection, "dbt"):
-            parsed = orjson.loads(dbt_project.manifest_path.read_bytes())
-            datasets.record_datasets(connection, stores.settings, DATASETS, dataset_assets(parsed))
-            every_model = context.selected_asset_keys == dbt_build.keys
-            yield from _build(context, dbt, stores, connection, every_model=every_model)
+            datasets.record_datasets(connection, stores.settings, DATASETS, dataset_assets(manifest))
+            plan = None
+            if context.selected_asset_keys == dbt_build.keys and context.job_name in (JOB, REBUILD_JOB):
+                plan = _plan(connection, context.run_id, manifest)
+                yield from _without_build(context, plan, manifest)
+            if plan is None or plan.build or plan.test:
+                yield from _build(context, dbt, stores, connection, plan, manifest, progress)
+            else:
+                builds.record_builds(connection, context.run_id, succeeded(manifest, plan, {}))
+                record_results(connection, context.run_id, {"results": []}, {}, plan, time.monotonic() - started)
 
     return dbt_build
+
+
+def _plan(connection: connections.Connection, run_id: str, manifest: Mapping[str, Any]) -> BuildPlan:
+    """Return what the run builds: everything if the project changed, and all of it recorded as not built yet."""
+    state = builds.read_state(connection, {node["schema"] for node in manifest["nodes"].values()})
+    if needs_full_refresh(connection):
+        state = replace(state, built={})
+    plan = plan_build(manifest, state, unvalidated_assets(connection, run_id))
+    builds.begin_build(connection, plan.changed)
+    return plan
+
+
+def _without_build(context: dg.AssetExecutionContext, plan: BuildPlan, manifest: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the events of what dbt does not build: views that read new rows, and skipped models with the reason."""
+
+    def key(unique_id: str) -> dg.AssetKey:
+        node = manifest["nodes"][unique_id]
+        return dg.AssetKey([node["schema"], node["name"]])
+
+    reasons = dict(plan.skip)
+    for unique_id in plan.refresh:
+        reasons[unique_id] = "not built: the same view reads new rows"
+        # The suites of a model run after its materialization. Dagster wants parents first, and dbt builds some later.
+        if not plan.changed.intersection(set(manifest["parent_map"][unique_id]) - plan.sources):
+            yield dg.MaterializeResult(asset_key=key(unique_id), metadata={"build": reasons.pop(unique_id)})
+    for unique_id, reason in sorted(reasons.items()):
+        context.log_event(dg.AssetObservation(key(unique_id), metadata={"build": "skipped", "reason": reason}))
+
+
+def needs_full_refresh(connection: connections.Connection) -> bool:
+    """Return whether another version of the project built the tables: they may lack a column."""
+    return runs.version(connection, BUILT_PROJECT) != dbt_project_digest(PROJECT_DIR)
 
 
 def _build(
@@ -150,37 +204,45 @@ def _build(
     dbt: DbtCliResource,
     stores: Stores,
     connection: connections.Connection,
-    *,
-    every_model: bool,
+    plan: BuildPlan | None,
+    manifest: Mapping[str, Any],
+    progress: ProgressListener,
 ) -> Iterator[Any]:
-    """Run `dbt build`, yield its events, record its results; Failure when a model or a test failed."""
+    """Run `dbt build`, yield its events, record its results; Failure when a model or a test failed.
+
+    Without a plan it builds and tests what the run selects.
+    """
     started = time.monotonic()
-    # Tables built by another version of the project may lack a column: the first build of a version is a full refresh.
-    digest = dbt_project_digest(PROJECT_DIR)
-    full_refresh = [] if runs.version(connection, BUILT_PROJECT) == digest else ["--full-refresh"]
+    full_refresh = ["--full-refresh"] if needs_full_refresh(connection) else []
     # By default dbt writes megabytes per run beside the code, where `tickmart prune` does not look.
     target = stores.settings.home / "dbt" / context.run_id
     invocation = dbt.cli(
-        ["build", "--exclude-resource-type", "unit_test", *full_refresh],
+        ["build", "--exclude-resource-type", "unit_test", *full_refresh, *exclusions(manifest, plan)],
         context=context, raise_on_error=False, target_path=target,
     )  # fmt: skip
     checks: list[dg.AssetCheckResult] = []
     # Without fetch_row_counts(), which scans every table: an hourly run must not cost as much as the history.
-    for event in invocation.stream():
+    total = len({*plan.build, *plan.test} if plan else context.selected_asset_keys)
+    progress(Progress("build", 0, total, "models and tests"))
+    for done, event in enumerate(invocation.stream(), start=1):
+        name = event.check_name if isinstance(event, dg.AssetCheckResult) else getattr(event, "output_name", None)
+        progress(Progress("build", min(done, total), total, "models and tests", name or ""))
         # Check results are yielded at the end, with their observed values from run_results.json.
         if isinstance(event, dg.AssetCheckResult):
             checks.append(event)
         else:
             yield event
     results = invocation.get_artifact("run_results.json")
-    manifest = invocation.get_artifact("manifest.json")
     with stores.connection("quality_ro") as reader:
         tests = test_rows(results, manifest, reader)
     yield from (to_asset_check_result(check, tests) for check in checks)
-    # A build of some models, or of tests alone, leaves the other models as they were.
-    if invocation.is_successful() and every_model:
-        runs.set_version(connection, BUILT_PROJECT, digest)
-    record_results(connection, context.run_id, results, tests, time.monotonic() - started)
+    if plan:
+        statuses = {result["unique_id"]: result["status"] for result in results["results"]}
+        builds.record_builds(connection, context.run_id, succeeded(manifest, plan, statuses))
+        # A build of some models, or of tests alone, leaves the other models as they were.
+        if invocation.is_successful():
+            runs.set_version(connection, BUILT_PROJECT, dbt_project_digest(PROJECT_DIR))
+    record_results(connection, context.run_id, results, tests, plan, time.monotonic() - started)
     if not invocation.is_successful():
         raise dg.Failure(description=failure_line(results, manifest), allow_retries=False)
 
@@ -190,6 +252,7 @@ def record_results(
     run_id: str,
     results: Mapping[str, Any],
     tests: Mapping[str, dict[str, Any]],
+    plan: BuildPlan | None,
     seconds: float,
 ) -> None:
     """Record a dbt build in schema ops: one stage, and one check result per test."""
@@ -206,12 +269,17 @@ def record_results(
         rows=max(rows, 0),
         files=len(models),
         seconds=seconds,
-        detail={"failed": dict.fromkeys(failed, "did not build"), "skipped": skipped},
+        detail={
+            "failed": dict.fromkeys(failed, "did not build"),
+            "skipped": skipped,
+            "unchanged": {unique_id.split(".")[-1]: why for unique_id, why in plan.skip.items()} if plan else {},
+        },
     )
     ops_checks.record_checks(connection, run_id, list(tests.values()))
     logs.unit(
         "built", run=run_id, asset="marts", rows=max(rows, 0), models=len(models), seconds=seconds,
         status="failed" if failed or skipped else "ok", failed=failed or None, skipped=skipped or None,
+        unchanged=len(plan.skip) if plan else None,
     )  # fmt: skip
 
 

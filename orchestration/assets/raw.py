@@ -18,6 +18,7 @@ from orchestration.assets.metadata import ONE_RUN, OWNERS, counted_runs, days, r
 from orchestration.assets.source_checks import load_check_asset, load_check_row, to_asset_check_result
 from orchestration.observability import logs
 from orchestration.partitions import DAYS, run_days
+from orchestration.progress import Progress, ProgressListener
 from orchestration.resources import Stores, release_memory
 
 
@@ -60,8 +61,13 @@ def build_raw(source: Source) -> dg.AssetsDefinition:
         backfill_policy=ONE_RUN,
         pool=f"raw_{dataset.name}",
     )  # fmt: skip
-    def raw(context: dg.AssetExecutionContext, config: RawConfig, stores: Stores) -> Iterator[Any]:
-        loaded = _load(context, stores, dataset, config)
+    def raw(
+        context: dg.AssetExecutionContext,
+        config: RawConfig,
+        stores: Stores,
+        progress: dg.ResourceParam[ProgressListener],
+    ) -> Iterator[Any]:
+        loaded = _load(context, stores, dataset, config, progress)
         of_raw = [check for check in source.load_checks if not check.maintains]
         yield loaded._replace(check_results=[_after_load(context, stores, source, check)[0] for check in of_raw])
         for check in source.load_checks:
@@ -77,7 +83,11 @@ def build_raw(source: Source) -> dg.AssetsDefinition:
 
 
 def _load(
-    context: dg.AssetExecutionContext, stores: Stores, dataset: Dataset, config: RawConfig
+    context: dg.AssetExecutionContext,
+    stores: Stores,
+    dataset: Dataset,
+    config: RawConfig,
+    progress: ProgressListener,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Load what is pending, unless blocking checks of bronze failed, and record the stage."""
     started = time.monotonic()
@@ -89,7 +99,14 @@ def _load(
             if config.rebuild:
                 loader.empty(connection, dataset)
                 request_full_refresh(connection)
-            _, damaged = load_pending(stores.lake(), connection, dataset, context.run_id, restating=not config.rebuild)
+
+            def report(done: int, total: int, rows: int) -> None:
+                detail = f"{rows:,} rows, {rows / max(time.monotonic() - started, 1e-9):,.0f}/s"
+                progress(Progress(f"load {dataset.name}", done, total, "objects", detail))
+
+            _, damaged = load_pending(
+                stores.lake(), connection, dataset, context.run_id, restating=not config.rebuild, on_progress=report
+            )
         loaded = loader.load_totals(connection, dataset, context.run_id)
         seconds = time.monotonic() - started
         detail: dict[str, Any] = {

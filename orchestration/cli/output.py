@@ -92,6 +92,8 @@ def _changed(stage: dict[str, Any]) -> str:
         parts += [f"{detail['rejected']:,} rejected"] if detail.get("rejected") else []
         parts += [f"{detail['repeated']:,} came twice"] if detail.get("repeated") else []
         return ", ".join(parts) or "nothing"
+    if stage["stage"] == "dbt" and detail.get("unchanged"):
+        return f"{len(detail['unchanged'])} unchanged, skipped"
     return ""
 
 

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import click
+import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ingestion.bronze.lake import Lake, LakeError
-from ingestion.bronze.write import Progress as FetchProgress
 from ingestion.datasets import object_day
 from ingestion.settings import Settings, SettingsError
 from ingestion.sources.binance.contract import BINANCE_OPENED, INTERVAL_MS
@@ -28,10 +29,12 @@ from orchestration.cli.terminal import console, line
 from orchestration.cli.up import run_services, use_demo_home
 from orchestration.job_names import CHECK_JOB, FIRST_LOAD_DAYS, JOB, REBUILD_JOB
 from orchestration.observability import health, logs
-from orchestration.progress import ProgressListener
+from orchestration.progress import Progress, ProgressListener
 from orchestration.runner import quiet, refresh_window, run_job, run_session
 
 ONE_DAY = timedelta(days=1)
+# How often a run that is not on a terminal says how far it is.
+LINE_EVERY_S = 10
 
 
 @click.command()
@@ -67,7 +70,7 @@ def backfill(start: str, end: str | None, interval: str, source: str, as_json: b
     first, last = _backfill_range(start, end)
     with run_session("backfill") as settings:
         config = {"bronze__binance_klines": {"resume": True, "interval": interval, "source": source}}
-        _finish(_run(settings, JOB, (first, last), config, "backfill", bar=True), as_json)
+        _finish(_run(settings, JOB, (first, last), config, "backfill"), as_json)
 
 
 @click.command()
@@ -92,7 +95,7 @@ def demo(seed: int, days: int) -> None:
         today = datetime.now(UTC).date()
         window = (today - timedelta(days=days), today + ONE_DAY)
         config = {"bronze__binance_klines": {"skip_covered": True}}
-        run_services(settings, lambda: _print_to_stderr(_run(settings, JOB, window, config, "demo", bar=True)))
+        run_services(settings, lambda: _print_to_stderr(_run(settings, JOB, window, config, "demo")))
 
 
 @click.command()
@@ -166,8 +169,6 @@ def _run(
     window: tuple[date, date],
     config: dict[str, dict[str, Any]],
     command: str,
-    *,
-    bar: bool = False,
 ) -> dict[str, Any]:
     """Run a job with its output in a log file and its progress on the terminal; return the run's summary."""
     log = settings.home / "logs" / f"{command}-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
@@ -175,38 +176,42 @@ def _run(
     with quiet(log) as terminal:
         out = console(terminal)
         line(out, f"tickmart {command}: {window[0]} to {window[1]} (UTC, half-open); log: {log}")
-        with _progress_bar(out, bar) as progress, logs.shown(partial(line, out)):
-            summary = run_job(job, *window, config, progress=_listener(progress))
+        with _shown_progress(out) as progress, logs.shown(partial(line, out)):
+            summary = run_job(job, *window, config, progress=progress)
     summary.update(command=command, seconds=round(time.monotonic() - began, 2), log=str(log))
     health.write_status(settings)
     return summary
 
 
-def _progress_bar(out: Console, bar: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} days, {task.fields[rows]}, {task.fields[weight]}"),
-        TimeRemainingColumn(),
+@contextmanager
+def _shown_progress(out: Console) -> Iterator[ProgressListener]:
+    """Show reports as a bar on a terminal, elsewhere as a line every ten seconds."""
+    bar = rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.TextColumn("{task.completed}/{task.total} {task.fields[unit]} {task.fields[detail]}"),
+        rich.progress.TimeRemainingColumn(),
         console=out,
-        disable=not (bar and out.is_terminal),
+        disable=not out.is_terminal,
         transient=True,
     )
+    task = bar.add_task("start", total=None, unit="", detail="")
+    phase, reported = "", time.monotonic()
 
-
-def _listener(bar: Progress) -> ProgressListener:
-    """Return the function that shows the progress of a fetch in the bar."""
-    began = time.monotonic()
-    task = bar.add_task("binance", total=None, rows="0 rows", weight="")
-
-    def show(state: FetchProgress, weight: int) -> None:
-        rate = state.rows / max(time.monotonic() - began, 1e-9)
+    def show(state: Progress) -> None:
+        nonlocal phase, reported
+        if state.phase != phase:
+            phase = state.phase
+            bar.reset(task)
         bar.update(
-            task, completed=state.days_done, total=state.days_total,
-            rows=f"{state.rows:,} rows, {rate:,.0f}/s", weight=f"weight {weight:,}",
-        )  # fmt: skip
+            task, description=phase, completed=state.done, total=state.total, unit=state.unit, detail=state.detail
+        )
+        if not out.is_terminal and time.monotonic() - reported > LINE_EVERY_S:
+            reported = time.monotonic()
+            line(out, f"{phase}: {state.done}/{state.total} {state.unit} {state.detail}".rstrip())
 
-    return show
+    with bar:
+        yield show
 
 
 def _print_to_stderr(summary: dict[str, Any]) -> None:

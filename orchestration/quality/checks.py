@@ -18,6 +18,7 @@ from typing import Any
 import dagster as dg
 
 from ingestion.bronze.lake import ObjectInfo
+from ingestion.database.connections import Connection
 from ingestion.datasets import HOUR_S, Dataset, keys_of_newest_days
 from ingestion.ops import checks, runs
 from ingestion.raw.pending import pending_objects
@@ -276,6 +277,28 @@ def _freshness_check(suite: Suite) -> Any:
     )
 
 
+# The suites that run after the models, over the objects of a dataset that they have yet to validate.
+_AFTER_MODELS: tuple[tuple[Suite, BuildQuery, Dataset], ...] = (
+    (suites.KLINES_RECONCILIATION, _over(loaded_spans, queries.klines_reconciliation), KLINES),
+    (suites.MARKETS_RECONCILIATION, _over(list, queries.markets_reconciliation), MARKETS),
+    (
+        suites.FEAR_GREED_RECONCILIATION,
+        _over(list, lambda keys: queries.fear_greed_reconciliation(max(keys))),
+        FEAR_GREED,
+    ),
+    (suites.FCT_PRICES, _over(loaded_spans, queries.fct_prices), KLINES),
+)
+
+
+def unvalidated_assets(connection: Connection, run_id: str) -> set[str]:
+    """Return the models ("schema.name") with rows that their suite has yet to validate."""
+    return {
+        ".".join(suite.asset)
+        for suite, _, dataset in _AFTER_MODELS
+        if checks.unvalidated_objects(connection, suite.name, dataset, run_id)
+    }
+
+
 BRONZE_CHECKS = [
     bronze_check(
         suites.BRONZE_KLINES, KLINES, lambda stores: [a.binance_symbol for a in stores.universe() if a.binance_symbol]
@@ -287,13 +310,6 @@ CHECKS = [
     *BRONZE_CHECKS,
     query_check(suites.KLINES_COMPLETENESS, _completeness, KLINES),
     *map(_freshness_check, suites.FRESHNESS),
-    query_check(suites.KLINES_RECONCILIATION, _over(loaded_spans, queries.klines_reconciliation), KLINES),
-    query_check(suites.MARKETS_RECONCILIATION, _over(list, queries.markets_reconciliation), MARKETS),
-    query_check(
-        suites.FEAR_GREED_RECONCILIATION,
-        _over(list, lambda keys: queries.fear_greed_reconciliation(max(keys))),
-        FEAR_GREED,
-    ),
-    query_check(suites.FCT_PRICES, _over(loaded_spans, queries.fct_prices), KLINES),
+    *(query_check(*suite) for suite in _AFTER_MODELS),
     query_check(suites.DIVERGENCE, _divergence),
 ]
