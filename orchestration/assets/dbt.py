@@ -5,6 +5,7 @@ Belongs here: running dbt and reading its artifacts. Does not: SQL (``dbt_projec
 
 import hashlib
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +41,10 @@ DBT = str(Path(sys.executable).with_name("dbt"))
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
 # Beside a manifest and beside the page of dbt's documentation: the digest of the project files they were made from.
 DIGEST_FILE = "project.sha256"
+# Debug events in the log file and a cache of every schema cost 0.8 s of a build of 11 s.
+BUILD_OPTIONS = ("--exclude-resource-type", "unit_test", "--log-level-file", "info", "--cache-selected-only")
+# What dbt parses of the project, for its next invocation: a full parse takes 8 s of CPU, a partial one 0.3 s.
+PARTIAL_PARSE = "partial_parse.msgpack"
 
 
 class DbtCli(DbtCliResource):
@@ -215,9 +220,13 @@ def _build(
     started = time.monotonic()
     full_refresh = ["--full-refresh"] if needs_full_refresh(connection) else []
     # By default dbt writes megabytes per run beside the code, where `tickmart prune` does not look.
-    target = stores.settings.home / "dbt" / context.run_id
+    folder = stores.settings.home / "dbt"
+    target = folder / context.run_id
+    target.mkdir(parents=True, exist_ok=True)
+    if (folder / PARTIAL_PARSE).exists():
+        shutil.copy(folder / PARTIAL_PARSE, target)
     invocation = dbt.cli(
-        ["build", "--exclude-resource-type", "unit_test", *full_refresh, *exclusions(manifest, plan)],
+        ["build", *BUILD_OPTIONS, *full_refresh, *exclusions(manifest, plan)],
         context=context, raise_on_error=False, target_path=target,
     )  # fmt: skip
     checks: list[dg.AssetCheckResult] = []
@@ -233,6 +242,7 @@ def _build(
         else:
             yield event
     results = invocation.get_artifact("run_results.json")
+    (target / PARTIAL_PARSE).replace(folder / PARTIAL_PARSE)
     with stores.connection("quality_ro") as reader:
         tests = test_rows(results, manifest, reader)
     yield from (to_asset_check_result(check, tests) for check in checks)
