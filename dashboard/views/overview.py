@@ -142,12 +142,14 @@ def heatmap(top: pd.DataFrame) -> None:
     )
 
 
-def movers(title: str, coins: pd.DataFrame, column: str, rule: str, empty: str) -> None:
+def movers(title: str, coins: pd.DataFrame, column: str, rule: str, empty: str, *, top: pd.DataFrame) -> None:
+    """Show a list of coins; the labels are distinct among `top` too, so that a ticker means one coin on the page."""
     with st.container(border=True, gap="xxsmall", height="stretch"):
         st.markdown(f"**{title}**", help=rule)
         if coins.empty:
             st.caption(empty)
-        tickers, names = labels(coins), labels(coins, "name", "symbol")
+        shown = pd.concat([coins, top])[["crypto_id", "symbol", "name"]].drop_duplicates("crypto_id")
+        tickers, names = labels(shown), labels(shown, "name", "symbol")
         for coin in coins.to_dict("records"):
             crypto_id = coin["crypto_id"]
             with st.container(
@@ -170,6 +172,7 @@ def mover_lists(top: pd.DataFrame) -> None:
             "change_24h_pct",
             definition("v_top_gainers"),
             "No large coin gained.",
+            top=top,
         )
         movers(
             "Top losers (24h)",
@@ -177,6 +180,7 @@ def mover_lists(top: pd.DataFrame) -> None:
             "change_24h_pct",
             "Among the 100 largest coins with at least 1 M USD of 24h volume.",
             "No large coin lost.",
+            top=top,
         )
         movers(
             "Unusual momentum (7d)",
@@ -184,6 +188,7 @@ def mover_lists(top: pd.DataFrame) -> None:
             "change_7d_pct",
             definition("v_trending"),
             "No coin currently shows unusual momentum.",
+            top=top,
         )
 
 

@@ -68,6 +68,18 @@ def test_overview_shows_coins_with_equal_names_separately(open_page, hostile):
     assert "bitcoin" in names.iloc[0]
 
 
+def test_gainers_and_losers_with_one_ticker_have_different_labels(open_page, server):
+    server.copy_database("movers", "tickmart")
+    server.execute(
+        "movers",
+        "update marts.fct_market_snapshots set symbol = 'twin', change_24h_pct = case crypto_id when 'bitcoin' then 50"
+        " else -50 end where crypto_id in ('bitcoin', 'ethereum')",
+    )
+    app = open_page(server.reader("movers"), "overview")
+    shown = [e.proto.label for e in elements(app) if e.type == "page_link" and "TWIN" in e.proto.label]
+    assert {text.split(" :gray")[0] for text in shown} == {"TWIN · Bitcoin", "TWIN · Ethereum"}
+
+
 def test_link_with_an_ambiguous_ticker_names_the_candidates(open_page, hostile, server):
     server.copy_database("twins", "hostile")
     server.execute("twins", "update marts.dim_crypto set symbol = 'Luna' where crypto_id in ('bitcoin', 'ethereum')")
