@@ -15,7 +15,7 @@ class Progress:
     phase: str
     done: int
     total: int
-    unit: str
+    unit: str = ""
     detail: str = ""
 
 

@@ -307,7 +307,7 @@ def step_reports(steps: int, progress: ProgressListener) -> Callable[[Any], None
         event = entry.dagster_event
         if event is not None and event.event_type_value == "STEP_START":
             started.append(event.step_key)
-            progress(Progress(event.step_key, len(started), steps, "steps"))
+            progress(Progress("step", len(started), steps, detail=event.step_key))
 
     return report
 

@@ -208,7 +208,7 @@ def _shown_progress(out: Console) -> Iterator[ProgressListener]:
         )
         if not out.is_terminal and time.monotonic() - reported > LINE_EVERY_S:
             reported = time.monotonic()
-            line(out, f"{phase}: {state.done}/{state.total} {state.unit} {state.detail}".rstrip())
+            line(out, " ".join(filter(None, (phase, f"{state.done}/{state.total}", state.unit, state.detail))))
 
     with bar:
         yield show
