@@ -26,6 +26,8 @@ def take(page: Page, address: str, file: Path) -> None:
     page.goto(address)
     page.wait_for_selector("h1", timeout=60_000)
     page.wait_for_function("!document.querySelector('[data-test-script-state=running]')", timeout=60_000)
+    # Charts, tables and metrics are code that a page loads when it first shows one.
+    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')", timeout=60_000)
     page.wait_for_timeout(1_500)
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     page.set_viewport_size({"width": page.viewport_size["width"], "height": min(height, MAX_HEIGHT_PX)})
