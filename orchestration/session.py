@@ -19,12 +19,19 @@ from ingestion.database import connections, migrate
 from ingestion.database.connections import WarehouseError
 from ingestion.settings import ROLES, Role, Settings, load_settings
 from ingestion.universe import read_universe
+from orchestration.imports import import_in_background
 from orchestration.local import demo
 from orchestration.local.client import local_services, prepare_home
 from orchestration.local.credentials import write_private
 from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import disk
 from orchestration.observability.attempts import record_failure
+
+# What a run imports, which takes longer than starting the servers: Dagster first, Great Expectations for its checks.
+LIBRARIES = (
+    "dagster", "dagster_postgres", "orchestration.assets.dagster_dbt", "orchestration.quality.checks", "pandas",
+    "orchestration.quality.gx",
+)  # fmt: skip
 
 
 @contextmanager
@@ -59,7 +66,8 @@ def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> I
 
 @contextmanager
 def run_session(command: str) -> Iterator[Settings]:
-    """Open a session for a run; if that fails, record the run as failed."""
+    """Open a session for a run, and import what it needs meanwhile; if it fails, record the run as failed."""
+    import_in_background(*LIBRARIES)
     with ExitStack() as opened:
         try:
             settings = opened.enter_context(session())
