@@ -2,8 +2,8 @@
 
 Belongs here: the root group. Each subcommand is in one of the modules named below, printing is in output.
 
-Lazy imports: the module of a subcommand is imported when that subcommand runs; the imports of all of them take longer
-than `tickmart sql`. Only the help of the group imports all.
+Lazy imports: the module of a subcommand is imported when that subcommand is used; all of them together take longer than
+`tickmart sql`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,30 @@ import click
 from orchestration import environment
 from orchestration.cli.demo_home import enter_demo_home
 
-# Each subcommand and its module in this package.
+# Each subcommand: its module in this package, and its line in the help of the group (a test compares it).
 COMMANDS = {
-    "run": "run", "backfill": "run", "up": "run", "demo": "run", "check": "run", "rebuild": "run",
-    "status": "queries", "sql": "queries",
-    "rejected": "data", "prune": "data", "backup": "data", "restore": "data",
-    "alert": "alerts",
-    "init": "serve", "serve": "serve", "metrics": "serve",
-    "doctor": "tools", "simulate": "tools", "dbt": "tools", "docs": "tools", "psql": "tools",
-}  # fmt: skip
+    "run": ("run", "Refresh once: fetch, load, build and check."),
+    "backfill": ("run", "Load the history of [start, end) in one run."),
+    "up": ("run", "Run once, then keep everything running until Ctrl-C."),
+    "demo": ("run", "Do what `up` does, offline, with simulated markets."),
+    "check": ("run", "Run the quality suites and the dbt tests alone."),
+    "rebuild": ("run", "Empty raw and the marts, and rebuild both from bronze."),
+    "status": ("queries", "Show the health of each dataset, the last run and alerts."),
+    "sql": ("queries", "Run one read-only query, and print its rows."),
+    "rejected": ("data", "List or replay records that broke their contract."),
+    "prune": ("data", "Remove old logs, runs and rejected records, never data."),
+    "backup": ("data", "Write a verified backup to a new folder in TARGET."),
+    "restore": ("data", "Restore the backup in the folder SOURCE."),
+    "alert": ("alerts", "Show incidents and their alerts, or test the channels."),
+    "init": ("serve", "Set up the compose servers and load the first data."),
+    "serve": ("serve", "Run one of Dagster's processes for docker-compose.yml."),
+    "metrics": ("serve", "Serve metrics for Prometheus."),
+    "doctor": ("tools", "Check versions, settings, sources, stores and the universe."),
+    "simulate": ("tools", "Serve the simulated APIs (see simulate --help)."),
+    "dbt": ("tools", "Run dbt on the warehouse."),
+    "docs": ("tools", "Build the dbt docs as one offline page, and serve it."),
+    "psql": ("tools", "Open psql on the warehouse, as its owner."),
+}
 
 
 class Subcommands(click.Group):
@@ -40,8 +55,14 @@ class Subcommands(click.Group):
         """Return the subcommand of that name, None if there is none."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"orchestration.cli.{COMMANDS[cmd_name]}"), cmd_name)
+        module, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"orchestration.cli.{module}"), cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of the subcommands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
 
 @click.group(cls=Subcommands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,8 +3,10 @@
 import subprocess
 import sys
 
+import click
 import pytest
 
+from orchestration.cli.main import COMMANDS, main
 from orchestration.imports import import_in_background, postponed
 from support.cli import ROOT
 
@@ -45,3 +47,11 @@ def test_a_failed_import_in_the_background_is_reported_where_the_module_is_neede
     import_in_background("no_such_module", "sys")
     with pytest.raises(ModuleNotFoundError):
         import no_such_module  # noqa: F401
+
+
+def test_the_help_of_the_command_shows_the_first_line_of_each_subcommand() -> None:
+    context = click.Context(main)
+    for name, (_, summary) in COMMANDS.items():
+        command = main.get_command(context, name)
+        assert command is not None
+        assert (command.name, command.get_short_help_str(limit=100)) == (name, summary)
