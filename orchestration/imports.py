@@ -14,11 +14,12 @@ from types import ModuleType
 from typing import Any
 
 
-def import_in_background(*modules: str) -> None:
-    """Import modules, in order, in a thread while this process waits for servers.
+def import_in_background(*modules: str) -> threading.Thread:
+    """Import modules, in order, in a thread while this process waits for something else; return the thread.
 
-    A later import statement of one of them waits until it is complete, or repeats it and raises its error. When the
-    command ends meanwhile, the process ends after the module that is being imported.
+    A later import statement of one of them waits until it is complete, or repeats it and raises its error. Import none
+    of their own dependencies before the thread has ended: of modules that import each other, two threads may see
+    incomplete ones. When the command ends meanwhile, the process ends after the module that is being imported.
     """
 
     def import_all() -> None:
@@ -27,7 +28,9 @@ def import_in_background(*modules: str) -> None:
                 if threading.main_thread().is_alive():
                     import_module(module)
 
-    threading.Thread(target=import_all, name="imports").start()
+    thread = threading.Thread(target=import_all, name="imports")
+    thread.start()
+    return thread
 
 
 @contextmanager

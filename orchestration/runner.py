@@ -88,7 +88,20 @@ def dagster_instance() -> Iterator[DagsterInstance]:
     install_connection_retries()
     with dg.DagsterInstance.get() as instance:
         _migrate_dagster(instance, dg.__version__)
+        _keep_columns(instance.event_log_storage)
         yield instance
+
+
+def _keep_columns(storage: Any) -> None:
+    """Query the columns of Dagster's table of assets once: Dagster does for each event about an asset, 130 in a run."""
+    query, known = storage._has_asset_key_col_on_connection, dict[str, bool]()
+
+    def has_column(connection: Any, name: str) -> bool:
+        if name not in known:
+            known[name] = query(connection, name)
+        return known[name]
+
+    storage._has_asset_key_col_on_connection = has_column
 
 
 def _migrate_dagster(instance: DagsterInstance, version: str) -> None:

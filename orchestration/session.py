@@ -27,11 +27,9 @@ from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import disk
 from orchestration.observability.attempts import record_failure
 
-# What a run imports, which takes longer than starting the servers: Dagster first, Great Expectations for its checks.
-LIBRARIES = (
-    "dagster", "dagster_postgres", "orchestration.assets.dagster_dbt", "orchestration.quality.checks", "pandas",
-    "orchestration.quality.gx",
-)  # fmt: skip
+# What a run imports: Dagster while the servers start, then Great Expectations while it waits for sources and dbt.
+DAGSTER = ("dagster", "dagster_postgres", "orchestration.assets.dagster_dbt", "orchestration.quality.checks")
+GREAT_EXPECTATIONS = ("pandas", "orchestration.quality.gx")
 
 
 @contextmanager
@@ -67,14 +65,16 @@ def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> I
 @contextmanager
 def run_session(command: str) -> Iterator[Settings]:
     """Open a session for a run, and import what it needs meanwhile; if it fails, record the run as failed."""
-    import_in_background(*LIBRARIES)
+    home = load_settings().home
+    imports = import_in_background(*DAGSTER)
     with ExitStack() as opened:
         try:
             settings = opened.enter_context(session())
         except (LocalServicesError, WarehouseError, psycopg2.Error) as error:
-            home = load_settings().home
             record_failure(home, "run", f"tickmart {command}", disk.explained(error, home) or error)
             raise
+        imports.join()
+        import_in_background(*GREAT_EXPECTATIONS)
         yield settings
 
 
