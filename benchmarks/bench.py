@@ -54,7 +54,7 @@ from ingestion.sources.binance.dataset import KLINES, klines_key  # noqa: E402
 from ingestion.sources.binance.parse import parse_klines  # noqa: E402
 from ingestion.sources.binance.source import REST_API  # noqa: E402
 from ingestion.universe import Asset  # noqa: E402
-from orchestration.runner import session  # noqa: E402
+from orchestration.session import session  # noqa: E402
 
 HOUR_MS = 3_600_000
 FIRST_HOUR = datetime(2023, 1, 1, tzinfo=UTC)

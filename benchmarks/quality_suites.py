@@ -27,7 +27,7 @@ from orchestration.quality import queries as quality_queries
 from orchestration.quality.checks import merge_results
 from orchestration.quality.runner import SuiteResult, validate_frame, validate_query
 from orchestration.quality.suites import Suite
-from orchestration.runner import session
+from orchestration.session import session
 
 LAST_DAY = date(2024, 12, 31)
 # Random walks up to the last hour but one of the last day.

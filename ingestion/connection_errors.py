@@ -2,13 +2,13 @@
 
 Belongs here: reading the messages of servers and client libraries. Does not: connecting. libpq gives no SQLSTATE for a
 failed connection (psycopg2's ``pgcode`` is None), so its text decides; an unknown message is shown unchanged.
+
+urllib3 is imported when there is an error to describe: every command imports this module.
 """
 
 from __future__ import annotations
 
 import re
-
-import urllib3
 
 # What libpq or the server says, the cause, and the fix; the first match counts. {user}, {password} and {role} are the
 # variables that name the login.
@@ -141,6 +141,8 @@ PROXY_LOGIN = "wants another user and password (407)"
 
 def describe_transport_error(problem: Exception) -> str:
     """Describe a transport error in a few words, without addresses of objects in memory."""
+    import urllib3
+
     if isinstance(problem, urllib3.exceptions.ProxyError):
         return f"{PROXY_FAULT}: it {_proxy_fault(problem.original_error)}"
     if isinstance(problem, urllib3.exceptions.NameResolutionError):

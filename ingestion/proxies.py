@@ -2,6 +2,8 @@
 
 Belongs here: http_proxy, https_proxy, all_proxy and no_proxy, in either case, with the rules of urllib, curl and pip.
 Does not: the requests (``sources.http``). Loopback and tickmart's own services (Postgres, S3, Dagster) never use one.
+
+urllib3 and urllib.request are imported when a connection is made: every command imports this module.
 """
 
 from __future__ import annotations
@@ -10,18 +12,18 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
-from urllib.request import ProxyHandler, build_opener, proxy_bypass_environment  # type: ignore[attr-defined]
 
-import urllib3
+if TYPE_CHECKING:
+    from urllib.request import Request
+
+    import urllib3
 
 VARIABLES = tuple(
     name for word in ("http", "https", "all", "no") for name in (f"{word}_proxy", f"{word}_proxy".upper())
 )
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-# urlopen for tickmart's own services.
-open_directly = build_opener(ProxyHandler({})).open
 
 
 class ProxyError(ValueError):
@@ -57,10 +59,19 @@ def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
 
 def pool(proxy: Proxy | None, **options: Any) -> urllib3.PoolManager:
     """Return a pool of connections, through the proxy if there is one."""
+    import urllib3
+
     if proxy is None:
         return urllib3.PoolManager(**options)
     login = urllib3.make_headers(proxy_basic_auth=proxy.login) if proxy.login else None
     return urllib3.ProxyManager(proxy.url, proxy_headers=login, **options)
+
+
+def open_directly(url: str | Request, timeout: float) -> Any:
+    """Open a URL of tickmart's own services, as urllib's urlopen does, without a proxy."""
+    from urllib.request import ProxyHandler, build_opener
+
+    return build_opener(ProxyHandler({})).open(url, timeout=timeout)
 
 
 def logins(environ: Mapping[str, str] = os.environ) -> set[str]:
@@ -124,6 +135,8 @@ def _excluded(host: str, port: int | None, no_proxy: str) -> bool:
     """Return whether no_proxy names a host: by urllib's rules, and by networks (10.0.0.0/8) as in curl and Go."""
     if not no_proxy:
         return False
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+
     rules = {"no": no_proxy}
     if proxy_bypass_environment(host, rules) or proxy_bypass_environment(join(host, port), rules):
         return True

@@ -38,6 +38,7 @@ SERVER_FIXTURES = {
 STARTS_PROCESSES = (
     "tests/compose/", "tests/e2e/", "tests/dashboard/test_dashboard_server.py", "tests/orchestration/test_stack.py",
     "tests/orchestration/test_environment.py", "tests/orchestration/test_full_disk.py",
+    "tests/orchestration/test_imports.py",
     "tests/orchestration/test_metrics.py", "tests/orchestration/test_quality", "tests/orchestration/test_status.py",
     "tests/test_install.py",
 )  # fmt: skip

@@ -13,7 +13,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import certifi
@@ -28,39 +27,17 @@ from minio.lifecycleconfig import AbortIncompleteMultipartUpload, LifecycleConfi
 from minio.versioningconfig import OFF, VersioningConfig
 
 from ingestion.bronze.merge import union
+from ingestion.bronze.objects import DamagedObject, LakeError, ObjectInfo, Written
 from ingestion.connection_errors import describe_transport_error, s3_problem
 from ingestion.datasets import Dataset
 from ingestion.settings import ObjectStore
 
+__all__ = [
+    "DamagedObject", "Lake", "LakeError", "ObjectInfo", "Written", "parse_parquet", "read_ahead", "to_parquet",
+]  # fmt: skip
+
 T = TypeVar("T")
 TIMEOUT = urllib3.Timeout(connect=5, read=60)
-
-
-class LakeError(Exception):
-    """The object store cannot be used; the message is one line: endpoint, what was tried, fix."""
-
-
-class DamagedObject(LakeError):
-    """An object that is not a complete Parquet file; the message names it, and none of its rows are used."""
-
-
-@dataclass(frozen=True)
-class ObjectInfo:
-    """An object as a listing shows it."""
-
-    key: str
-    etag: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Written:
-    """The outcome of a write (``created``, ``replaced``, ``repaired``, ``unchanged``) and the object's row count."""
-
-    key: str
-    outcome: str
-    rows: int
-    bytes: int
 
 
 class _XmlErrors(urllib3.PoolManager):

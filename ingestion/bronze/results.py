@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ingestion.bronze.lake import Written
+from ingestion.bronze.objects import Written
 
 
 def _merged_by(merge: Callable[[Any, Any], Any]) -> dict[str, Any]:

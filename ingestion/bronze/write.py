@@ -8,18 +8,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.arrow import UTC_US, last_wins
-from ingestion.bronze.lake import Lake
 from ingestion.bronze.results import FetchResult
 from ingestion.database import connections
 from ingestion.datasets import Dataset, Page, rejected_key
 from ingestion.ops import rejected as ops_rejected
 from ingestion.validation import Rejected, Rule, validate
+
+if TYPE_CHECKING:
+    from ingestion.bronze.lake import Lake
 
 # What differs between two fetches of one record; a rejected record is stored once.
 _FETCH_COLUMNS = ["source_url", "fetched_at", "batch_id"]

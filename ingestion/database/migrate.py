@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import psycopg2
@@ -92,6 +91,8 @@ def _missing(connection: Connection, postgres: Postgres, known: Sequence[Migrati
     done = applied(connection)
     where = f"database {postgres.database} on {postgres.address}"
     if done and max(done) > len(known):
+        from importlib.metadata import version  # it takes 20 ms, of each command with a database
+
         raise WarehouseError(
             f"{where} is at migration {max(done)} ({done[max(done)][0]}), tickmart {version('tickmart')} knows "
             f"{len(known)}: use the version that brought it there or a newer one, or restore a backup from before"

@@ -18,7 +18,6 @@ from typing import Any
 import dagster as dg
 import orjson
 import psycopg2
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
 from packaging.version import Version
 from psycopg2.extras import RealDictCursor
 
@@ -27,6 +26,13 @@ from ingestion.ops import builds, datasets, runs
 from ingestion.ops import checks as ops_checks
 from ingestion.sources.registry import DATASETS
 from ingestion.text import plain
+from orchestration.assets.dagster_dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+    DbtCliResource,
+    DbtProject,
+    dbt_assets,
+)
 from orchestration.assets.dbt_plan import BuildPlan, exclusions, plan_build, succeeded
 from orchestration.assets.metadata import BUILT_PROJECT, ONE_RUN, OWNERS
 from orchestration.job_names import JOB, REBUILD_JOB

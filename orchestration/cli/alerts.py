@@ -15,7 +15,7 @@ from orchestration.alerting.messages import Message, PermanentFailure, Unavailab
 from orchestration.cli.errors import clear_errors
 from orchestration.cli.output import print_incidents, print_json
 from orchestration.cli.terminal import console
-from orchestration.runner import session
+from orchestration.session import session
 
 
 @click.group()

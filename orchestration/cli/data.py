@@ -1,4 +1,4 @@
-"""Commands about stored data: status, sql, rejected, prune, backup, restore."""
+"""Commands about stored data: rejected, prune, backup, restore."""
 
 from __future__ import annotations
 
@@ -9,64 +9,22 @@ from pathlib import Path
 
 import click
 import orjson
-import psycopg2
 
 from ingestion.bronze import rejected as bronze_rejected
 from ingestion.bronze.lake import Lake
 from ingestion.bronze.write import Context
 from ingestion.database import connections
-from ingestion.database.connections import WarehouseError
 from ingestion.settings import load_settings
 from ingestion.sources.registry import DATASETS
 from orchestration.cli.errors import EXIT_CODES, clear_errors, print_error
-from orchestration.cli.output import print_json, print_rejected, print_status
+from orchestration.cli.output import print_json, print_rejected
 from orchestration.cli.run import build_marts
-from orchestration.cli.terminal import console, line, print_query
+from orchestration.cli.terminal import console, line
 from orchestration.local import demo
-from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import backup as maintenance_backup
-from orchestration.maintenance import backup_files, disk, retention, verify
+from orchestration.maintenance import backup_files, retention, verify
 from orchestration.maintenance import restore as maintenance_restore
-from orchestration.observability import health
-from orchestration.runner import logins, session
-
-
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@clear_errors
-def status(as_json: bool) -> None:
-    """Show the health of each dataset, the last run and alerts.
-
-    Exit code: 0 healthy, 1 degraded (or no database), 3 a warning or unknown.
-    """
-    settings = load_settings()
-    try:
-        with session(s3=False) as settings:
-            found = health.status(settings)
-    except (LocalServicesError, WarehouseError, psycopg2.Error) as error:
-        problem = disk.explained(error, settings.home) or " ".join(str(error).split())[:500]
-        print_error(problem)
-        found = health.without_database(settings, problem)
-    health.write_status(settings, found)
-    if as_json:
-        print_json(found)
-    else:
-        print_status(found, console())
-    sys.exit(health.EXIT[found["status"]])
-
-
-@click.command()
-@click.argument("query")
-@click.option("--csv", "form", flag_value="csv", help='Print CSV; null is an empty field, an empty text is "".')
-@click.option("--json", "form", flag_value="json", help="Print an array of objects.")
-@clear_errors
-def sql(query: str, form: str | None) -> None:
-    """Run one read-only query, and print its rows."""
-    with session(s3=False) as settings:
-        assert settings.postgres is not None
-        with connections.closing(connections.connect(settings.postgres, "quality_ro")) as connection:
-            connection.set_session(readonly=True)
-            print_query(connection, query, form or "table")
+from orchestration.session import logins, session
 
 
 @click.group()

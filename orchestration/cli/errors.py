@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 import click
 import psycopg2
 
-from ingestion.bronze.lake import LakeError
+from ingestion.bronze.objects import LakeError
 from ingestion.database.connections import WarehouseError
 from ingestion.settings import SettingsError, load_settings
-from ingestion.sources.http import SourceError
+from ingestion.sources.errors import SourceError
 from ingestion.text import visible
 from ingestion.universe import UniverseError
 from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import disk
-from orchestration.maintenance.backup_files import BackupError
+from orchestration.maintenance.errors import BackupError
 
 EXIT_CODES = {"ok": 0, "failed": 1, "partial": 3}
 WRONG_INPUT = 2

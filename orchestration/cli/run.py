@@ -23,14 +23,16 @@ from ingestion.settings import Settings, SettingsError
 from ingestion.sources.binance.contract import BINANCE_OPENED, INTERVAL_MS
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.registry import DATASETS
+from orchestration.cli.demo_home import use_demo_home
 from orchestration.cli.errors import EXIT_CODES, clear_errors, print_error
 from orchestration.cli.output import print_json, print_problems, print_summary
 from orchestration.cli.terminal import console, line
-from orchestration.cli.up import run_services, use_demo_home
+from orchestration.cli.up import run_services
 from orchestration.job_names import CHECK_JOB, FIRST_LOAD_DAYS, JOB, REBUILD_JOB
 from orchestration.observability import health, logs
 from orchestration.progress import Progress, ProgressListener
-from orchestration.runner import quiet, refresh_window, run_job, run_session
+from orchestration.runner import quiet, refresh_window, run_job
+from orchestration.session import run_session
 
 ONE_DAY = timedelta(days=1)
 # How often a run that is not on a terminal says how far it is.

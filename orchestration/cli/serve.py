@@ -30,7 +30,8 @@ from orchestration.local.client import local_services, prepare_home
 from orchestration.local.processes import WORKING_FOLDER, LocalServicesError
 from orchestration.observability import metrics as observability_metrics
 from orchestration.orphans import CODE_SERVER_SINCE
-from orchestration.runner import dagster_instance, dagster_url, export_tools, logins, session
+from orchestration.runner import dagster_instance
+from orchestration.session import dagster_url, export_tools, logins, session
 
 WORKSPACE = Path(__file__).resolve().parents[2] / "docker" / "workspace.yaml"
 PROCESSES: dict[str, Sequence[str]] = {

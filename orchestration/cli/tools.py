@@ -15,7 +15,7 @@ from orchestration.cli.terminal import console, line
 from orchestration.local.processes import LocalServicesError, free_port, port_owner_message
 from orchestration.maintenance import doctor as maintenance_doctor
 from orchestration.maintenance.postgres_client import postgres_client
-from orchestration.runner import session
+from orchestration.session import session
 
 PASS_THROUGH = {"ignore_unknown_options": True}
 

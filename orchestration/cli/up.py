@@ -16,13 +16,11 @@ from pathlib import Path
 import click
 
 from ingestion import proxies
-from ingestion.settings import Settings, SettingsError, home_of, load_settings
+from ingestion.settings import Settings, SettingsError, home_of
 from orchestration import environment
 from orchestration.alerting import outbox
-from orchestration.cli.errors import clear_errors
 from orchestration.local import demo
 from orchestration.local.children import Children
-from orchestration.local.client import prepare_home
 from orchestration.local.processes import WORKING_FOLDER, LocalServicesError, free_port, port_owner_message
 from orchestration.observability import health
 from orchestration.orphans import close_orphans
@@ -198,23 +196,3 @@ def _still_waiting(children: Children, name: str, logs: Path, deadline: float) -
         )
     if time.monotonic() > deadline:
         raise LocalServicesError(f"{name} was not ready after {READY_WITHIN_S:.0f} s; log: {logs / (name + '.log')}")
-
-
-@clear_errors
-def enter_demo_home() -> None:
-    """In a demo home, use its own servers and simulator instead of those in the environment."""
-    home = home_of(os.environ)
-    if demo.seed_of(home) is not None and (dropped := demo.enter_demo()):
-        click.echo(f"tickmart: {home} is a demo: {', '.join(dropped)} not used", err=True)
-
-
-def use_demo_home(seed: int) -> None:
-    """Create the demo's home and work in it: HOME/demo, apart from real data, or HOME itself if it is a demo."""
-    home = load_settings().home
-    if demo.seed_of(home) is None:
-        prepare_home(home)
-        home = home / "demo"
-    prepare_home(home)
-    demo.make_demo(home, seed)
-    os.environ["TICKMART_HOME"] = str(home)
-    enter_demo_home()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -152,5 +151,5 @@ def _answers(url: str) -> bool:
     try:
         with proxies.open_directly(url, timeout=10) as answer:
             return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+    except OSError:
         return False

@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped,unused-ignore]
 import psycopg2
 import psycopg2.extensions
 
@@ -214,6 +213,8 @@ class Postgres:
 
     def _remove_stale_pid_file(self, pid: int) -> None:
         """Remove a postmaster.pid whose process id now belongs to another program: Postgres would refuse to start."""
+        import psutil  # type: ignore[import-untyped,unused-ignore]
+
         try:
             process = psutil.Process(pid)
             # In a copied home, or after the process id was reused, it may be the server of another data folder.
@@ -229,6 +230,8 @@ class Postgres:
 
     def _processes(self) -> set[int]:
         """Return the running processes of any server that was started for this home."""
+        import psutil  # type: ignore[import-untyped,unused-ignore]
+
         found = set()
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):

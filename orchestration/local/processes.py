@@ -1,4 +1,7 @@
-"""Process groups, parent-death signals, free ports, and the error of the local services."""
+"""Process groups, parent-death signals, free ports, and the error of the local services.
+
+psutil is imported where processes are listed: no command does that in its usual course, and every command starts here.
+"""
 
 import contextlib
 import ctypes
@@ -7,8 +10,6 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-
-import psutil  # type: ignore[import-untyped,unused-ignore]
 
 LOOPBACK = "127.0.0.1"
 # The folder of the running code: the supervisor and its clients must run the same.
@@ -52,6 +53,8 @@ def group_alive(group: int) -> bool:
 
     Zombies do not count: the first process of a container may never reap them.
     """
+    import psutil  # type: ignore[import-untyped,unused-ignore]
+
     for process in psutil.process_iter():
         with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
             if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
@@ -74,6 +77,8 @@ def free_port(preferred: int) -> int:
 
 def port_owner_message(port: int, variable: str = "") -> str:
     """Return an error line that names the owner of `port` and, if given, the setting to change."""
+    import psutil  # type: ignore[import-untyped,unused-ignore]
+
     owner = "another program"
     with contextlib.suppress(psutil.Error, OSError):  # macOS allows this only to root
         for connection in psutil.net_connections("tcp"):

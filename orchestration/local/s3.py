@@ -10,8 +10,6 @@ import sysconfig
 import time
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped,unused-ignore]
-
 from orchestration.local.privileges import run_as
 from orchestration.local.processes import LOOPBACK, LocalServicesError
 from orchestration.local.server import end_process, failure_reason, log_size, log_text, server_environment
@@ -70,6 +68,8 @@ class S3:
     def _clean_up(self) -> None:
         """End a server left over by a killed supervisor, and remove the temporary files of interrupted uploads."""
         if sys.platform != "linux":  # Linux ends it with the supervisor
+            import psutil  # type: ignore[import-untyped,unused-ignore]
+
             for process in psutil.process_iter():
                 with contextlib.suppress(psutil.Error):
                     if process.cmdline()[1:3] == ["serve", "s3"] and process.cmdline()[-1] == str(self._lake):

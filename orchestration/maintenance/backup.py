@@ -30,7 +30,6 @@ from orchestration.maintenance.backup_files import (
     FORMAT,
     MANIFEST,
     NAME,
-    BackupError,
     Manifest,
     exclusive,
     file_errors,
@@ -39,6 +38,7 @@ from orchestration.maintenance.backup_files import (
     sha256,
     write_manifest,
 )
+from orchestration.maintenance.errors import BackupError
 from orchestration.maintenance.postgres_client import running
 from orchestration.maintenance.restore import SCHEMAS, row_counts, tables_of
 from orchestration.maintenance.verify import verify_restore

@@ -20,6 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from orchestration.maintenance.errors import BackupError
+
 T = TypeVar("T")
 R = TypeVar("R")
 Manifest = dict[str, Any]
@@ -29,10 +31,6 @@ MANIFEST, MANIFEST_SUM, DUMP, BRONZE = "manifest.json", "manifest.json.sha256", 
 NAME = re.compile(r"tickmart-\d{8}T\d{6}Z")
 # Each thread has one object in memory (a day of 1m bars of fifty symbols is 5 MB).
 THREADS = 8
-
-
-class BackupError(Exception):
-    """A backup cannot be made or restored; the message is one line: what, value, fix."""
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg2
 
-from ingestion.bronze.lake import LakeError
+from ingestion.bronze.objects import LakeError
 from ingestion.connection_errors import DISK_FULL
 from ingestion.database.connections import WarehouseError
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from ingestion.settings import Postgres
 from orchestration import environment
 from orchestration.local.processes import LocalServicesError, die_with_parent
-from orchestration.maintenance.backup_files import BackupError
+from orchestration.maintenance.errors import BackupError
 
 
 def postgres_client(program: str, at_least: int = 0) -> str:

@@ -17,7 +17,8 @@ from ingestion.bronze.lake import Lake
 from ingestion.database import migrate
 from ingestion.database.connections import Connection, closing, connect
 from ingestion.settings import Postgres, Role, Settings
-from orchestration.maintenance.backup_files import DUMP, BackupError, Manifest, in_parallel, object_path, verify_files
+from orchestration.maintenance.backup_files import DUMP, Manifest, in_parallel, object_path, verify_files
+from orchestration.maintenance.errors import BackupError
 from orchestration.maintenance.postgres_client import running
 
 SCHEMAS = ("raw", "ops")

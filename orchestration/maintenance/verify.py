@@ -14,7 +14,8 @@ from psycopg2 import sql
 from ingestion.database.connections import closing, connect, locked
 from ingestion.settings import Postgres, Settings
 from orchestration.local.client import local_services
-from orchestration.maintenance.backup_files import BackupError, Manifest, exclusive, verify_files
+from orchestration.maintenance.backup_files import Manifest, exclusive, verify_files
+from orchestration.maintenance.errors import BackupError
 from orchestration.maintenance.restore import restore_database, row_differences
 
 

@@ -3,6 +3,8 @@
 Belongs here: rendering results with Great Expectations' own page renderers, and removing old runs. Its site builder is
 not used: it reads its complete store for each page, and its pages load scripts and styles from six other hosts. These
 pages are self-contained, so they work offline and contact no other host.
+
+Lazy import: rendering a page imports ``gx``; the address of a page must not.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import re
 import shutil
 from datetime import datetime
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -131,28 +134,33 @@ def address(home: Path, page: Path | None = None) -> str:
 
 
 def _rendered(suite: Suite, suite_result: SuiteResult, run_id: str, at: datetime) -> str:
-    from great_expectations.core.run_identifier import RunIdentifier
-    from great_expectations.render.renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
+    from orchestration.quality import gx
 
     result: Any = suite_result.result
     # GX's own metadata (the connection's name, the query, ids) is of no use to a reader.
-    result.meta = {"run_id": RunIdentifier(run_name=run_id, run_time=at)}
+    result.meta = {"run_id": gx.RunIdentifier(run_name=run_id, run_time=at)}
     for found in result.results:
         found.result = {
             name: _as_html(value) if isinstance(value, (list, str)) else value for name, value in found.result.items()
         }
         found.exception_info = _as_html(found.exception_info)
-    document = ValidationResultsPageRenderer(run_info_at_end=False).render(result).to_json_dict()
-    environment = DefaultJinjaPageView().env
-    environment.filters["data"] = lambda value: visible(plain(value))
-    template = environment.from_string(PAGE)
-    page = template.render(
+    document = gx.ValidationResultsPageRenderer(run_info_at_end=False).render(result).to_json_dict()
+    page = _template().render(
         document, style=STYLE, description=suite.description, rows=f"{suite_result.rows:,}", run_id=run_id,
         at=f"{at:%Y-%m-%d %H:%M} UTC", guards={rule.id: rule.guards for rule in suite.rules},
         failures=suite_result.failures,
     )  # fmt: skip
     return _EXPECTATIONS_LINK.sub(r"\1", _ICON.sub(lambda icon: _STATUS.get(icon[1], ""), page))
+
+
+@cache
+def _template() -> Any:
+    """Return the compiled template of a page: compiling its parts takes four times as long as rendering."""
+    from orchestration.quality import gx
+
+    environment = gx.DefaultJinjaPageView().env
+    environment.filters["data"] = lambda value: visible(plain(value))
+    return environment.from_string(PAGE)
 
 
 def _as_html(value: Any) -> Any:

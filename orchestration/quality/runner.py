@@ -2,6 +2,8 @@
 
 Belongs here: Great Expectations' API. A check that could not run has the status ``error`` and never ``passed``: missing
 tables and columns and exceptions are each reported as such, and an empty batch fails the rule that there are rows.
+
+Lazy import: running a suite imports ``gx``.
 """
 
 from __future__ import annotations
@@ -13,8 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-import sqlalchemy.event
 
 from ingestion import proxies
 from ingestion.text import plain
@@ -85,6 +85,7 @@ def validate_frame(suite: Suite, frame: pd.DataFrame) -> SuiteResult:
 
 def validate_query(suite: Suite, query: str) -> SuiteResult:
     """Validate the rows of a query on Postgres; the statements run in the database, in the read-only role."""
+    import sqlalchemy.event
 
     def batch(context: Any) -> tuple[Any, Callable[[], None]]:
         source = context.data_sources.add_or_update_postgres("warehouse", connection_string=_connection_string())
@@ -132,11 +133,10 @@ def _validate(suite: Suite, batch: Callable[[Any], tuple[Any, Callable[[], None]
 
 def _run_expectations(suite: Suite, batch: Any) -> tuple[Any, int]:
     """Evaluate all rules, which GX does in one query; then fetch failed rows for the failed rules alone."""
-    import great_expectations.expectations as gxe
-    from great_expectations.core import ExpectationSuite
+    from orchestration.quality import gx
 
     expectations = suite.expectations()
-    count = batch.validate(gxe.ExpectTableRowCountToBeBetween(min_value=0), result_format="BASIC")
+    count = batch.validate(gx.expectations.ExpectTableRowCountToBeBetween(min_value=0), result_format="BASIC")
     # Without a count, the expectations themselves report why.
     rows = int((count.result or {}).get("observed_value") or 0)
     result = batch.validate(expectations, result_format="BOOLEAN_ONLY")
@@ -150,7 +150,7 @@ def _run_expectations(suite: Suite, batch: Any) -> tuple[Any, int]:
             "unexpected_index_column_names": list(suite.sample_columns),
             "return_unexpected_index_query": False,
         }
-        second = batch.validate(ExpectationSuite(name=suite.name, expectations=repeated), result_format=with_rows)
+        second = batch.validate(gx.ExpectationSuite(name=suite.name, expectations=repeated), result_format=with_rows)
         # The second pass only adds rows: a rule that failed in the first pass stays failed even if it passes now.
         details = {r.expectation_config.meta["id"]: r for r in second.results if not r.success}
     result.results = [details.get(r.expectation_config.meta["id"], r) for r in result.results]
@@ -161,12 +161,10 @@ def _run_expectations(suite: Suite, batch: Any) -> tuple[Any, int]:
 
 
 def _context() -> Any:
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from orchestration.quality import gx
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    context.variables.progress_bars = gx.ProgressBarsConfig(globally=False, metric_calculations=False)
     return context
 
 

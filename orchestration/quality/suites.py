@@ -2,7 +2,7 @@
 
 Belongs here: rules and their limits. Does not: the rows (``frames``, ``queries``), running them (``runner``), Dagster
 (``checks``). What a parser can reject is a rule of the dataset's contract and is not repeated here. Importing this
-module is cheap: only running a suite imports Great Expectations (3 to 5 s).
+module is cheap: only running a suite imports ``gx``, lazily.
 """
 
 from __future__ import annotations
@@ -66,12 +66,11 @@ class Suite:
 
     def expectations(self) -> ExpectationSuite:
         """Return Great Expectations' suite; the metadata of each expectation has the rule's id and severity."""
-        import great_expectations.expectations as gxe
-        from great_expectations.core import ExpectationSuite
+        from orchestration.quality import gx
 
-        suite = ExpectationSuite(name=self.name)
+        suite = gx.ExpectationSuite(name=self.name)
         for rule in self.rules:
-            expectation = rule.make(gxe)
+            expectation = rule.make(gx.expectations)
             expectation.description = rule.description
             expectation.meta = {"id": rule.id, "guards": rule.guards, "severity": rule.severity}
             expectation.severity = "critical" if rule.severity == "error" else "warning"

@@ -18,7 +18,7 @@ from orchestration.alerting import channels
 from orchestration.alerting.heartbeat import ping
 from orchestration.alerting.messages import Message
 from orchestration.quality import runner
-from orchestration.runner import dagster_url
+from orchestration.session import dagster_url
 from support.mail_server import mailbox
 from support.scripted_server import Reply, scripted
 from support.tcp_proxy import tcp_proxy

@@ -25,7 +25,7 @@ from ingestion.universe import Asset
 from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import backup, backup_files, verify
 from orchestration.maintenance import restore as maintenance_restore
-from orchestration.maintenance.backup_files import BackupError
+from orchestration.maintenance.errors import BackupError
 from orchestration.maintenance.postgres_client import postgres_client
 from support.cli import TICKMART, TIMEOUT_S, clean_environment
 from support.database import bucket_of, fresh_database

@@ -9,14 +9,16 @@ from support.cli import ROOT, clean_environment
 
 # What a start does; and the tables as an older Dagster left them, its last change undone by its own script.
 START = """
-from orchestration.runner import dagster_instance, session
+from orchestration.runner import dagster_instance
+from orchestration.session import session
 with session(s3=False), dagster_instance() as instance:
     instance.get_runs(limit=1)
 """
 UNDO = """
 from dagster._core.storage.sql import run_alembic_downgrade
 from dagster_postgres.utils import pg_alembic_config
-from orchestration.runner import dagster_instance, session
+from orchestration.runner import dagster_instance
+from orchestration.session import session
 import dagster_postgres.run_storage.run_storage as storage
 with session(s3=False), dagster_instance() as instance, instance.run_storage.connect() as connection:
     run_alembic_downgrade(pg_alembic_config(storage.__file__), connection, rev="6b7fb194ff9c")

@@ -14,7 +14,7 @@ from ingestion.settings import load_settings
 from orchestration.local.client import local_services
 from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import backup, disk
-from orchestration.maintenance.backup_files import BackupError
+from orchestration.maintenance.errors import BackupError
 from orchestration.observability import health
 
 

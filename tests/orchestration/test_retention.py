@@ -21,8 +21,8 @@ from orchestration import runner
 from orchestration.maintenance import retention
 from orchestration.orphans import CODE_SERVER_SINCE, HOST_TAG, PID_TAG, close_orphans
 from orchestration.resources import Stores
-from orchestration.runner import dagster_url
 from orchestration.sensors import build_dead_run_sensor
+from orchestration.session import dagster_url
 from support.pipeline import Chain
 
 RUNS = 300

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.arrow import UTC_US, align_decimals, last_wins
-from ingestion.bronze.lake import Written
+from ingestion.bronze.objects import Written
 from ingestion.bronze.results import FetchResult, merge_results
 from ingestion.bronze.write import Context, accept, note_new_fields, reject, with_batch_id
 from ingestion.database import connections

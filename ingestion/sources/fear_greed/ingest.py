@@ -8,8 +8,8 @@ from datetime import date
 import pyarrow as pa
 
 from ingestion.arrow import last_wins
-from ingestion.bronze.lake import DamagedObject, Written
 from ingestion.bronze.merge import union
+from ingestion.bronze.objects import DamagedObject, Written
 from ingestion.bronze.results import FetchResult
 from ingestion.bronze.write import Context, accept, reject, with_batch_id
 from ingestion.database.connections import Connection
