@@ -166,11 +166,15 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
         with stores.connection("ingest") as connection, connections.locked(connection, "dbt"):
             datasets.record_datasets(connection, stores.settings, DATASETS, dataset_assets(manifest))
             plan = None
-            if context.selected_asset_keys == dbt_build.keys and context.job_name in (JOB, REBUILD_JOB):
+            every_model = context.selected_asset_keys == dbt_build.keys
+            if every_model and context.job_name in (JOB, REBUILD_JOB):
                 plan = _plan(connection, context.run_id, manifest)
                 yield from _without_build(context, plan, manifest)
             if plan is None or plan.build or plan.test:
                 yield from _build(context, dbt, stores, connection, plan, manifest, progress)
+                # A build of some models, or of tests alone, leaves the other models as they were.
+                if every_model:
+                    runs.set_version(connection, BUILT_PROJECT, dbt_project_digest(PROJECT_DIR))
             else:
                 builds.record_builds(connection, context.run_id, succeeded(manifest, plan, {}))
                 record_results(connection, context.run_id, {"results": []}, {}, plan, time.monotonic() - started)
@@ -255,9 +259,6 @@ def _build(
     if plan:
         statuses = {result["unique_id"]: result["status"] for result in results["results"]}
         builds.record_builds(connection, context.run_id, succeeded(manifest, plan, statuses))
-        # A build of some models, or of tests alone, leaves the other models as they were.
-        if invocation.is_successful():
-            runs.set_version(connection, BUILT_PROJECT, dbt_project_digest(PROJECT_DIR))
     record_results(connection, context.run_id, results, tests, plan, time.monotonic() - started)
     if not invocation.is_successful():
         raise dg.Failure(description=failure_line(results, manifest), allow_retries=False)
