@@ -168,7 +168,7 @@ def write_days(lake: Lake, table: pa.Table) -> None:
 
 def child_load() -> dict[str, Any]:
     """Load whatever is pending, as the asset does."""
-    from ingestion.raw.pending import load_pending
+    from ingestion.raw.loader import load_pending
 
     settings = load_settings()
     with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:

@@ -20,7 +20,7 @@ from ingestion.database import connections
 from ingestion.database.connections import Connection
 from ingestion.settings import load_settings
 from ingestion.sources.binance.dataset import KLINES, klines_key
-from orchestration.cli.external_tools import dbt
+from orchestration.cli.tools import run_dbt as dbt
 from orchestration.quality import data_docs, suites
 from orchestration.quality import frames as frames_of_bronze
 from orchestration.quality import queries as quality_queries

@@ -7,7 +7,7 @@ table is created (``database/migrations``; a test compares the two).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -138,6 +138,22 @@ def page_schema(columns: Sequence[Column], bronze_only: Sequence[tuple[str, pa.D
 def midnight(day: date) -> datetime:
     """Return the first moment of a UTC day."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def days_between(start: date, end: date) -> Iterator[date]:
+    """Yield the days of [start, end)."""
+    return (start + offset * ONE_DAY for offset in range((end - start).days))
+
+
+def join_days(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Join consecutive days into half-open ranges, in order."""
+    ranges: list[tuple[date, date]] = []
+    for day in sorted(set(days)):
+        if ranges and ranges[-1][1] == day:
+            ranges[-1] = (ranges[-1][0], day + ONE_DAY)
+        else:
+            ranges.append((day, day + ONE_DAY))
+    return ranges
 
 
 def object_day(key: str) -> date | None:

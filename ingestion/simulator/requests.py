@@ -62,9 +62,10 @@ class Clock:
 class Limiter:
     """A limit of weight per address and real minute (None: no limit): then 429, and 418 after repeated 429s."""
 
-    def __init__(self, limit: int | None, ban_seconds: float) -> None:
-        self.limit, self.total, self._ban_seconds, self._lock = limit, 0, ban_seconds, threading.Lock()
-        self._minute = 0
+    ban_seconds = 120.0
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit, self.total, self._minute, self._lock = limit, 0, 0, threading.Lock()
         self._used, self._rejected = Counter[str](), Counter[str]()
         self._banned_until: dict[str, float] = {}
 
@@ -84,6 +85,6 @@ class Limiter:
                 return 200, self._used[address], 0
             self._rejected[address] += 1
             if self._rejected[address] > REJECTIONS_BEFORE_BAN:
-                self._banned_until[address] = now + self._ban_seconds
-                return 418, self._used[address], int(self._ban_seconds) + 1
+                self._banned_until[address] = now + self.ban_seconds
+                return 418, self._used[address], int(self.ban_seconds) + 1
             return 429, self._used[address], int(60 - now % 60) + 1

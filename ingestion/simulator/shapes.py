@@ -273,10 +273,6 @@ class Shapes:
         """Return a price as CoinGecko rounds it: full dollars when large, six digits when small."""
         return round(value) if value >= 10_000 else round(value, 2) if value >= 10 else float(f"{value:.6g}")
 
-    @staticmethod
-    def _timestamp(ms: int) -> str:
-        return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
     def _coingecko_row(self, number: int, coin: Coin, at_ms: int) -> dict[str, Any]:
         market, unit = self.market, 10.0**coin.price_decimals
         days = market.daily_prices_usd(coin, at_ms)
@@ -298,7 +294,7 @@ class Shapes:
 
         def past(offset: int) -> str:
             ms = (max(coin.first_day, FIRST_DAY) + offset) * DAY_MS + (number * 7_654_321) % DAY_MS
-            return self._timestamp(min(ms, at_ms))
+            return _iso(min(ms, at_ms))
 
         def since(day_count: int) -> float | None:
             return None if len(days) <= day_count else (price / days[-1 - day_count] - 1) * 100
@@ -332,7 +328,7 @@ class Shapes:
             "atl_change_percentage": round((price / atl - 1) * 100, 5),
             "atl_date": past(bottom),
             "roi": roi,
-            "last_updated": self._timestamp(at_ms + (number * 137) % 55_000),
+            "last_updated": _iso(at_ms + (number * 137) % 55_000),
             "windows": windows,
             "sparkline_in_7d": {"price": (week[CLOSE] / unit).tolist()},
         }

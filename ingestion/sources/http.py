@@ -25,7 +25,7 @@ from ingestion.connection_errors import PROXY_FAULT, PROXY_LOGIN, describe_trans
 from ingestion.ops.requests import Attempt
 from ingestion.sources.conventions import PLAIN_HTTP, Answer, Conventions, parsed_body, retry_after
 from ingestion.sources.errors import RequestRejected, SourceError
-from ingestion.sources.rate_limit import MOST_WAIT_S, RateLimiter, Unlimited
+from ingestion.sources.rate_limit import MOST_WAIT_S, RateLimiter
 
 # The errors are part of the client's interface.
 __all__ = ["ATTEMPTS", "CONNECT_ATTEMPTS", "Deadline", "HttpClient", "RequestRejected", "SourceError", "Transport"]
@@ -118,7 +118,7 @@ class HttpClient:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.source, self.setting = source, setting
-        self.limiter: RateLimiter = limiter or Unlimited()
+        self.limiter = limiter or RateLimiter()
         self._base_urls = list(base_urls)
         self._conventions = conventions
         self._transport = transport or Transport()

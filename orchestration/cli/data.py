@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,8 +17,8 @@ from ingestion.bronze import rejected as bronze_rejected
 from ingestion.bronze.lake import Lake
 from ingestion.bronze.write import Context
 from ingestion.database import connections
-from ingestion.database.connections import WarehouseError
-from ingestion.settings import load_settings
+from ingestion.database.connections import Connection, WarehouseError
+from ingestion.settings import Role, Settings, load_settings
 from ingestion.sources.registry import DATASETS
 from orchestration.cli.errors import EXIT_CODES, clear_errors, print_error
 from orchestration.cli.output import print_json, print_rejected, print_status
@@ -30,9 +32,18 @@ from orchestration.maintenance import restore as maintenance_restore
 from orchestration.observability import health
 from orchestration.runner import logins, session
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+@contextmanager
+def warehouse(role: Role) -> Iterator[tuple[Settings, Connection]]:
+    """Open a session with the database alone, and a connection in a role."""
+    with session(s3=False) as settings, connections.connected(settings.postgres, role) as connection:
+        yield settings, connection
+
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @clear_errors
 def status(as_json: bool) -> None:
     """Show the health of each dataset, the last run and alerts.
@@ -62,11 +73,9 @@ def status(as_json: bool) -> None:
 @clear_errors
 def sql(query: str, form: str | None) -> None:
     """Run one read-only query, and print its rows."""
-    with session(s3=False) as settings:
-        assert settings.postgres is not None
-        with connections.closing(connections.connect(settings.postgres, "quality_ro")) as connection:
-            connection.set_session(readonly=True)
-            print_query(connection, query, form or "table")
+    with warehouse("quality_ro") as (_, connection):
+        connection.set_session(readonly=True)
+        print_query(connection, query, form or "table")
 
 
 @click.group()
@@ -76,14 +85,12 @@ def rejected() -> None:
 
 @rejected.command("list")
 @click.option("--limit", default=50, show_default=True, help="Maximum number of records, newest first.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @clear_errors
 def rejected_list(limit: int, as_json: bool) -> None:
     """List the rejected records with their reasons and when they were replayed."""
-    with session(s3=False) as settings:
-        assert settings.postgres is not None
-        with connections.closing(connections.connect(settings.postgres, "quality_ro")) as connection:
-            found = bronze_rejected.list_rejected(connection, limit)
+    with warehouse("quality_ro") as (_, connection):
+        found = bronze_rejected.list_rejected(connection, limit)
     if as_json:
         print_json([{**row, "record": orjson.Fragment(row["record"])} for row in found])
     else:
@@ -95,11 +102,10 @@ def rejected_list(limit: int, as_json: bool) -> None:
 def rejected_replay() -> None:
     """Validate the rejected records again; write those that pass to bronze for the next run."""
     with session() as settings:
-        assert settings.postgres is not None
         assert settings.object_store is not None
         lake = Lake(settings.object_store)
         lake.ensure_bucket()
-        with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
+        with connections.connected(settings.postgres, "ingest") as connection:
             batch_id = f"replay {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
             replayed = bronze_rejected.replay(Context(lake, connection, batch_id), DATASETS)
     for name, (passed, validated) in replayed.items():
@@ -123,7 +129,7 @@ def prune(days: int | None, dry_run: bool) -> None:
 @click.argument("target", required=False, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--check/--no-check", default=True, help="Verify the backup by a restore into an empty database.")
 @click.option("--keep", type=click.IntRange(1), help="Keep this many backups in TARGET and remove older ones.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @clear_errors
 def backup(target: Path | None, check: bool, keep: int | None, as_json: bool) -> None:
     """Write a verified backup to a new folder in TARGET.
@@ -148,7 +154,7 @@ def backup(target: Path | None, check: bool, keep: int | None, as_json: bool) ->
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--check", is_flag=True, help="Only verify: restore into an empty scratch database, compare, drop it.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @clear_errors
 def restore(source: Path, check: bool, as_json: bool) -> None:
     """Restore the backup in the folder SOURCE.

@@ -19,11 +19,11 @@ from ingestion.bronze.lake import Lake
 from ingestion.database import connections, migrate, roles
 from ingestion.settings import ROLES, Settings, SettingsError, load_settings
 from orchestration import environment
-from orchestration.cli import external_tools
 from orchestration.cli.errors import clear_errors
 from orchestration.cli.output import print_summary
 from orchestration.cli.run import refresh
 from orchestration.cli.terminal import console
+from orchestration.cli.tools import docs_are_current, write_docs
 from orchestration.cli.up import CODE_SERVER
 from orchestration.local import demo
 from orchestration.local.client import local_services, prepare_home
@@ -56,9 +56,9 @@ def init() -> None:
         return summary
 
     click.echo(f"tickmart: {initialize(settings, first_load)}")
-    if not external_tools.docs_are_current(settings.home):
+    if not docs_are_current(settings.home):
         try:
-            external_tools.write_docs(settings.home)
+            write_docs(settings.home)
         except LocalServicesError as error:  # the services start without the page; the next start tries again
             click.echo(f"tickmart: {error}", err=True)
 

@@ -20,7 +20,7 @@ import dagster as dg
 from ingestion.bronze.lake import ObjectInfo
 from ingestion.datasets import HOUR_S, Dataset, keys_of_newest_days
 from ingestion.ops import checks, runs
-from ingestion.raw.pending import pending_objects
+from ingestion.raw.loader import pending_objects
 from ingestion.sources.binance.dataset import KLINES, klines_day
 from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.fear_greed.dataset import FEAR_GREED

@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Literal
 
-from ingestion.datasets import ONE_DAY
+from ingestion.datasets import ONE_DAY, days_between
 from ingestion.sources.binance.contract import BINANCE_OPENED, bars_per_day
 from ingestion.sources.binance.rest import PAGE
 from ingestion.sources.binance.symbols import SymbolFacts
@@ -191,26 +191,9 @@ def fetchable(assets: Iterable[Asset], symbols: SymbolFacts) -> list[Asset]:
     return sorted(rows, key=lambda a: a.binance_symbol)
 
 
-def days_between(start: date, end: date) -> Iterator[date]:
-    """Yield the days of [start, end)."""
-    for offset in range((end - start).days):
-        yield start + offset * ONE_DAY
-
-
 def next_month(day: date) -> date:
     """Return the first day of the month after a day's."""
     return (day.replace(day=28) + 4 * ONE_DAY).replace(day=1)
-
-
-def join_days(days: Iterable[date]) -> list[tuple[date, date]]:
-    """Join consecutive days into half-open ranges."""
-    ranges: list[tuple[date, date]] = []
-    for day in sorted(days):
-        if ranges and ranges[-1][1] == day:
-            ranges[-1] = (ranges[-1][0], day + ONE_DAY)
-        else:
-            ranges.append((day, day + ONE_DAY))
-    return ranges
 
 
 def _needs_no_request(request: KlinesRequest, known: Known, symbol: str) -> set[date]:

@@ -17,7 +17,7 @@ from ingestion.bronze.lake import Written
 from ingestion.bronze.results import FetchResult, merge_results
 from ingestion.bronze.write import Context, accept, note_new_fields, reject, with_batch_id
 from ingestion.database import connections
-from ingestion.datasets import ONE_DAY, midnight
+from ingestion.datasets import ONE_DAY, days_between, midnight
 from ingestion.ops import coverage
 from ingestion.sources.binance import rest
 from ingestion.sources.binance.dataset import KLINES, klines_key
@@ -114,8 +114,7 @@ class WindowWriter:
     ) -> None:
         rows = []
         for symbol, piece in fetched:
-            for offset in range((piece.last - piece.first).days):
-                day = piece.first + offset * ONE_DAY
+            for day in days_between(piece.first, piece.last):
                 is_final = self.now >= midnight(day + ONE_DAY) + FINAL_AFTER
                 rows.append((symbol, day, bars.get((symbol, day), 0), is_final, piece.source))
         coverage.record_coverage(self.context.connection, KLINES, self.interval, rows, self.now, incomplete)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ingestion.database.connections import Connection
+from ingestion.database.connections import Connection, fetch
 from ingestion.datasets import Dataset, StoredRejection
 from ingestion.sources.coingecko.contract import COLUMNS, rules
 from ingestion.sources.coingecko.parse import read_coins
@@ -29,10 +29,8 @@ def _parse_rejected(connection: Connection, rejection: StoredRejection) -> pa.Ta
 
     A snapshot without any accepted record is dated to the second in which its first record was rejected.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("select max(snapshot_at) from raw.coingecko_markets where batch_id = %s", (rejection.batch_id,))
-        (snapshot_at,) = cursor.fetchone() or (None,)
-    connection.commit()
+    query = "select max(snapshot_at) from raw.coingecko_markets where batch_id = %s"
+    [(snapshot_at,)] = fetch(connection, query, (rejection.batch_id,))
     snapshot_at = snapshot_at or rejection.batch_rejected_at.replace(microsecond=0)
     # From the text: a number of many digits does not fit a float.
     return read_coins(f"[{rejection.text}]".encode(), "replayed", snapshot_at, rejection.rejected_at).rows

@@ -12,7 +12,7 @@ from ingestion.bronze.lake import DamagedObject, Written
 from ingestion.bronze.merge import union
 from ingestion.bronze.results import FetchResult
 from ingestion.bronze.write import Context, accept, reject, with_batch_id
-from ingestion.database.connections import Connection
+from ingestion.database.connections import Connection, fetch
 from ingestion.datasets import midnight
 from ingestion.sources.fear_greed import client as fear_greed_client
 from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key
@@ -48,23 +48,17 @@ def ingest_fear_greed(context: Context, client: HttpClient, fetched_on: date) ->
 
 def changed_past_values(connection: Connection, batch_id: str) -> list[str]:
     """Return a line for each day before the newest whose value a load has found changed, the newest first."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select record_key ->> 'date', old_record, new_record from ops.restatements
-            where
-                dataset = %s
-                and batch_id = %s
-                and (record_key ->> 'date')::date < (select max(date) from raw.fear_greed)
-            order by 1 desc
-            """,
-            (FEAR_GREED.name, batch_id),
-        )
-        changed = cursor.fetchall()
-    connection.commit()
+    query = """
+        select record_key ->> 'date', old_record, new_record from ops.restatements
+        where
+            dataset = %s
+            and batch_id = %s
+            and (record_key ->> 'date')::date < (select max(date) from raw.fear_greed)
+        order by 1 desc
+    """
     return [
         f"{day}: {old['value']} ({old['classification']}) is now {new['value']} ({new['classification']})"
-        for day, old, new in changed
+        for day, old, new in fetch(connection, query, (FEAR_GREED.name, batch_id))
     ]
 
 
