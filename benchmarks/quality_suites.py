@@ -142,7 +142,7 @@ def queries(spans: Sequence[quality_queries.Span], snapshots: Sequence[datetime]
         suites.KLINES_RECONCILIATION: quality_queries.klines_reconciliation(spans),
         suites.MARKETS_RECONCILIATION: quality_queries.markets_reconciliation(objects),
         suites.FEAR_GREED_RECONCILIATION: quality_queries.fear_greed_reconciliation(
-            f"alternative_me/fear_greed/date={LAST_DAY}/index.parquet"
+            [f"alternative_me/fear_greed/date={LAST_DAY}/index.parquet"]
         ),
         suites.FCT_PRICES: quality_queries.fct_prices(spans),
         suites.DIVERGENCE: quality_queries.DIVERGENCE,

@@ -66,6 +66,17 @@ def record_checks(connection: Connection, run_id: str, results: Sequence[dict[st
     write_rows(connection, f"insert into ops.check_results (run_id, {', '.join(columns)}) values %s", rows)  # noqa: S608
 
 
+def last_status(connection: Connection, asset: str, check_name: str) -> str | None:
+    """Return the newest status of a check in the last eight days, after which its incident is closed."""
+    query = """
+        select status from ops.check_results
+        where asset = %s and check_name = %s and checked_at >= now() - interval '8 days'
+        order by checked_at desc, check_id desc limit 1
+    """
+    found = fetch(connection, query, (asset, check_name))
+    return found[0][0] if found else None
+
+
 def failed_blocking_checks(connection: Connection, run_ids: Sequence[str], asset: str) -> list[str]:
     """Return the blocking checks of an asset whose last result in these runs is not passed, one line each."""
     rows = fetch(

@@ -27,7 +27,7 @@ from orchestration.cli.terminal import console, line, print_query
 from orchestration.local import demo
 from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import backup as maintenance_backup
-from orchestration.maintenance import backup_files, disk, retention, verify
+from orchestration.maintenance import backup_files, disk, retention
 from orchestration.maintenance import restore as maintenance_restore
 from orchestration.observability import health
 from orchestration.runner import logins, session
@@ -167,7 +167,7 @@ def restore(source: Path, check: bool, as_json: bool) -> None:
     built = "ok"
     with session(postgres=not check, s3=not check, set_up=False) as settings:
         if check:
-            done = verify.verify_restore(settings, source, embedded=embedded, report=print_error)
+            done = maintenance_restore.verify_restore(settings, source, embedded=embedded, report=print_error)
         else:
             done = maintenance_restore.restore(settings, source, logins(os.environ), report=print_error)
             if (seed := done.get("simulated_seed")) is not None:

@@ -111,28 +111,22 @@ def initialize(settings: Settings, first_load: Callable[[], dict[str, Any]]) -> 
     passwords = logins(os.environ)
     if passwords is None:
         raise SettingsError("TICKMART_PG_<ROLE>_USER must be the role's own name for each role: see docker-compose.yml")
-    done = ["set up" if migrate.bootstrap(settings.postgres, passwords) else "is up to date"]
+    done = "set up" if migrate.bootstrap(settings.postgres, passwords) else "is up to date"
     roles.set_passwords(settings.postgres, passwords)
     Lake(settings.object_store).ensure_bucket()
     _export(settings)
     with dagster_instance() as instance:
         instance.get_runs(limit=1)
     demo.validate_source_mode(settings)
-    with (
-        connections.closing(connections.connect(settings.postgres, "ingest")) as connection,
-        connection.cursor() as cursor,
-    ):
+    with connections.connected(settings.postgres, "ingest") as connection:
         # A restored database has its rows, but no marts: the first load builds them.
-        cursor.execute(
-            "select exists (select from raw.binance_klines) and exists ("
-            "select from pg_class where relname = 'fct_prices' and relnamespace = to_regnamespace('marts'))"
-        )
-        loaded = cursor.fetchone() == (True,)
+        query = "select to_regclass('marts.fct_prices') is not null and exists (select from raw.binance_klines)"
+        [(loaded,)] = connections.fetch(connection, query)
     if loaded:
-        return f"database {done[0]}; the warehouse has data"
+        return f"database {done}; the warehouse has data"
     summary = first_load()
     reason = f" ({summary['error']}); the hourly schedule tries again" if summary.get("error") else ""
-    return f"database {done[0]}; first load: {summary['status']}{reason}"
+    return f"database {done}; first load: {summary['status']}{reason}"
 
 
 def exec_process(name: str, port: int | None, *, read_only: bool) -> None:
@@ -144,8 +138,7 @@ def exec_process(name: str, port: int | None, *, read_only: bool) -> None:
         # Runs of an earlier code server are closed by the sensor `close_dead_runs`, not here: Dagster retries a run as
         # soon as it is closed, and that needs a code server that answers.
         os.environ[CODE_SERVER_SINCE] = str(time.time())
-        assert settings.postgres is not None
-        with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
+        with connections.connected(settings.postgres, "ingest") as connection:
             demo.apply_source_mode(connection)
     argv = environment.python("-m", *PROCESSES[name], *(["-p", str(port)] if port is not None else []))
     if read_only:

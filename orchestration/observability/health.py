@@ -91,10 +91,9 @@ def links() -> dict[str, str]:
 
 def status(settings: Settings) -> dict[str, Any]:
     """Return the status of each dataset, the newest run, and undelivered alerts."""
-    assert settings.postgres is not None
     now = datetime.now(UTC)
     with (
-        connections.closing(connections.connect(settings.postgres, "quality_ro")) as connection,
+        connections.connected(settings.postgres, "quality_ro") as connection,
         connection.cursor(cursor_factory=RealDictCursor) as cursor,
     ):
         datasets = _dataset_rows(cursor, settings, now)

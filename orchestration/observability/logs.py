@@ -22,7 +22,7 @@ from typing import Any
 
 import structlog
 
-from ingestion.settings import secrets
+from ingestion.settings import without_secrets
 from ingestion.text import plain, visible
 
 FILE = "tickmart.jsonl"
@@ -59,7 +59,7 @@ def _bound() -> Any:
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.stdlib.add_log_level,
-            without_secrets,
+            _clean_line,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
     )
@@ -70,22 +70,20 @@ def _formatter(renderer: Any) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(processors=[remove, renderer])
 
 
-def without_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace every secret of the environment in a line, and cut long values."""
-    known = secrets()
+def _clean_line(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {name: _clean(value) for name, value in event.items()}
 
-    def clean(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {str(key): clean(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [clean(item) for item in value]
-        if isinstance(value, str):
-            for secret in known:
-                value = value.replace(secret, "***")
-            return value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}..."
-        return value
 
-    return {name: clean(value) for name, value in event.items()}
+def _clean(value: Any) -> Any:
+    """Replace every secret of the environment in a value, and cut long texts."""
+    if isinstance(value, dict):
+        return {str(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(item) for item in value]
+    if isinstance(value, str):
+        text = without_secrets(value)
+        return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+    return value
 
 
 def _readable(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:

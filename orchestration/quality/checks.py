@@ -12,30 +12,29 @@ then skip everything behind it, including the models of all other datasets.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
 
 from ingestion.bronze.lake import ObjectInfo
-from ingestion.datasets import HOUR_S, Dataset, keys_of_newest_days
+from ingestion.database.connections import fetch
+from ingestion.datasets import HOUR_S, Dataset, days_between, join_days, keys_of_newest_days
 from ingestion.ops import checks, runs
 from ingestion.raw.loader import pending_objects
-from ingestion.sources.binance.dataset import KLINES, klines_day
-from ingestion.sources.coingecko.dataset import MARKETS
-from ingestion.sources.fear_greed.dataset import FEAR_GREED
-from ingestion.sources.registry import DATASETS
+from ingestion.sources.binance.dataset import klines_day
+from ingestion.sources.registry import DATASETS, SOURCES
+from ingestion.universe import Asset
 from orchestration.job_names import CHECK_JOB
 from orchestration.partitions import DAYS, run_days
 from orchestration.quality import data_docs, queries, suites
 from orchestration.quality.frames import read_frames
-from orchestration.quality.runner import CheckResult, SuiteResult, error_result, validate_frame, validate_query
+from orchestration.quality.runner import CheckResult, SuiteResult, suite_runs, validate_frame, validate_query
 from orchestration.quality.suites import Suite
 from orchestration.resources import Stores, release_memory
 
 RECENT_DAYS = 31
 GATE = "load_gate"
-ONE_DAY = timedelta(days=1)
 _SEVERITY_OF_STATUS = {"passed": 0, "failed": 1, "error": 2}
 # From the keys of the objects to validate to the query of the rows; None when there is nothing to validate.
 BuildQuery = Callable[[Stores, dg.AssetCheckExecutionContext, Sequence[str]], str | None]
@@ -72,10 +71,15 @@ def run_suite(
         result = validate()
     except Exception as error:
         context.log.exception("The suite could not run.")
-        result = error_result(error)
+        result = SuiteResult([suite_runs(suite, error)])
     run_id = context.run.run_id
     with stores.connection("ingest") as connection:
-        rows = [check.as_row(suite.asset_path, blocking=suite.blocking) for check in result.checks]
+        recorded = list(result.checks)
+        # That a suite runs again is recorded once: it resolves the incident of the run in which it could not.
+        could_run = recorded and all(check.id != suite.runs_id for check in recorded)
+        if could_run and checks.last_status(connection, suite.asset_path, suite.runs_id) == "error":
+            recorded.append(suite_runs(suite))
+        rows = [check.as_row(suite.asset_path, blocking=suite.blocking) for check in recorded]
         checks.record_checks(connection, run_id, rows)
     home = stores.settings.home
     page = data_docs.publish(home, run_id, suite, result, datetime.now(UTC))
@@ -115,14 +119,17 @@ def table(results: Sequence[CheckResult]) -> dg.TableMetadataValue:
 # -- bronze ------------------------------------------------------------------------------------------------------------
 
 
-def bronze_check(suite: Suite, dataset: Dataset, tracked: Callable[[Stores], Sequence[str]]) -> Any:
-    """Return the two checks before a dataset's load. ``tracked`` gives the symbols or coins that are expected."""
-    partitions = DAYS if dataset is KLINES else None
-    key = ["bronze", dataset.name]
+def bronze_check(suite: Suite, tracked: Callable[[Asset], str] = lambda asset: "") -> Any:
+    """Return the two checks before a dataset's load. ``tracked`` gives the symbol or coin that an asset should have."""
+    [source] = (source for source in SOURCES if source.dataset.name == suite.asset[1])
+    dataset = source.dataset
+    partitions = DAYS if source.by_day else None
+    key = list(suite.asset)
 
     def validate(stores: Stores, objects: Sequence[ObjectInfo]) -> SuiteResult:
         results = []
-        for frame in read_frames(stores.lake(), objects, dataset, tracked(stores)):
+        expected = [name for asset in stores.universe() if (name := tracked(asset))]
+        for frame in read_frames(stores.lake(), objects, dataset, expected):
             results.append(validate_frame(suite, frame))
             del frame
             release_memory()  # Great Expectations keeps a frame in cycles until they are collected
@@ -187,17 +194,6 @@ def objects_to_validate(
     return [key for key, _ in found], [batch for _, batch in found]
 
 
-def spans_of(days: Sequence[date]) -> list[queries.Span]:
-    """Join days into half-open spans, in order."""
-    spans: list[queries.Span] = []
-    for day in sorted(set(days)):
-        if spans and spans[-1][1] == day:
-            spans[-1] = (spans[-1][0], day + ONE_DAY)
-        else:
-            spans.append((day, day + ONE_DAY))
-    return spans
-
-
 def _loaded_days(keys: Sequence[str]) -> list[date]:
     """Return the days of the objects with hourly bars."""
     return [day for interval, day in filter(None, map(klines_day, keys)) if interval == "1h"]
@@ -205,7 +201,7 @@ def _loaded_days(keys: Sequence[str]) -> list[date]:
 
 def loaded_spans(keys: Sequence[str]) -> list[queries.Span]:
     """Return the spans of days of the objects with hourly bars."""
-    return spans_of(_loaded_days(keys))
+    return join_days(_loaded_days(keys))
 
 
 def requested_spans(context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> list[queries.Span]:
@@ -214,16 +210,16 @@ def requested_spans(context: dg.AssetCheckExecutionContext, keys: Sequence[str])
     steps: dict[str, Any] = dict(context.run.run_config).get("ops", {})  # type: ignore[assignment]
     hourly = all(step.get("config", {}).get("interval", "1h") == "1h" for step in steps.values())
     if context.run.job_name != CHECK_JOB and hourly:
-        start, end = run_days(context.run)
-        days += [start + timedelta(days=n) for n in range((end - start).days)]
-    return spans_of(days)
+        days += days_between(*run_days(context.run))
+    return join_days(days)
 
 
-def query_check(suite: Suite, query: BuildQuery, dataset: Dataset | None = None) -> Any:
+def query_check(suite: Suite, query: BuildQuery) -> Any:
     """Return the check of a suite over a query.
 
-    The query is built from the keys of ``dataset``'s objects that the suite has yet to validate.
+    The query is built from the keys of the dataset's objects that the suite has yet to validate.
     """
+    dataset = next((dataset for dataset in DATASETS if dataset.name == suite.loads), None)
 
     @dg.asset_check(asset=list(suite.asset), name=suite.check, description=suite.description)
     def validate_rows(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
@@ -263,37 +259,30 @@ def _over(select: Callable[[Sequence[str]], Sequence[Any]], query: Callable[[Any
 
 def _divergence(stores: Stores, context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> str | None:
     """Skip the check while the sources' newest hours differ, and no coin can be compared: freshness reports it."""
-    with stores.connection("quality_ro") as connection, connection.cursor() as cursor:
-        cursor.execute("select exists (select 1 from marts.v_price_divergence)")
-        found = cursor.fetchone()
-    return queries.DIVERGENCE if found and found[0] else None
+    with stores.connection("quality_ro") as connection:
+        comparable = fetch(connection, "select 1 from marts.v_price_divergence limit 1")
+    return queries.DIVERGENCE if comparable else None
 
 
 def _freshness_check(suite: Suite) -> Any:
-    [dataset] = (d for d in DATASETS if d.name == suite.asset[1])
+    [dataset] = (dataset for dataset in DATASETS if dataset.name == suite.asset[1])
     return query_check(
         suite, lambda stores, *_: queries.freshness(dataset.name, dataset.sla_seconds(stores.settings) / HOUR_S)
     )
 
 
 BRONZE_CHECKS = [
-    bronze_check(
-        suites.BRONZE_KLINES, KLINES, lambda stores: [a.binance_symbol for a in stores.universe() if a.binance_symbol]
-    ),
-    bronze_check(suites.BRONZE_MARKETS, MARKETS, lambda stores: [a.crypto_id for a in stores.universe()]),
-    bronze_check(suites.BRONZE_FEAR_GREED, FEAR_GREED, lambda _: ()),
+    bronze_check(suites.BRONZE_KLINES, lambda asset: asset.binance_symbol),
+    bronze_check(suites.BRONZE_MARKETS, lambda asset: asset.crypto_id),
+    bronze_check(suites.BRONZE_FEAR_GREED),
 ]
 CHECKS = [
     *BRONZE_CHECKS,
-    query_check(suites.KLINES_COMPLETENESS, _completeness, KLINES),
+    query_check(suites.KLINES_COMPLETENESS, _completeness),
     *map(_freshness_check, suites.FRESHNESS),
-    query_check(suites.KLINES_RECONCILIATION, _over(loaded_spans, queries.klines_reconciliation), KLINES),
-    query_check(suites.MARKETS_RECONCILIATION, _over(list, queries.markets_reconciliation), MARKETS),
-    query_check(
-        suites.FEAR_GREED_RECONCILIATION,
-        _over(list, lambda keys: queries.fear_greed_reconciliation(max(keys))),
-        FEAR_GREED,
-    ),
-    query_check(suites.FCT_PRICES, _over(loaded_spans, queries.fct_prices), KLINES),
+    query_check(suites.KLINES_RECONCILIATION, _over(loaded_spans, queries.klines_reconciliation)),
+    query_check(suites.MARKETS_RECONCILIATION, _over(list, queries.markets_reconciliation)),
+    query_check(suites.FEAR_GREED_RECONCILIATION, _over(list, queries.fear_greed_reconciliation)),
+    query_check(suites.FCT_PRICES, _over(loaded_spans, queries.fct_prices)),
     query_check(suites.DIVERGENCE, _divergence),
 ]

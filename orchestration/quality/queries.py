@@ -14,7 +14,6 @@ from datetime import UTC, date, datetime
 
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.coingecko.dataset import MARKETS
-from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from orchestration.observability.health import NEWEST
 
 # The same weekday of this many weeks gives the usual number of rows per day; at least so many must be known.
@@ -310,17 +309,18 @@ def markets_reconciliation(objects: Sequence[str]) -> str:
     """
 
 
-def fear_greed_reconciliation(key: str) -> str:
-    """Return the query of one row: the days in the object ``key``, raw, staging and the mart, over the full history.
+def fear_greed_reconciliation(objects: Sequence[str]) -> str:
+    """Return the query of one row: the days in the newest object, raw, staging and the mart, over the full history.
 
     Each object has the full history too, and a decade is 4,000 rows.
     """
+    newest = max(objects)
     return f"""
     with counted as (
         select
-            (select max(date) from raw.{FEAR_GREED.name}) as newest_date,
-            (select coalesce(max(rows), 0)::integer from ops.load_ledger where object_key = '{key}') as bronze_rows,
-            (select count(*)::integer from raw.{FEAR_GREED.name}) as raw_rows,
+            (select max(date) from raw.fear_greed) as newest_date,
+            (select coalesce(max(rows), 0)::integer from ops.load_ledger where object_key = '{newest}') as bronze_rows,
+            (select count(*)::integer from raw.fear_greed) as raw_rows,
             (select count(*)::integer from staging.stg_alternative_me__fear_greed) as staging_rows,
             (
                 select count(*)::integer from staging.stg_alternative_me__fear_greed where invalid_reason is null
@@ -329,7 +329,7 @@ def fear_greed_reconciliation(key: str) -> str:
     ),
     month as (
         select date, abs(value - lag(value) over (order by date)) as step
-        from raw.{FEAR_GREED.name} where date > (select newest_date - 31 from counted)
+        from raw.fear_greed where date > (select newest_date - 31 from counted)
     )
     select
         counted.*,

@@ -684,13 +684,13 @@ def test_the_sensor_sends_alerts_and_records_the_schedulers_heartbeat(chain: Cha
         "PGDATABASE": owner.database,
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    from orchestration.sensors import build_alert_sensor
+    from orchestration.sensors import alert_sensor
 
     fail_a_run(chain, at=datetime.now(UTC))
     with scripted([Reply(body=b"ok")]) as slack:
         monkeypatch.setenv("SLACK_WEBHOOK_URL", f"{slack.url}/services/x")
         with dg.instance_for_test() as instance:
-            tick = build_alert_sensor().evaluate_tick(dg.build_sensor_context(instance=instance))
+            tick = alert_sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
     assert "sent" in tick.skip_message
     assert len(slack.asked) == 1
     assert chain.one("select now() - beat_at < interval '1 minute' from ops.heartbeats where name = 'daemon'")

@@ -9,8 +9,7 @@ import pyarrow as pa
 
 from ingestion.database.connections import Connection, fetch
 from ingestion.datasets import Dataset, StoredRejection
-from ingestion.sources.coingecko.contract import COLUMNS, rules
-from ingestion.sources.coingecko.parse import read_coins
+from ingestion.sources.coingecko.parse import COLUMNS, read_coins, rules
 
 NAME, PREFIX = "coingecko_markets", "coingecko/markets"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from ingestion.bronze.results import FetchResult
 from ingestion.bronze.write import Context
@@ -12,7 +12,7 @@ from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.coingecko.ingest import ingest_markets
 from ingestion.sources.http import HttpClient
 from ingestion.sources.rate_limit import Limits
-from ingestion.sources.source import Api, FetchRequest, Finding, Source
+from ingestion.sources.source import Api, FetchRequest, Source, probe_of
 
 
 def _headers(settings: Settings) -> Mapping[str, str]:
@@ -31,18 +31,13 @@ def _fetch(context: Context, request: FetchRequest, client: HttpClient) -> Fetch
     return ingest_markets(context, client, request.universe, request.at.replace(microsecond=0))
 
 
-def _probe(client: HttpClient, settings: Settings) -> Iterator[Finding]:
-    client.get("/ping")
-    yield Finding(True, API.name, f"answers, {'with a key' if settings.coingecko_api_key else 'keyless'}")
-
-
 API = Api(
     name="CoinGecko",
     setting="COINGECKO_BASE_URL",
     headers=_headers,
     limits=_limits,
     conventions=CONVENTIONS,
-    probe=_probe,
+    probe=probe_of("/ping", lambda settings: "with a key" if settings.coingecko_api_key else "keyless"),
 )
 COINGECKO = Source(
     name="coingecko",

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from ingestion.bronze.results import FetchResult
 from ingestion.bronze.write import Context
-from ingestion.settings import Settings
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from ingestion.sources.fear_greed.ingest import changed_past_values, ingest_fear_greed
 from ingestion.sources.http import HttpClient
 from ingestion.sources.rate_limit import Limits
-from ingestion.sources.source import Api, FetchRequest, Finding, LoadCheck, LoadedRun, Observation, Source
+from ingestion.sources.source import Api, FetchRequest, LoadCheck, LoadedRun, Observation, Source, probe_of
 
 # alternative.me states no limit; 60 calls a minute have been reported.
 CALLS_PER_MINUTE = 30
@@ -19,11 +16,6 @@ CALLS_PER_MINUTE = 30
 
 def _fetch(context: Context, request: FetchRequest, client: HttpClient) -> FetchResult:
     return ingest_fear_greed(context, client, request.at.date())
-
-
-def _probe(client: HttpClient, settings: Settings) -> Iterator[Finding]:
-    client.get("/fng/")
-    yield Finding(True, API.name, "answers, no key needed")
 
 
 def _past_values(run: LoadedRun) -> Observation:
@@ -35,7 +27,7 @@ API = Api(
     name="Fear & Greed",
     setting="FEAR_GREED_BASE_URL",
     limits=lambda _: Limits(CALLS_PER_MINUTE),
-    probe=_probe,
+    probe=probe_of("/fng/", lambda _: "no key needed"),
 )
 ALTERNATIVE_ME = Source(
     name="alternative_me",
