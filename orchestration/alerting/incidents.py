@@ -16,6 +16,7 @@ from psycopg2.extras import RealDictCursor
 
 from ingestion.database.connections import Connection
 from ingestion.settings import Settings
+from ingestion.sources.registry import SOURCES
 from orchestration.observability import health
 from orchestration.observability.attempts import newest_failure
 from orchestration.observability.text import problems, span
@@ -229,21 +230,20 @@ def _gaps(cursor: Any) -> Iterator[Finding]:
 
 def _budgets(cursor: Any, settings: Settings, now: datetime) -> Iterator[Finding]:
     cursor.execute("select host, banned_until, month, month_used from ops.api_budget")
+    limits = {api.name: api.limits(settings) for source in SOURCES for api in source.apis if api.limits}
     for row in cursor.fetchall():
-        source = row["host"].partition(" ")[0]
+        source = row["host"].rpartition(" ")[0]
         if row["banned_until"] is not None and row["banned_until"] > now:
             title = f"{row['host']} has banned this IP address"
             detail = (
                 f"No requests are sent to it until {row['banned_until']:%Y-%m-%d %H:%M} UTC; other sources continue."
             )
             yield Finding(f"budget_exhausted:{row['host']}:ban", "budget_exhausted", "error", title, detail)
-        limit = settings.coingecko_calls_per_month
-        if source == "CoinGecko" and row["month"] == now.date().replace(day=1) and row["month_used"] >= limit:
+        limit = limits[source].per_month if source in limits else None
+        if limit is not None and row["month"] == now.date().replace(day=1) and row["month_used"] >= limit:
             title = f"{row['host']}: the monthly call limit is reached"
-            detail = (
-                f"{row['month_used']:,} of {limit:,} calls. The limit resets next month; "
-                "TICKMART_COINGECKO_CALLS_PER_MONTH raises it."
-            )
+            raised_by = limits[source].month_setting or "a larger plan"
+            detail = f"{row['month_used']:,} of {limit:,} calls. The limit resets next month; {raised_by} raises it."
             yield Finding(f"budget_exhausted:{row['host']}:month", "budget_exhausted", "error", title, detail)
 
 

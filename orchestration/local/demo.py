@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -132,17 +131,9 @@ def validate_source_mode(settings: Settings) -> None:
                 )
             runs.set_version(connection, _NAME, _MARK)
         apply_source_mode(connection)
-    if (simulated or requested) and not _answers(f"{SERVICE}/_stats"):
+    if (simulated or requested) and not proxies.answers(f"{SERVICE}/_stats", 10):
         raise LocalServicesError(
             f"this project's warehouse has simulated markets, and the simulator does not answer at {SERVICE}: start "
             "with --profile demo (see docker compose logs simulator), or remove the demo "
             "(docker compose --profile demo down -v)"
         )
-
-
-def _answers(url: str) -> bool:
-    try:
-        with proxies.open_directly(url, timeout=10) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False

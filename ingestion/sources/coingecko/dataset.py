@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 
@@ -17,10 +16,6 @@ NAME, PREFIX = "coingecko_markets", "coingecko/markets"
 def markets_key(snapshot_at: datetime) -> str:
     """Return the key of one snapshot of the market list."""
     return f"{PREFIX}/date={snapshot_at:%Y-%m-%d}/{snapshot_at:%H%M%S}Z.parquet"
-
-
-def _object_key(row: dict[str, Any]) -> str:
-    return markets_key(row["snapshot_at"])
 
 
 def _parse_rejected(connection: Connection, rejection: StoredRejection) -> pa.Table:
@@ -52,7 +47,7 @@ MARKETS = Dataset(
             order by snapshot_at desc limit 1
         ) as newest
     """,
-    object_key=_object_key,
+    object_key=lambda row: markets_key(row["snapshot_at"]),
     damaged_advice="no source provides past snapshots; restore the object from a backup, or remove it",
     rules=rules,
     parse_rejected=_parse_rejected,

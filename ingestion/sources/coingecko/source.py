@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ingestion.bronze.results import FetchResult
-from ingestion.bronze.write import Context
 from ingestion.settings import Settings
 from ingestion.sources.coingecko.client import CONVENTIONS
 from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.coingecko.ingest import ingest_markets
-from ingestion.sources.http import HttpClient
 from ingestion.sources.rate_limit import Limits
-from ingestion.sources.source import Api, FetchRequest, Source, probe_of
+from ingestion.sources.source import Api, Source, probe_of
 
 
 def _headers(settings: Settings) -> Mapping[str, str]:
@@ -27,10 +24,6 @@ def _limits(settings: Settings) -> Limits:
     return Limits(settings.coingecko_calls_per_minute, settings.coingecko_calls_per_month, per_month_setting)
 
 
-def _fetch(context: Context, request: FetchRequest, client: HttpClient) -> FetchResult:
-    return ingest_markets(context, client, request.universe, request.at.replace(microsecond=0))
-
-
 API = Api(
     name="CoinGecko",
     setting="COINGECKO_BASE_URL",
@@ -43,7 +36,9 @@ COINGECKO = Source(
     name="coingecko",
     dataset=MARKETS,
     apis=(API,),
-    fetch=_fetch,
+    fetch=lambda context, request, client: ingest_markets(
+        context, client, request.universe, request.at.replace(microsecond=0)
+    ),
     description="CoinGecko v3",
     bronze_description="The market list of this moment: the universe and the top 250, each coin as CoinGecko sent it.",
     raw_description="Market snapshots, one row per coin and snapshot, with the complete object as JSON.",

@@ -79,10 +79,6 @@ def fear_greed_key(fetched_on: date) -> str:
     return f"{PREFIX}/date={fetched_on.isoformat()}/index.parquet"
 
 
-def _object_key(row: dict[str, Any]) -> str:
-    return fear_greed_key(row["fetched_at"].date())
-
-
 def _parse_rejected(_: Connection, rejection: StoredRejection) -> pa.Table:
     return parse_history(orjson.dumps({"data": [rejection.record]}), "replayed", rejection.rejected_at).rows
 
@@ -97,7 +93,7 @@ FEAR_GREED = Dataset(
     # One value a day is published, at the start of its day.
     sla_seconds=lambda _: 26 * HOUR_S,
     newest_sql="select max(date)::timestamp at time zone 'UTC' from raw.fear_greed",
-    object_key=_object_key,
+    object_key=lambda row: fear_greed_key(row["fetched_at"].date()),
     damaged_advice="a newer object has the complete history; remove this one",
     rules=rules,
     parse_rejected=_parse_rejected,
