@@ -26,8 +26,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from .coins import UNIVERSE, all_coins, read_universe
 from .faults import INSTEAD, TRANSPORT, Faults, Rule, moment_ms, parse_rules
 from .market import Market
-from .requests import Clock, ErrorResponse, Limiter, Request
-from .services import Services
+from .services import Clock, ErrorResponse, Limiter, Request, Services
 from .shapes import Shapes
 
 

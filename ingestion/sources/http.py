@@ -23,8 +23,15 @@ import urllib3
 from ingestion import proxies
 from ingestion.connection_errors import PROXY_FAULT, PROXY_LOGIN, describe_transport_error
 from ingestion.ops.requests import Attempt
-from ingestion.sources.conventions import PLAIN_HTTP, Answer, Conventions, parsed_body, retry_after
-from ingestion.sources.errors import RequestRejected, SourceError
+from ingestion.sources.conventions import (
+    PLAIN_HTTP,
+    Answer,
+    Conventions,
+    RequestRejected,
+    SourceError,
+    parsed_body,
+    retry_after,
+)
 from ingestion.sources.rate_limit import MOST_WAIT_S, RateLimiter
 
 # The errors are part of the client's interface.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ingestion.sources.errors import SourceError
+from ingestion.sources.conventions import SourceError
 
 # Usable share of a limit. The rest is headroom for clock differences and other machines behind the same address.
 USABLE_SHARE = 0.9

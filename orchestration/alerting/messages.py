@@ -1,6 +1,6 @@
 """What an alert says, independent of the channel, and how a channel reports that it could not send.
 
-Belongs here: the message, its heading, masking secrets. Does not: formats and transports (``slack``, ``email``), when
+Belongs here: the message, its heading, masking secrets. Does not: formats and transports (``channels``), when
 to send (``outbox``).
 """
 

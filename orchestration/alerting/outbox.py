@@ -1,7 +1,7 @@
 """Transactional outbox: one alert when an incident opens and one when it resolves, however many processes evaluate it.
 
 Belongs here: ``ops.incidents`` and ``ops.alerts``, and delivery. Does not: what an incident is (``incidents``), formats
-and transports (``slack``, ``email``), the daily numbers (``daily_summary``). Runs, a sensor every minute and
+and transports (``channels``), the daily numbers (``daily_summary``). Runs, a sensor every minute and
 ``tickmart up`` all call ``evaluate_and_send``; an advisory lock serializes their evaluations.
 
 Delivery is at least once: a message is marked as sent, in the transaction that locks it, after the channel accepted it.
