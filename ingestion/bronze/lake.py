@@ -234,6 +234,20 @@ def read_ahead(read: Callable[[ObjectInfo], T | None], objects: Sequence[ObjectI
                 pending.append((info.size, pool.submit(read, info)))
 
 
+def read_batches(
+    read: Callable[[ObjectInfo], T | None], objects: Sequence[ObjectInfo], rows_of: Callable[[T], int], rows: int
+) -> Iterator[list[T]]:
+    """Yield what ``read_ahead`` yields in lists of at least ``rows`` rows; the last one may have fewer."""
+    batch: list[T] = []
+    for item in read_ahead(read, objects):
+        batch.append(item)
+        if sum(map(rows_of, batch)) >= rows:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
 READERS = 8
 # As stored; some 20 MB in memory. One day of minute bars of fifty symbols is 5 MB.
 READ_AHEAD_BYTES = 5 << 20

@@ -6,7 +6,7 @@ Every bronze object whose present version is not in raw is loaded, in batches of
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 from ingestion.arrow import UTC_US, align_decimals, last_wins
-from ingestion.bronze.lake import DamagedObject, Lake, ObjectInfo, read_ahead
+from ingestion.bronze.lake import DamagedObject, Lake, ObjectInfo, read_batches
 from ingestion.bronze.merge import without_repeats
 from ingestion.database.connections import LOCK_SPACE, Connection, WarehouseError, fetch, lock_key, locked
 from ingestion.datasets import Dataset
@@ -286,19 +286,10 @@ def load_pending(
             return None
         return BronzeObject(info, found[1], found[0]) if found else None
 
-    def batches() -> Iterator[list[BronzeObject]]:
-        batch: list[BronzeObject] = []
-        for item in read_ahead(read, pending_objects(lake, connection, dataset)):
-            batch.append(item)
-            if sum(len(item.table) for item in batch) >= LOAD_ROWS:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
-
     # Locked from the listing on: of two concurrent loaders, the slower one would overwrite a newer version.
     with locked(connection, f"raw {dataset.name}"):
-        for batch in batches():
+        pending = pending_objects(lake, connection, dataset)
+        for batch in read_batches(read, pending, lambda item: len(item.table), LOAD_ROWS):
             total += load(connection, dataset, batch, batch_id, restating=restating)
     if dataset.on_damaged is not None:
         for key in damaged:

@@ -17,11 +17,6 @@ from ingestion.sources.source import Finding
 from orchestration.alerting import channels
 from orchestration.local import demo
 
-# Package, first version that does not work, and why.
-BOUNDS = (
-    ("sqlalchemy", (2, 1), "2.1 reads postgresql:// as psycopg 3, which breaks dagster-postgres"),
-    ("dbt-core", (1, 12), "1.12 cannot be installed behind a mirror"),
-)
 PACKAGES = ("dagster", "dagster-dbt", "dbt-core", "dbt-postgres", "great-expectations", "streamlit", "plotly", "minio")
 
 
@@ -59,10 +54,6 @@ def _versions() -> Iterator[Finding]:
             yield Finding(True, name, version(name))
         except PackageNotFoundError:
             yield Finding(False, name, "is not installed; run `make setup`")
-    for name, bound, why in BOUNDS:
-        found = tuple(int(part) for part in version(name).split(".")[:2])
-        if found >= bound:
-            yield Finding(False, name, f"{version(name)} does not work here ({why}); run `make setup`")
 
 
 def _stores(settings: Settings) -> Iterator[Finding]:

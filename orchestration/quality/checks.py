@@ -126,15 +126,6 @@ def bronze_check(suite: Suite, tracked: Callable[[Asset], str] = lambda asset: "
     partitions = DAYS if source.by_day else None
     key = list(suite.asset)
 
-    def validate(stores: Stores, objects: Sequence[ObjectInfo]) -> SuiteResult:
-        results = []
-        expected = [name for asset in stores.universe() if (name := tracked(asset))]
-        for frame in read_frames(stores.lake(), objects, dataset, expected):
-            results.append(validate_frame(suite, frame))
-            del frame
-            release_memory()  # Great Expectations keeps a frame in cycles until they are collected
-        return merge_results(results)
-
     @dg.multi_asset_check(
         name=f"bronze__{dataset.name}__checks",
         specs=[
@@ -148,11 +139,17 @@ def bronze_check(suite: Suite, tracked: Callable[[Asset], str] = lambda asset: "
     def validate_bronze(context: dg.AssetCheckExecutionContext, stores: Stores) -> Iterator[dg.AssetCheckResult]:
         objects: list[ObjectInfo] = []
 
-        def select_and_validate() -> SuiteResult:
+        def validate() -> SuiteResult:
             objects.extend(_objects_before_load(context, stores, dataset))
-            return validate(stores, objects)
+            expected = [name for asset in stores.universe() if (name := tracked(asset))]
+            results = []
+            for frame in read_frames(stores.lake(), objects, dataset, expected):
+                results.append(validate_frame(suite, frame))
+                del frame
+                release_memory()  # Great Expectations keeps a frame in cycles until they are collected
+            return merge_results(results)
 
-        check, result = run_suite(context, stores, suite, select_and_validate)
+        check, result = run_suite(context, stores, suite, validate)
         yield check
         blocking = [failure.id for failure in result.failures if failure.severity == "error"]
         yield dg.AssetCheckResult(

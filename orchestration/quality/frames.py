@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.arrow import align_decimals
-from ingestion.bronze.lake import DamagedObject, Lake, ObjectInfo, read_ahead
+from ingestion.bronze.lake import DamagedObject, Lake, ObjectInfo, read_batches
 from ingestion.datasets import PROVENANCE, Dataset, object_day
 from ingestion.sources.binance.contract import INTERVAL_MS
 from ingestion.validation import Rule, validate
@@ -40,14 +41,10 @@ def read_frames(
             return None
         return found[0].append_column("object_key", pa.repeat(info.key, len(found[0])))
 
-    tables: list[pa.Table] = []
-    for table in read_ahead(read, objects):
-        tables.append(table)
-        if sum(map(len, tables)) >= ROWS_PER_FRAME:
-            yield to_frame(tables, dataset, tracked)
-            tables = []
-    if tables:
-        yield to_frame(tables, dataset, tracked)
+    # `map` keeps no batch while the next one is read.
+    yield from map(
+        partial(to_frame, dataset=dataset, tracked=tracked), read_batches(read, objects, len, ROWS_PER_FRAME)
+    )
 
 
 def to_frame(tables: Sequence[pa.Table], dataset: Dataset, tracked: Sequence[str]) -> pd.DataFrame:

@@ -283,19 +283,19 @@ def markets_reconciliation(objects: Sequence[str]) -> str:
                 select count(*)::integer from coins inner join raw.{MARKETS.name} as m
                     on m.crypto_id = coins.crypto_id and m.snapshot_at = s.snapshot_at
             ) as raw_rows,
-            (
-                select count(*)::integer from coins inner join staging.stg_coingecko__markets as m
-                    on m.crypto_id = coins.crypto_id and m.snapshot_at = s.snapshot_at
-            ) as staging_rows,
-            (
-                select count(*)::integer from coins inner join staging.stg_coingecko__markets as m
-                    on m.crypto_id = coins.crypto_id and m.snapshot_at = s.snapshot_at
-                where m.invalid_reason is null
-            ) as valid_rows,
+            staging.staging_rows,
+            staging.valid_rows,
             (
                 select count(*)::integer from marts.fct_market_snapshots as m where m.snapshot_at = s.snapshot_at
             ) as mart_rows
         from snapshots as s
+        cross join lateral (
+            select
+                count(*)::integer as staging_rows,
+                (count(*) filter (where m.invalid_reason is null))::integer as valid_rows
+            from coins inner join staging.stg_coingecko__markets as m
+                on m.crypto_id = coins.crypto_id and m.snapshot_at = s.snapshot_at
+        ) as staging
         left join ops.load_ledger as bronze on bronze.object_key = s.object_key
     )
     select

@@ -131,17 +131,12 @@ def _record(
                     when s.listed_at is not null then least(s.listed_at, date_trunc('day', bars.first_at, 'UTC'))
                 end
             from (
-                select
-                    asked.symbol,
-                    (
-                        select min(k.open_time) from raw.binance_klines as k
-                        where k.symbol = asked.symbol and k.interval = '1h'
-                    ) as first_at,
-                    (
-                        select max(k.open_time) from raw.binance_klines as k
-                        where k.symbol = asked.symbol and k.interval = '1h'
-                    ) as last_at
+                select asked.symbol, of_symbol.*
                 from unnest(%s::text[]) as asked (symbol)
+                cross join lateral (
+                    select min(k.open_time) as first_at, max(k.open_time) as last_at
+                    from raw.binance_klines as k where k.symbol = asked.symbol and k.interval = '1h'
+                ) as of_symbol
             ) as bars
             where s.symbol = bars.symbol
             """,
