@@ -60,11 +60,6 @@ class StoredRejection:
     batch_rejected_at: datetime
 
 
-def no_rules(now: datetime) -> Sequence[Rule]:
-    """Return no rules: the parser has rejected every impossible record."""
-    return ()
-
-
 @dataclass(frozen=True)
 class Dataset:
     """A dataset under one name (asset, raw table, rows of ops): its provider, its form and its contract."""
@@ -82,8 +77,8 @@ class Dataset:
     object_key: Callable[[dict[str, Any]], str]
     # What the next run does about a bronze object that cannot be read: the end of a sentence.
     damaged_advice: str
-    # The rules that every record fetched at a moment must satisfy.
-    rules: Callable[[datetime], Sequence[Rule]] = no_rules
+    # The rules that every record fetched at a moment must satisfy; none if the parser rejects every impossible record.
+    rules: Callable[[datetime], Sequence[Rule]] = lambda now: ()
     # Parses a rejected record, kept as the source sent it, by today's parser. Without it, only records that are whole
     # rows of the dataset are replayed.
     parse_rejected: Callable[[psycopg2.extensions.connection, StoredRejection], pa.Table] | None = None

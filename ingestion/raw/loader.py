@@ -52,11 +52,6 @@ class BronzeObject:
     table: pa.Table
 
 
-def ledger_etags(connection: Connection, dataset: Dataset) -> dict[str, str]:
-    """Return the etag of each loaded object, by its key."""
-    return dict(fetch(connection, "select object_key, etag from ops.load_ledger where dataset = %s", (dataset.name,)))
-
-
 def load_totals(connection: Connection, dataset: Dataset, batch_id: str) -> Loaded:
     """Return what the loads of a batch changed by the ledger, including interrupted steps."""
     query = """
@@ -264,7 +259,8 @@ def _write_ledger(
 
 def pending_objects(lake: Lake, connection: Connection, dataset: Dataset) -> list[ObjectInfo]:
     """Return the objects of any day whose present version is not in raw."""
-    loaded = ledger_etags(connection, dataset)
+    query = "select object_key, etag from ops.load_ledger where dataset = %s"
+    loaded = dict(fetch(connection, query, (dataset.name,)))
     return [o for o in lake.list(f"{dataset.prefix}/") if loaded.get(o.key) != o.etag]
 
 

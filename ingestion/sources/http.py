@@ -258,7 +258,9 @@ class HttpClient:
         if self._down is not None:
             raise self._down
         host = urlsplit(base).netloc
-        self._respect_pause(host)
+        # Until the pause that the host requested ends, whichever thread caused it.
+        if (left := self._paused_until.get(host, 0.0) - self._deadline.clock()) > 0:
+            self._sleep(left)
         self.limiter.acquire(host, request.weight)
         # The wait may have been long, and another thread may have been banned meanwhile.
         if self._down is not None:
@@ -302,12 +304,6 @@ class HttpClient:
             )
             with self._lock:
                 self._attempts.append(entry)
-
-    def _respect_pause(self, host: str) -> None:
-        """Wait until the pause that the host requested ends, whichever thread caused it."""
-        left = self._paused_until.get(host, 0.0) - self._deadline.clock()
-        if left > 0:
-            self._sleep(left)
 
     def _raise_for_status(self, host: str, answer: Answer) -> None:
         """Raise what a status other than 200 means."""

@@ -95,15 +95,14 @@ def run_on_terminal(argv: Sequence[str], env: dict[str, str], folder: Path | Non
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with subprocess.Popen(
-            argv, env=env, cwd=folder, restore_signals=True, preexec_fn=_default_interrupt
+            argv,
+            env=env,
+            cwd=folder,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process:
             return process.wait()
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-def _default_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run_dbt(target: Path, arguments: Sequence[str]) -> int:

@@ -59,7 +59,7 @@ def _bound() -> Any:
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.stdlib.add_log_level,
-            _clean_line,
+            lambda _logger, _method, event: _clean(event),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
     )
@@ -68,10 +68,6 @@ def _bound() -> Any:
 def _formatter(renderer: Any) -> logging.Formatter:
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     return structlog.stdlib.ProcessorFormatter(processors=[remove, renderer])
-
-
-def _clean_line(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {name: _clean(value) for name, value in event.items()}
 
 
 def _clean(value: Any) -> Any:
@@ -93,12 +89,9 @@ def _readable(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
     head = f"{at} {event.pop('event')}" if level == "info" else f"{at} {level.upper()} {event.pop('event')}"
     # The run's id is in an earlier line or in the name of the file.
     shown = {name: value for name, value in event.items() if name not in ("run", "batch") and value != []}
-    return " ".join([head, *(f"{name}={_short(value)}" for name, value in shown.items())])
-
-
-def _short(value: Any) -> str:
-    """Return a value on one line, without control characters: it may come from an exchange or a user."""
-    return f"{value:.2f}" if isinstance(value, float) else visible(plain(value))
+    # Visible: a text may come from an exchange or a user, with control characters.
+    texts = {name: f"{v:.2f}" if isinstance(v, float) else visible(plain(v)) for name, v in shown.items()}
+    return " ".join([head, *(f"{name}={text}" for name, text in texts.items())])
 
 
 class Console(logging.StreamHandler[Any]):

@@ -83,10 +83,13 @@ def run_suite(
         checks.record_checks(connection, run_id, rows)
     home = stores.settings.home
     page = data_docs.publish(home, run_id, suite, result, datetime.now(UTC))
+    columns = ("id", "description", "severity", "status", "observed", "expected")
+    records = [dg.TableRecord({name: getattr(check, name) for name in columns}) for check in result.checks]
+    schema = dg.TableSchema([dg.TableColumn(name, "string") for name in columns])
     metadata: dict[str, Any] = {
         "rows": result.rows,
         "seconds": round(result.seconds, 2),
-        "expectations": table(result.checks),
+        "expectations": dg.MetadataValue.table(records, schema),
         "failures": [
             {"check": check.id, "severity": check.severity, "status": check.status, "observed": check.observed,
              "expected": check.expected, "sample": runs.as_json(check.sample)}
@@ -105,15 +108,6 @@ def run_suite(
         description=summary or (f"{len(result.checks)} checks passed" if result.checks else "nothing new to validate"),
         metadata=metadata,
     ), result
-
-
-def table(results: Sequence[CheckResult]) -> dg.TableMetadataValue:
-    """Return results as a Dagster table."""
-    columns = ("id", "description", "severity", "status", "observed", "expected")
-    return dg.MetadataValue.table(
-        [dg.TableRecord({name: getattr(check, name) for name in columns}) for check in results],
-        dg.TableSchema([dg.TableColumn(name, "string") for name in columns]),
-    )
 
 
 # -- bronze ------------------------------------------------------------------------------------------------------------

@@ -50,7 +50,8 @@ def read_frames(
 def to_frame(tables: Sequence[pa.Table], dataset: Dataset, tracked: Sequence[str]) -> pd.DataFrame:
     """Return the tables as one frame. ``tracked`` are the symbols or coins that are expected."""
     table = pa.concat_tables(align_decimals(tables), promote_options="default")
-    violations = pa.array(contract_violations(table, dataset), pa.string())
+    required = [_present(column.name) for column in dataset.columns if column.required]
+    violations = pa.array(validate(table, [*required, *dataset.rules(datetime.now(UTC))]), pa.string())
     # Great Expectations cannot compare decimals; the contract above is checked on the exact ones.
     for at, field in enumerate(table.schema):
         if pa.types.is_decimal(field.type):
@@ -64,12 +65,6 @@ def to_frame(tables: Sequence[pa.Table], dataset: Dataset, tracked: Sequence[str
     if "snapshot_at" in frame:
         frame["missing_coins"] = _missing_coins(frame, tracked)
     return frame
-
-
-def contract_violations(table: pa.Table, dataset: Dataset) -> list[str | None]:
-    """Return for each row why its dataset's contract rejects it, None for an accepted one."""
-    required = [_present(column.name) for column in dataset.columns if column.required]
-    return validate(table, [*required, *dataset.rules(datetime.now(UTC))])
 
 
 def _present(name: str) -> Rule:

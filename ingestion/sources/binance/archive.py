@@ -37,12 +37,12 @@ ATTEMPTS = 3
 CSV_LIMIT_BYTES = 64 << 20
 
 
-def _is_missing(answer: Answer) -> bool:
-    """Return whether a file does not exist: a bucket that does not list its keys answers AccessDenied for it."""
-    return answer.status == 404 or (answer.status == 403 and b"<Code>AccessDenied</Code>" in answer.body)
-
-
-CONVENTIONS = Conventions(is_missing=_is_missing)
+CONVENTIONS = Conventions(
+    # A bucket that does not list its keys answers AccessDenied for a file that does not exist.
+    is_missing=lambda answer: (
+        answer.status == 404 or (answer.status == 403 and b"<Code>AccessDenied</Code>" in answer.body)
+    )
+)
 
 
 class DamagedArchive(Exception):

@@ -161,10 +161,15 @@ class ArchiveReader:
 
     def _monthly_file(self, symbol: str, first: date, last: date) -> tuple[list[FetchedRange], list[_Days]]:
         """Return a month's bars of [first, last), or these days if there is no file; neither if it is unchanged."""
-        month = self._month(symbol, first.replace(day=1))
-        if month.file is None:
+        month = first.replace(day=1)
+        if (symbol, month) not in self._months:
+            path = month_path(symbol, self._interval, month)
+            read = self._read(path, symbol, (month, next_month(month)), self._spool(symbol, month))
+            self._months[symbol, month] = read
+        if self._months[symbol, month].file is None:
             return [], [(first, last)]
-        return ([FetchedRange(first, last, "archive", [self._piece(symbol, first, last)])] if month.is_new else []), []
+        is_new = self._months[symbol, month].is_new
+        return [FetchedRange(first, last, "archive", [self._piece(symbol, first, last)])] if is_new else [], []
 
     def _note_short_month(self, symbol: str, fetched: Iterable[FetchedRange]) -> set[date]:
         short = {day for piece in fetched for day in self._short_days(symbol, piece)}
@@ -196,13 +201,6 @@ class ArchiveReader:
             elif read.is_new:
                 found.append(FetchedRange(*days, "archive", [Page(read.table)]))
         return found, absent
-
-    def _month(self, symbol: str, month: date) -> _ReadFile:
-        key = (symbol, month)
-        if key not in self._months:
-            path = month_path(symbol, self._interval, month)
-            self._months[key] = self._read(path, symbol, (month, next_month(month)), self._spool(symbol, month))
-        return self._months[key]
 
     def _piece(self, symbol: str, first: date, last: date) -> Page:
         """Return the bars that open on days [first, last) of one month that was read."""

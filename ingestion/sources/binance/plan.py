@@ -154,7 +154,6 @@ def plan_follow_up(
     Gaps that are ``due`` are requested both ways, days whose answer was ``lost`` by REST, and ``short`` days of this
     run (with the ways that answered) by the way that has not answered. Only days that are over have files.
     """
-    shorts = _by_symbol(short)
     by_rest = [
         *_with_reason(due, Reason.GAP), *_with_reason(lost, Reason.LOST),
         *((s, d, Reason.SHORT) for (s, d), ways in short.items() if list(ways) == ["archive"]),
@@ -165,15 +164,12 @@ def plan_follow_up(
     ]
     files = sorted({(day, symbol): reason for symbol, day, reason in reversed(by_files) if day < known.today}.items())
     symbols = {a.binance_symbol for a in fetchable(request.assets, known.symbols)}
-    notes = [
-        f"{count:,} symbol-days {why}"
-        for days, why in (
-            (due, "with gaps were requested again"),
-            (lost, "whose answer was lost were requested again"),
-            (shorts, "that came short were requested in a second way"),
-        )
-        if (count := sum(len(days.get(symbol, ())) for symbol in symbols))
-    ]
+    counts = (
+        (sum(len(due.get(symbol, ())) for symbol in symbols), "with gaps were requested again"),
+        (sum(len(lost.get(symbol, ())) for symbol in symbols), "whose answer was lost were requested again"),
+        (sum(symbol in symbols for symbol, _ in short), "that came short were requested in a second way"),
+    )
+    notes = [f"{count:,} symbol-days {why}" for count, why in counts if count]
     return FollowUp(
         _plan_days(request, known, by_rest, lambda _: ("rest",)),
         _plan_days(
@@ -266,10 +262,3 @@ def _plan_days(
 
 def _with_reason(days: SymbolDays, reason: Reason) -> Iterator[tuple[str, date, Reason]]:
     return ((symbol, day, reason) for symbol, mine in days.items() for day in sorted(mine))
-
-
-def _by_symbol(symbol_days: Iterable[tuple[str, date]]) -> dict[str, set[date]]:
-    days: dict[str, set[date]] = {}
-    for symbol, day in symbol_days:
-        days.setdefault(symbol, set()).add(day)
-    return days

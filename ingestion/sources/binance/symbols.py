@@ -75,14 +75,10 @@ def refresh_symbol_status(connection: Connection, client: HttpClient, exchange: 
     _record(
         connection, {s: "DELISTED" if s in delisted else word for s, word in exchange.status.items()}, listed, ended
     )
-    return SymbolFacts(listed, frozenset(delisted), frozenset(absent - delisted), _ended(connection, exchange), paused)
-
-
-def _ended(connection: Connection, exchange: Exchange) -> dict[str, datetime]:
-    """Return the last bar of each symbol that does not trade now."""
     over = [symbol for symbol, word in exchange.status.items() if word not in TRADING]
     query = "select symbol, last_bar_at from ops.symbol_status where symbol = any(%s) and last_bar_at is not null"
-    return dict(fetch(connection, query, (over,)))
+    last_bars = dict(fetch(connection, query, (over,)))
+    return SymbolFacts(listed, frozenset(delisted), frozenset(absent - delisted), last_bars, paused)
 
 
 def _probe(symbols: Sequence[str], ask: Callable[[str], datetime | None]) -> dict[str, datetime]:

@@ -65,7 +65,8 @@ class WindowWriter:
         return result
 
     def _write_bars(self, accepted: pa.Table) -> tuple[FetchResult, dict[tuple[str, date], int]]:
-        closed = self._closed(accepted)
+        # The bar in progress is dropped: its close_time is not yet past by the exchange's clock.
+        closed = accepted.filter(pc.less(accepted["close_time"], pa.scalar(self.now, UTC_US)))
         table = last_wins(closed, KLINES.key)
         days = pc.cast(table["open_time"], pa.date32())
         with connections.locked(self.context.connection, f"bronze {KLINES.name}"):
@@ -75,11 +76,6 @@ class WindowWriter:
         counted = pa.table({"symbol": table["symbol"], "day": days}).group_by(["symbol", "day"])
         counts = counted.aggregate([([], "count_all")]).to_pylist()
         return result, {(row["symbol"], row["day"]): row["count_all"] for row in counts}
-
-    def _closed(self, table: pa.Table) -> pa.Table:
-        """Drop the bar in progress: its close_time is not yet past by the exchange's clock."""
-        closed = pc.less(table["close_time"], pa.scalar(self.now, UTC_US))
-        return table if pc.all(closed).as_py() else table.filter(closed)
 
     def _write_days(self, table: pa.Table, days: pa.Array) -> FetchResult:
         """Merge a table's rows into the object of each day, in parallel."""
