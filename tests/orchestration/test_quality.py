@@ -594,10 +594,12 @@ def test_the_next_run_validates_once_what_a_killed_run_loaded(loaded, yesterday,
 
 
 def open_incidents(loaded: Loaded) -> set[str]:
-    """Evaluate the incidents; return the fingerprints of the open ones about suites that could not run."""
+    """Evaluate the incidents; return the open ones about suites of the bars that could not run."""
     with connections.closing(connections.connect(loaded.postgres, "ingest")) as connection:
         outbox.evaluate(connection, load_settings(), datetime.now(UTC))
-    query = "select fingerprint from ops.incidents where recovered_at is null and fingerprint like '%suite_runs'"
+    query = (
+        "select fingerprint from ops.incidents where recovered_at is null and fingerprint like '%klines:%suite_runs'"
+    )
     return {fingerprint for (fingerprint,) in loaded.ask(query)}
 
 
