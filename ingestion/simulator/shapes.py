@@ -136,16 +136,11 @@ class Shapes:
         high = min(now_ms if end is None else end, current - 1)
         blocks = range(low // length, high // length + 1)
         parts: list[bytes] = []
-        asks_open = low <= current and (end is None or end >= current)
         open_row = b""
-
-        def make_open_row() -> bytes:
+        if low <= current and (end is None or end >= current):
             bars = self.market.open_bar(symbol, interval, now_ms, edits)
-            return kline_rows(self.market.listed[symbol], bars, span, JSON_ROW, micro)[0]
-
-        if start is None and asks_open:
-            open_row = make_open_row()
-        free = limit - (1 if open_row else 0)
+            open_row = kline_rows(self.market.listed[symbol], bars, span, JSON_ROW, micro)[0]
+        free = limit - (1 if open_row and start is None else 0)
         for block in blocks if start is not None else reversed(blocks):
             text, offsets, opened = self._text(symbol, interval, block, edits, micro)
             a, b = int(np.searchsorted(opened, low)), int(np.searchsorted(opened, high, "right"))
@@ -156,9 +151,8 @@ class Shapes:
                 break
         if start is None:
             parts.reverse()
-        elif asks_open and free > 0:
-            open_row = make_open_row()
-        parts.append(open_row)
+        if start is None or free > 0:
+            parts.append(open_row)
         return b"[" + b"".join(parts)[:-1] + b"]"
 
     def ticker_24h(self, symbol: str, now_ms: int, mini: bool, edits: tuple[Edit, ...] = ()) -> dict[str, Any]:
