@@ -9,7 +9,8 @@ from datetime import datetime
 
 from ingestion.bronze.results import FetchResult
 from ingestion.bronze.write import Context, note_new_fields, write_page
-from ingestion.sources.coingecko.client import TOP, Snapshot, fetch_snapshot, stale_coins
+from ingestion.sources.coingecko import client as coingecko_client
+from ingestion.sources.coingecko.client import Snapshot
 from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.coingecko.parse import unknown_fields
 from ingestion.sources.http import HttpClient
@@ -18,14 +19,15 @@ from ingestion.universe import Asset
 
 def ingest_markets(context: Context, client: HttpClient, assets: Sequence[Asset], snapshot_at: datetime) -> FetchResult:
     """Fetch one snapshot of the universe and the top 250 into bronze, as one object."""
-    snapshot = fetch_snapshot(client, sorted({a.crypto_id for a in assets}), snapshot_at)
+    snapshot = coingecko_client.fetch_snapshot(client, sorted({a.crypto_id for a in assets}), snapshot_at)
     result = write_page(context, MARKETS, snapshot, snapshot_at)
     missing = snapshot.missing_from_top
+    lacking = f"of the {coingecko_client.TOP} largest coins are in no page of CoinGecko's list"
     fields = unknown_fields(snapshot.rows["payload"].to_pylist())
     return replace(
         result,
         repeated=snapshot.repeated,
-        shortfall=f"{missing} of the {TOP} largest coins are in no page of CoinGecko's list" if missing else None,
+        shortfall=f"{missing} {lacking}" if missing else None,
         failed=_failed_coins(snapshot, assets, snapshot_at),
         notes=(*note_new_fields(context, MARKETS, fields), *_unfit_notes(snapshot.unfit)),
     )
@@ -35,7 +37,7 @@ def _failed_coins(snapshot: Snapshot, assets: Sequence[Asset], snapshot_at: date
     """Return the current coins of the universe without a usable record, and why."""
     rejected = {_coin_id(r.record) for r in snapshot.rejected}
     received = set(snapshot.rows["crypto_id"].to_pylist())
-    stale = stale_coins(snapshot.rows)
+    stale = coingecko_client.stale_coins(snapshot.rows)
     # An id whose rows of the universe have all ended may become stale.
     current = {a.crypto_id: a for a in assets if a.valid_to is None or a.valid_to > snapshot_at.date()}
     failed: dict[str, str] = {}
