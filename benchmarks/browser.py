@@ -1,7 +1,7 @@
 """The dashboard in headless Chromium: seconds until the first chart stands, and until a choice shows in it.
 
-Belongs here: the clock that runs inside the page. Does not: what is measured with it (`dashboard_pages`). Times are the
-page's own: from the start of the navigation, or from the click, to the first frame in which the chart is drawn.
+Belongs here: the clock that runs inside the page. Does not: what is measured with it (`dashboard_browser`). Times are
+the page's own: from the start of the navigation, or from the click, to the first frame in which the chart is drawn.
 """
 
 import shutil

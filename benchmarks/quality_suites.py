@@ -20,7 +20,7 @@ from ingestion.database import connections
 from ingestion.database.connections import Connection
 from ingestion.settings import load_settings
 from ingestion.sources.binance.dataset import KLINES, klines_key
-from orchestration.cli.external_tools import dbt
+from orchestration.cli.tools import run_dbt as dbt
 from orchestration.quality import data_docs, suites
 from orchestration.quality import frames as frames_of_bronze
 from orchestration.quality import queries as quality_queries
@@ -142,7 +142,7 @@ def queries(spans: Sequence[quality_queries.Span], snapshots: Sequence[datetime]
         suites.KLINES_RECONCILIATION: quality_queries.klines_reconciliation(spans),
         suites.MARKETS_RECONCILIATION: quality_queries.markets_reconciliation(objects),
         suites.FEAR_GREED_RECONCILIATION: quality_queries.fear_greed_reconciliation(
-            f"alternative_me/fear_greed/date={LAST_DAY}/index.parquet"
+            [f"alternative_me/fear_greed/date={LAST_DAY}/index.parquet"]
         ),
         suites.FCT_PRICES: quality_queries.fct_prices(spans),
         suites.DIVERGENCE: quality_queries.DIVERGENCE,

@@ -1,7 +1,7 @@
 """A visitor of the dashboard without a browser: Streamlit's websocket spoken from Python, many at once in one process.
 
 Belongs here: connecting, asking for a page, choosing in a widget, and what came back when, and how large. Does not:
-what is measured with it (`dashboard_pages`). Messages that the server marks as cacheable are kept by their hash and
+what is measured with it (`dashboard_sessions`). Messages that the server marks as cacheable are kept by their hash and
 sent to it at the next run, as a browser does.
 """
 

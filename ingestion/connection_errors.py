@@ -91,6 +91,16 @@ _S3 = {
     "QuotaExceeded": ("the quota of the bucket is used up", "raise it or free space there, then run again"),
     "SlowDown": ("it is overloaded", "run again later"),
 }
+# What the message of a request without an S3 error code contains, the cause, and the fix.
+_S3_MESSAGES = (
+    ("WRONG_VERSION_NUMBER|record layer failure", "it does not use TLS", "set MINIO_SECURE=false, or the TLS port"),
+    ("HTTPS server|HTTP request to an HTTPS", "it requires TLS", "set MINIO_SECURE=true"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted", "use a certificate of a public authority"),
+    (
+        "non-XML response|is not an S3", "the server there is not an S3 server",
+        "set MINIO_ENDPOINT to the S3 API (MinIO: port 9000, not 9001)",
+    ),
+)  # fmt: skip
 # A store with a full disk reports it in the message of an InternalError.
 DISK_FULL = re.compile(
     r"no space left|disk quota exceeded|wrote only \d+ of \d+ bytes|storage.{0,20}full", re.IGNORECASE
@@ -118,22 +128,24 @@ def s3_problem(code: str | None, message: str) -> tuple[str, str]:
         return _S3["InsufficientStorage"]
     if code in _S3:
         return _S3[code]
-    if "WRONG_VERSION_NUMBER" in message or "record layer failure" in message:
-        return "it does not use TLS", "set MINIO_SECURE=false, or the endpoint's TLS port"
-    if "HTTPS server" in message or "HTTP request to an HTTPS" in message:
-        return "it requires TLS", "set MINIO_SECURE=true"
-    if "CERTIFICATE_VERIFY_FAILED" in message:
-        return "its certificate is not trusted", "use a certificate of a public authority"
-    if "non-XML response" in message or "is not an S3" in message:
-        return (
-            "the server there is not an S3 server",
-            "set MINIO_ENDPOINT to the S3 API (MinIO: port 9000, not 9001)",
-        )
+    for pattern, cause, fix in _S3_MESSAGES:
+        if re.search(pattern, message):
+            return cause, fix
     if code is None:
         return "it cannot be reached", "start the server, or set MINIO_ENDPOINT"
     return f"it answered {code}", "check MINIO_ENDPOINT, MINIO_BUCKET and the keys"
 
 
+# By the name of urllib3's exception. The first match counts: some are subclasses of those behind them.
+_TRANSPORT = (
+    ("NameResolutionError", "has no address (DNS does not know the host)"),
+    ("NewConnectionError", "cannot be connected to (connection refused or no route)"),
+    ("ConnectTimeoutError", "does not answer (connection timed out)"),
+    ("ReadTimeoutError", "stopped answering (timed out)"),
+    ("SSLError", "has no certificate that this machine trusts"),
+    ("ProtocolError", "cut the connection"),
+    ("DecodeError", "sent a damaged gzip body"),
+)
 # The beginning of each message about a proxy instead of the host behind it.
 PROXY_FAULT = "was not reached because the proxy failed"
 PROXY_LOGIN = "wants another user and password (407)"
@@ -145,24 +157,11 @@ def describe_transport_error(problem: Exception) -> str:
 
     if isinstance(problem, urllib3.exceptions.ProxyError):
         return f"{PROXY_FAULT}: it {_proxy_fault(problem.original_error)}"
-    if isinstance(problem, urllib3.exceptions.NameResolutionError):
-        return "has no address (DNS does not know the host)"
-    # NewConnectionError is a subclass of ConnectTimeoutError, so the order matters.
-    if isinstance(problem, urllib3.exceptions.NewConnectionError):
-        return "cannot be connected to (connection refused or no route)"
-    if isinstance(problem, urllib3.exceptions.ConnectTimeoutError):
-        return "does not answer (connection timed out)"
-    if isinstance(problem, (urllib3.exceptions.ReadTimeoutError, TimeoutError)):
-        return "stopped answering (timed out)"
-    if isinstance(problem, urllib3.exceptions.SSLError):
-        return "has no certificate that this machine trusts"
-    if isinstance(problem, urllib3.exceptions.ProtocolError):
-        return "cut the connection"
-    if isinstance(problem, urllib3.exceptions.DecodeError):
-        return "sent a damaged gzip body"
-    if isinstance(problem, urllib3.exceptions.ResponseError):
-        return f"failed ({problem})"
-    return f"failed ({type(problem).__name__})"
+    for name, text in _TRANSPORT:
+        if isinstance(problem, getattr(urllib3.exceptions, name)):
+            return text
+    shown = problem if isinstance(problem, urllib3.exceptions.ResponseError) else type(problem).__name__
+    return f"failed ({shown})"
 
 
 def _proxy_fault(problem: Exception) -> str:

@@ -7,7 +7,7 @@ table is created (``database/migrations``; a test compares the two).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -60,11 +60,6 @@ class StoredRejection:
     batch_rejected_at: datetime
 
 
-def no_rules(now: datetime) -> Sequence[Rule]:
-    """Return no rules: the parser has rejected every impossible record."""
-    return ()
-
-
 @dataclass(frozen=True)
 class Dataset:
     """A dataset under one name (asset, raw table, rows of ops): its provider, its form and its contract."""
@@ -82,8 +77,8 @@ class Dataset:
     object_key: Callable[[dict[str, Any]], str]
     # What the next run does about a bronze object that cannot be read: the end of a sentence.
     damaged_advice: str
-    # The rules that every record fetched at a moment must satisfy.
-    rules: Callable[[datetime], Sequence[Rule]] = no_rules
+    # The rules that every record fetched at a moment must satisfy; none if the parser rejects every impossible record.
+    rules: Callable[[datetime], Sequence[Rule]] = lambda now: ()
     # Parses a rejected record, kept as the source sent it, by today's parser. Without it, only records that are whole
     # rows of the dataset are replayed.
     parse_rejected: Callable[[psycopg2.extensions.connection, StoredRejection], pa.Table] | None = None
@@ -138,6 +133,22 @@ def page_schema(columns: Sequence[Column], bronze_only: Sequence[tuple[str, pa.D
 def midnight(day: date) -> datetime:
     """Return the first moment of a UTC day."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def days_between(start: date, end: date) -> Iterator[date]:
+    """Yield the days of [start, end)."""
+    return (start + offset * ONE_DAY for offset in range((end - start).days))
+
+
+def join_days(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Join consecutive days into half-open ranges, in order."""
+    ranges: list[tuple[date, date]] = []
+    for day in sorted(set(days)):
+        if ranges and ranges[-1][1] == day:
+            ranges[-1] = (ranges[-1][0], day + ONE_DAY)
+        else:
+            ranges.append((day, day + ONE_DAY))
+    return ranges
 
 
 def object_day(key: str) -> date | None:

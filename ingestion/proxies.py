@@ -26,6 +26,15 @@ VARIABLES = tuple(
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
+def answers(url: str, timeout_s: float) -> bool:
+    """Return whether one of tickmart's own services answers a request with status 200."""
+    try:
+        with open_directly(url, timeout=timeout_s) as answer:
+            return bool(answer.status == 200)
+    except OSError:  # of which urllib's errors are
+        return False
+
+
 class ProxyError(ValueError):
     """A proxy setting that cannot be used; the message is one line: variable, what is wrong, fix."""
 
@@ -105,24 +114,23 @@ def _read(word: str, environ: Mapping[str, str]) -> Proxy | None:
     if not value:
         return None
     url = value if "://" in value else f"http://{value}"
-    form = "write http://host:port, or http://user:password@host:port with odd characters %-encoded, or unset it"
     try:
         parts = urlsplit(url)
-        port = parts.port
         login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if "@" in parts.netloc else None
         (login or "").encode("latin-1")  # the encoding of a Basic login
+        plain = value.isascii() and value.isprintable() and " " not in value
+        if parts.scheme.startswith("socks"):
+            raise ProxyError(f"{name}: a {parts.scheme} proxy is not supported; name an HTTP proxy, or unset it")
+        if parts.scheme in ("http", "https") and parts.hostname and parts.path in ("", "/") and plain:
+            return Proxy(name, f"{parts.scheme}://{join(parts.hostname, parts.port)}", login)
+    except ProxyError:
+        raise
     except ValueError:
-        raise ProxyError(
-            f"{name}: its value is not the address of a proxy (not shown: it may contain a password); {form}"
-        ) from None
-    if parts.scheme.startswith("socks"):
-        raise ProxyError(f"{name}: a {parts.scheme} proxy is not supported; name an HTTP proxy, or unset it")
-    plain = value.isascii() and value.isprintable() and " " not in value
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or not plain:
-        raise ProxyError(
-            f"{name}: its value is not the address of a proxy (not shown: it may contain a password); {form}"
-        )
-    return Proxy(name, f"{parts.scheme}://{join(parts.hostname, port)}", login)
+        pass
+    raise ProxyError(
+        f"{name}: its value is not the address of a proxy (not shown: it may contain a password); write "
+        "http://host:port, or http://user:password@host:port with odd characters %-encoded, or unset it"
+    )
 
 
 def join(host: str, port: int | None) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ingestion import proxies
 
@@ -179,6 +179,13 @@ def secrets(environ: Mapping[str, str] = os.environ) -> list[str]:
     return sorted((value for value in found if len(value) >= 6), key=len, reverse=True)
 
 
+def without_secrets(text: str) -> str:
+    """Replace every secret of the environment in a text, also as a URL has it, and the login of any URL."""
+    for secret in secrets():
+        text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
+    return re.sub(r"(?<=://)[^\s/@]+@", "***@", text)
+
+
 def _alerting(values: Mapping[str, str]) -> Alerting:
     if ("SMTP_URL" in values) != ("ALERT_EMAIL_TO" in values):
         there, missing = ("SMTP_URL", "ALERT_EMAIL_TO") if "SMTP_URL" in values else ("ALERT_EMAIL_TO", "SMTP_URL")
@@ -199,7 +206,7 @@ def _alerting(values: Mapping[str, str]) -> Alerting:
     )
 
 
-def _secret_url(name: str, value: str, fix: str) -> SplitResult:
+def _secret_url(name: str, value: str, fix: str) -> None:
     """Validate a URL that is itself a secret: it is never shown, and needs https unless the host is this machine."""
     try:
         parts = urlsplit(value)
@@ -210,7 +217,6 @@ def _secret_url(name: str, value: str, fix: str) -> SplitResult:
         raise SettingsError(f"{name}: its value is not an https URL (not shown: it is secret); {fix}")
     if not parts.hostname or len(parts.path) < 2 or parts.username or parts.fragment or not _plain_text(value):
         raise SettingsError(f"{name}: its value is not a complete URL (not shown: it is secret); {fix}")
-    return parts
 
 
 def _smtp(value: str) -> Smtp:

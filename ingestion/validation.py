@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from ingestion.arrow import UTC_US
 
+T = TypeVar("T")
 # The reason for rejecting a record, and a function that marks the rows to reject.
 Rule = tuple[str, Callable[[pa.Table], Any]]
 
@@ -24,6 +25,21 @@ class Rejected:
 
     record: str
     reason: str
+
+
+def parse_each(
+    records: Iterable[T], parse: Callable[[T], dict[str, Any]], text_of: Callable[[T], str]
+) -> tuple[list[dict[str, Any]], list[Rejected]]:
+    """Parse each record into a row; one that ``parse`` cannot read is rejected alone, with ``text_of`` it."""
+    rows: list[dict[str, Any]] = []
+    rejected: list[Rejected] = []
+    for record in records:
+        try:
+            rows.append(parse(record))
+        except (ValueError, TypeError, KeyError, OverflowError, OSError) as problem:
+            reason = f"{problem.args[0]} is missing" if isinstance(problem, KeyError) else str(problem)
+            rejected.append(Rejected(text_of(record), reason))
+    return rows, rejected
 
 
 def positive(name: str) -> Rule:

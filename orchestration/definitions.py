@@ -13,18 +13,17 @@ from orchestration.assets.dbt import DBT, DbtCli, build_models, ops_table_specs,
 from orchestration.assets.raw import ASSETS, RAW, raw_universe
 from orchestration.assets.run_status import build_run_status
 from orchestration.job_names import JOB, MARKETS_JOB
-from orchestration.jobs import build_jobs
+from orchestration.jobs import build_jobs, build_markets_schedule, build_schedule, schedules_status
 from orchestration.progress import ignore_progress
 from orchestration.quality.checks import CHECKS
 from orchestration.reconnect import install_connection_retries
 from orchestration.resources import Stores, limit_malloc_arenas
-from orchestration.schedules import build_markets_schedule, build_schedule, schedules_status
 from orchestration.sensors import (
-    build_alert_sensor,
-    build_dead_run_sensor,
+    alert_sensor,
     build_ended_sensor,
-    build_failure_sensor,
     build_housekeeping_schedule,
+    close_dead_runs,
+    close_failed_runs,
     housekeeping,
 )
 
@@ -46,11 +45,11 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         jobs=[*jobs.values(), housekeeping],
         schedules=schedules,
         sensors=[
-            build_failure_sensor(),
+            close_failed_runs,
             build_ended_sensor(dg.DagsterRunStatus.SUCCESS),
             build_ended_sensor(dg.DagsterRunStatus.CANCELED),
-            build_dead_run_sensor(),
-            build_alert_sensor(),
+            close_dead_runs,
+            alert_sensor,
         ],
         # One step after another: the asset of the run's status, with the lowest priority, is the last one.
         executor=dg.in_process_executor,

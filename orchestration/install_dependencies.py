@@ -71,14 +71,6 @@ def uv_environment(settings: Mapping[str, str], environ: Mapping[str, str]) -> d
     return {**environ, **own}
 
 
-def locked_uv(lock: str) -> str:
-    """Return the lines of a lock file that pin uv and its hashes; UvUnavailable when it does not."""
-    found = re.search(r"^uv==.*\n(?:[ \t]+.*\n?)*", lock, re.MULTILINE)
-    if found is None:
-        raise UvUnavailable("the lock file does not pin it")
-    return found[0]
-
-
 def find_uv(lock: Path) -> str:
     """Return a uv that starts and is new enough: the one on PATH, else the locked one, installed here by pip."""
     on_path = shutil.which("uv")
@@ -86,9 +78,12 @@ def find_uv(lock: Path) -> str:
         return on_path
     own = str(Path(sys.executable).with_name("uv"))
     if version_of(own) is None:
+        pinned = re.search(r"^uv==.*\n(?:[ \t]+.*\n?)*", lock.read_text(encoding="utf-8"), re.MULTILINE)
+        if pinned is None:
+            raise UvUnavailable("the lock file does not pin it")
         with tempfile.TemporaryDirectory() as folder:
             requirement = Path(folder) / "uv.txt"
-            requirement.write_text(locked_uv(lock.read_text(encoding="utf-8")), encoding="utf-8")
+            requirement.write_text(pinned[0], encoding="utf-8")
             _run([*PIP, "install", "--no-deps", "--require-hashes", "-r", str(requirement)], os.environ)
     if version_of(own) is None:
         raise UvUnavailable(f"{own} does not start")
@@ -103,14 +98,6 @@ def version_of(uv: str) -> tuple[int, ...] | None:
         return None
     found = re.match(r"uv (\d+)\.(\d+)\.(\d+)", said)
     return tuple(int(part) for part in found.groups()) if found else None
-
-
-def install_by_uv(lock: Path) -> None:
-    """Install every package of the lock; UvUnavailable with the reason when uv cannot."""
-    uv = find_uv(lock)
-    listing = subprocess.run([*PIP, "config", "list"], capture_output=True, text=True, check=False).stdout
-    environment = uv_environment(pip_settings(listing), os.environ)
-    _run([uv, "pip", "install", "--python", sys.executable, "--require-hashes", "-r", str(lock)], environment)
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> None:
@@ -138,7 +125,10 @@ def _run(command: list[str], environment: Mapping[str, str]) -> None:
 def main(lock: Path) -> int:
     """Install the lock; print why pip does it where uv could not (the Makefile shows that line)."""
     try:
-        install_by_uv(lock)
+        uv = find_uv(lock)
+        listing = subprocess.run([*PIP, "config", "list"], capture_output=True, text=True, check=False).stdout
+        environment = uv_environment(pip_settings(listing), os.environ)
+        _run([uv, "pip", "install", "--python", sys.executable, "--require-hashes", "-r", str(lock)], environment)
         return 0
     except UvUnavailable as reason:
         print(f"uv cannot be used ({str(reason)[:200]}): pip installs instead, which takes longer", flush=True)

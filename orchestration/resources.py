@@ -21,7 +21,7 @@ from ingestion.database import connections
 from ingestion.ops import requests
 from ingestion.settings import Role, Settings, load_settings
 from ingestion.sources.http import HttpClient
-from ingestion.sources.rate_limit import RateLimiter, SharedRateLimiter, Unlimited
+from ingestion.sources.rate_limit import RateLimiter, SharedRateLimiter
 from ingestion.sources.source import Api
 from ingestion.universe import Asset, UniverseError, read_universe
 from orchestration.partitions import choose_refresh_days, needs_days
@@ -98,11 +98,10 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Yield the HTTP client of an API with its shared rate limit; its attempts are recorded at the end."""
         settings = self.settings
         with ExitStack() as at_end:
-            limiter: RateLimiter = Unlimited()
+            limiter = RateLimiter()
             if api.limits is not None:
-                shared = SharedRateLimiter(api.name, lambda: self.connect("ingest"), api.limits(settings))
-                at_end.callback(shared.close)
-                limiter = shared
+                limiter = SharedRateLimiter(api.name, lambda: self.connect("ingest"), api.limits(settings))
+            at_end.callback(limiter.close)
             client = api.client(settings, limiter=limiter)
             at_end.callback(client.close)
             at_end.callback(self._record_attempts, client, run_id)
@@ -114,8 +113,7 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
                 requests.record_attempts(connection, attempts, run_id)
 
 
-# glibc keeps memory that threads have freed in arenas of their own, including ever larger blocks: with two arenas and
-# blocks from 1 MB on by mmap, a month of minute bars takes 150 MB less. Other systems (macOS, musl) are not changed.
+# Other systems (macOS, musl) are not changed.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" else None
 
 

@@ -1,6 +1,6 @@
 """The sensors and the daily housekeeping job: recording the end of runs, alerts, retention.
 
-Does not belong here: the jobs of the asset graph (``jobs``) and their schedules (``schedules``), alerts (``alerting``),
+Does not belong here: the jobs of the asset graph and their schedules (``jobs``), alerts (``alerting``),
 the retention rules (``maintenance.retention``).
 """
 
@@ -21,25 +21,22 @@ from orchestration.orphans import CODE_SERVER_SINCE, close_orphans
 from orchestration.resources import Stores
 
 
-def build_failure_sensor() -> dg.SensorDefinition:
-    """Return the sensor that records the end of a failed run in schema ops."""
-
-    @dg.run_failure_sensor(name="close_failed_runs", default_status=dg.DefaultSensorStatus.RUNNING)
-    def close_failed_runs(context: dg.RunFailureSensorContext) -> None:
-        stores = Stores()
-        try:
-            connection = stores.connect("ingest")
-        except connections.WarehouseError as error:
-            record_failure(stores.settings.home, "run", context.dagster_run.job_name, error, context.dagster_run.run_id)
-            raise
-        with connections.closing(connection):
-            # It may have failed before its first step recorded it.
-            runs.begin_run(connection, context.dagster_run.run_id, context.dagster_run.job_name)
-            summary = runs.summarize_run(connection, context.dagster_run.run_id)
-            runs.end_run(connection, context.dagster_run.run_id, "failed", {**summary, "status": "failed"})
-        logs.unit("run ended", run=context.dagster_run.run_id, job=context.dagster_run.job_name, status="failed")
-
-    return close_failed_runs
+@dg.run_failure_sensor(name="close_failed_runs", default_status=dg.DefaultSensorStatus.RUNNING)
+def close_failed_runs(context: dg.RunFailureSensorContext) -> None:
+    """Record the end of a failed run in schema ops."""
+    stores = Stores()
+    run = context.dagster_run
+    try:
+        connection = stores.connect("ingest")
+    except connections.WarehouseError as error:
+        record_failure(stores.settings.home, "run", run.job_name, error, run.run_id)
+        raise
+    with connections.closing(connection):
+        # It may have failed before its first step recorded it.
+        runs.begin_run(connection, run.run_id, run.job_name)
+        summary = runs.summarize_run(connection, run.run_id)
+        runs.end_run(connection, run.run_id, "failed", {**summary, "status": "failed"})
+    logs.unit("run ended", run=run.run_id, job=run.job_name, status="failed")
 
 
 def build_ended_sensor(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
@@ -62,35 +59,27 @@ def build_ended_sensor(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
     return close_ended_runs
 
 
-def build_dead_run_sensor() -> dg.SensorDefinition:
-    """Return the sensor that closes the runs of killed commands and of earlier code servers."""
-
-    @dg.sensor(name="close_dead_runs", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
-    def close_dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        since = os.environ.get(CODE_SERVER_SINCE)
-        with connections.closing(Stores().connect("ingest")) as connection:
-            closed = close_orphans(
-                context.instance, connection, datetime.fromtimestamp(float(since), UTC) if since else None
-            )
-        return dg.SkipReason(f"closed: {', '.join(closed)}" if closed else "no orphaned run")
-
-    return close_dead_runs
+@dg.sensor(name="close_dead_runs", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def close_dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Close the runs of killed commands and of earlier code servers."""
+    since = os.environ.get(CODE_SERVER_SINCE)
+    with connections.closing(Stores().connect("ingest")) as connection:
+        closed = close_orphans(
+            context.instance, connection, datetime.fromtimestamp(float(since), UTC) if since else None
+        )
+    return dg.SkipReason(f"closed: {', '.join(closed)}" if closed else "no orphaned run")
 
 
-def build_alert_sensor() -> dg.SensorDefinition:
-    """Return the sensor that detects incidents and sends alerts; its ticks are the daemon's heartbeat."""
-
-    @dg.sensor(name="alerts", minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
-    def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        settings = Stores().settings
-        try:
-            sent = outbox.evaluate_and_send(settings, from_scheduler=True)
-        except (connections.WarehouseError, psycopg2.Error) as error:
-            record_failure(settings.home, "scheduler", "alerts", error)
-            raise
-        return dg.SkipReason(f"sent: {sent}" if any(sent.values()) else "nothing to send")
-
-    return alert_sensor
+@dg.sensor(name="alerts", minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Detect incidents and send alerts; the ticks are the daemon's heartbeat."""
+    settings = Stores().settings
+    try:
+        sent = outbox.evaluate_and_send(settings, from_scheduler=True)
+    except (connections.WarehouseError, psycopg2.Error) as error:
+        record_failure(settings.home, "scheduler", "alerts", error)
+        raise
+    return dg.SkipReason(f"sent: {sent}" if any(sent.values()) else "nothing to send")
 
 
 @dg.op(description="Removes old runs, logs, build folders, alerts and other operational records; never data.")
@@ -114,6 +103,6 @@ def housekeeping() -> None:
 def build_housekeeping_schedule(status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
     """Return the daily schedule of the housekeeping, between two hourly runs."""
     return dg.ScheduleDefinition(
-        job=housekeeping, cron_schedule="40 3 * * *", execution_timezone="UTC", name="daily_housekeeping",
+        name="daily_housekeeping", cron_schedule="40 3 * * *", job=housekeeping, execution_timezone="UTC",
         default_status=status,
     )  # fmt: skip

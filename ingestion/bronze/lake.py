@@ -13,7 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import certifi
 import pyarrow as pa
@@ -79,14 +79,13 @@ class Lake:
 
     def ensure_bucket(self) -> None:
         """Create the bucket if it does not exist, and enable versions of replaced objects where the store can."""
-        try:
-            if not self._client.bucket_exists(self.store.bucket):
-                self._client.make_bucket(self.store.bucket)
-        except S3Error as error:
-            if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-                self._fail("the bucket cannot be created", error)
-        except _STORE_ERRORS as error:
-            self._fail("the bucket cannot be looked up", error)
+        with self._reporting("the bucket cannot be looked up or created"):
+            try:
+                if not self._client.bucket_exists(self.store.bucket):
+                    self._client.make_bucket(self.store.bucket)
+            except S3Error as error:
+                if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                    raise
         if self.store not in _PREPARED:
             self._keep_versions()
             _PREPARED.add(self.store)
@@ -107,14 +106,10 @@ class Lake:
 
     def list(self, prefix: str) -> list[ObjectInfo]:
         """Return the objects below ``prefix``, in order of key."""
-        try:
+        with self._reporting(f"{prefix} cannot be listed"):
             found = self._client.list_objects(self.store.bucket, prefix=prefix, recursive=True)
-            return sorted(
-                (ObjectInfo(o.object_name or "", (o.etag or "").strip('"'), o.size or 0) for o in found),
-                key=lambda o: o.key,
-            )
-        except _STORE_ERRORS as error:
-            self._fail(f"{prefix} cannot be listed", error)
+            infos = [ObjectInfo(o.object_name or "", (o.etag or "").strip('"'), o.size or 0) for o in found]
+        return sorted(infos, key=lambda info: info.key)
 
     def get(self, key: str) -> bytes | None:
         """Return an object's bytes, or None when there is none."""
@@ -125,14 +120,13 @@ class Lake:
             stop=tenacity.stop_after_attempt(BODY_ATTEMPTS),
             reraise=True,
         )
-        try:
-            return retrying(self._read_body, key)
-        except S3Error as error:
-            if error.code == "NoSuchKey":
-                return None
-            self._fail(f"{key} cannot be read", error)
-        except _STORE_ERRORS as error:
-            self._fail(f"{key} cannot be read", error)
+        with self._reporting(f"{key} cannot be read"):
+            try:
+                return retrying(self._read_body, key)
+            except S3Error as error:
+                if error.code != "NoSuchKey":
+                    raise
+        return None
 
     def _read_body(self, key: str) -> bytes:
         response = self._client.get_object(self.store.bucket, key)
@@ -162,12 +156,10 @@ class Lake:
 
     def put(self, key: str, body: bytes) -> None:
         """PUT an object's bytes in one request."""
-        try:
+        with self._reporting(f"{key} cannot be written"):
             self._client.put_object(
                 self.store.bucket, key, io.BytesIO(body), len(body), content_type="application/vnd.apache.parquet"
             )
-        except _STORE_ERRORS as error:
-            self._fail(f"{key} cannot be written", error)
 
     def merge(self, dataset: Dataset, key: str, new: pa.Table) -> Written:
         """Merge ``new`` into an object, the newest fetch of a key winning; write the object only if it changes.
@@ -188,20 +180,23 @@ class Lake:
 
     def remove(self, key: str) -> None:
         """Remove an object, if it exists."""
-        try:
+        with self._reporting(f"{key} cannot be removed"):
             self._client.remove_object(self.store.bucket, key)
-        except _STORE_ERRORS as error:
-            self._fail(f"{key} cannot be removed", error)
 
-    def _fail(self, what: str, error: Exception) -> NoReturn:
-        where = f"object store {'https' if self.store.secure else 'http'}://{self.store.endpoint}/{self.store.bucket}"
-        if isinstance(error, S3Error):
-            code, said = error.code, f"{error.code}: {error.message or 'no reason given'}"
-        else:
+    @contextlib.contextmanager
+    def _reporting(self, problem: str) -> Iterator[None]:
+        """Turn every error of the store in the block into a LakeError with endpoint, problem, cause and fix."""
+        try:
+            yield
+        except _STORE_ERRORS as error:
+            code = error.code if isinstance(error, S3Error) else None
             # The reason of the last attempt is reported.
-            code, said = None, describe_transport_error(getattr(error, "reason", None) or error)
-        cause, fix = s3_problem(code, f"{said} {error}")
-        raise LakeError(f"{where}, {what}: {cause} ({' '.join(said.split())[:200]}): {fix}") from error
+            said = f"{code}: {error.message or 'no reason given'}" if isinstance(error, S3Error) else None
+            said = said or describe_transport_error(getattr(error, "reason", None) or error)
+            cause, fix = s3_problem(code, f"{said} {error}")
+            where = f"{'https' if self.store.secure else 'http'}://{self.store.endpoint}/{self.store.bucket}"
+            shown = " ".join(said.split())[:200]
+            raise LakeError(f"object store {where}, {problem}: {cause} ({shown}): {fix}") from error
 
 
 def read_ahead(read: Callable[[ObjectInfo], T | None], objects: Sequence[ObjectInfo]) -> Iterator[T]:
@@ -214,6 +209,20 @@ def read_ahead(read: Callable[[ObjectInfo], T | None], objects: Sequence[ObjectI
                     yield found
             if info is not None:
                 pending.append((info.size, pool.submit(read, info)))
+
+
+def read_batches(
+    read: Callable[[ObjectInfo], T | None], objects: Sequence[ObjectInfo], rows_of: Callable[[T], int], rows: int
+) -> Iterator[list[T]]:
+    """Yield what ``read_ahead`` yields in lists of at least ``rows`` rows; the last one may have fewer."""
+    batch: list[T] = []
+    for item in read_ahead(read, objects):
+        batch.append(item)
+        if sum(map(rows_of, batch)) >= rows:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 READERS = 8

@@ -7,32 +7,29 @@ contract) nor storing a record (``write``, ``ops.rejected``).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-from psycopg2.extras import RealDictCursor
 
 from ingestion.arrow import DECIMAL, UTC_US, align_decimals, decimals, last_wins
 from ingestion.bronze.write import Context, rows_by_object
-from ingestion.database import connections
-from ingestion.database.connections import Connection
+from ingestion.database.connections import Connection, execute, fetch, fetch_dicts, locked
 from ingestion.datasets import Dataset, StoredRejection
 from ingestion.validation import validate
 
 
 def list_rejected(connection: Connection, limit: int) -> list[dict[str, Any]]:
     """Return the newest rejected records as JSON text with all digits, with reason and time of replay."""
-    with connection.cursor(cursor_factory=RealDictCursor) as cursor:
-        cursor.execute(
-            """
-            select rejected_id, rejected_at, dataset, reason, record::text as record, object_key, replayed_at
-            from ops.rejected_records order by rejected_at desc, rejected_id desc limit %s
-            """,
-            (limit,),
-        )
-        return [dict(row) for row in cursor.fetchall()]
+    return fetch_dicts(
+        connection,
+        """
+        select rejected_id, rejected_at, dataset, reason, record::text as record, object_key, replayed_at
+        from ops.rejected_records order by rejected_at desc, rejected_id desc limit %s
+        """,
+        (limit,),
+    )
 
 
 def replay(context: Context, datasets: Sequence[Dataset]) -> dict[str, tuple[int, int]]:
@@ -55,39 +52,32 @@ def replay(context: Context, datasets: Sequence[Dataset]) -> dict[str, tuple[int
                 tables.append(row.append_column("batch_id", pa.array([context.batch_id])))
         if tables:
             rows = last_wins(pa.concat_tables(align_decimals(tables)).combine_chunks(), dataset.key)
-            with connections.locked(context.connection, f"bronze {dataset.name}"):
+            with locked(context.connection, f"bronze {dataset.name}"):
                 for key, part in rows_by_object(dataset, rows):
                     context.lake.merge(dataset, key, part)
-            _mark_replayed(context.connection, passed)
+            execute(
+                context.connection,
+                "update ops.rejected_records set replayed_at = clock_timestamp() where rejected_id = any(%s)",
+                (passed,),
+            )
         if stored:
             counts[dataset.name] = (len(passed), len(stored))
     return counts
 
 
 def _not_replayed(connection: Connection, dataset: Dataset) -> list[StoredRejection]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select
-                rejected_id, record, record::text, rejected_at, batch_id,
-                min(rejected_at) over (partition by batch_id)
-            from ops.rejected_records
-            where dataset = %s and replayed_at is null
-            order by rejected_id
-            """,
-            (dataset.name,),
-        )
-        found = [StoredRejection(*row) for row in cursor.fetchall()]
-    connection.commit()
-    return found
-
-
-def _mark_replayed(connection: Connection, rejected_ids: Iterable[int]) -> None:
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "update ops.rejected_records set replayed_at = clock_timestamp() where rejected_id = any(%s)",
-            (list(rejected_ids),),
-        )
+    rows = fetch(
+        connection,
+        """
+        select
+            rejected_id, record, record::text, rejected_at, batch_id, min(rejected_at) over (partition by batch_id)
+        from ops.rejected_records
+        where dataset = %s and replayed_at is null
+        order by rejected_id
+        """,
+        (dataset.name,),
+    )
+    return [StoredRejection(*row) for row in rows]
 
 
 def _row(connection: Connection, dataset: Dataset, rejection: StoredRejection) -> pa.Table:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ingestion.bronze.objects import Written
-
-
-def _merged_by(merge: Callable[[Any, Any], Any]) -> dict[str, Any]:
-    return {"merge": merge}
-
-
-def _first(left: Any, right: Any) -> Any:
-    return left if left is not None else right
 
 
 @dataclass(frozen=True)
@@ -24,21 +15,20 @@ class FetchResult:
 
     ``failed`` maps what failed alone (a symbol, a coin) to the reason; ``error`` is the reason why the fetch as a whole
     failed or stopped early. ``first_rejection`` is the reason of the first of the ``rejected`` records; ``repeated``
-    counts records that a response had more than once; ``shortfall`` says what a complete list lacks. Each field states
-    how two results are merged: a field without that rule fails in ``merge_results``.
+    counts records that a response had more than once; ``shortfall`` says what a complete list lacks.
     """
 
     dataset: str
-    rows: int = field(default=0, metadata=_merged_by(operator.add))
-    written: tuple[Written, ...] = field(default=(), metadata=_merged_by(operator.add))
-    rejected: int = field(default=0, metadata=_merged_by(operator.add))
-    first_rejection: str | None = field(default=None, metadata=_merged_by(_first))
-    repeated: int = field(default=0, metadata=_merged_by(operator.add))
-    shortfall: str | None = field(default=None, metadata=_merged_by(_first))
-    failed: Mapping[str, str] = field(default_factory=dict, metadata=_merged_by(lambda a, b: {**b, **a}))
-    error: str | None = field(default=None, metadata=_merged_by(_first))
-    skipped_days: int = field(default=0, metadata=_merged_by(operator.add))
-    notes: tuple[str, ...] = field(default=(), metadata=_merged_by(operator.add))
+    rows: int = 0
+    written: tuple[Written, ...] = ()
+    rejected: int = 0
+    first_rejection: str | None = None
+    repeated: int = 0
+    shortfall: str | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+    skipped_days: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def files(self) -> int:
@@ -52,8 +42,15 @@ def merge_results(*results: FetchResult) -> FetchResult:
     for other in others:
         if other.dataset != merged.dataset:
             raise ValueError(f"results of {merged.dataset} and {other.dataset} cannot be merged")
-        merged = FetchResult(
-            merged.dataset,
-            *(f.metadata["merge"](getattr(merged, f.name), getattr(other, f.name)) for f in fields(FetchResult)[1:]),
-        )
+        values = (_merged(getattr(merged, f.name), getattr(other, f.name)) for f in fields(FetchResult))
+        merged = FetchResult(*values)
     return merged
+
+
+def _merged(left: Any, right: Any) -> Any:
+    """Add counts and lists; of mappings and reasons the first one wins."""
+    if isinstance(left, Mapping):
+        return {**right, **left}
+    if left is None or isinstance(left, str):
+        return right if left is None else left
+    return left + right

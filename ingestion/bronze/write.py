@@ -79,9 +79,12 @@ def accept(table: pa.Table, rules: Sequence[Rule]) -> tuple[pa.Table, list[Rejec
     if not violations:
         return table, []
     rows = table.drop_columns(_FETCH_COLUMNS).take(violations).to_pylist()
-    rejected = [
-        Rejected(json.dumps(row, default=_plain), reasons[at] or "") for row, at in zip(rows, violations, strict=True)
-    ]
+    # Numbers without the trailing zeros of their column's scale: a record must read the same each time.
+    texts = (
+        json.dumps(row, default=lambda v: format(v.normalize(), "f") if isinstance(v, Decimal) else str(v))
+        for row in rows
+    )
+    rejected = [Rejected(text, reasons[at] or "") for text, at in zip(texts, violations, strict=True)]
     accepted = np.ones(len(table), dtype=bool)
     accepted[violations] = False
     return table.filter(pa.array(accepted)), rejected
@@ -122,8 +125,3 @@ def rows_by_object(dataset: Dataset, rows: pa.Table) -> Iterator[tuple[str, pa.T
     keys = pa.array([dataset.object_key(row) for row in rows.to_pylist()], pa.string())
     for key in keys.unique().to_pylist():
         yield key, rows.filter(pc.equal(keys, key)).combine_chunks()
-
-
-def _plain(value: object) -> str:
-    """Write a number without the trailing zeros of its column's scale: a record must read the same each time."""
-    return format(value.normalize(), "f") if isinstance(value, Decimal) else str(value)

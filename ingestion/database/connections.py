@@ -1,13 +1,15 @@
-"""Connections to Postgres and advisory locks."""
+"""Connections to Postgres, single statements, and advisory locks."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg2
 import psycopg2.extensions
+from psycopg2.extras import RealDictCursor, execute_values
 
 from ingestion.connection_errors import postgres_problem
 from ingestion.settings import Postgres, Role
@@ -42,6 +44,43 @@ def closing(connection: Connection) -> Iterator[Connection]:
         yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def connected(postgres: Postgres | None, role: Role | None = None) -> Iterator[Connection]:
+    """Connect for the block; within a session of the command the server is always known."""
+    assert postgres is not None
+    with closing(connect(postgres, role)) as connection:
+        yield connection
+
+
+def execute(connection: Connection, statement: str, values: Any = None) -> int:
+    """Execute one statement in a transaction of its own; return the number of its rows."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return int(cursor.rowcount)
+
+
+def fetch(connection: Connection, query: str, values: Any = None) -> list[tuple[Any, ...]]:
+    """Return the rows of one query in a transaction of its own."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(query, values)
+        return cursor.fetchall()
+
+
+def fetch_dicts(connection: Connection, query: str, values: Any = None) -> list[dict[str, Any]]:
+    """Return the rows of one query as dicts, in a transaction of its own."""
+    with connection, connection.cursor(cursor_factory=RealDictCursor) as cursor:
+        cursor.execute(query, values)
+        return [dict(row) for row in cursor.fetchall()]
+
+
+def write_rows(
+    connection: Connection, statement: str, rows: Sequence[Sequence[Any]], *, returning: bool = False
+) -> list[tuple[Any, ...]]:
+    """Execute one statement with ``values %s`` for all rows in a transaction; return what it returns."""
+    with connection, connection.cursor() as cursor:
+        return execute_values(cursor, statement, rows, page_size=1000, fetch=returning) or []
 
 
 def lock_key(name: str) -> tuple[int, int]:

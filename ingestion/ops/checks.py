@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from psycopg2.extras import Json, execute_values
+from psycopg2.extras import Json
 
-from ingestion.database.connections import Connection
+from ingestion.database.connections import Connection, execute, fetch, write_rows
 from ingestion.datasets import Dataset, keys_of_newest_days
 from ingestion.ops.runs import as_json
 
@@ -18,39 +18,37 @@ def unvalidated_objects(connection: Connection, validator: str, dataset: Dataset
     A run that is killed after its load, or whose models fail, leaves its objects to the next run; objects of another
     running run are left to that run. In order of the keys.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select l.object_key, l.batch_id
-            from ops.load_ledger as l
-            left join ops.runs as r on r.run_id = l.batch_id
-            left join ops.judged_batches as j on j.judge = %(validator)s and j.batch_id = l.batch_id
-            where
-                l.dataset = %(dataset)s
-                and (l.batch_id = %(run)s or (j.batch_id is null and r.status is distinct from 'running'))
-            order by l.object_key
-            """,
-            {"validator": validator, "dataset": dataset.name, "run": run_id},
-        )
-        found = cursor.fetchall()
-    connection.commit()
-    return found
+    return fetch(
+        connection,
+        """
+        select l.object_key, l.batch_id
+        from ops.load_ledger as l
+        left join ops.runs as r on r.run_id = l.batch_id
+        left join ops.judged_batches as j on j.judge = %(validator)s and j.batch_id = l.batch_id
+        where
+            l.dataset = %(dataset)s
+            and (l.batch_id = %(run)s or (j.batch_id is null and r.status is distinct from 'running'))
+        order by l.object_key
+        """,
+        {"validator": validator, "dataset": dataset.name, "run": run_id},
+    )
 
 
 def mark_validated(connection: Connection, validator: str, batches: Iterable[str]) -> None:
     """Record that ``validator`` has validated what these batches loaded."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "insert into ops.judged_batches (judge, batch_id) select %s, unnest(%s::text[]) on conflict do nothing",
-            (validator, sorted(set(batches))),
-        )
+    execute(
+        connection,
+        "insert into ops.judged_batches (judge, batch_id) select %s, unnest(%s::text[]) on conflict do nothing",
+        (validator, sorted(set(batches))),
+    )
 
 
 def newest_objects(connection: Connection, dataset: Dataset, days: int) -> list[str]:
     """Return the keys of the loaded objects of the newest days of the data, in order."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute("select object_key from ops.load_ledger where dataset = %s order by object_key", (dataset.name,))
-        return keys_of_newest_days((key for (key,) in cursor.fetchall()), days)
+    rows = fetch(
+        connection, "select object_key from ops.load_ledger where dataset = %s order by object_key", (dataset.name,)
+    )
+    return keys_of_newest_days((key for (key,) in rows), days)
 
 
 def record_checks(connection: Connection, run_id: str, results: Sequence[dict[str, Any]]) -> None:
@@ -65,28 +63,32 @@ def record_checks(connection: Connection, run_id: str, results: Sequence[dict[st
         if row["sample"] is not None:
             row["sample"] = Json(row["sample"], dumps=as_json)
         rows.append((run_id, *(row[c] for c in columns)))
-    with connection, connection.cursor() as cursor:
-        execute_values(
-            cursor,
-            f"insert into ops.check_results (run_id, {', '.join(columns)}) values %s",  # noqa: S608
-            rows,
-        )
+    write_rows(connection, f"insert into ops.check_results (run_id, {', '.join(columns)}) values %s", rows)  # noqa: S608
+
+
+def last_status(connection: Connection, asset: str, check_name: str) -> str | None:
+    """Return the newest status of a check in the last eight days, after which its incident is closed."""
+    query = """
+        select status from ops.check_results
+        where asset = %s and check_name = %s and checked_at >= now() - interval '8 days'
+        order by checked_at desc, check_id desc limit 1
+    """
+    found = fetch(connection, query, (asset, check_name))
+    return found[0][0] if found else None
 
 
 def failed_blocking_checks(connection: Connection, run_ids: Sequence[str], asset: str) -> list[str]:
     """Return the blocking checks of an asset whose last result in these runs is not passed, one line each."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select check_name || ' (' || coalesce(observed, status) || ')' from (
-                select distinct on (check_name) check_name, status, observed
-                from ops.check_results where run_id = any(%s) and asset = %s and blocking
-                order by check_name, check_id desc
-            ) as latest
-            where status <> 'passed' order by check_name
-            """,
-            (list(run_ids), asset),
-        )
-        found = [row[0] for row in cursor.fetchall()]
-    connection.commit()
-    return found
+    rows = fetch(
+        connection,
+        """
+        select check_name || ' (' || coalesce(observed, status) || ')' from (
+            select distinct on (check_name) check_name, status, observed
+            from ops.check_results where run_id = any(%s) and asset = %s and blocking
+            order by check_name, check_id desc
+        ) as latest
+        where status <> 'passed' order by check_name
+        """,
+        (list(run_ids), asset),
+    )
+    return [line for (line,) in rows]

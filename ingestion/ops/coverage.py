@@ -6,10 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from psycopg2.extras import execute_values
-
-from ingestion.database.connections import Connection
-from ingestion.datasets import Dataset
+from ingestion.database.connections import Connection, execute, fetch, write_rows
+from ingestion.datasets import ONE_DAY, Dataset
 
 
 def invalidate_coverage(connection: Connection, dataset: Dataset, interval: str, day: date) -> None:
@@ -26,34 +24,21 @@ def invalidate_coverage(connection: Connection, dataset: Dataset, interval: str,
 
 def open_days(connection: Connection, dataset: Dataset, interval: str, before: date) -> dict[str, set[date]]:
     """Return for each symbol the days before one that were requested and are not final: their answer is lost."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select symbol, array_agg(date) from ops.coverage
-            where dataset = %s and interval = %s and not is_final and date < %s
-            group by symbol
-            """,
-            (dataset.name, interval, before),
-        )
-        found = {symbol: set(days) for symbol, days in cursor.fetchall()}
-    connection.commit()
-    return found
+    return _days(connection, "not is_final and date < %s", (dataset.name, interval, before))
 
 
 def covered_days(connection: Connection, dataset: Dataset, interval: str, since: datetime) -> dict[str, set[date]]:
     """Return for each symbol the final days that were requested and answered since a moment."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select symbol, array_agg(date) from ops.coverage
-            where dataset = %s and interval = %s and is_final and checked_at >= %s
-            group by symbol
-            """,
-            (dataset.name, interval, since),
-        )
-        found = {symbol: set(days) for symbol, days in cursor.fetchall()}
-    connection.commit()
-    return found
+    return _days(connection, "is_final and checked_at >= %s", (dataset.name, interval, since))
+
+
+def _days(connection: Connection, condition: str, values: tuple[Any, ...]) -> dict[str, set[date]]:
+    query = f"""
+        select symbol, array_agg(date) from ops.coverage
+        where dataset = %s and interval = %s and {condition}
+        group by symbol
+    """  # noqa: S608 - the conditions above
+    return {symbol: set(days) for symbol, days in fetch(connection, query, values)}
 
 
 def record_coverage(
@@ -115,49 +100,39 @@ def short_days(
 
     A day is short when it is over and brought fewer than ``day_bars``.
     """
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select symbol, date, bars, answered_by
-            from ops.coverage as c
-            where
-                dataset = %s and interval = %s and checked_at >= %s
-                and is_final and bars < %s and source <> 'not_listed'
-                and not exists (
-                    select 1 from ops.gaps as g
-                    where
-                        g.symbol = c.symbol and g.interval = c.interval and g.kind not in ('not_listed', 'delisted')
-                        and g.gap_start < (c.date + 1)::timestamp at time zone 'UTC'
-                        and g.gap_end > c.date::timestamp at time zone 'UTC'
-                )
-            order by date, symbol
-            """,
-            (dataset.name, interval, since, day_bars),
-        )
-        return cursor.fetchall()
+    return fetch(
+        connection,
+        """
+        select symbol, date, bars, answered_by
+        from ops.coverage as c
+        where
+            dataset = %s and interval = %s and checked_at >= %s
+            and is_final and bars < %s and source <> 'not_listed'
+            and not exists (
+                select 1 from ops.gaps as g
+                where
+                    g.symbol = c.symbol and g.interval = c.interval and g.kind not in ('not_listed', 'delisted')
+                    and g.gap_start < (c.date + 1)::timestamp at time zone 'UTC'
+                    and g.gap_end > c.date::timestamp at time zone 'UTC'
+            )
+        order by date, symbol
+        """,
+        (dataset.name, interval, since, day_bars),
+    )
 
 
 def loaded_archives(connection: Connection) -> dict[str, str]:
     """Return the SHA-256 under which each archive file was last loaded, by its path."""
-    with connection.cursor() as cursor:
-        cursor.execute("select url, sha256 from ops.archive_files")
-        found = dict(cursor.fetchall())
-    connection.commit()
-    return found
+    return dict(fetch(connection, "select url, sha256 from ops.archive_files"))
 
 
 def record_archives(connection: Connection, files: Iterable[tuple[str, str, int]]) -> None:
     """Record the archive files (path, SHA-256, rows) whose bars are in bronze."""
-    with connection, connection.cursor() as cursor:
-        execute_values(
-            cursor,
-            """
-            insert into ops.archive_files (url, sha256, rows) values %s
-            on conflict (url) do update set
-                sha256 = excluded.sha256, rows = excluded.rows, loaded_at = clock_timestamp()
-            """,
-            list(files),
-        )
+    statement = """
+        insert into ops.archive_files (url, sha256, rows) values %s
+        on conflict (url) do update set sha256 = excluded.sha256, rows = excluded.rows, loaded_at = clock_timestamp()
+    """
+    write_rows(connection, statement, list(files))
 
 
 def begin_backfill(
@@ -193,11 +168,8 @@ def begin_backfill(
 
 def end_backfill(connection: Connection, backfill_id: int, end: date) -> None:
     """Mark a backfill as finished if ``end`` reaches its end: the next one requests everything again."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "update ops.backfills set finished_at = clock_timestamp() where backfill_id = %s and end_date <= %s",
-            (backfill_id, end),
-        )
+    statement = "update ops.backfills set finished_at = clock_timestamp() where backfill_id = %s and end_date <= %s"
+    execute(connection, statement, (backfill_id, end))
 
 
 def refresh_start(
@@ -207,21 +179,18 @@ def refresh_start(
 
     A symbol without any answer starts ``default_days`` ago. Symbols that the exchange does not list do not count.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select min(coalesce(c.last_final + 1, %(default)s))
-            from unnest(%(symbols)s::text[]) as s (symbol)
-            left join (
-                select symbol, max(date) as last_final
-                from ops.coverage where dataset = %(dataset)s and interval = '1h' and is_final group by symbol
-            ) as c using (symbol)
-            left join ops.symbol_status as o using (symbol)
-            where coalesce(o.status, '') not in ('UNKNOWN', 'DELISTED')
-            """,
-            {"symbols": list(symbols), "default": today - timedelta(days=default_days), "dataset": dataset.name},
-        )
-        found = cursor.fetchone()
-    connection.commit()
-    earliest = found[0] if found and found[0] else today
-    return min(today - timedelta(days=1), earliest)
+    [(earliest,)] = fetch(
+        connection,
+        """
+        select min(coalesce(c.last_final + 1, %(default)s))
+        from unnest(%(symbols)s::text[]) as s (symbol)
+        left join (
+            select symbol, max(date) as last_final
+            from ops.coverage where dataset = %(dataset)s and interval = '1h' and is_final group by symbol
+        ) as c using (symbol)
+        left join ops.symbol_status as o using (symbol)
+        where coalesce(o.status, '') not in ('UNKNOWN', 'DELISTED')
+        """,
+        {"symbols": list(symbols), "default": today - timedelta(days=default_days), "dataset": dataset.name},
+    )
+    return min(today - ONE_DAY, earliest or today)

@@ -6,10 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
-from psycopg2.extras import execute_values
-
 from ingestion.arrow import read_json
-from ingestion.database.connections import Connection
+from ingestion.database.connections import Connection, write_rows
 from ingestion.datasets import Dataset
 from ingestion.validation import Rejected
 
@@ -22,18 +20,12 @@ def record_rejected(
         (dataset.name, object_key, hashlib.sha256(r.record.encode()).hexdigest(), _jsonb(r.record), r.reason, batch_id)
         for r in rejected
     ]
-    with connection, connection.cursor() as cursor:
-        new = execute_values(
-            cursor,
-            """
-            insert into ops.rejected_records (dataset, object_key, record_sha256, record, reason, batch_id) values %s
-            on conflict (dataset, record_sha256, reason) do nothing
-            returning rejected_id
-            """,
-            rows,
-            fetch=True,
-        )
-    return len(new)
+    statement = """
+        insert into ops.rejected_records (dataset, object_key, record_sha256, record, reason, batch_id) values %s
+        on conflict (dataset, record_sha256, reason) do nothing
+        returning rejected_id
+    """
+    return len(write_rows(connection, statement, rows, returning=True))
 
 
 def _jsonb(text: str) -> str:
@@ -49,15 +41,10 @@ def record_new_fields(connection: Connection, dataset: Dataset, fields: Mapping[
     """Record the undeclared fields (name: example) that a source sends; return those not recorded before."""
     if not fields:
         return []
-    with connection, connection.cursor() as cursor:
-        new = execute_values(
-            cursor,
-            """
-            insert into ops.source_fields (dataset, field, example, batch_id) values %s
-            on conflict (dataset, field) do nothing
-            returning field
-            """,
-            [(dataset.name, name, example[:200], batch_id) for name, example in sorted(fields.items())],
-            fetch=True,
-        )
-    return [row[0] for row in new]
+    statement = """
+        insert into ops.source_fields (dataset, field, example, batch_id) values %s
+        on conflict (dataset, field) do nothing
+        returning field
+    """
+    rows = [(dataset.name, name, example[:200], batch_id) for name, example in sorted(fields.items())]
+    return [name for (name,) in write_rows(connection, statement, rows, returning=True)]

@@ -6,9 +6,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 
-from psycopg2.extras import execute_values
-
-from ingestion.database.connections import Connection
+from ingestion.database.connections import Connection, write_rows
 
 
 @dataclass(frozen=True)
@@ -30,10 +28,5 @@ class Attempt:
 def record_attempts(connection: Connection, attempts: Iterable[Attempt], run_id: str) -> None:
     """Append HTTP attempts to ``ops.source_requests``."""
     names = [f.name for f in fields(Attempt)]
-    with connection, connection.cursor() as cursor:
-        execute_values(
-            cursor,
-            f"insert into ops.source_requests ({', '.join(names)}, run_id) values %s",  # noqa: S608
-            [(*astuple(attempt), run_id) for attempt in attempts],
-            page_size=1000,
-        )
+    statement = f"insert into ops.source_requests ({', '.join(names)}, run_id) values %s"  # noqa: S608
+    write_rows(connection, statement, [(*astuple(attempt), run_id) for attempt in attempts])

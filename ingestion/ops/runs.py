@@ -4,91 +4,77 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import orjson
 from psycopg2.extras import Json, RealDictCursor
 
-from ingestion.database.connections import Connection
+from ingestion.database.connections import Connection, execute, fetch
 from ingestion.text import plain
+
+
+class StageResult(TypedDict):
+    """What one stage of a run did, as ``ops.run_stages`` records it."""
+
+    status: str
+    rows: int
+    files: int
+    seconds: float
+    detail: dict[str, Any]
 
 
 def clock(connection: Connection) -> datetime:
     """Return the database's time, the clock of ``checked_at``."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute("select clock_timestamp()")
-        found: datetime = cursor.fetchone()[0]  # type: ignore[index]
-    return found
+    [(now,)] = fetch(connection, "select clock_timestamp()")
+    assert isinstance(now, datetime)
+    return now
 
 
-def record_stage(
-    connection: Connection,
-    run_id: str,
-    stage: str,
-    dataset: str,
-    *,
-    status: str,
-    rows: int,
-    files: int,
-    seconds: float,
-    detail: dict[str, Any],
-) -> None:
+def record_stage(connection: Connection, run_id: str, stage: str, dataset: str, **result: Unpack[StageResult]) -> None:
     """Record what one stage of a run did; a retried stage replaces its row."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            """
-            insert into ops.run_stages (run_id, stage, dataset, status, rows, files, seconds, detail)
-            values (%s, %s, %s, %s, %s, %s, %s, %s)
-            on conflict (run_id, stage, dataset) do update set
-                status = excluded.status, rows = excluded.rows, files = excluded.files, seconds = excluded.seconds,
-                detail = excluded.detail, ended_at = clock_timestamp()
-            """,
-            (run_id, stage, dataset, status, rows, files, seconds, Json(detail, dumps=as_json)),
-        )
+    key = {"run_id": run_id, "stage": stage, "dataset": dataset}
+    execute(
+        connection,
+        """
+        insert into ops.run_stages (run_id, stage, dataset, status, rows, files, seconds, detail)
+        values (%(run_id)s, %(stage)s, %(dataset)s, %(status)s, %(rows)s, %(files)s, %(seconds)s, %(detail)s)
+        on conflict (run_id, stage, dataset) do update set
+            status = excluded.status, rows = excluded.rows, files = excluded.files, seconds = excluded.seconds,
+            detail = excluded.detail, ended_at = clock_timestamp()
+        """,
+        {**key, **result, "detail": Json(result["detail"], dumps=as_json)},
+    )
 
 
 def begin_run(connection: Connection, run_id: str, job: str) -> None:
     """Record the start of a run in ``ops.runs``, unless it is recorded already."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            """
-            insert into ops.runs (run_id, job, started_at, status) values (%s, %s, clock_timestamp(), 'running')
-            on conflict (run_id) do nothing
-            """,
-            (run_id, job),
-        )
+    statement = """
+        insert into ops.runs (run_id, job, started_at, status) values (%s, %s, clock_timestamp(), 'running')
+        on conflict (run_id) do nothing
+    """
+    execute(connection, statement, (run_id, job))
 
 
 def beat(connection: Connection, run_id: str) -> None:
     """Record that the run's process is alive."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute("update ops.runs set beat_at = clock_timestamp() where run_id = %s", (run_id,))
+    execute(connection, "update ops.runs set beat_at = clock_timestamp() where run_id = %s", (run_id,))
 
 
 def open_runs(connection: Connection) -> set[str]:
     """Return the runs that have started and not ended."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute("select run_id from ops.runs where status = 'running'")
-        return {run_id for (run_id,) in cursor.fetchall()}
+    return {run_id for (run_id,) in fetch(connection, "select run_id from ops.runs where status = 'running'")}
 
 
 def silent_runs(connection: Connection, run_ids: Sequence[str], silence_s: float) -> set[str]:
     """Return the runs among these whose last heartbeat is older than ``silence_s``."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "select run_id from ops.runs where run_id = any(%s) and beat_at < now() - make_interval(secs => %s)",
-            (list(run_ids), silence_s),
-        )
-        return {run_id for (run_id,) in cursor.fetchall()}
+    query = "select run_id from ops.runs where run_id = any(%s) and beat_at < now() - make_interval(secs => %s)"
+    return {run_id for (run_id,) in fetch(connection, query, (list(run_ids), silence_s))}
 
 
 def end_run(connection: Connection, run_id: str, status: str, summary: dict[str, Any]) -> None:
     """Record the end of a run with its status and summary."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "update ops.runs set status = %s, summary = %s, ended_at = clock_timestamp() where run_id = %s",
-            (status, Json(summary, dumps=as_json), run_id),
-        )
+    statement = "update ops.runs set status = %s, summary = %s, ended_at = clock_timestamp() where run_id = %s"
+    execute(connection, statement, (status, Json(summary, dumps=as_json), run_id))
 
 
 def summarize_run(connection: Connection, run_id: str, earlier: Sequence[str] = ()) -> dict[str, Any]:
@@ -180,31 +166,23 @@ def as_json(value: Any) -> str:
 
 def close_runs(connection: Connection, run_ids: Sequence[str]) -> None:
     """Mark running runs as failed: their process has ended."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            """
-            update ops.runs set status = 'failed', ended_at = clock_timestamp()
-            where status = 'running' and run_id = any(%s)
-            """,
-            (list(run_ids),),
-        )
+    statement = """
+        update ops.runs set status = 'failed', ended_at = clock_timestamp()
+        where status = 'running' and run_id = any(%s)
+    """
+    execute(connection, statement, (list(run_ids),))
 
 
 def version(connection: Connection, name: str) -> str | None:
     """Return the recorded version of a component of this database, or None."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute("select version from ops.versions where name = %s", (name,))
-        found = cursor.fetchone()
-    return found[0] if found else None
+    found = fetch(connection, "select version from ops.versions where name = %s", (name,))
+    return found[0][0] if found else None
 
 
 def set_version(connection: Connection, name: str, value: str) -> None:
     """Record the present version of a component of this database."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            """
-            insert into ops.versions (name, version) values (%s, %s)
-            on conflict (name) do update set version = excluded.version, set_at = clock_timestamp()
-            """,
-            (name, value),
-        )
+    statement = """
+        insert into ops.versions (name, version) values (%s, %s)
+        on conflict (name) do update set version = excluded.version, set_at = clock_timestamp()
+    """
+    execute(connection, statement, (name, value))

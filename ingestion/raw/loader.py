@@ -1,9 +1,12 @@
-"""The loader of the raw tables: COPY, deduplication, upsert of what changed and the ledger, in one transaction."""
+"""The loader of the raw tables: COPY, deduplication, upsert of what changed and the ledger, in one transaction.
+
+Every bronze object whose present version is not in raw is loaded, in batches of one transaction each.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -15,12 +18,15 @@ from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 from ingestion.arrow import UTC_US, align_decimals, last_wins
-from ingestion.bronze.lake import ObjectInfo
+from ingestion.bronze.lake import DamagedObject, Lake, ObjectInfo, read_batches
 from ingestion.bronze.merge import without_repeats
-from ingestion.database.connections import LOCK_SPACE, Connection, WarehouseError, lock_key
+from ingestion.database.connections import LOCK_SPACE, Connection, WarehouseError, fetch, lock_key, locked
 from ingestion.datasets import Dataset
 from ingestion.raw import binary_copy
 from ingestion.universe import Asset
+
+# Rows of the objects that one transaction loads: some 15 MB. The next batch is read meanwhile.
+LOAD_ROWS = 60_000
 
 
 @dataclass(frozen=True)
@@ -46,26 +52,14 @@ class BronzeObject:
     table: pa.Table
 
 
-def ledger_etags(connection: Connection, dataset: Dataset) -> dict[str, str]:
-    """Return the etag of each loaded object, by its key."""
-    with connection.cursor() as cursor:
-        cursor.execute("select object_key, etag from ops.load_ledger where dataset = %s", (dataset.name,))
-        found = dict(cursor.fetchall())
-    connection.commit()
-    return found
-
-
 def load_totals(connection: Connection, dataset: Dataset, batch_id: str) -> Loaded:
     """Return what the loads of a batch changed by the ledger, including interrupted steps."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select count(*), sum(rows), sum(inserted), sum(updated), sum(unchanged)
-            from ops.load_ledger where dataset = %s and batch_id = %s
-            """,
-            (dataset.name, batch_id),
-        )
-        return Loaded(*(int(n or 0) for n in cursor.fetchone() or ()))
+    query = """
+        select count(*), sum(rows), sum(inserted), sum(updated), sum(unchanged)
+        from ops.load_ledger where dataset = %s and batch_id = %s
+    """
+    [totals] = fetch(connection, query, (dataset.name, batch_id))
+    return Loaded(*(int(n or 0) for n in totals))
 
 
 def load(
@@ -94,18 +88,19 @@ def load(
         _lock_table(cursor, dataset)
         cursor.execute("select clock_timestamp()")
         loaded_at = cursor.fetchone()[0]  # type: ignore[index]
-        existing = _existing(dataset, distinct)
-        cursor.execute(f"select exists ({existing.query})", existing.parameters)
+        existing = (f"select * from raw.{dataset.name}", ())  # noqa: S608 - a declared name
+        if dataset.existing_rows is not None:
+            existing = dataset.existing_rows(distinct)
+        cursor.execute(f"select exists ({existing[0]})", existing[1])
         if len(distinct) and cursor.fetchone()[0]:  # type: ignore[index]
-            changes = _upsert(cursor, dataset, distinct, existing, _Batch(len(objects), batch_id, loaded_at, restating))
+            changes = _upsert(cursor, dataset, distinct, existing, loaded_at, batch_id if restating else None)
         else:
             _copy(cursor, f"raw.{dataset.name}", dataset, _for_copy(distinct, dataset, loaded_at))
-            counts = np.bincount(np.asarray(distinct["object_no"]), minlength=len(objects))
-            changes = [(int(n), 0) for n in counts]
-        rows = [len(o.table) for o in objects]
-        _write_ledger(cursor, dataset, objects, changes, batch_id, loaded_at)
-    inserted, updated = sum(i for i, _ in changes), sum(u for _, u in changes)
-    return Loaded(len(objects), sum(rows), inserted, updated, sum(rows) - inserted - updated)
+            changes = {at: (int(n), 0) for at, n in enumerate(np.bincount(np.asarray(distinct["object_no"])))}
+        by_object = [(o, *changes.get(at, (0, 0))) for at, o in enumerate(objects)]
+        _write_ledger(cursor, dataset, by_object, batch_id, loaded_at)
+    rows, inserted, updated = (sum(n) for n in zip(*((len(o.table), i, u) for o, i, u in by_object), strict=True))
+    return Loaded(len(objects), rows, inserted, updated, rows - inserted - updated)
 
 
 def _numbered(table: pa.Table, dataset: Dataset, at: int) -> pa.Table:
@@ -120,28 +115,6 @@ def _numbered(table: pa.Table, dataset: Dataset, at: int) -> pa.Table:
 def _lock_table(cursor: Any, dataset: Dataset) -> None:
     cursor.execute("set local lock_timeout = '120s'")
     cursor.execute("select pg_advisory_xact_lock(%s, %s)", lock_key(f"table raw.{dataset.name}"))
-
-
-@dataclass(frozen=True)
-class _Existing:
-    """The query for the rows of raw that may have a batch's keys, and its parameters."""
-
-    query: str
-    parameters: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class _Batch:
-    objects: int
-    batch_id: str
-    loaded_at: datetime
-    restating: bool
-
-
-def _existing(dataset: Dataset, batch: pa.Table) -> _Existing:
-    if dataset.existing_rows is not None:
-        return _Existing(*dataset.existing_rows(batch))
-    return _Existing(f"select * from raw.{dataset.name}", ())  # noqa: S608 - a declared name
 
 
 def _for_copy(batch: pa.Table, dataset: Dataset, loaded_at: datetime) -> pa.Table:
@@ -163,18 +136,25 @@ def _copy(cursor: Any, target: str, dataset: Dataset, table: pa.Table) -> None:
     cursor.copy_expert(f"copy {target} ({columns}) from stdin with (format csv)", sink)
 
 
-def _upsert(cursor: Any, dataset: Dataset, rows: pa.Table, existing: _Existing, batch: _Batch) -> list[tuple[int, int]]:
-    """Insert new rows and update rows that differ; return (inserted, updated) for each object.
+def _upsert(
+    cursor: Any,
+    dataset: Dataset,
+    rows: pa.Table,
+    existing: tuple[str, tuple[Any, ...]],
+    loaded_at: datetime,
+    restated_by: str | None,
+) -> dict[int, tuple[int, int]]:
+    """Insert new rows and update rows that differ; return (inserted, updated) by the number of the object.
 
-    The join that finds these is the only read of the existing rows.
+    The join that finds these is the only read of the existing rows. ``restated_by`` is the batch that restates.
     """
-    parts = _statement_parts(dataset, existing, batch)
+    parts = _statement_parts(dataset, existing[0])
 
     def run(statement: str, values: tuple[Any, ...] = ()) -> None:
         cursor.execute(sql.SQL(statement).format(**parts), values)
 
     run("create temp table batch on commit drop as select {columns}, 0::bigint as object_no from raw.{raw} limit 0")
-    ready = _for_copy(rows, dataset, batch.loaded_at).append_column("object_no", rows["object_no"])
+    ready = _for_copy(rows, dataset, loaded_at).append_column("object_no", rows["object_no"])
     _copy(cursor, "batch", dataset, ready)
     run(
         """
@@ -185,35 +165,35 @@ def _upsert(cursor: Any, dataset: Dataset, rows: pa.Table, existing: _Existing, 
         left join existing as r on {same_key}
         where {first_key} is null or {differs}
         """,
-        existing.parameters,
+        existing[1],
     )
     if cursor.rowcount == 0:
-        return [(0, 0)] * batch.objects
+        return {}
     run("analyze changes ({key}, is_new)")
-    run(
-        """
-        insert into ops.restatements (dataset, record_key, old_record, new_record, batch_id, restated_at)
-        select
-            {name},
-            jsonb_build_object({key_pairs}),
-            to_jsonb(r) - 'loaded_at' - 'payload',
-            to_jsonb(b) - 'loaded_at' - 'payload' - 'object_no' - 'is_new',
-            {batch_id},
-            b.loaded_at
-        from changes as b
-        inner join raw.{raw} as r on {same_key}
-        where {restating}
-        order by {key_of_batch}
-        """
-    )
+    if restated_by is not None:
+        run(
+            """
+            insert into ops.restatements (dataset, record_key, old_record, new_record, batch_id, restated_at)
+            select
+                {name},
+                jsonb_build_object({key_pairs}),
+                to_jsonb(r) - 'loaded_at' - 'payload',
+                to_jsonb(b) - 'loaded_at' - 'payload' - 'object_no' - 'is_new',
+                %s,
+                b.loaded_at
+            from changes as b
+            inner join raw.{raw} as r on {same_key}
+            order by {key_of_batch}
+            """,
+            (restated_by,),
+        )
     run("update raw.{raw} as r set {sets} from changes as b where not b.is_new and {same_key}")
     run("insert into raw.{raw} ({columns}) select {columns} from changes where is_new order by {key}")
     run("select object_no, count(*) filter (where is_new), count(*) filter (where not is_new) from changes group by 1")
-    counts = {number: (inserted, updated) for number, inserted, updated in cursor.fetchall()}
-    return [counts.get(n, (0, 0)) for n in range(batch.objects)]
+    return {number: (inserted, updated) for number, inserted, updated in cursor.fetchall()}
 
 
-def _statement_parts(dataset: Dataset, existing: _Existing, batch: _Batch) -> dict[str, sql.Composable]:
+def _statement_parts(dataset: Dataset, existing: str) -> dict[str, sql.Composable]:
     """Return the names and literals of the statements of ``_upsert``."""
     names = [c.name for c in dataset.columns]
 
@@ -225,7 +205,7 @@ def _statement_parts(dataset: Dataset, existing: _Existing, batch: _Batch) -> di
 
     return {
         "raw": sql.Identifier(dataset.name),
-        "existing": sql.SQL(existing.query),
+        "existing": sql.SQL(existing),
         "columns": listed(map(sql.Identifier, [*names, "batch_id", "loaded_at"])),
         "key": listed(map(sql.Identifier, dataset.key)),
         "key_of_batch": of("b", dataset.key),
@@ -237,16 +217,13 @@ def _statement_parts(dataset: Dataset, existing: _Existing, batch: _Batch) -> di
         ),
         "key_pairs": listed(sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier("b", n)) for n in dataset.key),
         "name": sql.Literal(dataset.name),
-        "batch_id": sql.Literal(batch.batch_id),
-        "restating": sql.Literal(batch.restating),
     }
 
 
 def _write_ledger(
     cursor: Any,
     dataset: Dataset,
-    objects: Sequence[BronzeObject],
-    changes: Sequence[tuple[int, int]],
+    objects: Sequence[tuple[BronzeObject, int, int]],
     batch_id: str,
     loaded_at: datetime,
 ) -> None:
@@ -254,7 +231,7 @@ def _write_ledger(
         cursor,
         """
         insert into ops.load_ledger as known
-            (object_key, dataset, sha256, etag, rows, inserted, updated, unchanged, batch_id, loaded_at, changed_at)
+            (object_key, sha256, etag, rows, inserted, updated, unchanged, dataset, batch_id, loaded_at, changed_at)
         values %s
         on conflict (object_key) do update set
             sha256 = excluded.sha256, etag = excluded.etag, rows = excluded.rows, inserted = excluded.inserted,
@@ -264,21 +241,65 @@ def _write_ledger(
         [
             (
                 o.info.key,
-                dataset.name,
                 o.sha256,
                 o.info.etag,
                 len(o.table),
-                inserted,
-                updated,
-                len(o.table) - inserted - updated,
+                i,
+                u,
+                len(o.table) - i - u,
+                dataset.name,
                 batch_id,
                 loaded_at,
-                loaded_at if inserted + updated else None,
+                loaded_at if i + u else None,
             )
-            for o, (inserted, updated) in zip(objects, changes, strict=True)
+            for o, i, u in objects
         ],
         page_size=1000,
     )
+
+
+def pending_objects(lake: Lake, connection: Connection, dataset: Dataset) -> list[ObjectInfo]:
+    """Return the objects of any day whose present version is not in raw."""
+    query = "select object_key, etag from ops.load_ledger where dataset = %s"
+    loaded = dict(fetch(connection, query, (dataset.name,)))
+    return [o for o in lake.list(f"{dataset.prefix}/") if loaded.get(o.key) != o.etag]
+
+
+def load_pending(
+    lake: Lake,
+    connection: Connection,
+    dataset: Dataset,
+    batch_id: str,
+    *,
+    restating: bool = True,
+    on_progress: Callable[[int, int, int], None] = lambda done, total, rows: None,
+) -> tuple[Loaded, list[str]]:
+    """Load every pending object; return what changed, and one line for each damaged object.
+
+    ``Dataset.on_damaged`` gets the key of each damaged object, so that the next run fetches its records again.
+    ``on_progress`` gets the objects loaded, the objects in all, and the rows loaded.
+    """
+    total = Loaded()
+    damaged: dict[str, str] = {}
+
+    def read(info: ObjectInfo) -> BronzeObject | None:
+        try:
+            found = lake.read(info.key)
+        except DamagedObject as error:
+            damaged[info.key] = f"{error}: {dataset.damaged_advice}"
+            return None
+        return BronzeObject(info, found[1], found[0]) if found else None
+
+    # Locked from the listing on: of two concurrent loaders, the slower one would overwrite a newer version.
+    with locked(connection, f"raw {dataset.name}"):
+        pending = pending_objects(lake, connection, dataset)
+        for batch in read_batches(read, pending, lambda item: len(item.table), LOAD_ROWS):
+            total += load(connection, dataset, batch, batch_id, restating=restating)
+            on_progress(total.objects, len(pending), total.rows)
+    if dataset.on_damaged is not None:
+        for key in damaged:
+            dataset.on_damaged(connection, key)
+    return total, [damaged[key] for key in sorted(damaged)]
 
 
 def empty(connection: Connection, dataset: Dataset) -> None:

@@ -25,17 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--faults", type=Path, help="JSON list of rules; see simulator/faults.py")
     options = parser.parse_args(arguments)
     try:
+        rules = read_rules(options.faults) if options.faults else []
         server = Simulator(
-            options.host,
-            options.port,
-            options.seed,
-            options.universe,
-            options.now,
-            options.now_moves,
+            options.host, options.port, options.seed, options.universe, options.now, options.now_moves,
             options.weight_limit,
-            options.coingecko_limit,
-            read_rules(options.faults) if options.faults else (),
-        )
+        )  # fmt: skip
     except (ValueError, OverflowError) as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 2
@@ -45,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+
+    server.coingecko_limiter.limit = options.coingecko_limit
+    server.faults.set(rules)
 
     def stop(*_: object) -> None:
         # shutdown() waits for serve_forever, which this signal has just interrupted: it needs a thread of its own.

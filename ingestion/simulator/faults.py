@@ -145,9 +145,9 @@ def read_rules(path: Path) -> list[Rule]:
 class Faults:
     """The rules in force, and how often each was met; safe to change while requests run."""
 
-    def __init__(self, seed: int, rules: list[Rule]) -> None:
+    def __init__(self, seed: int) -> None:
         self._seed, self._lock = seed, threading.Lock()
-        self.set(rules)
+        self.set([])
 
     def set(self, rules: list[Rule]) -> None:
         """Replace all rules and reset their counts; ValueError when one is malformed."""

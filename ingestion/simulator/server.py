@@ -26,8 +26,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from .coins import UNIVERSE, all_coins, read_universe
 from .faults import INSTEAD, TRANSPORT, Faults, Rule, moment_ms, parse_rules
 from .market import Market
-from .requests import Clock, ErrorResponse, Limiter, Request
-from .services import Services
+from .services import Clock, ErrorResponse, Limiter, Request, Services
 from .shapes import Shapes
 
 
@@ -47,23 +46,18 @@ class Simulator(ThreadingHTTPServer):
         now: str | int | None = None,
         now_moves: bool = False,
         weight_limit: int = 6000,
-        coingecko_limit: int | None = None,
-        faults: Sequence[Rule] = (),
-        ban_seconds: float = 120,
     ) -> None:
-        """Bind the port (0: a free one); ValueError for a bad universe, moment or rule, OSError for a busy port."""
+        """Bind the port (0: a free one); ValueError for a bad universe or moment, OSError for a busy port."""
         self.market = Market(seed, all_coins(read_universe(universe or UNIVERSE)))
         self.shapes = Shapes(self.market)
         self.clock = Clock(None if now is None else moment_ms(now), now_moves)
-        self.limiter = Limiter(weight_limit, ban_seconds)
-        self.coingecko_limiter = Limiter(coingecko_limit, ban_seconds)
-        self.faults = Faults(seed, list(faults))
+        self.limiter, self.coingecko_limiter = Limiter(weight_limit), Limiter(None)
+        self.faults = Faults(seed)
         self.requests, self.lock = Counter[tuple[str, int]](), threading.Lock()
         in_url = f"[{host}]" if ":" in host else host
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), Handler)
-        base = f"http://{in_url}:{self.server_address[1]}"
-        self.base_url = base
+        base = self.base_url = f"http://{in_url}:{self.server_address[1]}"
         self.binance_url, self.archive_url = f"{base}/binance", f"{base}/archive"
         self.coingecko_url, self.fear_greed_url = f"{base}/coingecko/api/v3", f"{base}/alternative"
 

@@ -136,16 +136,11 @@ class Shapes:
         high = min(now_ms if end is None else end, current - 1)
         blocks = range(low // length, high // length + 1)
         parts: list[bytes] = []
-        asks_open = low <= current and (end is None or end >= current)
         open_row = b""
-
-        def make_open_row() -> bytes:
+        if low <= current and (end is None or end >= current):
             bars = self.market.open_bar(symbol, interval, now_ms, edits)
-            return kline_rows(self.market.listed[symbol], bars, span, JSON_ROW, micro)[0]
-
-        if start is None and asks_open:
-            open_row = make_open_row()
-        free = limit - (1 if open_row else 0)
+            open_row = kline_rows(self.market.listed[symbol], bars, span, JSON_ROW, micro)[0]
+        free = limit - (1 if open_row and start is None else 0)
         for block in blocks if start is not None else reversed(blocks):
             text, offsets, opened = self._text(symbol, interval, block, edits, micro)
             a, b = int(np.searchsorted(opened, low)), int(np.searchsorted(opened, high, "right"))
@@ -156,9 +151,8 @@ class Shapes:
                 break
         if start is None:
             parts.reverse()
-        elif asks_open and free > 0:
-            open_row = make_open_row()
-        parts.append(open_row)
+        if start is None or free > 0:
+            parts.append(open_row)
         return b"[" + b"".join(parts)[:-1] + b"]"
 
     def ticker_24h(self, symbol: str, now_ms: int, mini: bool, edits: tuple[Edit, ...] = ()) -> dict[str, Any]:
@@ -273,10 +267,6 @@ class Shapes:
         """Return a price as CoinGecko rounds it: full dollars when large, six digits when small."""
         return round(value) if value >= 10_000 else round(value, 2) if value >= 10 else float(f"{value:.6g}")
 
-    @staticmethod
-    def _timestamp(ms: int) -> str:
-        return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
     def _coingecko_row(self, number: int, coin: Coin, at_ms: int) -> dict[str, Any]:
         market, unit = self.market, 10.0**coin.price_decimals
         days = market.daily_prices_usd(coin, at_ms)
@@ -298,7 +288,7 @@ class Shapes:
 
         def past(offset: int) -> str:
             ms = (max(coin.first_day, FIRST_DAY) + offset) * DAY_MS + (number * 7_654_321) % DAY_MS
-            return self._timestamp(min(ms, at_ms))
+            return _iso(min(ms, at_ms))
 
         def since(day_count: int) -> float | None:
             return None if len(days) <= day_count else (price / days[-1 - day_count] - 1) * 100
@@ -332,7 +322,7 @@ class Shapes:
             "atl_change_percentage": round((price / atl - 1) * 100, 5),
             "atl_date": past(bottom),
             "roi": roi,
-            "last_updated": self._timestamp(at_ms + (number * 137) % 55_000),
+            "last_updated": _iso(at_ms + (number * 137) % 55_000),
             "windows": windows,
             "sparkline_in_7d": {"price": (week[CLOSE] / unit).tolist()},
         }

@@ -23,9 +23,16 @@ import urllib3
 from ingestion import proxies
 from ingestion.connection_errors import PROXY_FAULT, PROXY_LOGIN, describe_transport_error
 from ingestion.ops.requests import Attempt
-from ingestion.sources.conventions import PLAIN_HTTP, Answer, Conventions, parsed_body, retry_after
-from ingestion.sources.errors import RequestRejected, SourceError
-from ingestion.sources.rate_limit import MOST_WAIT_S, RateLimiter, Unlimited
+from ingestion.sources.conventions import (
+    PLAIN_HTTP,
+    Answer,
+    Conventions,
+    RequestRejected,
+    SourceError,
+    parsed_body,
+    retry_after,
+)
+from ingestion.sources.rate_limit import MOST_WAIT_S, RateLimiter
 
 # The errors are part of the client's interface.
 __all__ = ["ATTEMPTS", "CONNECT_ATTEMPTS", "Deadline", "HttpClient", "RequestRejected", "SourceError", "Transport"]
@@ -118,7 +125,7 @@ class HttpClient:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.source, self.setting = source, setting
-        self.limiter: RateLimiter = limiter or Unlimited()
+        self.limiter = limiter or RateLimiter()
         self._base_urls = list(base_urls)
         self._conventions = conventions
         self._transport = transport or Transport()
@@ -251,7 +258,9 @@ class HttpClient:
         if self._down is not None:
             raise self._down
         host = urlsplit(base).netloc
-        self._respect_pause(host)
+        # Until the pause that the host requested ends, whichever thread caused it.
+        if (left := self._paused_until.get(host, 0.0) - self._deadline.clock()) > 0:
+            self._sleep(left)
         self.limiter.acquire(host, request.weight)
         # The wait may have been long, and another thread may have been banned meanwhile.
         if self._down is not None:
@@ -295,12 +304,6 @@ class HttpClient:
             )
             with self._lock:
                 self._attempts.append(entry)
-
-    def _respect_pause(self, host: str) -> None:
-        """Wait until the pause that the host requested ends, whichever thread caused it."""
-        left = self._paused_until.get(host, 0.0) - self._deadline.clock()
-        if left > 0:
-            self._sleep(left)
 
     def _raise_for_status(self, host: str, answer: Answer) -> None:
         """Raise what a status other than 200 means."""

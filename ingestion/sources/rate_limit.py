@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
-from ingestion.sources.errors import SourceError
+from ingestion.sources.conventions import SourceError
 
 # Usable share of a limit. The rest is headroom for clock differences and other machines behind the same address.
 USABLE_SHARE = 0.9
@@ -31,13 +31,15 @@ class Limits:
     month_setting: str | None = None
 
 
-class RateLimiter(Protocol):
-    """A limit on requests that all clients of a host share."""
+class RateLimiter:
+    """The limiter of hosts without a limit, and the interface of all: it counts, and leaves waiting to the client."""
 
-    spent: int
+    def __init__(self) -> None:
+        self.spent = 0
 
     def acquire(self, host: str, weight: int) -> None:
         """Wait until ``weight`` may be spent; raise SourceError when that would take too long."""
+        self.spent += weight
 
     def observe(self, host: str, used: int) -> None:
         """Record the weight that the server has counted in this minute."""
@@ -51,43 +53,23 @@ class RateLimiter(Protocol):
     def set_limit(self, per_minute: int) -> None:
         """Replace the limit by the one that the source states."""
 
-
-class Unlimited:
-    """The limiter of hosts that state no limit."""
-
-    def __init__(self) -> None:
-        self.spent = 0
-
-    def acquire(self, host: str, weight: int) -> None:
-        """Count the weight."""
-        self.spent += weight
-
-    def observe(self, host: str, used: int) -> None:
-        """Ignore the count."""
-
-    def pause(self, host: str, seconds: float) -> None:
-        """Leave the pause to the client."""
-
-    def ban(self, host: str, until: datetime) -> None:
-        """Leave the ban to the client."""
-
-    def set_limit(self, per_minute: int) -> None:
-        """Ignore the limit."""
+    def close(self) -> None:
+        """Release what the limiter holds."""
 
 
-class SharedRateLimiter:
+class SharedRateLimiter(RateLimiter):
     """Weight per minute (and calls per month) of one source's hosts; safe to share between threads."""
 
     def __init__(
         self, source: str, connect: Callable[[], Any], limits: Limits, *, sleep: Callable[[float], None] = time.sleep
     ) -> None:
+        super().__init__()
         self.source, self._limits = source, limits
         self._per_minute, self._per_month = limits.per_minute, limits.per_month
         self._sleep = sleep
         self._lock = threading.Lock()
         self._reserved: dict[str, tuple[int, int]] = {}  # host: (minute, weight reserved and not yet spent)
         self._observed: dict[str, int] = {}
-        self.spent = 0
         self._connection = connect()
         self._connection.autocommit = True
 

@@ -30,6 +30,19 @@ class Finding:
     message: str
 
 
+Probe = Callable[[HttpClient, Settings], Iterator[Finding]]
+
+
+def probe_of(path: str, access: Callable[[Settings], str]) -> Probe:
+    """Return a probe that requests a path; ``access`` says by which key."""
+
+    def probe(client: HttpClient, settings: Settings) -> Iterator[Finding]:
+        client.get(path)
+        yield Finding(True, client.source, f"answers, {access(settings)}")
+
+    return probe
+
+
 @dataclass(frozen=True)
 class Api:
     """An HTTP API: its name in messages, ``ops.source_requests`` and shared limits, and how clients reach it.
@@ -43,7 +56,7 @@ class Api:
     headers: Callable[[Settings], Mapping[str, str]] = lambda settings: {}
     limits: Callable[[Settings], Limits] | None = None
     conventions: Conventions = PLAIN_HTTP
-    probe: Callable[[HttpClient, Settings], Iterator[Finding]] | None = None
+    probe: Probe | None = None
 
     def urls(self, settings: Settings) -> tuple[str, ...]:
         """Return the addresses of its hosts, which are tried in order."""

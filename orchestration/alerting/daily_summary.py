@@ -1,6 +1,6 @@
 """The daily summary by e-mail: a day's runs, rows, requests, checks and incidents in numbers.
 
-Belongs here: which numbers, and when. Does not: the format and delivery of the mail (``email``, ``outbox``).
+Belongs here: which numbers, and when. Does not: the format and delivery of the mail (``channels``, ``outbox``).
 """
 
 from __future__ import annotations

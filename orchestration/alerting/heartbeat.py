@@ -18,25 +18,21 @@ PING_ATTEMPTS = 3
 
 def record_heartbeat(connection: Connection, name: str, now: datetime, error: str | None = None) -> None:
     """Record a heartbeat in ``ops.heartbeats``, or why it is missing (``error``); the last one stays."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            """
-            insert into ops.heartbeats as h (name, beat_at, last_error) values (%(name)s, %(now)s, %(error)s)
-            on conflict (name) do update set
-                beat_at = case when %(error)s is null then excluded.beat_at else h.beat_at end,
-                last_error = excluded.last_error
-            """,
-            {"name": name, "now": now, "error": error},
-        )
+    statement = """
+        insert into ops.heartbeats as h (name, beat_at, last_error) values (%(name)s, %(now)s, %(error)s)
+        on conflict (name) do update set
+            beat_at = case when %(error)s is null then excluded.beat_at else h.beat_at end,
+            last_error = excluded.last_error
+    """
+    connections.execute(connection, statement, {"name": name, "now": now, "error": error})
 
 
 def ping_heartbeat(settings: Settings) -> str | None:
     """Ping ``HEARTBEAT_URL`` if it is set and record the outcome; return the problem in one line, or None."""
-    assert settings.postgres is not None
     if settings.alerting.heartbeat_url is None:
         return None
     error = ping(settings.alerting.heartbeat_url)
-    with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
+    with connections.connected(settings.postgres, "ingest") as connection:
         record_heartbeat(connection, "dead_man", datetime.now(UTC), error)
     return error
 

@@ -6,15 +6,17 @@ incidents and sending alerts (``outbox``), validating the data itself (``quality
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from psycopg2.extras import RealDictCursor
 
 from ingestion.database.connections import Connection
 from ingestion.settings import Settings
+from ingestion.sources.registry import SOURCES
 from orchestration.observability import health
 from orchestration.observability.attempts import newest_failure
 from orchestration.observability.text import problems, span
@@ -73,25 +75,30 @@ def detect(
     connection: Connection, settings: Settings, now: datetime, scheduler_since: datetime | None = None
 ) -> Evaluation:  # fmt: skip
     """Evaluate ``ops``. ``scheduler_since`` is the start of a scheduler that should be running, None for none."""
-    failing: list[Finding] = []
+    failing: dict[str, Finding] = {}
     passing: set[str] = set()
     with connection.cursor(cursor_factory=RealDictCursor) as cursor:
-        for evaluate in (_runs, _checks, _drift):
-            found, passed = evaluate(cursor, now)
-            failing += found
-            passing |= passed
-        failing += _stale(cursor, settings, now)
-        failing += _gaps(cursor)
-        failing += _budgets(cursor, settings, now)
-        failing += _unrecorded_run(cursor, settings, now)
-        found, passed = _scheduler(cursor, settings, now, scheduler_since)
-        failing += found
-        passing |= passed
-    by_fingerprint = {finding.fingerprint: finding for finding in failing}
-    return Evaluation(by_fingerprint, passing - by_fingerprint.keys())
+        for found in chain(
+            _runs(cursor, now),
+            _checks(cursor, now),
+            _drift(cursor, now),
+            _stale(cursor, settings, now),
+            _gaps(cursor),
+            _budgets(cursor, settings, now),
+            _unrecorded_run(cursor, settings, now),
+            _scheduler(cursor, settings, now, scheduler_since),
+        ):
+            if isinstance(found, str):
+                passing.add(found)
+            else:
+                failing[found.fingerprint] = found
+    return Evaluation(failing, passing - failing.keys())
 
 
-def _runs(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
+# Each of these yields what fails, and the fingerprint of what passes.
+
+
+def _runs(cursor: Any, now: datetime) -> Iterator[Finding | str]:
     cursor.execute(
         """
         select distinct on (job) run_id, job, status, summary, ended_at
@@ -101,11 +108,10 @@ def _runs(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
         """,
         (now - CLOSED_AFTER,),
     )
-    failing, passing = [], set()
     for run in cursor.fetchall():
         fingerprint = f"run_failed:{run['job']}"
         if run["status"] != "failed":
-            passing.add(fingerprint)
+            yield fingerprint
             continue
         summary = {"stages": [], "checks": {"failures": []}, **(run["summary"] or {})}
         lines = problems(summary) + [
@@ -115,21 +121,19 @@ def _runs(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
         ]
         detail = "\n".join(lines[:8]) or "Its process exited without reporting: see Dagster's run list."
         title = f"{run['job']} failed at {run['ended_at']:%Y-%m-%d %H:%M} UTC"
-        failing.append(Finding(fingerprint, "run_failed", "error", title, detail, run["run_id"]))
-    return failing, passing
+        yield Finding(fingerprint, "run_failed", "error", title, detail, run["run_id"])
 
 
-def _unrecorded_run(cursor: Any, settings: Settings, now: datetime) -> list[Finding]:
-    """Return the newest run if it failed because it could not use the database."""
+def _unrecorded_run(cursor: Any, settings: Settings, now: datetime) -> Iterator[Finding]:
+    """Yield the newest run if it failed because it could not use the database."""
     cursor.execute("select run_id, job, status, started_at, ended_at from ops.runs order by started_at desc limit 1")
     run = health.newest_run(cursor.fetchone(), settings)
-    if run is None or not run.get("error") or now - run["ended_at"] > CLOSED_AFTER:
-        return []
-    title = f"{run['job']} failed at {run['ended_at']:%Y-%m-%d %H:%M} UTC: it could not use the database"
-    return [Finding(f"run_failed:{run['job']}", "run_failed", "error", title, run["error"], run["run_id"])]
+    if run is not None and run.get("error") and now - run["ended_at"] <= CLOSED_AFTER:
+        title = f"{run['job']} failed at {run['ended_at']:%Y-%m-%d %H:%M} UTC: it could not use the database"
+        yield Finding(f"run_failed:{run['job']}", "run_failed", "error", title, run["error"], run["run_id"])
 
 
-def _checks(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
+def _checks(cursor: Any, now: datetime) -> Iterator[Finding | str]:
     cursor.execute(
         """
         select distinct on (asset, check_name)
@@ -140,23 +144,21 @@ def _checks(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
         """,
         (now - CHECKS_SINCE,),
     )
-    failing, passing = [], set()
     for check in cursor.fetchall():
         if check["check_name"] in REPORTED_BY_OTHER_KINDS:
             continue
         fingerprint = f"check_failed:{check['asset']}:{check['check_name']}"
         if check["status"] == "passed" or _too_many_rejected(check):
-            passing.add(fingerprint)
+            yield fingerprint
             continue
         outcome = "could not run" if check["status"] == "error" else "failed"
         title = f"{check['asset']}: {check['check_name']} {outcome}"
         lines = {"Check": check["description"], "Observed": check["observed"], "Expected": check["expected"]}
         detail = "\n".join(f"{name}: {text}" for name, text in lines.items() if text)
-        failing.append(Finding(fingerprint, "check_failed", check["severity"], title, detail, check["run_id"]))
-    return failing, passing
+        yield Finding(fingerprint, "check_failed", check["severity"], title, detail, check["run_id"])
 
 
-def _drift(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
+def _drift(cursor: Any, now: datetime) -> Iterator[Finding | str]:
     cursor.execute(
         """
         select dataset, batch_id, array_agg(field order by field) as fields
@@ -166,15 +168,11 @@ def _drift(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
         """,
         (now - timedelta(days=1),),
     )
-    failing = [
-        Finding(
-            f"schema_drift:{row['dataset']}:{row['batch_id']}", "schema_drift", "warn",
-            f"{row['dataset']}: the source sends {len(row['fields'])} new field(s)",
-            f"{', '.join(row['fields'][:20])}. Bronze stores them; nothing else changes.",
-            row["batch_id"], is_event=True,
-        )
-        for row in cursor.fetchall()
-    ]  # fmt: skip
+    for row in cursor.fetchall():
+        title = f"{row['dataset']}: the source sends {len(row['fields'])} new field(s)"
+        detail = f"{', '.join(row['fields'][:20])}. Bronze stores them; nothing else changes."
+        fingerprint = f"schema_drift:{row['dataset']}:{row['batch_id']}"
+        yield Finding(fingerprint, "schema_drift", "warn", title, detail, row["batch_id"], is_event=True)
     cursor.execute(
         """
         select distinct on (asset) asset, check_name, severity, status, observed, run_id
@@ -184,25 +182,22 @@ def _drift(cursor: Any, now: datetime) -> tuple[list[Finding], set[str]]:
         """,
         (RECORDS_KEPT, now - CLOSED_AFTER),
     )
-    passing = set()
     for check in cursor.fetchall():
         dataset = check["asset"].removeprefix("bronze/")
         fingerprint = f"schema_drift:{dataset}:rejected"
         if _too_many_rejected(check):
             title = f"{dataset}: too many records were rejected; the source may have changed its format"
-            failing.append(Finding(fingerprint, "schema_drift", "error", title, check["observed"], check["run_id"]))
+            yield Finding(fingerprint, "schema_drift", "error", title, check["observed"], check["run_id"])
         else:
-            passing.add(fingerprint)
-    return failing, passing
+            yield fingerprint
 
 
 def _too_many_rejected(check: Mapping[str, str]) -> bool:
     return check["check_name"] == RECORDS_KEPT and check["status"] != "passed" and check["severity"] == "error"
 
 
-def _stale(cursor: Any, settings: Settings, now: datetime) -> list[Finding]:
+def _stale(cursor: Any, settings: Settings, now: datetime) -> Iterator[Finding]:
     newest = health.newest_data(cursor)
-    failing = []
     for dataset, allowed in health.limits(cursor, settings).items():
         newest_at = newest[dataset]
         if newest_at is None:
@@ -213,11 +208,10 @@ def _stale(cursor: Any, settings: Settings, now: datetime) -> list[Finding]:
             title = f"{dataset}: data is older than its SLA of {span(allowed.sla_seconds)}"
             detail = f"The newest data is from {newest_at:%Y-%m-%d %H:%M} UTC, {span(age)} ago: see `tickmart status`."
             severity = "error" if fresh == "degraded" else "warn"
-            failing.append(Finding(f"stale_dataset:{dataset}", "stale_dataset", severity, title, detail))
-    return failing
+            yield Finding(f"stale_dataset:{dataset}", "stale_dataset", severity, title, detail)
 
 
-def _gaps(cursor: Any) -> list[Finding]:
+def _gaps(cursor: Any) -> Iterator[Finding]:
     cursor.execute(
         """
         select interval, gap_start, array_agg(symbol order by symbol) as symbols, sum(bars) as bars
@@ -226,58 +220,53 @@ def _gaps(cursor: Any) -> list[Finding]:
         group by interval, gap_start
         """
     )
-    return [
-        Finding(
-            f"gap_stays:{row['interval']}:{row['gap_start']:%Y-%m-%dT%H:%M}", "gap_stays", "warn",
-            f"{row['bars']:,} bar(s) of {row['interval']} from {row['gap_start']:%Y-%m-%d %H:%M} UTC are still missing",
-            f"Requested again without success; later runs request them again: {', '.join(row['symbols'][:10])}"
-            + (f" and {len(row['symbols']) - 10} more" if len(row["symbols"]) > 10 else ""),
-        )
-        for row in cursor.fetchall()
-    ]  # fmt: skip
-
-
-def _budgets(cursor: Any, settings: Settings, now: datetime) -> list[Finding]:
-    cursor.execute("select host, banned_until, month, month_used from ops.api_budget")
-    failing = []
     for row in cursor.fetchall():
-        source = row["host"].partition(" ")[0]
+        since, symbols = row["gap_start"], row["symbols"]
+        title = f"{row['bars']:,} bar(s) of {row['interval']} from {since:%Y-%m-%d %H:%M} UTC are still missing"
+        more = f" and {len(symbols) - 10} more" if len(symbols) > 10 else ""
+        detail = f"Requested again without success; later runs request them again: {', '.join(symbols[:10])}{more}"
+        yield Finding(f"gap_stays:{row['interval']}:{since:%Y-%m-%dT%H:%M}", "gap_stays", "warn", title, detail)
+
+
+def _budgets(cursor: Any, settings: Settings, now: datetime) -> Iterator[Finding]:
+    cursor.execute("select host, banned_until, month, month_used from ops.api_budget")
+    limits = {api.name: api.limits(settings) for source in SOURCES for api in source.apis if api.limits}
+    for row in cursor.fetchall():
+        source = row["host"].rpartition(" ")[0]
         if row["banned_until"] is not None and row["banned_until"] > now:
             title = f"{row['host']} has banned this IP address"
             detail = (
                 f"No requests are sent to it until {row['banned_until']:%Y-%m-%d %H:%M} UTC; other sources continue."
             )
-            failing.append(Finding(f"budget_exhausted:{row['host']}:ban", "budget_exhausted", "error", title, detail))
-        limit = settings.coingecko_calls_per_month
-        if source == "CoinGecko" and row["month"] == now.date().replace(day=1) and row["month_used"] >= limit:
+            yield Finding(f"budget_exhausted:{row['host']}:ban", "budget_exhausted", "error", title, detail)
+        limit = limits[source].per_month if source in limits else None
+        if limit is not None and row["month"] == now.date().replace(day=1) and row["month_used"] >= limit:
             title = f"{row['host']}: the monthly call limit is reached"
-            detail = (
-                f"{row['month_used']:,} of {limit:,} calls. The limit resets next month; "
-                "TICKMART_COINGECKO_CALLS_PER_MONTH raises it."
-            )
-            failing.append(Finding(f"budget_exhausted:{row['host']}:month", "budget_exhausted", "error", title, detail))
-    return failing
+            raised_by = limits[source].month_setting or "a larger plan"
+            detail = f"{row['month_used']:,} of {limit:,} calls. The limit resets next month; {raised_by} raises it."
+            yield Finding(f"budget_exhausted:{row['host']}:month", "budget_exhausted", "error", title, detail)
 
 
 def _scheduler(
     cursor: Any, settings: Settings, now: datetime, since: datetime | None
-) -> tuple[list[Finding], set[str]]:  # fmt: skip
+) -> Iterator[Finding | str]:  # fmt: skip
     cursor.execute("select beat_at from ops.heartbeats where name = 'daemon'")
     row = cursor.fetchone()
-    alive_at = [at for at in (row["beat_at"] if row else None, since) if at is not None]
+    beat_at = row["beat_at"] if row else None
     fingerprint = "daemon_silent:dagster"
-    if row and now - row["beat_at"] <= SCHEDULER_DOWN_AFTER:
-        return [], {fingerprint}
-    if since is None or now - max(alive_at) <= SCHEDULER_DOWN_AFTER:
-        return [], set()
-    failure = newest_failure(settings.home, "scheduler")
-    if failure and now - failure["failed_at"] <= SCHEDULER_DOWN_AFTER:
-        title = "Dagster's scheduler runs but cannot use the database: its runs fail"
-        return [Finding(fingerprint, "daemon_silent", "error", title, failure["error"])], set()
-    title = "Dagster's scheduler is not running"
-    last = f"Its last heartbeat was at {row['beat_at']:%Y-%m-%d %H:%M} UTC. " if row else "It has sent no heartbeat. "
-    detail = f"{last}No schedule runs meanwhile: see logs/dagster-daemon.log, or restart `tickmart up`."
-    return [Finding(fingerprint, "daemon_silent", "error", title, detail)], set()
+    if beat_at and now - beat_at <= SCHEDULER_DOWN_AFTER:
+        yield fingerprint
+    elif since is not None and now - max(since, beat_at or since) > SCHEDULER_DOWN_AFTER:
+        failure = newest_failure(settings.home, "scheduler")
+        if failure and now - failure["failed_at"] <= SCHEDULER_DOWN_AFTER:
+            title, detail = "Dagster's scheduler runs but cannot use the database: its runs fail", failure["error"]
+        else:
+            title = "Dagster's scheduler is not running"
+            last = (
+                f"Its last heartbeat was at {beat_at:%Y-%m-%d %H:%M} UTC." if beat_at else "It has sent no heartbeat."
+            )
+            detail = f"{last} No schedule runs meanwhile: see logs/dagster-daemon.log, or restart `tickmart up`."
+        yield Finding(fingerprint, "daemon_silent", "error", title, detail)
 
 
 # -- transitions ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """What an alert says, independent of the channel, and how a channel reports that it could not send.
 
-Belongs here: the message, its heading, masking secrets. Does not: formats and transports (``slack``, ``email``), when
+Belongs here: the message, its heading, masking secrets. Does not: formats and transports (``channels``), when
 to send (``outbox``).
 """
 
@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ingestion import proxies
-from ingestion.settings import secrets
+from ingestion.settings import without_secrets
 from ingestion.text import visible
 
 TIMEOUT_S = 10.0
@@ -22,7 +22,7 @@ class Unavailable(Exception):
     """The channel cannot be used now. Retry, after ``wait_s`` if the channel asked for a wait."""
 
     def __init__(self, why: str, wait_s: float | None = None) -> None:
-        super().__init__(without_secrets(why))
+        super().__init__(_line(why))
         self.wait_s = wait_s
 
 
@@ -30,7 +30,7 @@ class PermanentFailure(Exception):
     """The channel rejects this message, and repeating it is useless: a setting must be fixed first."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(without_secrets(why))
+        super().__init__(_line(why))
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,8 @@ def shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: max(0, limit - 3)]}..."
 
 
-def without_secrets(text: str) -> str:
-    """Return a text in one line of at most 300 characters, with every secret of the environment masked."""
-    for secret in secrets():
-        text = text.replace(secret, "***")
-    return " ".join(text.split())[:300]
+def _line(text: str) -> str:
+    return " ".join(without_secrets(text).split())[:300]
 
 
 def through(proxy: proxies.Proxy | None) -> str:

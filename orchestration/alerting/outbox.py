@@ -1,7 +1,7 @@
 """Transactional outbox: one alert when an incident opens and one when it resolves, however many processes evaluate it.
 
 Belongs here: ``ops.incidents`` and ``ops.alerts``, and delivery. Does not: what an incident is (``incidents``), formats
-and transports (``slack``, ``email``), the daily numbers (``daily_summary``). Runs, a sensor every minute and
+and transports (``channels``), the daily numbers (``daily_summary``). Runs, a sensor every minute and
 ``tickmart up`` all call ``evaluate_and_send``; an advisory lock serializes their evaluations.
 
 Delivery is at least once: a message is marked as sent, in the transaction that locks it, after the channel accepted it.
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2
-from psycopg2.extras import Json, RealDictCursor, execute_values
+from psycopg2.extras import Json, execute_values
 
 from ingestion.database import connections
 from ingestion.database.connections import LOCK_SPACE, Connection
@@ -43,7 +43,12 @@ def evaluate(
         evaluation = detect(connection, settings, now, scheduler_since)
         known = _known(cursor, evaluation.failing)
         for event, fingerprint in transitions(evaluation, known, now):
-            _APPLY[event](cursor, evaluation.failing.get(fingerprint), known.get(fingerprint), now, configured)
+            if event == "opened":
+                _open(cursor, evaluation.failing[fingerprint], now, configured)
+            elif event in ("reopened", "still failing"):
+                _update(cursor, event, evaluation.failing[fingerprint], known[fingerprint], now, configured)
+            else:
+                _end(cursor, event, known[fingerprint], now)
         # A channel that is configured later is notified of the incidents that are open then.
         cursor.execute(
             """
@@ -61,7 +66,7 @@ def evaluate(
             (configured,),
         )
         for incident_id, severity, title, detail in cursor.fetchall():
-            _enqueue(cursor, incident_id, "opened", 0, severity, title, detail, configured)
+            _enqueue(cursor, incident_id, "opened 0", severity, title, detail, configured)
         if settings.alerting.smtp is not None:
             add_daily_summary(cursor, now)
 
@@ -80,75 +85,66 @@ def _known(cursor: Any, fingerprints: Iterable[str]) -> dict[str, Incident]:
     return {row[1]: Incident(*row) for row in cursor.fetchall()}
 
 
-def _open(cursor: Any, finding: Finding, known: Incident | None, now: datetime, configured: Sequence[str]) -> None:
+def _open(cursor: Any, finding: Finding, now: datetime, configured: Sequence[str]) -> None:
     cursor.execute(
         """
         insert into ops.incidents
             (fingerprint, kind, severity, title, detail, run_id, opened_at, last_bad_at, recovered_at)
-        values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+        values (
+            %(fingerprint)s, %(kind)s, %(severity)s, %(title)s, %(detail)s, %(run_id)s,
+            %(now)s, %(now)s, case when %(is_event)s then %(now)s end
+        )
         returning incident_id
         """,
-        (
-            finding.fingerprint, finding.kind, finding.severity, finding.title, finding.detail, finding.run_id,
-            now, now, now if finding.is_event else None,
-        ),
-    )  # fmt: skip
-    _enqueue(cursor, cursor.fetchone()[0], "opened", 0, finding.severity, finding.title, finding.detail, configured)
+        {**vars(finding), "now": now},
+    )
+    _enqueue(cursor, cursor.fetchone()[0], "opened 0", finding.severity, finding.title, finding.detail, configured)
 
 
-def _reopen(cursor: Any, finding: Finding, known: Incident, now: datetime, configured: Sequence[str]) -> None:
+def _update(
+    cursor: Any, event: str, finding: Finding, known: Incident, now: datetime, configured: Sequence[str]
+) -> None:
+    """Record that an incident is still failing, or open it again."""
     cursor.execute(
         """
         update ops.incidents
-        set recovered_at = null, reopened = reopened + 1, last_bad_at = %s, severity = %s, title = %s, detail = %s,
-            run_id = %s
-        where incident_id = %s
+        set recovered_at = null, last_bad_at = %(now)s, severity = %(severity)s, title = %(title)s, detail = %(detail)s,
+            reopened = reopened + %(again)s::integer, run_id = case when %(again)s then %(run_id)s else run_id end
+        where incident_id = %(incident_id)s
         """,
-        (now, finding.severity, finding.title, finding.detail, finding.run_id, known.incident_id),
+        {**vars(finding), "now": now, "again": event == "reopened", "incident_id": known.incident_id},
     )
-    hours = FLAPS_WITHIN.total_seconds() / 3600
-    detail = f"{finding.detail}\nIt is flapping. The next alert follows when it has been stable for {hours:.0f} hours."
-    occurrence = known.reopened + 1
-    _enqueue(cursor, known.incident_id, "reopened", occurrence, finding.severity, finding.title, detail, configured)
+    if event == "reopened":
+        hours = FLAPS_WITHIN.total_seconds() / 3600
+        detail = (
+            f"{finding.detail}\nIt is flapping. The next alert follows when it has been stable for {hours:.0f} hours."
+        )
+        key = f"reopened {known.reopened + 1}"
+        _enqueue(cursor, known.incident_id, key, finding.severity, finding.title, detail, configured)
 
 
-def _update(cursor: Any, finding: Finding, known: Incident, now: datetime, configured: Sequence[str]) -> None:
-    cursor.execute(
-        "update ops.incidents set last_bad_at = %s, severity = %s, title = %s, detail = %s where incident_id = %s",
-        (now, finding.severity, finding.title, finding.detail, known.incident_id),
-    )
-
-
-def _recover(cursor: Any, finding: None, known: Incident, now: datetime, configured: Sequence[str]) -> None:
+def _end(cursor: Any, event: str, known: Incident, now: datetime) -> None:
+    """Record the end of an incident; only a recovery is reported."""
     cursor.execute(
         "update ops.incidents set recovered_at = %s where incident_id = %s returning severity, title, opened_at",
         (now, known.incident_id),
     )
     severity, title, opened_at = cursor.fetchone()
-    # Every channel that was notified of the beginning is notified of the end, whatever this process has configured.
-    cursor.execute(
-        "select distinct channel from ops.alerts where incident_id = %s and event = 'opened'", (known.incident_id,)
-    )
-    notified = [row[0] for row in cursor.fetchall()]
-    detail = f"It lasted {span((now - opened_at).total_seconds())}."
-    _enqueue(cursor, known.incident_id, "recovered", known.reopened, severity, title, detail, notified)
-
-
-def _close(cursor: Any, finding: None, known: Incident, now: datetime, configured: Sequence[str]) -> None:
-    cursor.execute("update ops.incidents set recovered_at = %s where incident_id = %s", (now, known.incident_id))
-
-
-_APPLY: dict[str, Any] = {
-    "opened": _open, "reopened": _reopen, "still failing": _update, "recovered": _recover, "closed": _close,
-}  # fmt: skip
+    if event == "recovered":
+        # Every channel that was notified of the beginning is notified of the end, whatever this process has configured.
+        cursor.execute(
+            "select distinct channel from ops.alerts where incident_id = %s and event = 'opened'", (known.incident_id,)
+        )
+        notified = [channel for (channel,) in cursor.fetchall()]
+        detail = f"It lasted {span((now - opened_at).total_seconds())}."
+        _enqueue(cursor, known.incident_id, f"recovered {known.reopened}", severity, title, detail, notified)
 
 
 def _enqueue(
-    cursor: Any, incident_id: int, event: str, occurrence: int, severity: str, title: str, detail: str,
-    to: Sequence[str],
-) -> None:  # fmt: skip
-    """Add a message to the outbox of the channels ``to``, at most one per incident, event and occurrence."""
-    key = f"incident {incident_id} {event} {occurrence}"
+    cursor: Any, incident_id: int, occurrence: str, severity: str, title: str, detail: str, to: Sequence[str]
+) -> None:
+    """Add a message to the outbox of the channels ``to``, at most one per incident and occurrence of an event."""
+    key, event = f"incident {incident_id} {occurrence}", occurrence.partition(" ")[0]
     message = Message(key, event, severity, title, detail, links=health.links())
     rows = [(incident_id, channel, event, key, Json(message.as_json())) for channel in to]
     execute_values(
@@ -232,28 +228,22 @@ def _mark(cursor: Any, ids: Sequence[int], what: str, *values: str) -> None:
 
 def _delay(connection: Connection, channel: str, seconds: float) -> None:
     """Make the messages of an unavailable channel due only after a wait."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            """
-            update ops.alerts
-            set due_at = clock_timestamp() + make_interval(secs => %s)
-            where alert_id in (
-                select alert_id from ops.alerts
-                where channel = %s and sent_at is null and refused_at is null
-                for update skip locked
-            )
-            """,
-            (seconds, channel),
+    statement = """
+        update ops.alerts
+        set due_at = clock_timestamp() + make_interval(secs => %s)
+        where alert_id in (
+            select alert_id from ops.alerts
+            where channel = %s and sent_at is null and refused_at is null
+            for update skip locked
         )
+    """
+    connections.execute(connection, statement, (seconds, channel))
 
 
 def retry(connection: Connection) -> int:
     """Make the messages that failed permanently due again; return how many."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "update ops.alerts set refused_at = null, due_at = clock_timestamp() where refused_at is not null"
-        )
-        return int(cursor.rowcount)
+    statement = "update ops.alerts set refused_at = null, due_at = clock_timestamp() where refused_at is not null"
+    return connections.execute(connection, statement)
 
 
 # -- entry points ----------------------------------------------------------------------------------------------------
@@ -266,9 +256,8 @@ def evaluate_and_send(
 
     ``from_scheduler``: the caller is the scheduler, and its heartbeat is recorded.
     """
-    assert settings.postgres is not None
     now = datetime.now(UTC)
-    with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
+    with connections.connected(settings.postgres, "ingest") as connection:
         if from_scheduler:
             record_heartbeat(connection, "daemon", now)
         evaluate(connection, settings, now, scheduler_since)
@@ -286,27 +275,26 @@ def evaluate_and_send_best_effort(settings: Settings, *, scheduler_since: dateti
 
 def listed(connection: Connection, limit: int) -> list[dict[str, Any]]:
     """Return open incidents, then the newest others, each with the delivery state of its messages."""
-    with connection.cursor(cursor_factory=RealDictCursor) as cursor:
-        cursor.execute(
-            """
-            select
-                i.incident_id, i.kind, i.severity, i.title, i.detail, i.opened_at, i.recovered_at, i.reopened,
-                coalesce(
-                    (
-                        select jsonb_agg(
-                            jsonb_build_object(
-                                'channel', a.channel, 'event', a.event, 'attempts', a.attempts, 'sent_at', a.sent_at,
-                                'refused_at', a.refused_at, 'due_at', a.due_at, 'last_error', a.last_error
-                            )
-                            order by a.alert_id
+    return connections.fetch_dicts(
+        connection,
+        """
+        select
+            i.incident_id, i.kind, i.severity, i.title, i.detail, i.opened_at, i.recovered_at, i.reopened,
+            coalesce(
+                (
+                    select jsonb_agg(
+                        jsonb_build_object(
+                            'channel', a.channel, 'event', a.event, 'attempts', a.attempts, 'sent_at', a.sent_at,
+                            'refused_at', a.refused_at, 'due_at', a.due_at, 'last_error', a.last_error
                         )
-                        from ops.alerts as a where a.incident_id = i.incident_id
-                    ), '[]'::jsonb
-                ) as messages
-            from ops.incidents as i
-            order by i.recovered_at is null desc, i.incident_id desc
-            limit %s
-            """,
-            (limit,),
-        )
-        return [dict(row) for row in cursor.fetchall()]
+                        order by a.alert_id
+                    )
+                    from ops.alerts as a where a.incident_id = i.incident_id
+                ), '[]'::jsonb
+            ) as messages
+        from ops.incidents as i
+        order by i.recovered_at is null desc, i.incident_id desc
+        limit %s
+        """,
+        (limit,),
+    )

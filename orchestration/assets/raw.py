@@ -10,7 +10,7 @@ import pyarrow as pa
 from ingestion.datasets import Dataset
 from ingestion.ops import checks, runs
 from ingestion.raw import loader
-from ingestion.raw.pending import load_pending
+from ingestion.raw.loader import load_pending
 from ingestion.sources.registry import SOURCES
 from ingestion.sources.source import LoadCheck, LoadedRun, Source
 from orchestration.assets.bronze import APIS, BRONZE, UNIVERSE_FILE

@@ -32,24 +32,13 @@ def check_source(source: Source, result: FetchResult) -> list[dict[str, Any]]:
         if result.rejected
         else ""
     )
-    asset = f"bronze/{dataset.name}"
+    asset, allowed = f"bronze/{dataset.name}", f"at most {dataset.rejected_share:.0%} rejected"
+    answered, requested = "; ".join(problems), "an answer for every request"
+    too_many = dataset.too_many_rejected(result.rejected, records)
     rows = [
-        _row(
-            asset, "source_answered", SOURCE_ANSWERED, "; ".join(problems), "an answer for every request", len(problems)
-        ),
-        _row(
-            asset,
-            "records_kept",
-            RECORDS_KEPT,
-            rejected,
-            f"at most {dataset.rejected_share:.0%} rejected",
-            result.rejected,
-        ),
+        _row(asset, "source_answered", SOURCE_ANSWERED, answered, requested, len(problems), bool(result.error)),
+        _row(asset, "records_kept", RECORDS_KEPT, rejected, allowed, result.rejected, too_many),
     ]
-    if result.error:
-        rows[0]["severity"] = "error"
-    if dataset.too_many_rejected(result.rejected, records):
-        rows[1]["severity"] = "error"
     if source.completeness_check is not None:
         name, description, expected = source.completeness_check
         rows.append(_row(asset, name, description, result.shortfall or "", expected, None))
@@ -70,14 +59,15 @@ def load_check_row(source: Source, check: LoadCheck, found: Observation) -> dict
 
 
 def _row(
-    asset: str, check_id: str, description: str, problem: str, expected: str, failed_rows: int | None
-) -> dict[str, Any]:
+    asset: str, check_id: str, description: str, problem: str, expected: str, failed_rows: int | None,
+    is_error: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     return {
         "asset": asset,
         "check_name": check_id,
         "description": description,
         "source": "pipeline",
-        "severity": "warn",
+        "severity": "error" if is_error else "warn",
         "status": "failed" if problem else "passed",
         "observed": problem or "as expected",
         "expected": expected,

@@ -7,15 +7,14 @@ from uuid import uuid4
 
 import click
 
-from ingestion.database import connections
 from ingestion.settings import SettingsError, load_settings
 from orchestration.alerting import channels, outbox
 from orchestration.alerting.heartbeat import ping
 from orchestration.alerting.messages import Message, PermanentFailure, Unavailable
 from orchestration.cli.errors import clear_errors
 from orchestration.cli.output import print_incidents, print_json
+from orchestration.cli.queries import json_option, warehouse
 from orchestration.cli.terminal import console
-from orchestration.session import session
 
 
 @click.group()
@@ -49,14 +48,12 @@ def alert_test() -> None:
 
 @alert.command("list")
 @click.option("--limit", default=20, show_default=True, help="Maximum number of incidents, open ones first.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @clear_errors
 def alert_list(limit: int, as_json: bool) -> None:
     """List the incidents and the state of each of their alerts."""
-    with session(s3=False) as settings:
-        assert settings.postgres is not None
-        with connections.closing(connections.connect(settings.postgres, "quality_ro")) as connection:
-            found = outbox.listed(connection, limit)
+    with warehouse("quality_ro") as (_, connection):
+        found = outbox.listed(connection, limit)
     if as_json:
         print_json(found)
     else:
@@ -67,9 +64,7 @@ def alert_list(limit: int, as_json: bool) -> None:
 @clear_errors
 def alert_retry() -> None:
     """Send the alerts again that a channel has rejected."""
-    with session(s3=False) as settings:
-        assert settings.postgres is not None
-        with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
-            count = outbox.retry(connection)
-            sent = outbox.deliver(connection, settings.alerting)
+    with warehouse("ingest") as (settings, connection):
+        count = outbox.retry(connection)
+        sent = outbox.deliver(connection, settings.alerting)
     click.echo(f"{count:,} to send again; sent: {', '.join(f'{n} by {name}' for name, n in sent.items()) or 'none'}")

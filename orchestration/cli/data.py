@@ -18,11 +18,12 @@ from ingestion.settings import load_settings
 from ingestion.sources.registry import DATASETS
 from orchestration.cli.errors import EXIT_CODES, clear_errors, print_error
 from orchestration.cli.output import print_json, print_rejected
+from orchestration.cli.queries import json_option, warehouse
 from orchestration.cli.run import build_marts
 from orchestration.cli.terminal import console, line
 from orchestration.local import demo
 from orchestration.maintenance import backup as maintenance_backup
-from orchestration.maintenance import backup_files, retention, verify
+from orchestration.maintenance import backup_files, retention
 from orchestration.maintenance import restore as maintenance_restore
 from orchestration.session import logins, session
 
@@ -34,14 +35,12 @@ def rejected() -> None:
 
 @rejected.command("list")
 @click.option("--limit", default=50, show_default=True, help="Maximum number of records, newest first.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @clear_errors
 def rejected_list(limit: int, as_json: bool) -> None:
     """List the rejected records with their reasons and when they were replayed."""
-    with session(s3=False) as settings:
-        assert settings.postgres is not None
-        with connections.closing(connections.connect(settings.postgres, "quality_ro")) as connection:
-            found = bronze_rejected.list_rejected(connection, limit)
+    with warehouse("quality_ro") as (_, connection):
+        found = bronze_rejected.list_rejected(connection, limit)
     if as_json:
         print_json([{**row, "record": orjson.Fragment(row["record"])} for row in found])
     else:
@@ -53,11 +52,10 @@ def rejected_list(limit: int, as_json: bool) -> None:
 def rejected_replay() -> None:
     """Validate the rejected records again; write those that pass to bronze for the next run."""
     with session() as settings:
-        assert settings.postgres is not None
         assert settings.object_store is not None
         lake = Lake(settings.object_store)
         lake.ensure_bucket()
-        with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
+        with connections.connected(settings.postgres, "ingest") as connection:
             batch_id = f"replay {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
             replayed = bronze_rejected.replay(Context(lake, connection, batch_id), DATASETS)
     for name, (passed, validated) in replayed.items():
@@ -81,7 +79,7 @@ def prune(days: int | None, dry_run: bool) -> None:
 @click.argument("target", required=False, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--check/--no-check", default=True, help="Verify the backup by a restore into an empty database.")
 @click.option("--keep", type=click.IntRange(1), help="Keep this many backups in TARGET and remove older ones.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @clear_errors
 def backup(target: Path | None, check: bool, keep: int | None, as_json: bool) -> None:
     """Write a verified backup to a new folder in TARGET.
@@ -106,7 +104,7 @@ def backup(target: Path | None, check: bool, keep: int | None, as_json: bool) ->
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--check", is_flag=True, help="Only verify: restore into an empty scratch database, compare, drop it.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @clear_errors
 def restore(source: Path, check: bool, as_json: bool) -> None:
     """Restore the backup in the folder SOURCE.
@@ -119,7 +117,7 @@ def restore(source: Path, check: bool, as_json: bool) -> None:
     built = "ok"
     with session(postgres=not check, s3=not check, set_up=False) as settings:
         if check:
-            done = verify.verify_restore(settings, source, embedded=embedded, report=print_error)
+            done = maintenance_restore.verify_restore(settings, source, embedded=embedded, report=print_error)
         else:
             done = maintenance_restore.restore(settings, source, logins(os.environ), report=print_error)
             if (seed := done.get("simulated_seed")) is not None:

@@ -17,7 +17,7 @@ import psycopg2
 from ingestion.bronze.objects import LakeError
 from ingestion.database.connections import WarehouseError
 from ingestion.settings import SettingsError, load_settings
-from ingestion.sources.errors import SourceError
+from ingestion.sources.conventions import SourceError
 from ingestion.text import visible
 from ingestion.universe import UniverseError
 from orchestration.local.processes import LocalServicesError

@@ -136,12 +136,7 @@ def print_status(found: dict[str, Any], console: Console) -> None:
             console,
             f"as of {_minute(found['generated_at'])} UTC, the newest status: {found['database_error']}",
         )
-    print_undelivered(found["alerts"], console)
-
-
-def print_undelivered(alerts: dict[str, Any] | None, console: Console) -> None:
-    """Print the number of open incidents and of alerts that were not delivered."""
-    if alerts is None:
+    if (alerts := found["alerts"]) is None:
         return
     parts = [f"{alerts['open_incidents']:,} open incident(s)"] * bool(alerts["open_incidents"])
     if alerts["waiting"]:

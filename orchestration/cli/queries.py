@@ -7,13 +7,15 @@ starting the servers. `tickmart sql` does without; `tickmart status` imports the
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 import psycopg2
 
 from ingestion.database import connections
-from ingestion.database.connections import WarehouseError
-from ingestion.settings import load_settings
+from ingestion.database.connections import Connection, WarehouseError
+from ingestion.settings import Role, Settings, load_settings
 from orchestration.cli.errors import clear_errors, print_error
 from orchestration.cli.terminal import console, print_query
 from orchestration.imports import import_in_background
@@ -21,9 +23,18 @@ from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import disk
 from orchestration.session import session
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+@contextmanager
+def warehouse(role: Role) -> Iterator[tuple[Settings, Connection]]:
+    """Open a session with the database alone, and a connection in a role."""
+    with session(s3=False) as settings, connections.connected(settings.postgres, role) as connection:
+        yield settings, connection
+
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @clear_errors
 def status(as_json: bool) -> None:
     """Show the health of each dataset, the last run and alerts.
@@ -60,8 +71,6 @@ def status(as_json: bool) -> None:
 @clear_errors
 def sql(query: str, form: str | None) -> None:
     """Run one read-only query, and print its rows."""
-    with session(s3=False) as settings:
-        assert settings.postgres is not None
-        with connections.closing(connections.connect(settings.postgres, "quality_ro")) as connection:
-            connection.set_session(readonly=True)
-            print_query(connection, query, form or "table")
+    with warehouse("quality_ro") as (_, connection):
+        connection.set_session(readonly=True)
+        print_query(connection, query, form or "table")

@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -19,11 +18,11 @@ from ingestion.bronze.lake import Lake
 from ingestion.database import connections, migrate, roles
 from ingestion.settings import ROLES, Settings, SettingsError, load_settings
 from orchestration import environment
-from orchestration.cli import external_tools
 from orchestration.cli.errors import clear_errors
 from orchestration.cli.output import print_summary
 from orchestration.cli.run import refresh
 from orchestration.cli.terminal import console
+from orchestration.cli.tools import docs_are_current, write_docs
 from orchestration.cli.up import CODE_SERVER
 from orchestration.local import demo
 from orchestration.local.client import local_services, prepare_home
@@ -49,17 +48,10 @@ def init() -> None:
     """Set up the compose servers and load the first data."""
     settings = load_settings()
     prepare_home(settings.home)
-
-    def first_load() -> dict[str, Any]:
-        with session() as ready:
-            summary = refresh(ready, "init")
-        print_summary(summary, console(sys.stderr))
-        return summary
-
-    click.echo(f"tickmart: {initialize(settings, first_load)}")
-    if not external_tools.docs_are_current(settings.home):
+    click.echo(f"tickmart: {initialize(settings)}")
+    if not docs_are_current(settings.home):
         try:
-            external_tools.write_docs(settings.home)
+            write_docs(settings.home)
         except LocalServicesError as error:  # the services start without the page; the next start tries again
             click.echo(f"tickmart: {error}", err=True)
 
@@ -71,7 +63,23 @@ def init() -> None:
 @clear_errors
 def serve(process: str, port: int | None, read_only: bool) -> None:
     """Run one of Dagster's processes for docker-compose.yml."""
-    exec_process(process, port, read_only=read_only)
+    # It replaces this process, with its files in the home and telemetry off.
+    settings = load_settings()
+    prepare_home(settings.home)
+    _export(settings)
+    if process == "code":
+        # Runs of an earlier code server are closed by the sensor `close_dead_runs`, not here: Dagster retries a run as
+        # soon as it is closed, and that needs a code server that answers.
+        os.environ[CODE_SERVER_SINCE] = str(time.time())
+        with connections.connected(settings.postgres, "ingest") as connection:
+            demo.apply_source_mode(connection)
+    argv = environment.python("-m", *PROCESSES[process], *(["-p", str(port)] if port is not None else []))
+    argv += ["--read-only"] * read_only
+    click.echo(f"tickmart: starting {process}", err=True)
+    sys.stderr.flush()
+    os.chdir(settings.home / WORKING_FOLDER)
+    env = dict(os.environ) if process == "code" else environment.without_proxies(os.environ)
+    os.execve(sys.executable, argv, env)  # noqa: S606
 
 
 @click.command()
@@ -101,7 +109,7 @@ def check_secrets(environ: Mapping[str, str]) -> None:
             )
 
 
-def initialize(settings: Settings, first_load: Callable[[], dict[str, Any]]) -> str:
+def initialize(settings: Settings) -> str:
     """Create roles, schemas, bucket and Dagster's tables, load an empty warehouse, and return a line about it.
 
     A failed first load is reported in that line only: the services start, and the hourly schedule tries again.
@@ -112,50 +120,28 @@ def initialize(settings: Settings, first_load: Callable[[], dict[str, Any]]) -> 
     passwords = logins(os.environ)
     if passwords is None:
         raise SettingsError("TICKMART_PG_<ROLE>_USER must be the role's own name for each role: see docker-compose.yml")
-    done = ["set up" if migrate.bootstrap(settings.postgres, passwords) else "is up to date"]
+    done = "set up" if migrate.bootstrap(settings.postgres, passwords) else "is up to date"
     roles.set_passwords(settings.postgres, passwords)
     Lake(settings.object_store).ensure_bucket()
     _export(settings)
     with dagster_instance() as instance:
         instance.get_runs(limit=1)
     demo.validate_source_mode(settings)
-    with (
-        connections.closing(connections.connect(settings.postgres, "ingest")) as connection,
-        connection.cursor() as cursor,
-    ):
+    with connections.connected(settings.postgres, "ingest") as connection:
         # A restored database has its rows, but no marts: the first load builds them.
-        cursor.execute(
-            "select exists (select from raw.binance_klines) and exists ("
-            "select from pg_class where relname = 'fct_prices' and relnamespace = to_regnamespace('marts'))"
-        )
-        loaded = cursor.fetchone() == (True,)
+        query = """
+            select exists (select from raw.binance_klines) and exists (
+                select from pg_class where relname = 'fct_prices' and relnamespace = to_regnamespace('marts')
+            )
+        """
+        [(loaded,)] = connections.fetch(connection, query)
     if loaded:
-        return f"database {done[0]}; the warehouse has data"
-    summary = first_load()
+        return f"database {done}; the warehouse has data"
+    with session() as ready:
+        summary = refresh(ready, "init")
+    print_summary(summary, console(sys.stderr))
     reason = f" ({summary['error']}); the hourly schedule tries again" if summary.get("error") else ""
-    return f"database {done[0]}; first load: {summary['status']}{reason}"
-
-
-def exec_process(name: str, port: int | None, *, read_only: bool) -> None:
-    """Replace this process by one of Dagster's, with its files in the home and telemetry off."""
-    settings = load_settings()
-    prepare_home(settings.home)
-    _export(settings)
-    if name == "code":
-        # Runs of an earlier code server are closed by the sensor `close_dead_runs`, not here: Dagster retries a run as
-        # soon as it is closed, and that needs a code server that answers.
-        os.environ[CODE_SERVER_SINCE] = str(time.time())
-        assert settings.postgres is not None
-        with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
-            demo.apply_source_mode(connection)
-    argv = environment.python("-m", *PROCESSES[name], *(["-p", str(port)] if port is not None else []))
-    if read_only:
-        argv.append("--read-only")
-    click.echo(f"tickmart: starting {name}", err=True)
-    sys.stderr.flush()
-    os.chdir(settings.home / WORKING_FOLDER)
-    env = dict(os.environ) if name == "code" else environment.without_proxies(os.environ)
-    os.execve(sys.executable, argv, env)  # noqa: S606
+    return f"database {done}; first load: {summary['status']}{reason}"
 
 
 def _export(settings: Settings) -> None:

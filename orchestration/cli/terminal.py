@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import IO, Any
 
 import orjson
@@ -64,7 +65,7 @@ def print_query(connection: Connection, query: str, form: str) -> None:
             raise WarehouseError("sql: the statement returns no rows; it must be one query")
         names = [column.name for column in cursor.description]
         if form == "csv":
-            sys.stdout.writelines(_csv_line(row) for row in _with_head(names, cursor))
+            sys.stdout.writelines(",".join(map(_csv_cell, row)) + "\n" for row in chain([names], cursor))
         elif form == "json":
             types = [column.type_code for column in cursor.description]
             _print_json(names, types, cursor)
@@ -72,17 +73,8 @@ def print_query(connection: Connection, query: str, form: str) -> None:
             table(console(), names, cursor)
 
 
-def _with_head(names: Sequence[str], rows: Iterable[Sequence[str | None]]) -> Iterator[Sequence[str | None]]:
-    yield names
-    yield from rows
-
-
-def _csv_line(row: Sequence[str | None]) -> str:
-    """Return a line as Postgres' COPY writes it: null is empty, an empty text is ""; Python's csv mixes them up."""
-    return ",".join(map(_csv_cell, row)) + "\n"
-
-
 def _csv_cell(cell: str | None) -> str:
+    """Return a cell as Postgres' COPY writes it: null is empty, an empty text is ""; Python's csv mixes them up."""
     if cell is None:
         return ""
     if cell == "" or any(char in cell for char in ',"\r\n'):

@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-import urllib.error
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -89,24 +88,39 @@ def _start(
     workspace: Path,
 ) -> None:  # fmt: skip
     """Start the processes, and return when Dagster and the dashboard answer."""
-    python, logs = environment.python, settings.home / "logs"
-    no_source = environment.without_proxies(env)
-    code = python("-m", *CODE_SERVER, "-h", "127.0.0.1", "-p", str(code_port))
-    children.spawn("dagster-code", code, env, logs / "dagster-code.log")
-    reader = dashboard_env(no_source)
-    children.spawn("dashboard", dashboard_command(ports["dashboard"]), reader, logs / "dashboard.log")
+    python, no_source = environment.python, environment.without_proxies(env)
     pages = settings.home / data_docs.FOLDER
     pages.mkdir(exist_ok=True)
-    address = (str(ports["data-docs"]), "--bind", "127.0.0.1")
-    static = python("-m", "http.server", *address, "--directory", str(pages))
-    children.spawn("data-docs", static, environment.system(), logs / "data-docs.log")
-    _until_listening(children, code_port, "dagster-code", logs)
-    web = python("-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(ports["dagster"]), "-w", str(workspace))
-    children.spawn("dagster-webserver", web, no_source, logs / "dagster-webserver.log")
-    daemon = python("-m", "dagster._daemon", "run", "-w", str(workspace))
-    children.spawn("dagster-daemon", daemon, no_source, logs / "dagster-daemon.log")
-    _until_ready(children, f"http://127.0.0.1:{ports['dashboard']}/_stcore/health", "dashboard", logs)
-    _until_ready(children, f"http://127.0.0.1:{ports['dagster']}/server_info", "dagster-webserver", logs)
+
+    def log(name: str) -> Path:
+        return settings.home / "logs" / f"{name}.log"
+
+    def spawn(name: str, command: Sequence[str], variables: Mapping[str, str]) -> None:
+        children.spawn(name, command, variables, log(name))
+
+    def wait(name: str, ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not ready():
+            if ended := children.wait_any(timeout=0.2):
+                raise LocalServicesError(
+                    f"{ended[0]} ended while starting (exit code {ended[1]}); log: {log(ended[0])}"
+                )
+            if time.monotonic() > deadline:
+                raise LocalServicesError(f"{name} was not ready after {READY_WITHIN_S:.0f} s; log: {log(name)}")
+
+    def address(name: str, path: str) -> Callable[[], bool]:
+        return lambda: proxies.answers(f"http://127.0.0.1:{ports[name]}/{path}", 2)
+
+    spawn("dagster-code", python("-m", *CODE_SERVER, "-h", "127.0.0.1", "-p", str(code_port)), env)
+    spawn("dashboard", dashboard_command(ports["dashboard"]), dashboard_env(no_source))
+    served = (str(ports["data-docs"]), "--bind", "127.0.0.1", "--directory", str(pages))
+    spawn("data-docs", python("-m", "http.server", *served), environment.system())
+    wait("dagster-code", lambda: free_port(code_port) != code_port)
+    web = ("-h", "127.0.0.1", "-p", str(ports["dagster"]), "-w", str(workspace))
+    spawn("dagster-webserver", python("-m", "dagster_webserver", *web), no_source)
+    spawn("dagster-daemon", python("-m", "dagster._daemon", "run", "-w", str(workspace)), no_source)
+    wait("dashboard", address("dashboard", "_stcore/health"))
+    wait("dagster-webserver", address("dagster", "server_info"))
 
 
 def _print_addresses(settings: Settings, ports: Mapping[str, int]) -> None:
@@ -167,32 +181,3 @@ def dashboard_env(env: Mapping[str, str]) -> dict[str, str]:
     variables["PGOPTIONS"] = "-c timezone=UTC -c statement_timeout=5s" + (f" -c role={role}" if role else "")
     variables["STREAMLIT_CLIENT_SHOW_ERROR_DETAILS"] = "none"
     return variables
-
-
-def _until_listening(children: Children, port: int, name: str, logs: Path) -> None:
-    deadline = time.monotonic() + READY_WITHIN_S
-    while free_port(port) == port:
-        _still_waiting(children, name, logs, deadline)
-
-
-def _until_ready(children: Children, url: str, name: str, logs: Path) -> None:
-    deadline = time.monotonic() + READY_WITHIN_S
-    while True:
-        try:
-            with proxies.open_directly(url, timeout=2) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            pass
-        _still_waiting(children, name, logs, deadline)
-
-
-def _still_waiting(children: Children, name: str, logs: Path, deadline: float) -> None:
-    """Wait briefly; LocalServicesError if a process has ended or the deadline has passed."""
-    ended = children.wait_any(timeout=0.2)
-    if ended:
-        raise LocalServicesError(
-            f"{ended[0]} ended while starting (exit code {ended[1]}); log: {logs / (ended[0] + '.log')}"
-        )
-    if time.monotonic() > deadline:
-        raise LocalServicesError(f"{name} was not ready after {READY_WITHIN_S:.0f} s; log: {logs / (name + '.log')}")

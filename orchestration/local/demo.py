@@ -69,8 +69,7 @@ def mark_restored(settings: Settings, seed: int, *, embedded: bool) -> None:
     if embedded:
         make_demo(settings.home, seed)
         return
-    assert settings.postgres is not None
-    with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
+    with connections.connected(settings.postgres, "ingest") as connection:
         runs.set_version(connection, _NAME, _MARK)
 
 
@@ -120,12 +119,11 @@ def validate_source_mode(settings: Settings) -> None:
     request = settings.home / REQUEST_FILE
     requested = request.exists()
     request.unlink(missing_ok=True)
-    assert settings.postgres is not None
-    with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
+    with connections.connected(settings.postgres, "ingest") as connection:
         simulated = runs.version(connection, _NAME) == _MARK
         if requested and not simulated:
             # Any run counts, even without data: a code server that still asks the real APIs may be running.
-            if _has_run(connection):
+            if connections.fetch(connection, "select 1 from ops.runs limit 1"):
                 raise SettingsError(
                     "the demo was requested, but this project's warehouse is one of real markets: run the demo as a "
                     "project of its own (docker compose -p tickmart-demo --profile demo up), and remove the simulator "
@@ -133,23 +131,9 @@ def validate_source_mode(settings: Settings) -> None:
                 )
             runs.set_version(connection, _NAME, _MARK)
         apply_source_mode(connection)
-    if (simulated or requested) and not _answers(f"{SERVICE}/_stats"):
+    if (simulated or requested) and not proxies.answers(f"{SERVICE}/_stats", 10):
         raise LocalServicesError(
             f"this project's warehouse has simulated markets, and the simulator does not answer at {SERVICE}: start "
             "with --profile demo (see docker compose logs simulator), or remove the demo "
             "(docker compose --profile demo down -v)"
         )
-
-
-def _has_run(connection: Connection) -> bool:
-    with connection, connection.cursor() as cursor:
-        cursor.execute("select exists (select from ops.runs)")
-        return cursor.fetchone() == (True,)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with proxies.open_directly(url, timeout=10) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False

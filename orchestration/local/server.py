@@ -5,8 +5,12 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
+
+from orchestration.local.privileges import run_as
+from orchestration.local.processes import LocalServicesError
 
 
 class Server(Protocol):
@@ -22,6 +26,44 @@ class Server(Protocol):
 
     def stop(self) -> None:
         """Stop it cleanly, by force if that takes too long."""
+
+
+class LoggedServer:
+    """A server that picks its own port and writes it to its log; after a crash it asks for the same port."""
+
+    def __init__(self, name: str, log: Path, announced: str) -> None:
+        """``announced`` is the pattern of the text in the log that has the port."""
+        self._name, self._log, self._announced = name, log, announced
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    def launch(self, command: Sequence[str | Path], env: dict[str, str], folder: Path) -> None:
+        """Start the command in ``folder`` and wait until its log has its port; LocalServicesError if it does not."""
+        offset = log_size(self._log)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, preexec_fn=run_as(None, folder, signal.SIGTERM), env=env, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log,
+            )  # fmt: skip
+        deadline = time.monotonic() + 30
+        while self._process.poll() is None and time.monotonic() < deadline:
+            if found := re.search(self._announced, log_text(self._log, offset)):
+                self.port = int(found[1])
+                return
+            time.sleep(0.01)
+        self.stop()
+        self.port = 0  # in case the port was the problem
+        raise LocalServicesError(f"{self._name} does not start: {failure_reason(self._log, offset)}; log: {self._log}")
+
+    def dead(self) -> bool:
+        """Return whether it was started and has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
+    def stop(self) -> None:
+        """Terminate it: an object that is being written does not appear, and the simulator stores nothing."""
+        if self._process is not None:
+            end_process(self._process, (signal.SIGTERM, 10), (signal.SIGKILL, 5))
+            self._process = None
 
 
 def end_process(process: subprocess.Popen[bytes], *steps: tuple[signal.Signals, float]) -> None:

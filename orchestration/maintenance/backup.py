@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ingestion.bronze.lake import Lake
-from ingestion.database.connections import Connection, closing, connect, locked
+from ingestion.database.connections import Connection, connected, fetch, locked
 from ingestion.settings import ROLES, Postgres, Settings
 from orchestration.local import demo
 from orchestration.maintenance import disk
@@ -40,8 +40,7 @@ from orchestration.maintenance.backup_files import (
 )
 from orchestration.maintenance.errors import BackupError
 from orchestration.maintenance.postgres_client import running
-from orchestration.maintenance.restore import SCHEMAS, row_counts, tables_of
-from orchestration.maintenance.verify import verify_restore
+from orchestration.maintenance.restore import SCHEMAS, row_counts, tables_of, verify_restore
 
 # How long a rebuild, which empties a table, may keep it locked.
 _LOCK_WAIT = "120s"
@@ -65,6 +64,7 @@ def make(
     assert settings.postgres is not None
     assert settings.object_store is not None
     lake = Lake(settings.object_store)
+    lake.ensure_bucket()  # before the first run there is none
     with file_errors(into, "cannot be written"):
         into.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (
@@ -104,17 +104,16 @@ def make(
 
 def _needed_bytes(postgres: Postgres, lake: Lake) -> int:
     """Return the maximum size of a backup: every object, and the tables' size in the database."""
-    with closing(connect(postgres)) as connection, connection, connection.cursor() as cursor:
-        tables = tables_of(connection)
-        cursor.execute("select coalesce(sum(pg_total_relation_size(t::regclass)), 0) from unnest(%s) as t", (tables,))
-        rows = int((cursor.fetchone() or (0,))[0])
-    return rows + sum(info.size for info in lake.list(""))
+    query = "select coalesce(sum(pg_total_relation_size(t::regclass)), 0) from unnest(%s) as t"
+    with connected(postgres) as connection:
+        [(rows,)] = fetch(connection, query, (tables_of(connection),))
+    return int(rows) + sum(info.size for info in lake.list(""))
 
 
 def _dump(postgres: Postgres, draft: Path, manifest: Manifest, report: Callable[[str], None]) -> set[str]:
     """Dump raw and ops and count the rows of the same snapshot; return the keys in the load ledger."""
     # The lock keeps migrations out: they wait for this dump instead of giving up on its table locks.
-    with closing(connect(postgres)) as connection, locked(connection, "set-up"):
+    with connected(postgres) as connection, locked(connection, "set-up"):
         tables = _begin_snapshot(connection)
         with connection.cursor() as cursor:
             cursor.execute("select pg_export_snapshot(), current_setting('server_version')")
@@ -141,8 +140,8 @@ def _begin_snapshot(connection: Connection) -> list[str]:
         tables = tables_of(connection)
     if "ops.load_ledger" not in tables:
         raise BackupError(
-            f"database {connection.info.dbname} on {connection.info.host}:{connection.info.port} has no tables of "
-            "tickmart: check PGHOST, PGDATABASE and TICKMART_HOME"
+            f"database {connection.info.dbname} on {connection.info.host}:{connection.info.port} has nothing to back "
+            "up: run `tickmart run` first, or check TICKMART_HOME, PGHOST and PGDATABASE"
         )
     connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
     with connection.cursor() as cursor:
@@ -155,7 +154,7 @@ def _begin_snapshot(connection: Connection) -> list[str]:
 
 def _other_roles(connection: Connection) -> list[str]:
     """Return the user's own roles that own something in the database or have privileges there."""
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor:  # in the transaction of the snapshot
         cursor.execute(
             "select distinct r.rolname::text from pg_shdepend as d inner join pg_roles as r on r.oid = d.refobjid"
             " where d.refclassid = 'pg_authid'::regclass and r.rolname <> all(%s) and r.rolname <> current_user"

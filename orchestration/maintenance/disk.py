@@ -46,11 +46,6 @@ def full_line(folder: Path, needed_bytes: int) -> str:
     )
 
 
-def needed_at_home(home: Path) -> int:
-    """Return the free bytes that a run needs: the size of the embedded database."""
-    return max(SPACE_FOR_A_RUN_BYTES, folder_bytes(home / "postgres"))
-
-
 def folder_bytes(folder: Path) -> int:
     """Return the size of the files in a folder; files removed meanwhile do not count."""
     total = 0
@@ -72,4 +67,4 @@ def explained(error: Exception, home: Path) -> str | None:
         return None
     if isinstance(error, (WarehouseError, psycopg2.Error)) and not (home / "postgres").exists():
         return f"the disk of the Postgres server is full ({' '.join(str(error).split())[:200]}): free space there"
-    return full_line(home, needed_at_home(home))
+    return full_line(home, max(SPACE_FOR_A_RUN_BYTES, folder_bytes(home / "postgres")))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple
 
 from ingestion import proxies
 from ingestion.bronze.lake import Lake, LakeError
@@ -13,23 +13,11 @@ from ingestion.database import connections
 from ingestion.settings import Settings
 from ingestion.sources.http import SourceError
 from ingestion.sources.registry import SOURCES
+from ingestion.sources.source import Finding
 from orchestration.alerting import channels
 from orchestration.local import demo
 
-# Package, first version that does not work, and why.
-BOUNDS = (
-    ("sqlalchemy", (2, 1), "2.1 reads postgresql:// as psycopg 3, which breaks dagster-postgres"),
-    ("dbt-core", (1, 12), "1.12 cannot be installed behind a mirror"),
-)
 PACKAGES = ("dagster", "dagster-dbt", "dbt-core", "dbt-postgres", "great-expectations", "streamlit", "plotly", "minio")
-
-
-class Finding(NamedTuple):
-    """The result of one check, with the fix if it failed."""
-
-    passed: bool
-    subject: str
-    detail: str
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
@@ -66,20 +54,14 @@ def _versions() -> Iterator[Finding]:
             yield Finding(True, name, version(name))
         except PackageNotFoundError:
             yield Finding(False, name, "is not installed; run `make setup`")
-    for name, bound, why in BOUNDS:
-        found = tuple(int(part) for part in version(name).split(".")[:2])
-        if found >= bound:
-            yield Finding(False, name, f"{version(name)} does not work here ({why}); run `make setup`")
 
 
 def _stores(settings: Settings) -> Iterator[Finding]:
     assert settings.postgres is not None
     assert settings.object_store is not None
-    with connections.closing(connections.connect(settings.postgres)) as connection, connection.cursor() as cursor:
-        cursor.execute("show server_version")
-        found = cursor.fetchone()
-        assert found is not None
-        yield Finding(True, "Postgres", f"{found[0]} at {settings.postgres.address}")
+    with connections.connected(settings.postgres) as connection:
+        [(server_version,)] = connections.fetch(connection, "show server_version")
+        yield Finding(True, "Postgres", f"{server_version} at {settings.postgres.address}")
     try:
         lake = Lake(settings.object_store, attempts=1)
         lake.ensure_bucket()
@@ -95,10 +77,8 @@ def _sources(settings: Settings) -> Iterator[Finding]:
         for api in source.apis:
             if api.probe is None:
                 continue
-            client = api.client(settings, deadline_s=20)
             try:
-                yield from (Finding(found.ok, found.subject, found.message) for found in api.probe(client, settings))
+                with contextlib.closing(api.client(settings, deadline_s=20)) as client:
+                    yield from api.probe(client, settings)
             except SourceError as error:
                 yield Finding(False, api.name, str(error).removeprefix(f"{api.name}: "))
-            finally:
-                client.close()

@@ -1,23 +1,28 @@
-"""Restores a backup into an empty database and an empty bucket.
+"""Restores a backup into an empty database and an empty bucket, and verifies one by restoring its dump elsewhere.
 
 Belongs here: restoring, and comparing row counts with the manifest. Does not: the marts, which dbt builds afterwards.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 from psycopg2 import sql
 
 from ingestion.bronze.lake import Lake
 from ingestion.database import migrate
-from ingestion.database.connections import Connection, closing, connect
+from ingestion.database.connections import Connection, connected, execute, locked
 from ingestion.settings import Postgres, Role, Settings
-from orchestration.maintenance.backup_files import DUMP, Manifest, in_parallel, object_path, verify_files
+from orchestration.local.client import local_services
+from orchestration.maintenance.backup_files import DUMP, Manifest, exclusive, in_parallel, object_path, verify_files
 from orchestration.maintenance.errors import BackupError
 from orchestration.maintenance.postgres_client import running
 
@@ -64,7 +69,7 @@ def restore_database(
 ) -> None:  # fmt: skip
     """Create roles, schemas and grants, and replace the empty raw and ops by those of the dump."""
     migrate.bootstrap(owner, passwords)
-    with closing(connect(owner)) as connection, connection, connection.cursor() as cursor:
+    with connected(owner) as connection, connection, connection.cursor() as cursor:
         cursor.execute("select rolname from pg_roles where rolname = any(%s)", (manifest["roles"],))
         for role in set(manifest["roles"]) - {name for (name,) in cursor.fetchall()}:
             cursor.execute(sql.SQL("create role {} nologin").format(sql.Identifier(role)))
@@ -79,7 +84,7 @@ def restore_database(
 
 def row_differences(owner: Postgres, manifest: Manifest) -> list[str]:
     """Return one line per table whose row count is not that of the manifest."""
-    with closing(connect(owner)) as connection:
+    with connected(owner) as connection:
         found = row_counts(connection, tables_of(connection))
     expected = {name: table["rows"] for name, table in manifest["tables"].items()}
     lines = [f"{name} is not in the backup" for name in found.keys() - expected.keys()]
@@ -116,7 +121,7 @@ def row_counts(connection: Connection, tables: Iterable[str]) -> dict[str, int]:
 
 def _is_restored(owner: Postgres, manifest: Manifest) -> bool:
     """Return whether the tables are restored already; BackupError if the database has anything else."""
-    with closing(connect(owner)) as connection:
+    with connected(owner) as connection:
         major = connection.info.server_version // 10_000
         occupied = _occupied_by(connection)
     if major < manifest["postgres_major"]:
@@ -177,11 +182,64 @@ def _put(lake: Lake, folder: Path, entry: Mapping[str, Any]) -> str | None:
 
 def _finish(owner: Postgres) -> None:
     """Mark the runs that were in progress during the backup as failed, and collect planner statistics."""
-    with closing(connect(owner)) as connection:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(
-                "update ops.runs set status = 'failed', ended_at = clock_timestamp() where status = 'running'"
-            )
+    with connected(owner) as connection:
+        execute(
+            connection, "update ops.runs set status = 'failed', ended_at = clock_timestamp() where status = 'running'"
+        )
+        execute(connection, f"analyze {', '.join(tables_of(connection))}")
+
+
+# -- verification ------------------------------------------------------------------------------------------------------
+
+
+def verify_restore(settings: Settings, folder: Path, *, embedded: bool, report: Callable[[str], None]) -> Manifest:
+    """Return the manifest of a backup that restores completely; BackupError otherwise.
+
+    With the embedded servers a second server is started; on the user's server a scratch database is created.
+    """
+    manifest = verify_files(folder)
+    with _scratch_server(settings) if embedded else _scratch_database(settings) as scratch:
+        report(f"restoring into an empty {'server' if embedded else 'database'} to compare")
+        restore_database(scratch, None, folder, manifest)
+        differences = row_differences(scratch, manifest)
+    if differences:
+        raise BackupError(f"{folder} does not restore as it was made: {'; '.join(differences[:3])}: make another")
+    return manifest
+
+
+@contextlib.contextmanager
+def _scratch_server(settings: Settings) -> Iterator[Postgres]:
+    home = settings.home / "check"
+    with exclusive(settings.home / "check.lock", f"another verification uses {home}"):
+        shutil.rmtree(home, ignore_errors=True)  # left by a killed process
+        try:
+            with local_services(home, postgres=True, s3=False) as env:
+                yield Postgres(
+                    env["PGHOST"], int(env["PGPORT"]), env["PGDATABASE"], env["PGUSER"], env["PGPASSWORD"]
+                )  # fmt: skip
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _scratch_database(settings: Settings) -> Iterator[Postgres]:
+    owner = settings.postgres
+    assert owner is not None
+    scratch = replace(owner, database=f"{owner.database}_backup_check")
+    name = sql.Identifier(scratch.database)
+    drop = sql.SQL("drop database if exists {} with (force)").format(name)
+    with connected(owner) as lock, locked(lock, "backup check"), connected(owner) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute(f"analyze {', '.join(tables_of(connection))}")
+            try:
+                cursor.execute(drop)
+                cursor.execute(sql.SQL("create database {} template template0").format(name))
+            except psycopg2.errors.InsufficientPrivilege as error:
+                raise BackupError(
+                    f"{owner.user} may not create the database {scratch.database} that verifies the backup: "
+                    "grant CREATEDB, or run with --no-check"
+                ) from error
+            try:
+                yield scratch
+            finally:
+                cursor.execute(drop)

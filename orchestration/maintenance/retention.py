@@ -86,19 +86,11 @@ def prune(settings: Settings, *, days: int | None = None, dry_run: bool = False)
 
 
 def _rows(settings: Settings, tables: list[str], before: datetime, dry_run: bool) -> int:
-    assert settings.postgres is not None
     count = 0
-    with (
-        connections.closing(connections.connect(settings.postgres, "ingest")) as connection,
-        connection,
-        connection.cursor() as cursor,
-    ):
+    with connections.connected(settings.postgres, "ingest") as connection, connection, connection.cursor() as cursor:
         for table in tables:
-            cursor.execute(f"select count(*) from {table}", (before,))  # noqa: S608 - names from the table above
-            found = cursor.fetchone()
-            count += found[0] if found else 0
-            if not dry_run:
-                cursor.execute(f"delete from {table}", (before,))  # noqa: S608
+            cursor.execute(f"{'select 1' if dry_run else 'delete'} from {table}", (before,))  # noqa: S608 - see above
+            count += cursor.rowcount
     return count
 
 

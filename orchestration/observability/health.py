@@ -91,10 +91,9 @@ def links() -> dict[str, str]:
 
 def status(settings: Settings) -> dict[str, Any]:
     """Return the status of each dataset, the newest run, and undelivered alerts."""
-    assert settings.postgres is not None
     now = datetime.now(UTC)
     with (
-        connections.closing(connections.connect(settings.postgres, "quality_ro")) as connection,
+        connections.connected(settings.postgres, "quality_ro") as connection,
         connection.cursor(cursor_factory=RealDictCursor) as cursor,
     ):
         datasets = _dataset_rows(cursor, settings, now)
@@ -172,17 +171,15 @@ def _failed_symbols(cursor: Any) -> dict[str, str]:
 def newest_run(recorded: Mapping[str, Any] | None, settings: Settings) -> dict[str, Any] | None:
     """Return the recorded run, or a later one that failed because it could not use the database."""
     failure = newest_failure(settings.home, "run")
-    if failure is None or (recorded and _moment(recorded["started_at"]) >= failure["failed_at"]):
+    started = recorded["started_at"] if recorded else None
+    started = datetime.fromisoformat(started) if isinstance(started, str) else started
+    if failure is None or (started and started >= failure["failed_at"]):
         return dict(recorded) if recorded else None
     at = failure["failed_at"]
     return {
         "run_id": failure["run_id"], "job": failure["job"], "status": "failed", "started_at": at, "ended_at": at,
         "error": failure["error"],
     }  # fmt: skip
-
-
-def _moment(value: Any) -> datetime:
-    return value if isinstance(value, datetime) else datetime.fromisoformat(value)
 
 
 def _last_runs(cursor: Any) -> dict[str, dict[str, Any]]:

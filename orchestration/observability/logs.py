@@ -22,7 +22,7 @@ from typing import Any
 
 import structlog
 
-from ingestion.settings import secrets
+from ingestion.settings import without_secrets
 from ingestion.text import plain, visible
 
 FILE = "tickmart.jsonl"
@@ -59,7 +59,7 @@ def _bound() -> Any:
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.stdlib.add_log_level,
-            without_secrets,
+            lambda _logger, _method, event: _clean(event),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
     )
@@ -70,22 +70,16 @@ def _formatter(renderer: Any) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(processors=[remove, renderer])
 
 
-def without_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace every secret of the environment in a line, and cut long values."""
-    known = secrets()
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {str(key): clean(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [clean(item) for item in value]
-        if isinstance(value, str):
-            for secret in known:
-                value = value.replace(secret, "***")
-            return value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}..."
-        return value
-
-    return {name: clean(value) for name, value in event.items()}
+def _clean(value: Any) -> Any:
+    """Replace every secret of the environment in a value, and cut long texts."""
+    if isinstance(value, dict):
+        return {str(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(item) for item in value]
+    if isinstance(value, str):
+        text = without_secrets(value)
+        return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+    return value
 
 
 def _readable(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
@@ -95,12 +89,9 @@ def _readable(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
     head = f"{at} {event.pop('event')}" if level == "info" else f"{at} {level.upper()} {event.pop('event')}"
     # The run's id is in an earlier line or in the name of the file.
     shown = {name: value for name, value in event.items() if name not in ("run", "batch") and value != []}
-    return " ".join([head, *(f"{name}={_short(value)}" for name, value in shown.items())])
-
-
-def _short(value: Any) -> str:
-    """Return a value on one line, without control characters: it may come from an exchange or a user."""
-    return f"{value:.2f}" if isinstance(value, float) else visible(plain(value))
+    # Visible: a text may come from an exchange or a user, with control characters.
+    texts = {name: f"{v:.2f}" if isinstance(v, float) else visible(plain(v)) for name, v in shown.items()}
+    return " ".join([head, *(f"{name}={text}" for name, text in texts.items())])
 
 
 class Console(logging.StreamHandler[Any]):

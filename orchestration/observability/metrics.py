@@ -174,10 +174,9 @@ class OpsCollector(Collector):
             _LOGGER.warning("tickmart metrics: %s", " ".join(str(error).split())[:200])
 
     def _read(self) -> list[GaugeMetricFamily]:
-        assert self._settings.postgres is not None
         found = []
         missing = 0
-        with connections.closing(connections.connect(self._settings.postgres, "quality_ro")) as connection:
+        with connections.connected(self._settings.postgres, "quality_ro") as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute("set statement_timeout = %s", (STATEMENT_TIMEOUT_MS,))

@@ -12,31 +12,29 @@ then skip everything behind it, including the models of all other datasets.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
 
 from ingestion.bronze.lake import ObjectInfo
-from ingestion.database.connections import Connection
-from ingestion.datasets import HOUR_S, Dataset, keys_of_newest_days
+from ingestion.database.connections import Connection, fetch
+from ingestion.datasets import HOUR_S, Dataset, days_between, join_days, keys_of_newest_days
 from ingestion.ops import checks, runs
-from ingestion.raw.pending import pending_objects
-from ingestion.sources.binance.dataset import KLINES, klines_day
-from ingestion.sources.coingecko.dataset import MARKETS
-from ingestion.sources.fear_greed.dataset import FEAR_GREED
-from ingestion.sources.registry import DATASETS
+from ingestion.raw.loader import pending_objects
+from ingestion.sources.binance.dataset import klines_day
+from ingestion.sources.registry import DATASETS, SOURCES
+from ingestion.universe import Asset
 from orchestration.job_names import CHECK_JOB
 from orchestration.partitions import DAYS, run_days
 from orchestration.quality import data_docs, queries, suites
 from orchestration.quality.frames import read_frames
-from orchestration.quality.runner import CheckResult, SuiteResult, error_result, validate_frame, validate_query
+from orchestration.quality.runner import CheckResult, SuiteResult, suite_runs, validate_frame, validate_query
 from orchestration.quality.suites import Suite
 from orchestration.resources import Stores, release_memory
 
 RECENT_DAYS = 31
 GATE = "load_gate"
-ONE_DAY = timedelta(days=1)
 _SEVERITY_OF_STATUS = {"passed": 0, "failed": 1, "error": 2}
 # From the keys of the objects to validate to the query of the rows; None when there is nothing to validate.
 BuildQuery = Callable[[Stores, dg.AssetCheckExecutionContext, Sequence[str]], str | None]
@@ -73,17 +71,25 @@ def run_suite(
         result = validate()
     except Exception as error:
         context.log.exception("The suite could not run.")
-        result = error_result(error)
+        result = SuiteResult([suite_runs(suite, error)])
     run_id = context.run.run_id
     with stores.connection("ingest") as connection:
-        rows = [check.as_row(suite.asset_path, blocking=suite.blocking) for check in result.checks]
+        recorded = list(result.checks)
+        # That a suite runs again is recorded once: it resolves the incident of the run in which it could not.
+        could_run = recorded and all(check.id != suite.runs_id for check in recorded)
+        if could_run and checks.last_status(connection, suite.asset_path, suite.runs_id) == "error":
+            recorded.append(suite_runs(suite))
+        rows = [check.as_row(suite.asset_path, blocking=suite.blocking) for check in recorded]
         checks.record_checks(connection, run_id, rows)
     home = stores.settings.home
     page = data_docs.publish(home, run_id, suite, result, datetime.now(UTC))
+    columns = ("id", "description", "severity", "status", "observed", "expected")
+    records = [dg.TableRecord({name: getattr(check, name) for name in columns}) for check in result.checks]
+    schema = dg.TableSchema([dg.TableColumn(name, "string") for name in columns])
     metadata: dict[str, Any] = {
         "rows": result.rows,
         "seconds": round(result.seconds, 2),
-        "expectations": table(result.checks),
+        "expectations": dg.MetadataValue.table(records, schema),
         "failures": [
             {"check": check.id, "severity": check.severity, "status": check.status, "observed": check.observed,
              "expected": check.expected, "sample": runs.as_json(check.sample)}
@@ -104,30 +110,15 @@ def run_suite(
     ), result
 
 
-def table(results: Sequence[CheckResult]) -> dg.TableMetadataValue:
-    """Return results as a Dagster table."""
-    columns = ("id", "description", "severity", "status", "observed", "expected")
-    return dg.MetadataValue.table(
-        [dg.TableRecord({name: getattr(check, name) for name in columns}) for check in results],
-        dg.TableSchema([dg.TableColumn(name, "string") for name in columns]),
-    )
-
-
 # -- bronze ------------------------------------------------------------------------------------------------------------
 
 
-def bronze_check(suite: Suite, dataset: Dataset, tracked: Callable[[Stores], Sequence[str]]) -> Any:
-    """Return the two checks before a dataset's load. ``tracked`` gives the symbols or coins that are expected."""
-    partitions = DAYS if dataset is KLINES else None
-    key = ["bronze", dataset.name]
-
-    def validate(stores: Stores, objects: Sequence[ObjectInfo]) -> SuiteResult:
-        results = []
-        for frame in read_frames(stores.lake(), objects, dataset, tracked(stores)):
-            results.append(validate_frame(suite, frame))
-            del frame
-            release_memory()  # Great Expectations keeps a frame in cycles until they are collected
-        return merge_results(results)
+def bronze_check(suite: Suite, tracked: Callable[[Asset], str] = lambda asset: "") -> Any:
+    """Return the two checks before a dataset's load. ``tracked`` gives the symbol or coin that an asset should have."""
+    [source] = (source for source in SOURCES if source.dataset.name == suite.asset[1])
+    dataset = source.dataset
+    partitions = DAYS if source.by_day else None
+    key = list(suite.asset)
 
     @dg.multi_asset_check(
         name=f"bronze__{dataset.name}__checks",
@@ -142,11 +133,17 @@ def bronze_check(suite: Suite, dataset: Dataset, tracked: Callable[[Stores], Seq
     def validate_bronze(context: dg.AssetCheckExecutionContext, stores: Stores) -> Iterator[dg.AssetCheckResult]:
         objects: list[ObjectInfo] = []
 
-        def select_and_validate() -> SuiteResult:
+        def validate() -> SuiteResult:
             objects.extend(_objects_before_load(context, stores, dataset))
-            return validate(stores, objects)
+            expected = [name for asset in stores.universe() if (name := tracked(asset))]
+            results = []
+            for frame in read_frames(stores.lake(), objects, dataset, expected):
+                results.append(validate_frame(suite, frame))
+                del frame
+                release_memory()  # Great Expectations keeps a frame in cycles until they are collected
+            return merge_results(results)
 
-        check, result = run_suite(context, stores, suite, select_and_validate)
+        check, result = run_suite(context, stores, suite, validate)
         yield check
         blocking = [failure.id for failure in result.failures if failure.severity == "error"]
         yield dg.AssetCheckResult(
@@ -188,17 +185,6 @@ def objects_to_validate(
     return [key for key, _ in found], [batch for _, batch in found]
 
 
-def spans_of(days: Sequence[date]) -> list[queries.Span]:
-    """Join days into half-open spans, in order."""
-    spans: list[queries.Span] = []
-    for day in sorted(set(days)):
-        if spans and spans[-1][1] == day:
-            spans[-1] = (spans[-1][0], day + ONE_DAY)
-        else:
-            spans.append((day, day + ONE_DAY))
-    return spans
-
-
 def _loaded_days(keys: Sequence[str]) -> list[date]:
     """Return the days of the objects with hourly bars."""
     return [day for interval, day in filter(None, map(klines_day, keys)) if interval == "1h"]
@@ -206,7 +192,7 @@ def _loaded_days(keys: Sequence[str]) -> list[date]:
 
 def loaded_spans(keys: Sequence[str]) -> list[queries.Span]:
     """Return the spans of days of the objects with hourly bars."""
-    return spans_of(_loaded_days(keys))
+    return join_days(_loaded_days(keys))
 
 
 def requested_spans(context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> list[queries.Span]:
@@ -215,16 +201,16 @@ def requested_spans(context: dg.AssetCheckExecutionContext, keys: Sequence[str])
     steps: dict[str, Any] = dict(context.run.run_config).get("ops", {})  # type: ignore[assignment]
     hourly = all(step.get("config", {}).get("interval", "1h") == "1h" for step in steps.values())
     if context.run.job_name != CHECK_JOB and hourly:
-        start, end = run_days(context.run)
-        days += [start + timedelta(days=n) for n in range((end - start).days)]
-    return spans_of(days)
+        days += days_between(*run_days(context.run))
+    return join_days(days)
 
 
-def query_check(suite: Suite, query: BuildQuery, dataset: Dataset | None = None) -> Any:
+def query_check(suite: Suite, query: BuildQuery) -> Any:
     """Return the check of a suite over a query.
 
-    The query is built from the keys of ``dataset``'s objects that the suite has yet to validate.
+    The query is built from the keys of the dataset's objects that the suite has yet to validate.
     """
+    dataset = next((dataset for dataset in DATASETS if dataset.name == suite.loads), None)
 
     @dg.asset_check(asset=list(suite.asset), name=suite.check, description=suite.description)
     def validate_rows(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
@@ -264,29 +250,24 @@ def _over(select: Callable[[Sequence[str]], Sequence[Any]], query: Callable[[Any
 
 def _divergence(stores: Stores, context: dg.AssetCheckExecutionContext, keys: Sequence[str]) -> str | None:
     """Skip the check while the sources' newest hours differ, and no coin can be compared: freshness reports it."""
-    with stores.connection("quality_ro") as connection, connection.cursor() as cursor:
-        cursor.execute("select exists (select 1 from marts.v_price_divergence)")
-        found = cursor.fetchone()
-    return queries.DIVERGENCE if found and found[0] else None
+    with stores.connection("quality_ro") as connection:
+        comparable = fetch(connection, "select 1 from marts.v_price_divergence limit 1")
+    return queries.DIVERGENCE if comparable else None
 
 
 def _freshness_check(suite: Suite) -> Any:
-    [dataset] = (d for d in DATASETS if d.name == suite.asset[1])
+    [dataset] = (dataset for dataset in DATASETS if dataset.name == suite.asset[1])
     return query_check(
         suite, lambda stores, *_: queries.freshness(dataset.name, dataset.sla_seconds(stores.settings) / HOUR_S)
     )
 
 
-# The suites that run after the models, over the objects of a dataset that they have yet to validate.
-_AFTER_MODELS: tuple[tuple[Suite, BuildQuery, Dataset], ...] = (
-    (suites.KLINES_RECONCILIATION, _over(loaded_spans, queries.klines_reconciliation), KLINES),
-    (suites.MARKETS_RECONCILIATION, _over(list, queries.markets_reconciliation), MARKETS),
-    (
-        suites.FEAR_GREED_RECONCILIATION,
-        _over(list, lambda keys: queries.fear_greed_reconciliation(max(keys))),
-        FEAR_GREED,
-    ),
-    (suites.FCT_PRICES, _over(loaded_spans, queries.fct_prices), KLINES),
+# The suites that run after the models, over the objects that they have yet to validate.
+_AFTER_MODELS: tuple[tuple[Suite, BuildQuery], ...] = (
+    (suites.KLINES_RECONCILIATION, _over(loaded_spans, queries.klines_reconciliation)),
+    (suites.MARKETS_RECONCILIATION, _over(list, queries.markets_reconciliation)),
+    (suites.FEAR_GREED_RECONCILIATION, _over(list, queries.fear_greed_reconciliation)),
+    (suites.FCT_PRICES, _over(loaded_spans, queries.fct_prices)),
 )
 
 
@@ -294,21 +275,20 @@ def unvalidated_assets(connection: Connection, run_id: str) -> set[str]:
     """Return the models ("schema.name") with rows that their suite has yet to validate."""
     return {
         ".".join(suite.asset)
-        for suite, _, dataset in _AFTER_MODELS
-        if checks.unvalidated_objects(connection, suite.name, dataset, run_id)
+        for suite, _ in _AFTER_MODELS
+        for dataset in DATASETS
+        if dataset.name == suite.loads and checks.unvalidated_objects(connection, suite.name, dataset, run_id)
     }
 
 
 BRONZE_CHECKS = [
-    bronze_check(
-        suites.BRONZE_KLINES, KLINES, lambda stores: [a.binance_symbol for a in stores.universe() if a.binance_symbol]
-    ),
-    bronze_check(suites.BRONZE_MARKETS, MARKETS, lambda stores: [a.crypto_id for a in stores.universe()]),
-    bronze_check(suites.BRONZE_FEAR_GREED, FEAR_GREED, lambda _: ()),
+    bronze_check(suites.BRONZE_KLINES, lambda asset: asset.binance_symbol),
+    bronze_check(suites.BRONZE_MARKETS, lambda asset: asset.crypto_id),
+    bronze_check(suites.BRONZE_FEAR_GREED),
 ]
 CHECKS = [
     *BRONZE_CHECKS,
-    query_check(suites.KLINES_COMPLETENESS, _completeness, KLINES),
+    query_check(suites.KLINES_COMPLETENESS, _completeness),
     *map(_freshness_check, suites.FRESHNESS),
     *(query_check(*suite) for suite in _AFTER_MODELS),
     query_check(suites.DIVERGENCE, _divergence),

@@ -20,8 +20,9 @@ from typing import Any
 
 import orjson
 
+from ingestion.settings import without_secrets
 from ingestion.text import plain, visible
-from orchestration.quality.runner import SuiteResult, without_secrets
+from orchestration.quality.runner import SuiteResult
 from orchestration.quality.suites import Suite
 
 # A run's pages are some 200 KB; every five minutes fifty runs are four hours, every hour two days.

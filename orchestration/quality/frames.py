@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.arrow import align_decimals
-from ingestion.bronze.lake import DamagedObject, Lake, ObjectInfo, read_ahead
+from ingestion.bronze.lake import DamagedObject, Lake, ObjectInfo, read_batches
 from ingestion.datasets import PROVENANCE, Dataset, object_day
 from ingestion.sources.binance.contract import INTERVAL_MS
 from ingestion.validation import Rule, validate
@@ -40,20 +41,17 @@ def read_frames(
             return None
         return found[0].append_column("object_key", pa.repeat(info.key, len(found[0])))
 
-    tables: list[pa.Table] = []
-    for table in read_ahead(read, objects):
-        tables.append(table)
-        if sum(map(len, tables)) >= ROWS_PER_FRAME:
-            yield to_frame(tables, dataset, tracked)
-            tables = []
-    if tables:
-        yield to_frame(tables, dataset, tracked)
+    # `map` keeps no batch while the next one is read.
+    yield from map(
+        partial(to_frame, dataset=dataset, tracked=tracked), read_batches(read, objects, len, ROWS_PER_FRAME)
+    )
 
 
 def to_frame(tables: Sequence[pa.Table], dataset: Dataset, tracked: Sequence[str]) -> pd.DataFrame:
     """Return the tables as one frame. ``tracked`` are the symbols or coins that are expected."""
     table = pa.concat_tables(align_decimals(tables), promote_options="default")
-    violations = pa.array(contract_violations(table, dataset), pa.string())
+    required = [_present(column.name) for column in dataset.columns if column.required]
+    violations = pa.array(validate(table, [*required, *dataset.rules(datetime.now(UTC))]), pa.string())
     # Great Expectations cannot compare decimals; the contract above is checked on the exact ones.
     for at, field in enumerate(table.schema):
         if pa.types.is_decimal(field.type):
@@ -67,12 +65,6 @@ def to_frame(tables: Sequence[pa.Table], dataset: Dataset, tracked: Sequence[str
     if "snapshot_at" in frame:
         frame["missing_coins"] = _missing_coins(frame, tracked)
     return frame
-
-
-def contract_violations(table: pa.Table, dataset: Dataset) -> list[str | None]:
-    """Return for each row why its dataset's contract rejects it, None for an accepted one."""
-    required = [_present(column.name) for column in dataset.columns if column.required]
-    return validate(table, [*required, *dataset.rules(datetime.now(UTC))])
 
 
 def _present(name: str) -> Rule:

@@ -14,7 +14,6 @@ from datetime import UTC, date, datetime
 
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.coingecko.dataset import MARKETS
-from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from orchestration.observability.health import NEWEST
 
 # The same weekday of this many weeks gives the usual number of rows per day; at least so many must be known.
@@ -284,19 +283,19 @@ def markets_reconciliation(objects: Sequence[str]) -> str:
                 select count(*)::integer from coins inner join raw.{MARKETS.name} as m
                     on m.crypto_id = coins.crypto_id and m.snapshot_at = s.snapshot_at
             ) as raw_rows,
-            (
-                select count(*)::integer from coins inner join staging.stg_coingecko__markets as m
-                    on m.crypto_id = coins.crypto_id and m.snapshot_at = s.snapshot_at
-            ) as staging_rows,
-            (
-                select count(*)::integer from coins inner join staging.stg_coingecko__markets as m
-                    on m.crypto_id = coins.crypto_id and m.snapshot_at = s.snapshot_at
-                where m.invalid_reason is null
-            ) as valid_rows,
+            staging.staging_rows,
+            staging.valid_rows,
             (
                 select count(*)::integer from marts.fct_market_snapshots as m where m.snapshot_at = s.snapshot_at
             ) as mart_rows
         from snapshots as s
+        cross join lateral (
+            select
+                count(*)::integer as staging_rows,
+                (count(*) filter (where m.invalid_reason is null))::integer as valid_rows
+            from coins inner join staging.stg_coingecko__markets as m
+                on m.crypto_id = coins.crypto_id and m.snapshot_at = s.snapshot_at
+        ) as staging
         left join ops.load_ledger as bronze on bronze.object_key = s.object_key
     )
     select
@@ -310,17 +309,18 @@ def markets_reconciliation(objects: Sequence[str]) -> str:
     """
 
 
-def fear_greed_reconciliation(key: str) -> str:
-    """Return the query of one row: the days in the object ``key``, raw, staging and the mart, over the full history.
+def fear_greed_reconciliation(objects: Sequence[str]) -> str:
+    """Return the query of one row: the days in the newest object, raw, staging and the mart, over the full history.
 
     Each object has the full history too, and a decade is 4,000 rows.
     """
+    newest = max(objects)
     return f"""
     with counted as (
         select
-            (select max(date) from raw.{FEAR_GREED.name}) as newest_date,
-            (select coalesce(max(rows), 0)::integer from ops.load_ledger where object_key = '{key}') as bronze_rows,
-            (select count(*)::integer from raw.{FEAR_GREED.name}) as raw_rows,
+            (select max(date) from raw.fear_greed) as newest_date,
+            (select coalesce(max(rows), 0)::integer from ops.load_ledger where object_key = '{newest}') as bronze_rows,
+            (select count(*)::integer from raw.fear_greed) as raw_rows,
             (select count(*)::integer from staging.stg_alternative_me__fear_greed) as staging_rows,
             (
                 select count(*)::integer from staging.stg_alternative_me__fear_greed where invalid_reason is null
@@ -329,7 +329,7 @@ def fear_greed_reconciliation(key: str) -> str:
     ),
     month as (
         select date, abs(value - lag(value) over (order by date)) as step
-        from raw.{FEAR_GREED.name} where date > (select newest_date - 31 from counted)
+        from raw.fear_greed where date > (select newest_date - 31 from counted)
     )
     select
         counted.*,

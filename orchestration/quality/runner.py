@@ -9,7 +9,6 @@ Lazy import: running a suite imports ``gx``.
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ingestion import proxies
+from ingestion.settings import without_secrets
 from ingestion.text import plain
 from orchestration.quality.suites import Suite
 
@@ -111,10 +111,10 @@ def validate_query(suite: Suite, query: str) -> SuiteResult:
     return _validate(suite, batch)
 
 
-def error_result(error: Exception) -> SuiteResult:
-    """Return the result of a suite that raised: one error, in one line, without secrets."""
-    check = CheckResult("suite_runs", "The suite could run", "error", "error", _line(error), "no exception")
-    return SuiteResult([check])
+def suite_runs(suite: Suite, error: Exception | None = None) -> CheckResult:
+    """Return whether a suite could run; an error is one line without secrets."""
+    status, observed = ("error", _line(error)) if error else ("passed", "as expected")
+    return CheckResult(suite.runs_id, "The suite could run", "error", status, observed, "no exception")
 
 
 def _validate(suite: Suite, batch: Callable[[Any], tuple[Any, Callable[[], None]]]) -> SuiteResult:
@@ -126,7 +126,7 @@ def _validate(suite: Suite, batch: Callable[[Any], tuple[Any, Callable[[], None]
         finally:
             close()
     except Exception as error:  # whatever GX raises, the suite could not run: that is its result
-        return error_result(error)
+        return SuiteResult([suite_runs(suite, error)])
     checks = sorted((_to_check_result(r, rows) for r in result.results), key=lambda check: check.id)
     return SuiteResult(checks, rows, result, time.perf_counter() - began)
 
@@ -215,17 +215,6 @@ def _exception(info: Any) -> str | None:
         if isinstance(entry, dict) and entry.get("raised_exception"):
             return _line(entry.get("exception_message"))
     return None
-
-
-_IN_URL = re.compile(r"(?<=://)[^\s/@]+@")
-
-
-def without_secrets(text: str) -> str:
-    """Mask the values of the environment's secrets, and the login of any URL."""
-    for name, value in os.environ.items():
-        if value and re.search(r"PASSWORD|SECRET|API_KEY|PG_URL", name):
-            text = text.replace(value, "***").replace(quote(value, safe=""), "***")
-    return _IN_URL.sub("***@", text)
 
 
 def _line(error: Any) -> str:

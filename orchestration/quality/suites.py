@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from ingestion.sources.registry import DATASETS
@@ -57,12 +58,20 @@ class Suite:
     # Columns that identify a failed row in its sample.
     sample_columns: tuple[str, ...]
     rules: tuple[Rule, ...]
+    # The dataset whose loads a suite behind the load validates; empty if it does not depend on what was loaded.
+    loads: str = ""
     blocking: bool = False
 
     @property
     def asset_path(self) -> str:
         """The asset as ``ops.check_results`` names it."""
         return "/".join(self.asset)
+
+    @property
+    def runs_id(self) -> str:
+        """The id of the check that the suite could run; of several suites of an asset, each has its own."""
+        first = next((suite for suite in SUITES if suite.asset == self.asset), self)
+        return "suite_runs" if first.name == self.name else f"{self.check}_suite_runs"
 
     def expectations(self) -> ExpectationSuite:
         """Return Great Expectations' suite; the metadata of each expectation has the rule's id and severity."""
@@ -81,6 +90,24 @@ class Suite:
 # -- rule builders -----------------------------------------------------------------------------------------------------
 
 
+def _rule(
+    expectation: str, check_id: str, column: str, description: str, kind: Kind, guards: str,
+    severity: Severity = "error", **limits: Any,
+) -> Rule:  # fmt: skip
+    """Return a rule about one column, by the name of its expectation and the limits that it takes."""
+    return Rule(
+        check_id, description, kind, guards, severity,
+        lambda gxe: getattr(gxe, expectation)(column=column, **limits),
+    )  # fmt: skip
+
+
+_is_true = partial(_rule, "ExpectColumnValuesToBeInSet", value_set=[True])
+_is_null = partial(_rule, "ExpectColumnValuesToBeNull")
+_between = partial(_rule, "ExpectColumnValuesToBeBetween")
+# Of a column of counts or distances.
+_zero = partial(_rule, "ExpectColumnValuesToBeBetween", min_value=0, max_value=0)
+
+
 def _has_rows(check_id: str, description: str, guards: str) -> Rule:
     return Rule(
         check_id, description, "completeness", guards, "error",
@@ -93,41 +120,6 @@ def _unique(columns: tuple[str, ...], description: str, guards: str) -> Rule:
         "unique_key", description, "validity", guards, "error",
         lambda gxe: gxe.ExpectCompoundColumnsToBeUnique(column_list=list(columns)),
     )  # fmt: skip
-
-
-def _is_true(
-    check_id: str, column: str, description: str, kind: Kind, guards: str, severity: Severity = "error"
-) -> Rule:  # fmt: skip
-    return Rule(
-        check_id, description, kind, guards, severity,
-        lambda gxe: gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[True]),
-    )  # fmt: skip
-
-
-def _is_null(
-    check_id: str, column: str, description: str, kind: Kind, guards: str, severity: Severity = "error"
-) -> Rule:  # fmt: skip
-    return Rule(
-        check_id, description, kind, guards, severity,
-        lambda gxe: gxe.ExpectColumnValuesToBeNull(column=column),
-    )  # fmt: skip
-
-
-def _between(
-    check_id: str, column: str, limits: tuple[float | None, float | None], description: str, kind: Kind, guards: str,
-    severity: Severity = "error",
-) -> Rule:  # fmt: skip
-    return Rule(
-        check_id, description, kind, guards, severity,
-        lambda gxe: gxe.ExpectColumnValuesToBeBetween(column=column, min_value=limits[0], max_value=limits[1]),
-    )  # fmt: skip
-
-
-def _zero(
-    check_id: str, column: str, description: str, kind: Kind, guards: str, severity: Severity = "error"
-) -> Rule:  # fmt: skip
-    """Return the rule that a column of counts or distances has only zeros."""
-    return _between(check_id, column, (0, 0), description, kind, guards, severity)
 
 
 # -- bronze: before the load, blocking ---------------------------------------------------------------------------------
@@ -175,8 +167,8 @@ BRONZE_MARKETS = Suite(
         Rule("most_coins_have_price", "At least 90% of the coins have a price", "completeness",
              "a response without its numbers", "warn",
              lambda gxe: gxe.ExpectColumnValuesToNotBeNull(column="current_price", mostly=0.9)),
-        _between("market_cap_rank_is_positive", "market_cap_rank", (1, None), "Ranks begin at 1", "validity",
-                 "a rank of another meaning"),
+        _between("market_cap_rank_is_positive", "market_cap_rank", "Ranks begin at 1", "validity",
+                 "a rank of another meaning", min_value=1),
     ),
     blocking=True,
 )  # fmt: skip
@@ -209,9 +201,10 @@ KLINES_COMPLETENESS = Suite(
                  "completeness", "a symbol that dropped out of the requests", "warn"),
         _zero(NO_MISSING_BARS, "missing_bars", "No bar is missing", "completeness",
               "a lost page, an interrupted load, rows deleted by hand", "warn"),
-        _between("bars_per_day_at_most_24", "bars", (None, 24), "A day has at most 24 hourly bars", "validity",
-                 "bars off the hour, a wrong interval", "warn"),
+        _between("bars_per_day_at_most_24", "bars", "A day has at most 24 hourly bars", "validity",
+                 "bars off the hour, a wrong interval", "warn", max_value=24),
     ),
+    loads="binance_klines",
 )  # fmt: skip
 
 
@@ -253,6 +246,7 @@ KLINES_RECONCILIATION = Suite(
         _zero("daily_rows_not_above_band", "above_band", "No more rows than usual on that weekday", "distribution",
               _BAND, "warn"),
     ),
+    loads="binance_klines",
 )  # fmt: skip
 
 MARKETS_RECONCILIATION = Suite(
@@ -269,6 +263,7 @@ MARKETS_RECONCILIATION = Suite(
         _zero("snapshot_rows_not_above_band", "above_band", "No more coins than snapshots usually have",
               "distribution", "a snapshot of another list", "warn"),
     ),
+    loads="coingecko_markets",
 )  # fmt: skip
 
 FEAR_GREED_RECONCILIATION = Suite(
@@ -281,12 +276,13 @@ FEAR_GREED_RECONCILIATION = Suite(
         _zero("fct_sentiment_daily_matches_staging", "mart_surplus", "fct_sentiment_daily has the rows of staging",
               "reconciliation", _MART),
         # Single days are missing at the source (2018-04-14 to 16, 2024-10-26).
-        _between("few_missing_days", "missing_days_31", (None, 3), "At most three of the last 31 days are missing",
-                 "completeness", "a history with gaps", "warn"),
-        _between("daily_step_in_range", "largest_step_31", (None, FEAR_GREED_STEP),
+        _between("few_missing_days", "missing_days_31", "At most three of the last 31 days are missing",
+                 "completeness", "a history with gaps", "warn", max_value=3),
+        _between("daily_step_in_range", "largest_step_31",
                  f"No daily step of the last 31 days is beyond {FEAR_GREED_STEP}", "distribution",
-                 "a value of another scale or day", "warn"),
+                 "a value of another scale or day", "warn", max_value=FEAR_GREED_STEP),
     ),
+    loads="fear_greed",
 )  # fmt: skip
 
 
@@ -307,15 +303,17 @@ FCT_PRICES = Suite(
         _is_true("moving_averages_near_price", "averages_near",
                  "Moving averages are within a factor of 100 of the price", "validity",
                  "a window over another asset's rows", "warn"),
-        _between("volatility_30d_in_range", "volatility_30d", (0, VOLATILITY_30D),
-                 "Volatility is an annualized fraction, not a percentage", "validity", "a wrong unit", "warn"),
-        _between("return_1h_in_range", "return_1h_pct", RETURN_1H_PCT,
-                 "The hourly return is within what markets have shown", "validity",
-                 "a wrong unit, a redenominated coin", "warn"),
-        _between("no_extreme_jump", "jump_sigmas", (None, JUMP_SIGMAS),
+        _between("volatility_30d_in_range", "volatility_30d",
+                 "Volatility is an annualized fraction, not a percentage", "validity", "a wrong unit", "warn",
+                 min_value=0, max_value=VOLATILITY_30D),
+        _between("return_1h_in_range", "return_1h_pct", "The hourly return is within what markets have shown",
+                 "validity", "a wrong unit, a redenominated coin", "warn",
+                 min_value=RETURN_1H_PCT[0], max_value=RETURN_1H_PCT[1]),
+        _between("no_extreme_jump", "jump_sigmas",
                  f"No hourly return is beyond {JUMP_SIGMAS} standard deviations of the asset", "distribution",
-                 "a bar of another asset, a misplaced decimal point", "warn"),
+                 "a bar of another asset, a misplaced decimal point", "warn", max_value=JUMP_SIGMAS),
     ),
+    loads="binance_klines",
 )  # fmt: skip
 
 DIVERGENCE = Suite(
@@ -323,11 +321,11 @@ DIVERGENCE = Suite(
     "Binance's newest close against CoinGecko's price. A dbt test of v_price_divergence warns of coins beyond 5%.",
     ("crypto_id", "close", "price_usd"),
     (
-        _between("median_divergence_in_range", "median_divergence_pct",
-                 (-MEDIAN_DIVERGENCE_PCT, MEDIAN_DIVERGENCE_PCT), "The median coin differs by less than 3%",
-                 "reconciliation", "hours that are shifted against each other", "warn"),
-        _between("coin_divergence_in_range", "divergence_pct", (-DIVERGENCE_PCT, DIVERGENCE_PCT),
-                 "No coin differs by more than 20%", "reconciliation", "a symbol that belongs to another coin", "warn"),
+        _between("median_divergence_in_range", "median_divergence_pct", "The median coin differs by less than 3%",
+                 "reconciliation", "hours that are shifted against each other", "warn",
+                 min_value=-MEDIAN_DIVERGENCE_PCT, max_value=MEDIAN_DIVERGENCE_PCT),
+        _between("coin_divergence_in_range", "divergence_pct", "No coin differs by more than 20%", "reconciliation",
+                 "a symbol that belongs to another coin", "warn", min_value=-DIVERGENCE_PCT, max_value=DIVERGENCE_PCT),
     ),
 )  # fmt: skip
 

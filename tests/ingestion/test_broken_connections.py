@@ -16,7 +16,7 @@ import urllib3
 
 from ingestion.bronze.lake import Lake, LakeError, to_parquet
 from ingestion.database import connections
-from ingestion.raw.pending import load_pending
+from ingestion.raw.loader import load_pending
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.binance.parse import parse_klines
 from support.pipeline import Chain

@@ -14,7 +14,7 @@ import pytest
 from ingestion.bronze import write
 from ingestion.bronze.lake import Lake
 from ingestion.database import connections
-from ingestion.raw.pending import load_pending
+from ingestion.raw.loader import load_pending
 from ingestion.settings import ObjectStore, Postgres
 from ingestion.simulator.server import Simulator
 from ingestion.sources.binance import ingest

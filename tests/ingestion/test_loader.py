@@ -21,7 +21,7 @@ import pytest
 from ingestion.bronze.lake import Lake, to_parquet
 from ingestion.database import connections, migrate
 from ingestion.raw import loader
-from ingestion.raw.pending import load_pending
+from ingestion.raw.loader import load_pending
 from ingestion.settings import Postgres
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.binance.parse import parse_klines

@@ -22,7 +22,7 @@ from ingestion.bronze import write
 from ingestion.bronze.lake import Lake
 from ingestion.database import connections
 from ingestion.raw import loader
-from ingestion.raw.pending import pending_objects
+from ingestion.raw.loader import pending_objects
 from ingestion.sources.binance import ingest
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.http import HttpClient

@@ -12,7 +12,7 @@ import pytest
 from ingestion.bronze import rejected as bronze_rejected
 from ingestion.ops import rejected
 from ingestion.raw import loader
-from ingestion.raw.pending import load_pending
+from ingestion.raw.loader import load_pending
 from ingestion.settings import load_settings
 from ingestion.simulator.server import Simulator
 from ingestion.sources.binance.dataset import KLINES

@@ -23,9 +23,8 @@ from ingestion.ops import checks
 from ingestion.settings import Alerting, Settings, Smtp, load_settings
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from ingestion.sources.fear_greed.source import ALTERNATIVE_ME
-from orchestration.alerting import channels, email, heartbeat
+from orchestration.alerting import channels, heartbeat
 from orchestration.alerting import outbox as alerting_outbox
-from orchestration.alerting import slack as slack_channel
 from orchestration.alerting.incidents import Evaluation, Finding, Incident, transitions
 from orchestration.alerting.messages import Message, PermanentFailure, Unavailable
 from orchestration.assets.source_checks import check_source
@@ -315,7 +314,7 @@ def test_the_daily_summary_is_enqueued_once_after_the_day_with_its_numbers(chain
         evaluate(chain, settings, NOW.replace(hour=0) + hours * HOUR + 3 * HOUR)
     assert outbox(chain) == [("email", "digest")]
     message = Message(**chain.one("select message from ops.alerts"))
-    mail = email.compose(settings.alerting, [message])
+    mail = channels.compose(settings.alerting, [message])
     for part in ("plain", "html"):
         text = mail.get_body((part,)).get_content()
         assert "1,234 new" in text
@@ -368,7 +367,7 @@ def test_several_incidents_are_sent_as_one_message_that_names_each(chain: Chain)
 
 @pytest.mark.parametrize("fault", ["refused connection", "500", "silence", "reset"])
 def test_an_unavailable_channel_delays_messages_and_loses_none(chain: Chain, fault: str, monkeypatch):
-    monkeypatch.setattr(slack_channel, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(channels, "TIMEOUT_S", 0.3)
     script = {"500": Reply(500), "silence": Reply(wire="silence"), "reset": Reply(wire="reset")}
     down = "http://127.0.0.1:9"
     fail_a_run(chain)
@@ -528,7 +527,7 @@ MESSAGES = st.lists(
 
 @given(MESSAGES)
 def test_any_messages_are_escaped_and_within_slacks_limits(bundle: list[Message]):
-    payload = slack_channel.to_payload(bundle)
+    payload = channels.to_payload(bundle)
     blocks = payload["blocks"]
     assert len(blocks) <= 50
     assert len(blocks[0]["text"]["text"]) <= 150
@@ -545,7 +544,7 @@ def test_any_messages_are_escaped_and_within_slacks_limits(bundle: list[Message]
 @given(TEXT.filter(lambda text: not any(0xD800 <= ord(c) <= 0xDFFF for c in text)), TEXT)
 def test_no_text_adds_a_header_to_the_mail(title: str, detail: str):
     alerting = Alerting(email_to=("me@example.org",), email_from="tickmart@example.org")
-    mail = email.compose(alerting, [Message("k", "opened", "error", f"{title}\r\nBcc: you@example.org", detail)])
+    mail = channels.compose(alerting, [Message("k", "opened", "error", f"{title}\r\nBcc: you@example.org", detail)])
     assert set(mail.keys()) == {
         "Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type",
     }  # fmt: skip
@@ -555,12 +554,12 @@ def test_no_text_adds_a_header_to_the_mail(title: str, detail: str):
 def test_source_values_are_plain_text_in_slack_and_mail():
     evil = "<!channel> *x* `y` :smile: <https://x.y|z> & \x1b[31m\u202e"
     message = Message("k", "opened", "error", f"{evil}\nBcc: you@example.org", evil, {"Data": [[evil, "1"]]})
-    payload = slack_channel.to_payload([message])
+    payload = channels.to_payload([message])
     (section,) = [block["text"] for block in payload["blocks"] if block["type"] == "section"]
     assert section["type"] == "plain_text"
     assert "<!channel> *x* `y` :smile:" in section["text"]
     assert "<!channel>" not in payload["text"]
-    mail = email.compose(Alerting(email_to=("me@example.org",), email_from="tickmart@example.org"), [message])
+    mail = channels.compose(Alerting(email_to=("me@example.org",), email_from="tickmart@example.org"), [message])
     page, words = (mail.get_body((kind,)).get_content() for kind in ("html", "plain"))
     assert "&lt;!channel&gt;" in page
     assert "<!channel> *x*" in words
@@ -606,7 +605,7 @@ def test_a_mail_is_plain_and_html_and_its_password_is_sent_encrypted(tls, from_t
 
 
 def test_a_password_is_not_sent_unencrypted(monkeypatch):
-    monkeypatch.setattr(email.proxies, "is_loopback", lambda host: False)
+    monkeypatch.setattr(channels.proxies, "is_loopback", lambda host: False)
     with mailbox() as server, pytest.raises(PermanentFailure, match="STARTTLS"):
         channels.send("email", mail_to(server.port), [MESSAGE])
     assert not [line for _, line in server.received if line.startswith("AUTH")]
@@ -630,7 +629,7 @@ def test_a_certificate_that_is_not_trusted_stops_the_mail(authority: Path, monke
     ],
 )
 def test_a_mail_servers_failure_is_temporary_or_permanent_as_its_code_says(manner, kind, words, monkeypatch):
-    monkeypatch.setattr(email, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(channels, "TIMEOUT_S", 0.3)
     with mailbox(manner) as server, pytest.raises(kind, match=words) as problem:
         channels.send("email", mail_to(server.port), [MESSAGE])
     assert "canary-password" not in str(problem.value)
@@ -684,13 +683,13 @@ def test_the_sensor_sends_alerts_and_records_the_schedulers_heartbeat(chain: Cha
         "PGDATABASE": owner.database,
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    from orchestration.sensors import build_alert_sensor
+    from orchestration.sensors import alert_sensor
 
     fail_a_run(chain, at=datetime.now(UTC))
     with scripted([Reply(body=b"ok")]) as slack:
         monkeypatch.setenv("SLACK_WEBHOOK_URL", f"{slack.url}/services/x")
         with dg.instance_for_test() as instance:
-            tick = build_alert_sensor().evaluate_tick(dg.build_sensor_context(instance=instance))
+            tick = alert_sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
     assert "sent" in tick.skip_message
     assert len(slack.asked) == 1
     assert chain.one("select now() - beat_at < interval '1 minute' from ops.heartbeats where name = 'daemon'")

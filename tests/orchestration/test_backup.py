@@ -23,7 +23,7 @@ from ingestion.sources.binance.plan import KlinesRequest
 from ingestion.sources.http import HttpClient
 from ingestion.universe import Asset
 from orchestration.local.processes import LocalServicesError
-from orchestration.maintenance import backup, backup_files, verify
+from orchestration.maintenance import backup, backup_files
 from orchestration.maintenance import restore as maintenance_restore
 from orchestration.maintenance.errors import BackupError
 from orchestration.maintenance.postgres_client import postgres_client
@@ -207,7 +207,7 @@ def test_rows_that_are_not_those_of_the_manifest_are_named_by_their_table(
     folder = source.back_up(tmp_path / "backups", check=False)
     rewritten(folder, lambda m: m["tables"]["raw.binance_klines_1h"].update(rows=71))
     with pytest.raises(BackupError, match=f"does not restore as it was made: raw.binance_klines_1h {message}"):
-        verify.verify_restore(source.settings, folder, embedded=False, report=source.said.append)
+        maintenance_restore.verify_restore(source.settings, folder, embedded=False, report=source.said.append)
     assert restored(elsewhere, folder)["differences"] == [f"raw.binance_klines_1h {message}"]
 
 
@@ -252,6 +252,20 @@ def test_what_fails_leaves_nothing_that_looks_like_a_backup(source: Source, tmp_
     (into / ".partial-tickmart-20200101T000000Z").mkdir()  # of one that was killed
     folder = source.back_up(into, check=False)
     assert sorted(path.name for path in into.iterdir()) == [".lock", folder.name]
+
+
+def test_a_warehouse_before_its_first_run_is_backed_up_without_objects(elsewhere: Settings, tmp_path: Path) -> None:
+    made = backup.make(elsewhere, tmp_path / "backups", embedded=False, report=lambda line: None)
+    assert made["objects"] == made["missing_objects"] == []
+    assert "checked_at" in made
+
+
+def test_a_database_that_was_never_set_up_is_named_with_the_next_step(elsewhere: Settings, tmp_path: Path) -> None:
+    assert elsewhere.postgres
+    never = replace(elsewhere, postgres=replace(elsewhere.postgres, database="postgres"))
+    with pytest.raises(BackupError, match=r"^[^\n]*`tickmart run`[^\n]*$"):
+        backup.make(never, tmp_path / "backups", embedded=False, report=lambda line: None)
+    assert list((tmp_path / "backups").glob("tickmart-*")) == []
 
 
 def test_older_backups_are_removed_after_a_newer_one_is_complete(source: Source, tmp_path: Path) -> None:

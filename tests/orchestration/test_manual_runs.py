@@ -26,7 +26,7 @@ from orchestration.partitions import DAYS, PARTITION, RANGE_END, RANGE_START
 from orchestration.progress import ignore_progress
 from orchestration.quality.checks import BRONZE_CHECKS
 from orchestration.resources import Stores
-from orchestration.sensors import build_alert_sensor, build_ended_sensor, build_failure_sensor
+from orchestration.sensors import alert_sensor, build_ended_sensor, close_failed_runs
 from support.cli import ONE_COIN
 from support.pipeline import Chain
 
@@ -210,9 +210,9 @@ def test_a_dagster_run_that_cannot_log_in_is_in_the_status(job, chain, instance,
     event = dg.DagsterEvent("PIPELINE_FAILURE", run.job_name)
     context = dg.build_run_status_sensor_context("close_failed_runs", event, instance, run).for_run_failure()
     with pytest.raises(connections.WarehouseError):
-        build_failure_sensor()(context)
+        close_failed_runs(context)
     with pytest.raises(connections.WarehouseError):
-        build_alert_sensor()(dg.build_sensor_context(instance=instance))
+        alert_sensor(dg.build_sensor_context(instance=instance))
     failed = newest_failure(tmp_path, "run")
     assert (failed["job"], failed["run_id"]) == ("market_refresh", run.run_id)
     assert "TICKMART_PG_INGEST_PASSWORD" in failed["error"]

@@ -21,7 +21,7 @@ from orchestration import runner
 from orchestration.maintenance import retention
 from orchestration.orphans import CODE_SERVER_SINCE, HOST_TAG, PID_TAG, close_orphans
 from orchestration.resources import Stores
-from orchestration.sensors import build_dead_run_sensor
+from orchestration.sensors import close_dead_runs
 from orchestration.session import dagster_url
 from support.pipeline import Chain
 
@@ -187,7 +187,7 @@ def test_a_silent_run_of_another_container_is_closed_and_releases_its_pools(
     storage.set_concurrency_slots("raw_klines", 1)
     assert storage.claim_concurrency_slot("raw_klines", runs["silent"], "load").is_claimed
 
-    result = build_dead_run_sensor()(dg.build_sensor_context(instance=instance))
+    result = close_dead_runs(dg.build_sensor_context(instance=instance))
     assert runs["silent"] in result.skip_message
     assert {r.run_id for r in instance.get_runs() if r.status == DagsterRunStatus.FAILURE} == {runs["silent"]}
     assert chain.ask("select run_id from ops.runs where status = 'failed'") == [(runs["silent"],)]
@@ -205,7 +205,7 @@ def test_the_sensor_closes_what_an_earlier_code_server_launched_and_nothing_of_t
     launched_since = add_run(instance, home, DagsterRunStatus.STARTING)
     commands = add_run(instance, home, DagsterRunStatus.STARTED, **{PID_TAG: str(os.getpid())})
 
-    result = build_dead_run_sensor()(dg.build_sensor_context(instance=instance))
+    result = close_dead_runs(dg.build_sensor_context(instance=instance))
     assert all(run_id in result.skip_message for run_id in died.values())
     left = {r.run_id for r in instance.get_runs() if r.status != DagsterRunStatus.FAILURE}
     assert left == {launched_since, commands}

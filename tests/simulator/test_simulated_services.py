@@ -173,7 +173,8 @@ def test_the_ticker_is_the_last_24_hours_of_minutes(sim: Simulator, http: urllib
 
 
 def test_weight_over_the_limit_is_rejected_then_banned(http: urllib3.PoolManager) -> None:
-    with simulator(seed=1, now=NOW, weight_limit=50, ban_seconds=1000) as sim:
+    with simulator(seed=1, now=NOW, weight_limit=50) as sim:
+        sim.limiter.ban_seconds = 1000
         url = f"{sim.binance_url}/api/v3/exchangeInfo?symbol=BTCUSDT"
         replies = [http.request("GET", url) for _ in range(40)]
         statuses = [r.status for r in replies]
@@ -292,7 +293,8 @@ def test_markets_agree_with_the_exchange(
 
 
 def test_coingecko_errors_come_in_three_shapes(http: urllib3.PoolManager) -> None:
-    with simulator(seed=1, now=NOW, coingecko_limit=3) as sim:
+    with simulator(seed=1, now=NOW) as sim:
+        sim.coingecko_limiter.limit = 3
         missing = http.request("GET", f"{sim.coingecko_url}/coins/markets")
         assert (missing.status, json.loads(missing.data)) == (422, {"error": "Missing parameter vs_currency"})
         wrong_key = http.request("GET", f"{sim.coingecko_url}/ping", headers={"x-cg-pro-api-key": "k"})

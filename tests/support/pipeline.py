@@ -9,7 +9,7 @@ from ingestion.bronze.write import Context
 from ingestion.database import connections
 from ingestion.datasets import Dataset
 from ingestion.raw import loader
-from ingestion.raw.pending import load_pending
+from ingestion.raw.loader import load_pending
 from ingestion.settings import Postgres
 
 

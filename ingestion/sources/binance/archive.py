@@ -37,12 +37,12 @@ ATTEMPTS = 3
 CSV_LIMIT_BYTES = 64 << 20
 
 
-def _is_missing(answer: Answer) -> bool:
-    """Return whether a file does not exist: a bucket that does not list its keys answers AccessDenied for it."""
-    return answer.status == 404 or (answer.status == 403 and b"<Code>AccessDenied</Code>" in answer.body)
-
-
-CONVENTIONS = Conventions(is_missing=_is_missing)
+CONVENTIONS = Conventions(
+    # A bucket that does not list its keys answers AccessDenied for a file that does not exist.
+    is_missing=lambda answer: (
+        answer.status == 404 or (answer.status == 403 and b"<Code>AccessDenied</Code>" in answer.body)
+    )
+)
 
 
 class DamagedArchive(Exception):
@@ -60,14 +60,12 @@ class ArchiveFile:
 
 def month_path(symbol: str, interval: str, month: date) -> str:
     """Return the path of a month's file, such as /data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-11.zip."""
-    name = quote(symbol)
-    return f"/data/spot/monthly/klines/{name}/{interval}/{name}-{interval}-{month:%Y-%m}.zip"
+    return f"/data/spot/monthly/klines/{quote(symbol)}/{interval}/{quote(symbol)}-{interval}-{month:%Y-%m}.zip"
 
 
 def day_path(symbol: str, interval: str, day: date) -> str:
     """Return the path of a day's file."""
-    name = quote(symbol)
-    return f"/data/spot/daily/klines/{name}/{interval}/{name}-{interval}-{day:%Y-%m-%d}.zip"
+    return f"/data/spot/daily/klines/{quote(symbol)}/{interval}/{quote(symbol)}-{interval}-{day:%Y-%m-%d}.zip"
 
 
 def published_sha256(client: HttpClient, path: str) -> str | None:
@@ -90,16 +88,12 @@ def download(client: HttpClient, path: str, sha256: str) -> tuple[Answer, str] |
     """
     for attempt in range(ATTEMPTS):
         wanted = published_sha256(client, path) if attempt else sha256
-        answer = client.get(path, parse=_unread, missing_ok=True)
+        answer = client.get(path, parse=lambda answer: answer, missing_ok=True)
         if wanted is None or answer is None:
             return None
         if hashlib.sha256(answer.body).hexdigest() == wanted:
             return answer, wanted
     raise DamagedArchive(f"does not match its SHA-256, {ATTEMPTS} times")
-
-
-def _unread(answer: Answer) -> Answer:
-    return answer
 
 
 def parse_zip(body: bytes, symbol: str, interval: str, url: str, fetched_at: datetime) -> Page:

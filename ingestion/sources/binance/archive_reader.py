@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ingestion.datasets import ONE_DAY, Page, midnight
+from ingestion.datasets import ONE_DAY, Page, days_between, join_days, midnight
 from ingestion.sources.binance.archive import (
     DAILY_SINCE,
     ArchiveFile,
@@ -30,7 +30,7 @@ from ingestion.sources.binance.archive import (
     published_sha256,
 )
 from ingestion.sources.binance.contract import BAR_RULES, bars_per_day
-from ingestion.sources.binance.plan import FetchPlan, Way, join_days, next_month
+from ingestion.sources.binance.plan import FetchPlan, Way, next_month
 from ingestion.sources.binance.rest import FetchedRange
 from ingestion.sources.http import HttpClient, SourceError
 from ingestion.validation import validate
@@ -161,10 +161,15 @@ class ArchiveReader:
 
     def _monthly_file(self, symbol: str, first: date, last: date) -> tuple[list[FetchedRange], list[_Days]]:
         """Return a month's bars of [first, last), or these days if there is no file; neither if it is unchanged."""
-        month = self._month(symbol, first.replace(day=1))
-        if month.file is None:
+        month = first.replace(day=1)
+        if (symbol, month) not in self._months:
+            path = month_path(symbol, self._interval, month)
+            read = self._read(path, symbol, (month, next_month(month)), self._spool(symbol, month))
+            self._months[symbol, month] = read
+        if self._months[symbol, month].file is None:
             return [], [(first, last)]
-        return ([FetchedRange(first, last, "archive", [self._piece(symbol, first, last)])] if month.is_new else []), []
+        is_new = self._months[symbol, month].is_new
+        return [FetchedRange(first, last, "archive", [self._piece(symbol, first, last)])] if is_new else [], []
 
     def _note_short_month(self, symbol: str, fetched: Iterable[FetchedRange]) -> set[date]:
         short = {day for piece in fetched for day in self._short_days(symbol, piece)}
@@ -176,35 +181,26 @@ class ArchiveReader:
     def _short_days(self, symbol: str, piece: FetchedRange) -> list[date]:
         """Return the days of a range on which the symbol traded all day and bars are missing."""
         bars = bars_by_day(_valid(piece.pages[0].rows))
-        days = (piece.first + n * ONE_DAY for n in range((piece.last - piece.first).days))
-        return [day for day in days if bars[day] < bars_per_day(self._interval) and self._traded(symbol, day)]
+        few = [day for day in days_between(piece.first, piece.last) if bars[day] < bars_per_day(self._interval)]
+        return [day for day in few if self._traded(symbol, day)]
 
     def _daily_files(self, symbol: str, first: date, last: date) -> tuple[list[FetchedRange], list[_Days]]:
         """Return what the daily files of [first, last) have, and the days without a file."""
         found: list[FetchedRange] = []
         absent: list[_Days] = []
         absent_in_a_row = 0
-        day = first
-        while day < last:
-            following = day + ONE_DAY
+        for day in days_between(first, last):
+            days = (day, day + ONE_DAY)
             if day < DAILY_SINCE or day >= self._today or absent_in_a_row >= MISSING_DAYS or self._archive_down:
-                absent.append((day, following))
-            else:
-                read = self._read(day_path(symbol, self._interval, day), symbol, (day, following))
-                absent_in_a_row = absent_in_a_row + 1 if read.file is None else 0
-                if read.file is None:
-                    absent.append((day, following))
-                elif read.is_new:
-                    found.append(FetchedRange(day, following, "archive", [Page(read.table)]))
-            day = following
+                absent.append(days)
+                continue
+            read = self._read(day_path(symbol, self._interval, day), symbol, days)
+            absent_in_a_row = absent_in_a_row + 1 if read.file is None else 0
+            if read.file is None:
+                absent.append(days)
+            elif read.is_new:
+                found.append(FetchedRange(*days, "archive", [Page(read.table)]))
         return found, absent
-
-    def _month(self, symbol: str, month: date) -> _ReadFile:
-        key = (symbol, month)
-        if key not in self._months:
-            path = month_path(symbol, self._interval, month)
-            self._months[key] = self._read(path, symbol, (month, next_month(month)), self._spool(symbol, month))
-        return self._months[key]
 
     def _piece(self, symbol: str, first: date, last: date) -> Page:
         """Return the bars that open on days [first, last) of one month that was read."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,10 +27,6 @@ def klines_day(key: str) -> tuple[str, date] | None:
     """Return the interval and the UTC day of an object under a key of ``klines_key``; None for another key."""
     match = re.fullmatch(rf"{PREFIX}/interval=(\w+)/date=(\d{{4}}-\d\d-\d\d)/bars\.parquet", key)
     return (match[1], date.fromisoformat(match[2])) if match else None
-
-
-def _object_key(row: dict[str, Any]) -> str:
-    return klines_key(row["interval"], row["open_time"].date())
 
 
 def _parse_rejected(_: Connection, rejection: StoredRejection) -> pa.Table:
@@ -95,7 +90,7 @@ KLINES = Dataset(
             order by open_time desc limit 1
         ) as newest
     """,
-    object_key=_object_key,
+    object_key=lambda row: klines_key(row["interval"], row["open_time"].date()),
     damaged_advice="the next run of its interval fetches its day again",
     on_damaged=_invalidate,
     rules=rules,

@@ -31,29 +31,23 @@ _SERIES = """
             tracked.symbol,
             known.listed_at,
             coalesce(known.status, '') not in ('', 'TRADING', 'FAILED', 'UNKNOWN') as is_dead,
-            (
-                select min(k.open_time)
-                from raw.binance_klines as k
-                where k.symbol = tracked.symbol and k.interval = %(interval)s
-            ) as first_bar,
-            (
-                select max(k.open_time)
-                from raw.binance_klines as k
-                where k.symbol = tracked.symbol and k.interval = %(interval)s
-            ) as last_bar,
-            (
-                select min(c.date)
-                from ops.coverage as c
-                where c.dataset = %(dataset)s and c.symbol = tracked.symbol and c.interval = %(interval)s
-            ) as first_requested,
-            (
-                select max(c.closed_until)
-                from ops.coverage as c
-                where c.dataset = %(dataset)s and c.symbol = tracked.symbol and c.interval = %(interval)s
-            ) as requested_until,
+            bars.first_bar,
+            bars.last_bar,
+            requested.first_requested,
+            requested.requested_until,
             known.last_bar_at
         from tracked
         left join ops.symbol_status as known using (symbol)
+        cross join lateral (
+            select min(k.open_time) as first_bar, max(k.open_time) as last_bar
+            from raw.binance_klines as k
+            where k.symbol = tracked.symbol and k.interval = %(interval)s
+        ) as bars
+        cross join lateral (
+            select min(c.date) as first_requested, max(c.closed_until) as requested_until
+            from ops.coverage as c
+            where c.dataset = %(dataset)s and c.symbol = tracked.symbol and c.interval = %(interval)s
+        ) as requested
     )
     select
         symbol,

@@ -6,10 +6,11 @@ Belongs here: gaps that are recorded. Does not: finding and explaining them (``g
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from ingestion.database.connections import Connection
+from ingestion.database.connections import Connection, fetch
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.binance.gap_classification import INTERIOR_KINDS
 
@@ -24,7 +25,7 @@ class Gap:
     """A recorded gap inside a series: its UTC days, and the facts that decide when it is requested again."""
 
     symbol: str
-    days: tuple[date, ...]
+    days: Sequence[date]
     is_confirmed: bool
     found_at: datetime
     requested_at: datetime | None
@@ -41,32 +42,30 @@ def is_due(gap: Gap, now: datetime) -> bool:
 
 def due(connection: Connection, interval: str, now: datetime) -> dict[str, set[date]]:
     """Return for each symbol the days with gaps that are due to be requested again."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select
-                g.symbol, array_agg(day order by day),
-                g.kind <> 'missing_locally' and bool_and(coalesce(cardinality(c.answered_by), 0) >= 2),
-                g.found_at, g.asked_again_at
-            from ops.gaps as g
-            cross join lateral (
-                select generate_series(
-                    date_trunc('day', g.gap_start at time zone 'UTC'),
-                    g.gap_end at time zone 'UTC' - interval '1 microsecond',
-                    interval '1 day'
-                )::date as day
-            ) as days
-            left join ops.coverage as c
-                on c.dataset = %s and c.symbol = g.symbol and c.interval = g.interval and c.date = days.day
-            where g.interval = %s and g.kind = any(%s)
-            group by g.symbol, g.gap_start, g.kind, g.found_at, g.asked_again_at
-            """,
-            (KLINES.name, interval, list(INTERIOR_KINDS)),
-        )
-        known = [Gap(symbol, tuple(days), *rest) for symbol, days, *rest in cursor.fetchall()]
-    connection.commit()
+    rows = fetch(
+        connection,
+        """
+        select
+            g.symbol, array_agg(day order by day),
+            g.kind <> 'missing_locally' and bool_and(coalesce(cardinality(c.answered_by), 0) >= 2),
+            g.found_at, g.asked_again_at
+        from ops.gaps as g
+        cross join lateral (
+            select generate_series(
+                date_trunc('day', g.gap_start at time zone 'UTC'),
+                g.gap_end at time zone 'UTC' - interval '1 microsecond',
+                interval '1 day'
+            )::date as day
+        ) as days
+        left join ops.coverage as c
+            on c.dataset = %s and c.symbol = g.symbol and c.interval = g.interval and c.date = days.day
+        where g.interval = %s and g.kind = any(%s)
+        group by g.symbol, g.gap_start, g.kind, g.found_at, g.asked_again_at
+        """,
+        (KLINES.name, interval, list(INTERIOR_KINDS)),
+    )
     days: dict[str, set[date]] = {}
-    for gap in known:
+    for gap in (Gap(*row) for row in rows):
         if is_due(gap, now):
             days.setdefault(gap.symbol, set()).update(gap.days)
     return days
@@ -101,40 +100,31 @@ def mark_requested(connection: Connection, interval: str, since: datetime) -> No
 
 def answered_twice(connection: Connection) -> list[tuple[str, date, date]]:
     """Return (interval, first day, end day) of unexplained gaps that a second way has answered: to be classified."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select interval, first_day, last_day + 1
-            from (
-                select
-                    g.interval, g.symbol,
-                    (g.gap_start at time zone 'UTC')::date as first_day,
-                    (g.gap_end at time zone 'UTC' - interval '1 microsecond')::date as last_day
-                from ops.gaps as g where g.kind = 'missing_locally'
-            ) as g
-            where exists (
-                select 1 from ops.coverage as c
-                where
-                    c.dataset = %s and c.symbol = g.symbol and c.interval = g.interval
-                    and c.date between g.first_day and g.last_day and cardinality(c.answered_by) >= 2
-            )
-            """,
-            (KLINES.name,),
+    query = """
+        select interval, first_day, last_day + 1
+        from (
+            select
+                g.interval, g.symbol,
+                (g.gap_start at time zone 'UTC')::date as first_day,
+                (g.gap_end at time zone 'UTC' - interval '1 microsecond')::date as last_day
+            from ops.gaps as g where g.kind = 'missing_locally'
+        ) as g
+        where exists (
+            select 1 from ops.coverage as c
+            where
+                c.dataset = %s and c.symbol = g.symbol and c.interval = g.interval
+                and c.date between g.first_day and g.last_day and cardinality(c.answered_by) >= 2
         )
-        return cursor.fetchall()
+    """
+    return fetch(connection, query, (KLINES.name,))
 
 
 def unexplained(connection: Connection) -> list[tuple[str, str, str, int]]:
     """Return (symbol, interval, first missing slot, bars) of the gaps that a repeated request has not filled."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select symbol, interval, to_char(gap_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), bars
-            from ops.gaps
-            where kind = 'missing_locally' and asked_again_at is not null
-            order by gap_start, symbol, interval
-            """
-        )
-        found = cursor.fetchall()
-    connection.commit()
-    return found
+    query = """
+        select symbol, interval, to_char(gap_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), bars
+        from ops.gaps
+        where kind = 'missing_locally' and asked_again_at is not null
+        order by gap_start, symbol, interval
+    """
+    return fetch(connection, query)

@@ -13,9 +13,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from ingestion.bronze.results import FetchResult, merge_results
 from ingestion.bronze.write import Context, Progress
-from ingestion.datasets import ONE_DAY, midnight, object_day
+from ingestion.datasets import ONE_DAY, days_between, midnight, object_day
 from ingestion.ops import coverage, runs
-from ingestion.ops import symbols as ops_symbols
 from ingestion.sources.binance import gaps, rest
 from ingestion.sources.binance.archive_reader import NO_FILES, ArchiveReader, LoadedFiles, name_files
 from ingestion.sources.binance.contract import bars_per_day
@@ -25,13 +24,12 @@ from ingestion.sources.binance.plan import (
     FetchPlan,
     KlinesRequest,
     Known,
-    days_between,
     fetchable,
     plan_fetch,
     plan_follow_up,
 )
 from ingestion.sources.binance.rest import Exchange, FetchedRange
-from ingestion.sources.binance.symbols import SymbolFacts, refresh_symbol_status
+from ingestion.sources.binance.symbols import SymbolFacts, record_failed, refresh_symbol_status
 from ingestion.sources.binance.write import WindowWriter
 from ingestion.sources.http import HttpClient, SourceError
 from ingestion.universe import Asset
@@ -83,7 +81,7 @@ def sync_klines(context: Context, client: HttpClient, archive: HttpClient, reque
         FetchResult(KLINES.name, failed={s: rest.unknown_symbol(s) for s in sorted(symbols.unknown)}),
         FetchResult(KLINES.name, notes=(*_short_notes(fetch, short_files), *_symbol_notes(fetch, request.assets))),
     )
-    _record_failed_symbols(context, symbols, tracked, result.failed)
+    record_failed(connection, symbols, {s: result.failed[s] for s in tracked if s in result.failed})
     if backfill is not None and not result.error and not set(result.failed) - symbols.unknown:
         coverage.end_backfill(connection, backfill, plan.end)
     if result.skipped_days:
@@ -329,10 +327,3 @@ def _symbol_notes(fetch: _Fetch, assets: Sequence[Asset]) -> Iterator[str]:
                 f"{symbol} is not trading on Binance (status {status}), {last}; "
                 "if it has ended, give its row in the universe file a valid_to"
             )
-
-
-def _record_failed_symbols(
-    context: Context, symbols: SymbolFacts, tracked: Sequence[str], failed: Mapping[str, str]
-) -> None:
-    status = {s: ("UNKNOWN" if s in symbols.unknown else "FAILED", failed[s]) for s in tracked if s in failed}
-    ops_symbols.record_symbols(context.connection, status)

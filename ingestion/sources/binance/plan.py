@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Literal
 
-from ingestion.datasets import ONE_DAY
+from ingestion.datasets import ONE_DAY, days_between
 from ingestion.sources.binance.contract import BINANCE_OPENED, bars_per_day
 from ingestion.sources.binance.rest import PAGE
 from ingestion.sources.binance.symbols import SymbolFacts
@@ -154,7 +154,6 @@ def plan_follow_up(
     Gaps that are ``due`` are requested both ways, days whose answer was ``lost`` by REST, and ``short`` days of this
     run (with the ways that answered) by the way that has not answered. Only days that are over have files.
     """
-    shorts = _by_symbol(short)
     by_rest = [
         *_with_reason(due, Reason.GAP), *_with_reason(lost, Reason.LOST),
         *((s, d, Reason.SHORT) for (s, d), ways in short.items() if list(ways) == ["archive"]),
@@ -165,15 +164,12 @@ def plan_follow_up(
     ]
     files = sorted({(day, symbol): reason for symbol, day, reason in reversed(by_files) if day < known.today}.items())
     symbols = {a.binance_symbol for a in fetchable(request.assets, known.symbols)}
-    notes = [
-        f"{count:,} symbol-days {why}"
-        for days, why in (
-            (due, "with gaps were requested again"),
-            (lost, "whose answer was lost were requested again"),
-            (shorts, "that came short were requested in a second way"),
-        )
-        if (count := sum(len(days.get(symbol, ())) for symbol in symbols))
-    ]
+    counts = (
+        (sum(len(due.get(symbol, ())) for symbol in symbols), "with gaps were requested again"),
+        (sum(len(lost.get(symbol, ())) for symbol in symbols), "whose answer was lost were requested again"),
+        (sum(symbol in symbols for symbol, _ in short), "that came short were requested in a second way"),
+    )
+    notes = [f"{count:,} symbol-days {why}" for count, why in counts if count]
     return FollowUp(
         _plan_days(request, known, by_rest, lambda _: ("rest",)),
         _plan_days(
@@ -191,26 +187,9 @@ def fetchable(assets: Iterable[Asset], symbols: SymbolFacts) -> list[Asset]:
     return sorted(rows, key=lambda a: a.binance_symbol)
 
 
-def days_between(start: date, end: date) -> Iterator[date]:
-    """Yield the days of [start, end)."""
-    for offset in range((end - start).days):
-        yield start + offset * ONE_DAY
-
-
 def next_month(day: date) -> date:
     """Return the first day of the month after a day's."""
     return (day.replace(day=28) + 4 * ONE_DAY).replace(day=1)
-
-
-def join_days(days: Iterable[date]) -> list[tuple[date, date]]:
-    """Join consecutive days into half-open ranges."""
-    ranges: list[tuple[date, date]] = []
-    for day in sorted(days):
-        if ranges and ranges[-1][1] == day:
-            ranges[-1] = (ranges[-1][0], day + ONE_DAY)
-        else:
-            ranges.append((day, day + ONE_DAY))
-    return ranges
 
 
 def _needs_no_request(request: KlinesRequest, known: Known, symbol: str) -> set[date]:
@@ -283,10 +262,3 @@ def _plan_days(
 
 def _with_reason(days: SymbolDays, reason: Reason) -> Iterator[tuple[str, date, Reason]]:
     return ((symbol, day, reason) for symbol, mine in days.items() for day in sorted(mine))
-
-
-def _by_symbol(symbol_days: Iterable[tuple[str, date]]) -> dict[str, set[date]]:
-    days: dict[str, set[date]] = {}
-    for symbol, day in symbol_days:
-        days.setdefault(symbol, set()).add(day)
-    return days

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -34,11 +34,6 @@ UNKNOWN_SYMBOL = -1121
 SHORTEST_BAN_S = 120
 
 
-def _used_weight(headers: Mapping[str, str]) -> int | None:
-    used = headers.get("x-mbx-used-weight-1m", "")
-    return int(used) if used.isdigit() else None
-
-
 def _banned_until(answer: Answer) -> datetime | None:
     """Return the end of a ban: by the message ("banned until <ms>"), else by Retry-After, else the shortest."""
     if answer.status != 418:
@@ -49,15 +44,10 @@ def _banned_until(answer: Answer) -> datetime | None:
     return datetime.fromtimestamp(time.time() + (wait if wait is not None else SHORTEST_BAN_S), UTC)
 
 
-def _error_code(body: Any) -> int | None:
-    code = body.get("code") if isinstance(body, dict) else None
-    return code if isinstance(code, int) else None
-
-
 CONVENTIONS = Conventions(
-    used_weight=_used_weight,
+    used_weight=lambda headers: int(used) if (used := headers.get("x-mbx-used-weight-1m", "")).isdigit() else None,
     banned_until=_banned_until,
-    error_code=_error_code,
+    error_code=lambda body: code if isinstance(body, dict) and isinstance(code := body.get("code"), int) else None,
     error_message=lambda body: str(body.get("msg") or "") if isinstance(body, dict) else "",
 )
 

@@ -6,14 +6,15 @@ Belongs here: ``ops.symbol_status``, which later runs read. Does not: the univer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from psycopg2.extras import execute_values
 
-from ingestion.database.connections import Connection
+from ingestion.database.connections import Connection, fetch, write_rows
+from ingestion.datasets import ONE_DAY, days_between
 from ingestion.sources.binance import rest
 from ingestion.sources.binance.rest import Exchange
 from ingestion.sources.http import HttpClient, RequestRejected, SourceError
@@ -41,7 +42,7 @@ class SymbolFacts:
     def before_listing(self, symbol: str, start: date, end: date) -> set[date]:
         """Return the UTC days of [start, end) before the one on which the symbol was listed."""
         listed = self.listed_at.get(symbol)
-        return {start + timedelta(days=n) for n in range((min(end, listed.date()) - start).days)} if listed else set()
+        return set(days_between(start, min(end, listed.date()))) if listed else set()
 
     def traded_all_day(self, symbol: str, day: date) -> bool:
         """Return whether the symbol was listed before the UTC day and had not ended by its last moment."""
@@ -54,13 +55,8 @@ def refresh_symbol_status(connection: Connection, client: HttpClient, exchange: 
 
     A symbol that the exchange does not list is ``DELISTED`` if it ever had bars, and ``UNKNOWN`` if it was never seen.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "select symbol, status, listed_at, last_bar_at from ops.symbol_status where symbol = any(%s)",
-            (list(exchange.status),),
-        )
-        before = {symbol: known for symbol, *known in cursor.fetchall()}
-    connection.commit()
+    query = "select symbol, status, listed_at, last_bar_at from ops.symbol_status where symbol = any(%s)"
+    before = {symbol: known for symbol, *known in fetch(connection, query, (list(exchange.status),))}
     listed: dict[str, datetime] = {symbol: at for symbol, (_, at, _) in before.items() if at is not None}
     absent = {symbol for symbol, word in exchange.status.items() if word == "UNKNOWN"}
     delisted = absent & listed.keys()
@@ -79,18 +75,10 @@ def refresh_symbol_status(connection: Connection, client: HttpClient, exchange: 
     _record(
         connection, {s: "DELISTED" if s in delisted else word for s, word in exchange.status.items()}, listed, ended
     )
-    return SymbolFacts(listed, frozenset(delisted), frozenset(absent - delisted), _ended(connection, exchange), paused)
-
-
-def _ended(connection: Connection, exchange: Exchange) -> dict[str, datetime]:
-    """Return the last bar of each symbol that does not trade now."""
     over = [symbol for symbol, word in exchange.status.items() if word not in TRADING]
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "select symbol, last_bar_at from ops.symbol_status where symbol = any(%s) and last_bar_at is not null",
-            (over,),
-        )
-        return dict(cursor.fetchall())
+    query = "select symbol, last_bar_at from ops.symbol_status where symbol = any(%s) and last_bar_at is not null"
+    last_bars = dict(fetch(connection, query, (over,)))
+    return SymbolFacts(listed, frozenset(delisted), frozenset(absent - delisted), last_bars, paused)
 
 
 def _probe(symbols: Sequence[str], ask: Callable[[str], datetime | None]) -> dict[str, datetime]:
@@ -139,17 +127,12 @@ def _record(
                     when s.listed_at is not null then least(s.listed_at, date_trunc('day', bars.first_at, 'UTC'))
                 end
             from (
-                select
-                    asked.symbol,
-                    (
-                        select min(k.open_time) from raw.binance_klines as k
-                        where k.symbol = asked.symbol and k.interval = '1h'
-                    ) as first_at,
-                    (
-                        select max(k.open_time) from raw.binance_klines as k
-                        where k.symbol = asked.symbol and k.interval = '1h'
-                    ) as last_at
+                select asked.symbol, of_symbol.*
                 from unnest(%s::text[]) as asked (symbol)
+                cross join lateral (
+                    select min(k.open_time) as first_at, max(k.open_time) as last_at
+                    from raw.binance_klines as k where k.symbol = asked.symbol and k.interval = '1h'
+                ) as of_symbol
             ) as bars
             where s.symbol = bars.symbol
             """,
@@ -157,7 +140,20 @@ def _record(
         )
 
 
+def record_failed(connection: Connection, facts: SymbolFacts, failed: Mapping[str, str]) -> None:
+    """Record the symbols that a fetch could not request, each with the reason."""
+    statement = """
+        insert into ops.symbol_status (symbol, status, detail) values %s
+        on conflict (symbol) do update set
+            status = excluded.status, detail = excluded.detail, checked_at = clock_timestamp()
+    """
+    if failed:
+        rows = [(symbol, "UNKNOWN" if symbol in facts.unknown else "FAILED", why) for symbol, why in failed.items()]
+        write_rows(connection, statement, rows)
+
+
 def tracked_now(assets: Sequence[Asset], today: date) -> list[str]:
     """Return the symbols whose row of the universe is valid yesterday or today: those that a refresh requests."""
-    near = (today - timedelta(days=1), today + timedelta(days=1))
-    return sorted({a.binance_symbol for a in assets if a.binance_symbol and a.trades_in(*near)})
+    return sorted(
+        {a.binance_symbol for a in assets if a.binance_symbol and a.trades_in(today - ONE_DAY, today + ONE_DAY)}
+    )

@@ -17,7 +17,7 @@ from ingestion.bronze.objects import Written
 from ingestion.bronze.results import FetchResult, merge_results
 from ingestion.bronze.write import Context, accept, note_new_fields, reject, with_batch_id
 from ingestion.database import connections
-from ingestion.datasets import ONE_DAY, midnight
+from ingestion.datasets import ONE_DAY, days_between, midnight
 from ingestion.ops import coverage
 from ingestion.sources.binance import rest
 from ingestion.sources.binance.dataset import KLINES, klines_key
@@ -65,7 +65,8 @@ class WindowWriter:
         return result
 
     def _write_bars(self, accepted: pa.Table) -> tuple[FetchResult, dict[tuple[str, date], int]]:
-        closed = self._closed(accepted)
+        # The bar in progress is dropped: its close_time is not yet past by the exchange's clock.
+        closed = accepted.filter(pc.less(accepted["close_time"], pa.scalar(self.now, UTC_US)))
         table = last_wins(closed, KLINES.key)
         days = pc.cast(table["open_time"], pa.date32())
         with connections.locked(self.context.connection, f"bronze {KLINES.name}"):
@@ -75,11 +76,6 @@ class WindowWriter:
         counted = pa.table({"symbol": table["symbol"], "day": days}).group_by(["symbol", "day"])
         counts = counted.aggregate([([], "count_all")]).to_pylist()
         return result, {(row["symbol"], row["day"]): row["count_all"] for row in counts}
-
-    def _closed(self, table: pa.Table) -> pa.Table:
-        """Drop the bar in progress: its close_time is not yet past by the exchange's clock."""
-        closed = pc.less(table["close_time"], pa.scalar(self.now, UTC_US))
-        return table if pc.all(closed).as_py() else table.filter(closed)
 
     def _write_days(self, table: pa.Table, days: pa.Array) -> FetchResult:
         """Merge a table's rows into the object of each day, in parallel."""
@@ -114,8 +110,7 @@ class WindowWriter:
     ) -> None:
         rows = []
         for symbol, piece in fetched:
-            for offset in range((piece.last - piece.first).days):
-                day = piece.first + offset * ONE_DAY
+            for day in days_between(piece.first, piece.last):
                 is_final = self.now >= midnight(day + ONE_DAY) + FINAL_AFTER
                 rows.append((symbol, day, bars.get((symbol, day), 0), is_final, piece.source))
         coverage.record_coverage(self.context.connection, KLINES, self.interval, rows, self.now, incomplete)

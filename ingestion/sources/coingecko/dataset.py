@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 
-from ingestion.database.connections import Connection
+from ingestion.database.connections import Connection, fetch
 from ingestion.datasets import Dataset, StoredRejection
-from ingestion.sources.coingecko.contract import COLUMNS, rules
-from ingestion.sources.coingecko.parse import read_coins
+from ingestion.sources.coingecko.parse import COLUMNS, read_coins, rules
 
 NAME, PREFIX = "coingecko_markets", "coingecko/markets"
 
@@ -20,19 +18,13 @@ def markets_key(snapshot_at: datetime) -> str:
     return f"{PREFIX}/date={snapshot_at:%Y-%m-%d}/{snapshot_at:%H%M%S}Z.parquet"
 
 
-def _object_key(row: dict[str, Any]) -> str:
-    return markets_key(row["snapshot_at"])
-
-
 def _parse_rejected(connection: Connection, rejection: StoredRejection) -> pa.Table:
     """Parse a coin as part of the snapshot that rejected it.
 
     A snapshot without any accepted record is dated to the second in which its first record was rejected.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("select max(snapshot_at) from raw.coingecko_markets where batch_id = %s", (rejection.batch_id,))
-        (snapshot_at,) = cursor.fetchone() or (None,)
-    connection.commit()
+    query = "select max(snapshot_at) from raw.coingecko_markets where batch_id = %s"
+    [(snapshot_at,)] = fetch(connection, query, (rejection.batch_id,))
     snapshot_at = snapshot_at or rejection.batch_rejected_at.replace(microsecond=0)
     # From the text: a number of many digits does not fit a float.
     return read_coins(f"[{rejection.text}]".encode(), "replayed", snapshot_at, rejection.rejected_at).rows
@@ -55,7 +47,7 @@ MARKETS = Dataset(
             order by snapshot_at desc limit 1
         ) as newest
     """,
-    object_key=_object_key,
+    object_key=lambda row: markets_key(row["snapshot_at"]),
     damaged_advice="no source provides past snapshots; restore the object from a backup, or remove it",
     rules=rules,
     parse_rejected=_parse_rejected,

@@ -21,20 +21,16 @@ def ingest_markets(context: Context, client: HttpClient, assets: Sequence[Asset]
     """Fetch one snapshot of the universe and the top 250 into bronze, as one object."""
     snapshot = coingecko_client.fetch_snapshot(client, sorted({a.crypto_id for a in assets}), snapshot_at)
     result = write_page(context, MARKETS, snapshot, snapshot_at)
+    missing = snapshot.missing_from_top
+    lacking = f"of the {coingecko_client.TOP} largest coins are in no page of CoinGecko's list"
     fields = unknown_fields(snapshot.rows["payload"].to_pylist())
     return replace(
         result,
         repeated=snapshot.repeated,
-        shortfall=_shortfall(snapshot),
+        shortfall=f"{missing} {lacking}" if missing else None,
         failed=_failed_coins(snapshot, assets, snapshot_at),
         notes=(*note_new_fields(context, MARKETS, fields), *_unfit_notes(snapshot.unfit)),
     )
-
-
-def _shortfall(snapshot: Snapshot) -> str | None:
-    if not snapshot.missing_from_top:
-        return None
-    return f"{snapshot.missing_from_top} of the {coingecko_client.TOP} largest coins are in no page of CoinGecko's list"
 
 
 def _failed_coins(snapshot: Snapshot, assets: Sequence[Asset], snapshot_at: datetime) -> dict[str, str]:

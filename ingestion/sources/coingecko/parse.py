@@ -1,23 +1,52 @@
-"""Parses CoinGecko's JSON into Arrow columns, record by record."""
+"""The columns and rules of a CoinGecko market snapshot, and its parser: JSON into Arrow columns, record by record."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 
 from ingestion.arrow import DECIMAL, UTC_US, decimals, exact, read_json
-from ingestion.datasets import Page, midnight, page_schema
-from ingestion.sources.coingecko.contract import AMOUNTS, COINGECKO_OPENED, COLUMNS
+from ingestion.datasets import Column, Page, decimal_column, midnight, page_schema
 from ingestion.text import plain
-from ingestion.validation import Rejected
+from ingestion.validation import Rejected, Rule, not_negative, parse_each
 
+_NUMBERS = (
+    "current_price", "market_cap", "fully_diluted_valuation", "total_volume", "high_24h", "low_24h",
+    "price_change_24h", "price_change_percentage_24h", "market_cap_change_24h", "market_cap_change_percentage_24h",
+    "circulating_supply", "total_supply", "max_supply", "ath", "ath_change_percentage", "atl", "atl_change_percentage",
+    "price_change_percentage_1h_in_currency", "price_change_percentage_24h_in_currency",
+    "price_change_percentage_7d_in_currency",
+)  # fmt: skip
+AMOUNTS = (
+    "current_price", "market_cap", "fully_diluted_valuation", "total_volume", "high_24h", "low_24h",
+    "circulating_supply", "total_supply", "max_supply", "ath", "atl",
+)  # fmt: skip
+COLUMNS = (
+    Column("crypto_id", pa.string(), "text"),
+    Column("snapshot_at", UTC_US, "timestamptz"),
+    Column("symbol", pa.string(), "text"),
+    Column("name", pa.string(), "text"),
+    Column("image", pa.string(), "text", required=False),
+    Column("market_cap_rank", pa.int64(), "integer", required=False),
+    *(decimal_column(name, required=False) for name in _NUMBERS),
+    Column("ath_date", UTC_US, "timestamptz", required=False),
+    Column("atl_date", UTC_US, "timestamptz", required=False),
+    Column("last_updated", UTC_US, "timestamptz", required=False),
+    Column("payload", pa.string(), "jsonb"),
+)
+_OPENED = midnight(date(2014, 4, 8))
 # Known fields without a column: the payload has them.
 ONLY_IN_PAYLOAD = ("roi", "market_cap_rank_with_rehypothecated")
+
+
+def rules(now: datetime) -> Sequence[Rule]:
+    """Return the rules of a row; the parser has already set amounts below 0 to null."""
+    return [not_negative(name) for name in AMOUNTS]
 
 
 def parse_markets(
@@ -28,18 +57,12 @@ def parse_markets(
     An optional value that does not fit its column becomes null and is returned in the row's ``unfit``, by its name.
     ValueError when the body is not a list, so that it is requested again.
     """
-    good: list[dict[str, Any]] = []
-    rejected: list[Rejected] = []
-    for text in _objects(body.decode("utf-8")):
-        try:
-            row = _coin(read_json(text), snapshot_at)
-            good.append(
-                {**row, "snapshot_at": snapshot_at, "payload": text, "source_url": url, "fetched_at": fetched_at}
-            )
-        except (ValueError, TypeError, KeyError, OverflowError) as problem:
-            reason = f"{problem.args[0]} is missing" if isinstance(problem, KeyError) else str(problem)
-            rejected.append(Rejected(text, reason))
-    return good, rejected
+
+    def parse(text: str) -> dict[str, Any]:
+        of_fetch = {"snapshot_at": snapshot_at, "payload": text, "source_url": url, "fetched_at": fetched_at}
+        return _coin(read_json(text), snapshot_at) | of_fetch
+
+    return parse_each(_objects(body.decode("utf-8")), parse, str)
 
 
 def read_coins(body: bytes, url: str, snapshot_at: datetime, fetched_at: datetime) -> Page:
@@ -123,9 +146,6 @@ def _typed(name: str, kind: pa.DataType, value: Any, snapshot_at: datetime) -> A
         if name != "last_updated" or _OPENED <= moment <= snapshot_at + timedelta(days=1):
             return moment
     raise ValueError(f"{name} is {str(value)[:60]!r}, which is not {kind}")
-
-
-_OPENED = midnight(COINGECKO_OPENED)
 
 
 def to_table(rows: list[dict[str, Any]]) -> pa.Table:

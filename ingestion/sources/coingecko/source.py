@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from ingestion.bronze.results import FetchResult
-from ingestion.bronze.write import Context
 from ingestion.settings import Settings
 from ingestion.sources.coingecko.client import CONVENTIONS
 from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.coingecko.ingest import ingest_markets
-from ingestion.sources.http import HttpClient
 from ingestion.sources.rate_limit import Limits
-from ingestion.sources.source import Api, FetchRequest, Finding, Source
+from ingestion.sources.source import Api, Source, probe_of
 
 
 def _headers(settings: Settings) -> Mapping[str, str]:
@@ -27,28 +24,21 @@ def _limits(settings: Settings) -> Limits:
     return Limits(settings.coingecko_calls_per_minute, settings.coingecko_calls_per_month, per_month_setting)
 
 
-def _fetch(context: Context, request: FetchRequest, client: HttpClient) -> FetchResult:
-    return ingest_markets(context, client, request.universe, request.at.replace(microsecond=0))
-
-
-def _probe(client: HttpClient, settings: Settings) -> Iterator[Finding]:
-    client.get("/ping")
-    yield Finding(True, API.name, f"answers, {'with a key' if settings.coingecko_api_key else 'keyless'}")
-
-
 API = Api(
     name="CoinGecko",
     setting="COINGECKO_BASE_URL",
     headers=_headers,
     limits=_limits,
     conventions=CONVENTIONS,
-    probe=_probe,
+    probe=probe_of("/ping", lambda settings: "with a key" if settings.coingecko_api_key else "keyless"),
 )
 COINGECKO = Source(
     name="coingecko",
     dataset=MARKETS,
     apis=(API,),
-    fetch=_fetch,
+    fetch=lambda context, request, client: ingest_markets(
+        context, client, request.universe, request.at.replace(microsecond=0)
+    ),
     description="CoinGecko v3",
     bronze_description="The market list of this moment: the universe and the top 250, each coin as CoinGecko sent it.",
     raw_description="Market snapshots, one row per coin and snapshot, with the complete object as JSON.",

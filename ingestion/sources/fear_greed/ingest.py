@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pyarrow as pa
 
@@ -12,16 +12,27 @@ from ingestion.bronze.merge import union
 from ingestion.bronze.objects import DamagedObject, Written
 from ingestion.bronze.results import FetchResult
 from ingestion.bronze.write import Context, accept, reject, with_batch_id
-from ingestion.database.connections import Connection
-from ingestion.datasets import midnight
-from ingestion.sources.fear_greed import client as fear_greed_client
-from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key
+from ingestion.database.connections import Connection, fetch
+from ingestion.datasets import Page, midnight
+from ingestion.sources.conventions import Answer
+from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key, parse_history
 from ingestion.sources.http import HttpClient
+
+
+def history(client: HttpClient) -> Page:
+    """Request every day of the index: its complete history is one response."""
+
+    def parse(answer: Answer) -> Page:
+        return parse_history(answer.body, answer.url, datetime.now(UTC))
+
+    page = client.get("/fng/", {"limit": 0, "format": "json"}, parse=parse)
+    assert page is not None
+    return page
 
 
 def ingest_fear_greed(context: Context, client: HttpClient, fetched_on: date) -> FetchResult:
     """Fetch the index's complete history into bronze, unless the newest object has the same values."""
-    page = fear_greed_client.history(client)
+    page = history(client)
     accepted, violations = accept(with_batch_id(context, page.rows), FEAR_GREED.rules(midnight(fetched_on)))
     result = reject(context, FEAR_GREED, [*page.rejected, *violations])
     # The index is sent newest first: of a day that comes twice, the first value is the newer one.
@@ -48,23 +59,17 @@ def ingest_fear_greed(context: Context, client: HttpClient, fetched_on: date) ->
 
 def changed_past_values(connection: Connection, batch_id: str) -> list[str]:
     """Return a line for each day before the newest whose value a load has found changed, the newest first."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select record_key ->> 'date', old_record, new_record from ops.restatements
-            where
-                dataset = %s
-                and batch_id = %s
-                and (record_key ->> 'date')::date < (select max(date) from raw.fear_greed)
-            order by 1 desc
-            """,
-            (FEAR_GREED.name, batch_id),
-        )
-        changed = cursor.fetchall()
-    connection.commit()
+    query = """
+        select record_key ->> 'date', old_record, new_record from ops.restatements
+        where
+            dataset = %s
+            and batch_id = %s
+            and (record_key ->> 'date')::date < (select max(date) from raw.fear_greed)
+        order by 1 desc
+    """
     return [
         f"{day}: {old['value']} ({old['classification']}) is now {new['value']} ({new['classification']})"
-        for day, old, new in changed
+        for day, old, new in fetch(connection, query, (FEAR_GREED.name, batch_id))
     ]
 
 

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from ingestion.bronze.results import FetchResult
-from ingestion.bronze.write import Context
-from ingestion.settings import Settings
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from ingestion.sources.fear_greed.ingest import changed_past_values, ingest_fear_greed
-from ingestion.sources.http import HttpClient
 from ingestion.sources.rate_limit import Limits
-from ingestion.sources.source import Api, FetchRequest, Finding, LoadCheck, LoadedRun, Observation, Source
+from ingestion.sources.source import Api, LoadCheck, LoadedRun, Observation, Source, probe_of
 
 # alternative.me states no limit; 60 calls a minute have been reported.
 CALLS_PER_MINUTE = 30
-
-
-def _fetch(context: Context, request: FetchRequest, client: HttpClient) -> FetchResult:
-    return ingest_fear_greed(context, client, request.at.date())
-
-
-def _probe(client: HttpClient, settings: Settings) -> Iterator[Finding]:
-    client.get("/fng/")
-    yield Finding(True, API.name, "answers, no key needed")
 
 
 def _past_values(run: LoadedRun) -> Observation:
@@ -35,13 +20,13 @@ API = Api(
     name="Fear & Greed",
     setting="FEAR_GREED_BASE_URL",
     limits=lambda _: Limits(CALLS_PER_MINUTE),
-    probe=_probe,
+    probe=probe_of("/fng/", lambda _: "no key needed"),
 )
 ALTERNATIVE_ME = Source(
     name="alternative_me",
     dataset=FEAR_GREED,
     apis=(API,),
-    fetch=_fetch,
+    fetch=lambda context, request, client: ingest_fear_greed(context, client, request.at.date()),
     description="alternative.me Fear & Greed",
     bronze_description="The complete history of the Crypto Fear & Greed index, written when a value has changed.",
     raw_description="The Fear & Greed index, one row per day.",
