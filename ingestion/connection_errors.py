@@ -157,6 +157,8 @@ def describe_transport_error(problem: Exception) -> str:
 
     if isinstance(problem, urllib3.exceptions.ProxyError):
         return f"{PROXY_FAULT}: it {_proxy_fault(problem.original_error)}"
+    if isinstance(problem, TimeoutError):
+        return "stopped answering (timed out)"
     for name, text in _TRANSPORT:
         if isinstance(problem, getattr(urllib3.exceptions, name)):
             return text

@@ -85,9 +85,11 @@ def documented_calls() -> list[str]:
 @pytest.mark.parametrize("call", documented_calls())
 def test_every_documented_command_and_option_exists(call: str) -> None:
     words = re.findall(r"--[\w-]+|\b[a-z]+\b", call)
-    command: click.Command = main.commands[words[0]]
-    if isinstance(command, click.Group) and len(words) > 1:
-        command = command.commands[words[1]]
+    command: click.Command | None = main
+    for word in words:
+        if isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), word)
+    assert command is not None
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     passes_on = command.context_settings.get("ignore_unknown_options", False)
     assert passes_on or {word for word in words if word.startswith("--")} <= {*known, "--help"}

@@ -36,6 +36,7 @@ from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from orchestration.alerting import outbox
 from orchestration.assets.raw import RAW
+from orchestration.progress import ignore_progress
 from orchestration.quality import data_docs, suites
 from orchestration.quality import queries as quality_queries
 from orchestration.quality.checks import BRONZE_CHECKS, CHECKS
@@ -46,6 +47,7 @@ from support.cli import ROOT, TICKMART, TIMEOUT_S, UNIVERSE, clean_environment
 from support.database import bucket_of, fresh_database
 
 CANARY = "canary-7f3a9c"
+RESOURCES = {"stores": Stores(), "progress": ignore_progress}
 
 
 @dataclass
@@ -518,7 +520,7 @@ def validate_and_load(dataset: Dataset, raw: list[Any]) -> dg.ExecuteInProcessRe
     [check] = [c for c in BRONZE_CHECKS if dg.AssetKey(["bronze", dataset.name]) in {k.asset_key for k in c.check_keys}]
     selection = dg.AssetSelection.checks(*check.check_keys) | dg.AssetSelection.assets(*raw)
     made = dg.Definitions(
-        [dg.AssetSpec(["bronze", dataset.name]), *raw], asset_checks=[check], resources={"stores": Stores()},
+        [dg.AssetSpec(["bronze", dataset.name]), *raw], asset_checks=[check], resources=RESOURCES,
         jobs=[dg.define_asset_job("validation", selection, executor_def=dg.in_process_executor)],
     )  # fmt: skip
     with dg.instance_for_test() as instance:
@@ -559,7 +561,7 @@ def run_check(suite: Suite) -> dg.ExecuteInProcessResult:
     """Run the check of one suite after the load, as a run of its own."""
     [check] = [c for c in CHECKS if dg.AssetCheckKey(dg.AssetKey(list(suite.asset)), suite.check) in c.check_keys]
     made = dg.Definitions(
-        [dg.AssetSpec(list(suite.asset))], asset_checks=[check], resources={"stores": Stores()},
+        [dg.AssetSpec(list(suite.asset))], asset_checks=[check], resources=RESOURCES,
         jobs=[dg.define_asset_job("after", dg.AssetSelection.checks(*check.check_keys))],
     )  # fmt: skip
     with dg.instance_for_test() as instance:
