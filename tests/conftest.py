@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 from ingestion.bronze.lake import Lake
@@ -32,7 +33,7 @@ NOW = "2026-11-20T16:37:12Z"
 # A test that uses one of these, directly or through another fixture, has a server or runs dbt.
 SERVER_FIXTURES = {
     "stack_env", "shared_simulator", "shared_sim", "server", "postgres", "replay", "initialized",
-    "definitions",
+    "definitions", "open_page", "rendered",
 }  # fmt: skip
 # Modules and folders whose tests start the command or servers themselves, or load Great Expectations (7 s of CPU).
 STARTS_PROCESSES = (
@@ -42,6 +43,9 @@ STARTS_PROCESSES = (
     "tests/orchestration/test_metrics.py", "tests/orchestration/test_quality", "tests/orchestration/test_status.py",
     "tests/test_install.py",
 )  # fmt: skip
+# A machine that is busy is not a failure: pytest's own timeout is the limit.
+hypothesis.settings.register_profile("tickmart", deadline=None)
+hypothesis.settings.load_profile("tickmart")
 HOME = pytest.StashKey[tempfile.TemporaryDirectory]()
 
 
