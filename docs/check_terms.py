@@ -26,9 +26,8 @@ def read_terms(glossary: str) -> tuple[dict[str, str], re.Pattern[str]]:
 
 def find_terms(text: str, terms: dict[str, str], exempt: re.Pattern[str]) -> list[tuple[int, str, str]]:
     """Return line number, term and replacement of each hit; `camelCase` and `snake_case` are split into words."""
-    alternatives = re.compile(
-        "|".join(f"(?P<t{n}>(?<![A-Za-z])(?:{pattern})(?![A-Za-z]))" for n, pattern in enumerate(terms)), re.IGNORECASE
-    )
+    any_term = "|".join(f"(?P<t{n}>{pattern})" for n, pattern in enumerate(terms))
+    alternatives = re.compile(rf"(?<![A-Za-z])(?:{any_term})(?![A-Za-z])", re.IGNORECASE)
     replacements = list(terms.values())
     hits = []
     for number, line in enumerate(text.splitlines(), 1):
