@@ -27,9 +27,9 @@ from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import disk
 from orchestration.observability.attempts import record_failure
 
-# What a run imports: Dagster while the servers start, then Great Expectations while it waits for sources and dbt.
+# What a run imports while its servers start. Not Great Expectations, during the run: both use SQLAlchemy, whose ORM
+# registers itself with what is in use when it is imported.
 DAGSTER = ("dagster", "dagster_postgres", "orchestration.assets.dagster_dbt", "orchestration.quality.checks")
-GREAT_EXPECTATIONS = ("pandas", "orchestration.quality.gx")
 
 
 @contextmanager
@@ -74,7 +74,6 @@ def run_session(command: str) -> Iterator[Settings]:
             record_failure(home, "run", f"tickmart {command}", disk.explained(error, home) or error)
             raise
         imports.join()
-        import_in_background(*GREAT_EXPECTATIONS)
         yield settings
 
 

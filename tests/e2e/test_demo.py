@@ -53,17 +53,19 @@ def tickmart(env: dict[str, str], *arguments: str) -> subprocess.CompletedProces
 @pytest.fixture(scope="module")
 def demo(surroundings: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """A small demo that is up, and the environment that its printed hints address it with."""
-    process = subprocess.Popen(
-        [TICKMART, "demo", "--days", "3"], env=surroundings, cwd=surroundings["HOME"], text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    errors = Path(surroundings["HOME"]) / "errors"
+    with errors.open("w") as stderr:
+        process = subprocess.Popen(
+            [TICKMART, "demo", "--days", "3"], env=surroundings, cwd=surroundings["HOME"], text=True,
+            stdout=subprocess.PIPE, stderr=stderr,
+        )  # fmt: skip
     hint = ""
     for line in process.stdout:
         hint = line.split("`")[1] if line.startswith("Demo") else hint
         if "Ctrl-C" in line:
             break
     try:
-        assert hint.endswith(" tickmart status")
+        assert hint.endswith(" tickmart status"), errors.read_text()
         yield process, {**surroundings, "TICKMART_HOME": hint.partition("=")[2].partition(" ")[0]}
     finally:
         process.terminate()
