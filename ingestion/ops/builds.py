@@ -26,11 +26,14 @@ class BuildState:
 def read_state(connection: Connection, schemas: Iterable[str]) -> BuildState:
     """Return the state, with the relations of ``schemas``."""
     with connection, connection.cursor() as cursor:
+        # Sums, not the newest time, which stays when the clock was set back.
         cursor.execute(
             """
-            select dataset, max(changed_at)::text from ops.load_ledger where changed_at is not null group by dataset
+            select dataset, count(*) || ' objects, ' || sum(extract(epoch from changed_at))
+            from ops.load_ledger where changed_at is not null group by dataset
             union all
-            select 'universe', count(*) || ' rows, ' || max(loaded_at) from raw.universe having count(*) > 0
+            select 'universe', count(*) || ' rows, ' || sum(extract(epoch from loaded_at))
+            from raw.universe having count(*) > 0
             """
         )
         versions = dict(cursor.fetchall())

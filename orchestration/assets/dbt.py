@@ -166,15 +166,18 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
         with stores.connection("ingest") as connection, connections.locked(connection, "dbt"):
             datasets.record_datasets(connection, stores.settings, DATASETS, dataset_assets(manifest))
             plan = None
+            # Before dbt reads the files: one that changes meanwhile must cause the next full refresh.
+            digest = dbt_project_digest(PROJECT_DIR)
+            full_refresh = runs.version(connection, BUILT_PROJECT) != digest
             every_model = context.selected_asset_keys == dbt_build.keys
             if every_model and context.job_name in (JOB, REBUILD_JOB):
-                plan = _plan(connection, context.run_id, manifest)
+                plan = _plan(connection, context.run_id, manifest, full_refresh=full_refresh)
                 yield from _without_build(context, plan, manifest)
             if plan is None or plan.build or plan.test:
-                yield from _build(context, dbt, stores, connection, plan, manifest, progress)
+                yield from _build(context, dbt, stores, connection, plan, manifest, progress, full_refresh=full_refresh)
                 # A build of some models, or of tests alone, leaves the other models as they were.
                 if every_model:
-                    runs.set_version(connection, BUILT_PROJECT, dbt_project_digest(PROJECT_DIR))
+                    runs.set_version(connection, BUILT_PROJECT, digest)
             else:
                 builds.record_builds(connection, context.run_id, succeeded(manifest, plan, {}))
                 record_results(connection, context.run_id, {"results": []}, {}, plan, time.monotonic() - started)
@@ -182,10 +185,12 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
     return dbt_build
 
 
-def _plan(connection: connections.Connection, run_id: str, manifest: Mapping[str, Any]) -> BuildPlan:
-    """Return what the run builds: everything if the project changed, and all of it recorded as not built yet."""
+def _plan(
+    connection: connections.Connection, run_id: str, manifest: Mapping[str, Any], *, full_refresh: bool
+) -> BuildPlan:
+    """Return what the run builds, everything in a full refresh, and record it as not built yet."""
     state = builds.read_state(connection, {node["schema"] for node in manifest["nodes"].values()})
-    if needs_full_refresh(connection):
+    if full_refresh:
         state = replace(state, built={})
     plan = plan_build(manifest, state, unvalidated_assets(connection, run_id))
     builds.begin_build(connection, plan.changed)
@@ -209,11 +214,6 @@ def _without_build(context: dg.AssetExecutionContext, plan: BuildPlan, manifest:
         context.log_event(dg.AssetObservation(key(unique_id), metadata={"build": "skipped", "reason": reason}))
 
 
-def needs_full_refresh(connection: connections.Connection) -> bool:
-    """Return whether another version of the project built the tables: they may lack a column."""
-    return runs.version(connection, BUILT_PROJECT) != dbt_project_digest(PROJECT_DIR)
-
-
 def _build(
     context: dg.AssetExecutionContext,
     dbt: DbtCliResource,
@@ -222,13 +222,15 @@ def _build(
     plan: BuildPlan | None,
     manifest: Mapping[str, Any],
     progress: ProgressListener,
+    *,
+    full_refresh: bool,
 ) -> Iterator[Any]:
     """Run `dbt build`, yield its events, record its results; Failure when a model or a test failed.
 
-    Without a plan it builds and tests what the run selects.
+    Without a plan it builds and tests what the run selects. Tables that another version of the project built may lack a
+    column: its first build is a full refresh.
     """
     started = time.monotonic()
-    full_refresh = ["--full-refresh"] if needs_full_refresh(connection) else []
     # By default dbt writes megabytes per run beside the code, where `tickmart prune` does not look.
     folder = stores.settings.home / "dbt"
     target = folder / context.run_id
@@ -236,7 +238,7 @@ def _build(
     if (folder / PARTIAL_PARSE).exists():
         shutil.copy(folder / PARTIAL_PARSE, target)
     invocation = dbt.cli(
-        ["build", *BUILD_OPTIONS, *full_refresh, *exclusions(manifest, plan)],
+        ["build", *BUILD_OPTIONS, *["--full-refresh"] * full_refresh, *exclusions(manifest, plan)],
         context=context, raise_on_error=False, target_path=target,
     )  # fmt: skip
     checks: list[dg.AssetCheckResult] = []

@@ -26,9 +26,13 @@ def build_run_status(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
     )  # fmt: skip
     def run_verdict(context: dg.AssetExecutionContext, stores: Stores) -> Iterator[Any]:
         """Record the status that follows from the run's stages and checks."""
+        steps = context.instance.get_run_step_stats(context.run_id)
+        failed_steps = [step.step_key for step in steps if step.status and step.status.value == "FAILURE"]
         with stores.connection("ingest") as connection:
             earlier = counted_runs(context)[1:]
             summary = runs.summarize_run(connection, context.run_id, earlier)
+            if failed_steps:  # one that ended before it recorded its stage
+                summary["status"] = "failed"
             runs.end_run(connection, context.run_id, summary["status"], summary)
         health.write_status(stores.settings)
         if command_pid(context.run) is None:  # a command logs the end of its run
@@ -44,6 +48,8 @@ def build_run_status(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
                     "Only a complete run requests a failed source again: launch one instead of repeating failed steps"
                 )
             raise dg.Failure(description=" | ".join(errors), allow_retries=False)
+        if failed_steps:  # Dagster repeats the failed steps of a run, and its status then needs this one again
+            raise dg.Failure(description=f"failed: {', '.join(failed_steps)}", allow_retries=False)
         yield dg.MaterializeResult(metadata={"status": summary["status"], "checks": summary["checks"]})
 
     return run_verdict

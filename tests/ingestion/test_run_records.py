@@ -17,6 +17,7 @@ from ingestion.ops import runs
 from ingestion.simulator.server import simulator
 from orchestration.assets.bronze import BRONZE
 from orchestration.assets.raw import RAW
+from orchestration.assets.run_status import build_run_status
 from orchestration.cli.output import print_summary
 from orchestration.progress import ignore_progress
 from orchestration.reconnect import ConnectRetry, is_lost
@@ -90,6 +91,27 @@ def test_many_rejected_records_fail_the_run_with_share_and_reason_and_the_others
     assert "value is 'N/A'" in observed
     assert "tickmart rejected list" in observed
     assert chain.one("select count(*) from raw.fear_greed") == 90
+
+
+def test_a_step_that_ends_without_a_record_fails_the_run_and_its_status_is_repeated_with_it(
+    run: Run, chain: Chain
+) -> None:
+    @dg.asset(key=["marts", "broken"])
+    def broken() -> None:
+        raise RuntimeError("ended before it recorded its stage")
+
+    @dg.asset(key=["raw", "begun"])
+    def begun(context: dg.AssetExecutionContext) -> None:
+        runs.begin_run(chain.connection, context.run_id, "test")
+
+    status = build_run_status([dg.AssetKey(["raw", "begun"])])
+    with dg.instance_for_test() as instance:
+        run([], begun, broken, status, instance=instance)
+        [record] = instance.get_run_records()
+        steps = instance.get_run_step_stats(record.dagster_run.run_id)
+    failed = {step.step_key for step in steps if step.status and step.status.value == "FAILURE"}
+    assert failed == {"marts__broken", "ops__run_verdict"}
+    assert chain.one("select status from ops.runs") == "failed"
 
 
 def test_records_that_come_twice_are_counted_and_shown(run: Run) -> None:
