@@ -1,5 +1,6 @@
 """tickmart called in another project's folder, with that project's .env, packages and variables: nothing changes."""
 
+import contextlib
 import json
 import re
 import signal
@@ -134,11 +135,15 @@ def test_every_process_has_only_its_own_variables_and_a_folder_of_the_home(up, f
     foreign = set(VARIABLES_OF_OTHERS.items()) - {
         (k, v) for k, v in VARIABLES_OF_OTHERS.items() if "proxy" in k.lower()
     }
-    children = psutil.Process(int(up["pid"])).children(recursive=True)
-    assert len(children) > 5
-    for process in children:
-        assert not foreign & set(process.environ().items()), process.cmdline()
-        assert Path(process.cwd()) != folder, process.cmdline()
+    seen = 0
+    for process in psutil.Process(int(up["pid"])).children(recursive=True):
+        # Backends and children of Dagster's daemon end at any time; the kernel forgets a zombie's environment.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            command, cwd, environment = process.cmdline(), process.cwd(), process.environ()
+            assert not foreign & set(environment.items()), command
+            assert Path(cwd) != folder, command
+            seen += 1
+    assert seen > 5
 
 
 def test_status_and_sql_show_what_up_has_loaded(up, folder, env):

@@ -160,7 +160,8 @@ def home(initialized: Path, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["cp", "-a", initialized, target], check=True)
     yield target
     for process in commands_with(target, CLIENT):
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     wait_for(lambda: not supervisors(target), "the end of the supervisor")
 
 
@@ -325,7 +326,8 @@ def test_supervisor_and_postgres_killed_together_do_not_block_the_next_start(hom
     environment_of(client)
     started = family(home)
     for process in [*supervisors(home), *servers(home, "postgres")]:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # the end of the supervisor ends its servers, too
+            process.kill()
     client.kill()
     client.communicate(timeout=TIMEOUT_S)
     with local_services(home, postgres=True, s3=True) as env:
@@ -351,7 +353,10 @@ def test_registered_children_and_theirs_end_with_a_killed_client(home: Path) -> 
     environment_of(client)
 
     def born() -> list[psutil.Process]:
-        found = [child for child in psutil.Process(client.pid).children(recursive=True) if child.name() == "sleep"]
+        found = []
+        for child in psutil.Process(client.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += [child] if child.name() == "sleep" else []
         return found if len(found) == 2 else []
 
     children = wait_for(born, "the child and the child's child")
