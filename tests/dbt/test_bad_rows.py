@@ -105,6 +105,7 @@ def snapshot_of_marts(warehouse: Warehouse) -> dict[str, list[tuple[object, ...]
     return {name: sorted(warehouse.query(f"select * from marts.{name}"), key=repr) for name in MARTS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "where",
     [
@@ -160,6 +161,7 @@ BROKEN_KEYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BROKEN_KEYS)
 def test_a_broken_key_stops_the_build_before_the_marts_change(valid_rows: Warehouse, case: str) -> None:
     """No rule decides which of the rows is right, so none can be excluded."""
@@ -180,6 +182,7 @@ def test_a_broken_key_stops_the_build_before_the_marts_change(valid_rows: Wareho
         valid_rows.execute(repair)
 
 
+@pytest.mark.slow
 def test_after_a_correction_the_next_build_is_green_and_complete(valid_rows: Warehouse) -> None:
     valid_rows.execute("update raw.binance_klines set close = 'NaN' where symbol = 'BTCUSDT'")
     valid_rows.run(*BARS_AND_MARTS)

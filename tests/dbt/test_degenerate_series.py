@@ -168,6 +168,7 @@ def load(loads: RawLoads, coins: Iterable[str], first: float, last: float) -> No
     loads.load(bars)
 
 
+@pytest.mark.slow
 def test_degenerate_series_build_in_range_and_equal_a_full_refresh(warehouse: Warehouse) -> None:
     loads = prepare(warehouse, "flat")
     load(loads, SHAPES, 0, 0.8)

@@ -79,6 +79,7 @@ def test_history_corrections_and_new_assets_equal_a_full_refresh(warehouse: Ware
     assert_full_refresh_changes_nothing(warehouse, *SELECTION)
 
 
+@pytest.mark.slow
 def test_a_changed_universe_moves_bars_to_their_asset_and_removes_what_left_it(warehouse: Warehouse) -> None:
     empty(warehouse)
     loads = RawLoads(warehouse)

@@ -88,6 +88,7 @@ def names(nodes: object) -> set[str]:
     return {str(unique_id).rsplit(".", 1)[-1] for unique_id in nodes}  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_build_has_what_new_rows_reach_and_nothing_else(selective: SelectiveBuilds) -> None:
     selective.load("BTCUSDT", 0, 0.9)
     selective.load_index(30)
@@ -109,6 +110,7 @@ def test_a_build_has_what_new_rows_reach_and_nothing_else(selective: SelectiveBu
     assert_full_refresh_changes_nothing(selective.warehouse)
 
 
+@pytest.mark.slow
 def test_a_relation_that_was_dropped_by_hand_comes_back(selective: SelectiveBuilds) -> None:
     selective.load("BTCUSDT", 0, 1)
     selective.build()

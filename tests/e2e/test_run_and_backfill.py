@@ -54,6 +54,7 @@ def test_a_first_run_loads_thirty_days_and_exits_0(first_run):
     assert first_run.summary["checks"]["passed"] > 50
 
 
+@pytest.mark.slow
 def test_a_backfill_loads_the_days_that_are_missing_and_leaves_the_others(home_after_a_run):
     digest = (
         "select count(*) as rows, md5(string_agg(k::text, '' order by symbol, open_time)) as content "

@@ -309,6 +309,7 @@ def test_clients_older_than_the_server_are_named_with_the_fix() -> None:
         postgres_client("pg_dump", 99)
 
 
+@pytest.mark.slow
 def test_the_commands_make_one_and_bring_it_back(source: Source, elsewhere: Settings, tmp_path: Path) -> None:
     def tickmart(of: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
         owner, store = of.postgres, of.object_store

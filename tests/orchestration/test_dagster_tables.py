@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import psycopg2
+import pytest
 
 from support.cli import ROOT, clean_environment
 
@@ -29,6 +30,7 @@ where table_schema = 'dagster' and (table_name, column_name) = ('concurrency_lim
 """
 
 
+@pytest.mark.slow
 def test_tables_of_an_older_dagster_are_migrated_and_those_of_a_newer_one_rejected(postgres, tmp_path):
     env = clean_environment()
     env |= {"PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGUSER": postgres.user}
