@@ -27,6 +27,11 @@ ONE_DAY = timedelta(days=1)
 DEGRADED_SLAS = 4
 # Columns that say where a record came from; they are not part of its value.
 PROVENANCE = (("source_url", pa.string()), ("fetched_at", UTC_US), ("batch_id", pa.string()))
+PROVENANCE_DESCRIPTIONS = {
+    "source_url": "Address of the response or file that had the record, without its keys.",
+    "fetched_at": "When the response or file arrived.",
+    "batch_id": "The Dagster run that fetched the record.",
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Column:
     name: str
     arrow: pa.DataType
     postgres: str
+    description: str = ""
     required: bool = True
 
 
@@ -91,7 +97,8 @@ class Dataset:
     # More rejected records in one fetch than this share, and at least this many, are an error; fewer are a warning.
     rejected_share: float = 0.05
     rejected_least: int = 10
-    bronze_only: tuple[tuple[str, pa.DataType], ...] = ()
+    # Columns of bronze that raw does not have: name, type, description.
+    bronze_only: tuple[tuple[str, pa.DataType, str], ...] = ()
     # The column by whose values the raw table is partitioned (docs/performance.md has the reason), and those values.
     parts: tuple[str, tuple[str, ...]] | None = None
 
@@ -104,6 +111,12 @@ class Dataset:
     def values(self) -> list[str]:
         """Names of the columns that make up a record's value, without key and provenance."""
         return [c.name for c in self.columns if c.name not in self.key]
+
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """Descriptions of all columns in bronze and raw by name."""
+        bronze_only = {name: description for name, _, description in self.bronze_only}
+        return {c.name: c.description for c in self.columns} | bronze_only | PROVENANCE_DESCRIPTIONS
 
     @property
     def assets(self) -> tuple[str, ...]:
@@ -119,15 +132,15 @@ class Dataset:
         return rejected >= self.rejected_least and rejected > self.rejected_share * records
 
 
-def decimal_column(name: str, *, required: bool = True) -> Column:
+def decimal_column(name: str, description: str = "", *, required: bool = True) -> Column:
     """Declare a column of exact numbers."""
-    return Column(name, DECIMAL, "numeric", required)
+    return Column(name, DECIMAL, "numeric", description, required)
 
 
-def page_schema(columns: Sequence[Column], bronze_only: Sequence[tuple[str, pa.DataType]] = ()) -> pa.Schema:
+def page_schema(columns: Sequence[Column], bronze_only: Sequence[tuple[str, pa.DataType, str]] = ()) -> pa.Schema:
     """Return the Arrow schema of a parsed page: a bronze object's without ``batch_id``, which the write adds."""
     own = [pa.field(c.name, c.arrow, nullable=not c.required) for c in columns]
-    return pa.schema([*own, *(pa.field(n, t) for n, t in (*bronze_only, *PROVENANCE[:-1]))])
+    return pa.schema([*own, *(pa.field(column[0], column[1]) for column in (*bronze_only, *PROVENANCE[:-1]))])
 
 
 def midnight(day: date) -> datetime:

@@ -21,7 +21,10 @@ from orchestration.orphans import CODE_SERVER_SINCE, close_orphans
 from orchestration.resources import Stores
 
 
-@dg.run_failure_sensor(name="close_failed_runs", default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.run_failure_sensor(
+    name="close_failed_runs", default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Records the end of failed runs in ops.runs.",
+)  # fmt: skip
 def close_failed_runs(context: dg.RunFailureSensorContext) -> None:
     """Record the end of a failed run in schema ops."""
     stores = Stores()
@@ -43,8 +46,9 @@ def build_ended_sensor(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
     """Return the sensor that records the end of canceled runs and of runs without the step ops/run_verdict."""
 
     @dg.run_status_sensor(
-        run_status=status, name=f"close_{status.value.lower()}_runs", default_status=dg.DefaultSensorStatus.RUNNING
-    )
+        run_status=status, name=f"close_{status.value.lower()}_runs", default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Records the end of runs with the status {status.value} in ops.runs, if the run itself did not.",
+    )  # fmt: skip
     def close_ended_runs(context: dg.RunStatusSensorContext) -> None:
         run = context.dagster_run
         with connections.closing(Stores().connect("ingest")) as connection:
@@ -59,7 +63,10 @@ def build_ended_sensor(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
     return close_ended_runs
 
 
-@dg.sensor(name="close_dead_runs", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    name="close_dead_runs", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Ends runs whose process was killed, so that none is shown as started forever.",
+)  # fmt: skip
 def close_dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Close the runs of killed commands and of earlier code servers."""
     since = os.environ.get(CODE_SERVER_SINCE)
@@ -70,7 +77,10 @@ def close_dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     return dg.SkipReason(f"closed: {', '.join(closed)}" if closed else "no orphaned run")
 
 
-@dg.sensor(name="alerts", minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    name="alerts", minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Opens and resolves incidents, and sends their alerts.",
+)  # fmt: skip
 def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Detect incidents and send alerts; the ticks are the daemon's heartbeat."""
     settings = Stores().settings
@@ -104,5 +114,5 @@ def build_housekeeping_schedule(status: dg.DefaultScheduleStatus) -> dg.Schedule
     """Return the daily schedule of the housekeeping, between two hourly runs."""
     return dg.ScheduleDefinition(
         name="daily_housekeeping", cron_schedule="40 3 * * *", job=housekeeping, execution_timezone="UTC",
-        default_status=status,
+        default_status=status, description="Removes old operational records once a day, between two hourly runs.",
     )  # fmt: skip

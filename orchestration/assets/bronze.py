@@ -16,7 +16,7 @@ from ingestion.ops import checks, runs
 from ingestion.sources.http import HttpClient, SourceError
 from ingestion.sources.registry import SOURCES
 from ingestion.sources.source import FetchRequest, Source
-from orchestration.assets.metadata import ONE_RUN, OWNERS, days, table_schema
+from orchestration.assets.metadata import ONE_RUN, OWNERS, bronze_columns, days
 from orchestration.assets.source_checks import check_source, source_checks, to_asset_check_result
 from orchestration.observability import logs
 from orchestration.partitions import DAYS, run_days
@@ -46,6 +46,7 @@ def build_bronze(source: Source) -> dg.AssetsDefinition:
         deps=[api_key(source)],
         check_specs=source_checks(source),
         description=source.bronze_description,
+        metadata=bronze_columns(dataset),
     )
     def bronze(
         context: dg.AssetExecutionContext,
@@ -121,7 +122,6 @@ def _fetch(
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": result.rows,
-            "dagster/column_schema": table_schema(dataset.schema),
             "files_written": result.files,
             "files_unchanged": len(result.written) - result.files,
             "bytes_written": detail["bytes"],
@@ -155,5 +155,6 @@ APIS = [
     for source in SOURCES
 ]
 UNIVERSE_FILE = dg.AssetSpec(
-    ["source", "universe_file"], group_name="sources", kinds={"csv"}, description="universe.csv"
-)
+    ["source", "universe_file"], group_name="sources", kinds={"csv"},
+    description="The universe file: the tracked assets with their symbols and ids.",
+)  # fmt: skip

@@ -104,6 +104,24 @@ class LayerTranslator(DagsterDbtTranslator):
         layer = str(manifest["nodes"].get(unique_id, {}).get("schema", "sources"))
         return spec.replace_attributes(group_name=layer, owners=OWNERS, kinds={"dbt", "postgres"})
 
+    def get_asset_check_spec(
+        self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetCheckSpec | None:
+        """Return the default spec with the test's description."""
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        return spec and spec._replace(description=test_description(manifest, unique_id))
+
+
+def test_description(manifest: Mapping[str, Any], unique_id: str) -> str:
+    """Return what a test expects: its own description, or that of its generic test with the arguments filled in."""
+    node = manifest["nodes"][unique_id]
+    if node["description"] or "test_metadata" not in node:
+        return str(node["description"] or node["name"])
+    generic = node["test_metadata"]
+    macro = manifest["macros"][f"macro.{node['package_name']}.test_{generic['name']}"]
+    arguments = {k: ", ".join(v) if isinstance(v, list) else v for k, v in generic["kwargs"].items()}
+    return str(macro["description"].format_map(arguments)) or str(node["name"])
+
 
 def ops_table_specs(dbt_project: DbtProject, defined: set[dg.AssetKey]) -> list[dg.AssetSpec]:
     """Return specs of the ops tables that models read and no asset in ``defined`` writes (every run writes them)."""
@@ -361,7 +379,7 @@ def test_row(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str
         "status": status,
         "blocking": False,
         "observed": (result.get("message") or "")[:300] if status == "error" else f"{failures or 0} failed rows",
-        "expected": (node.get("description") or node["name"])[:300],
+        "expected": test_description(manifest, result["unique_id"])[:300],
         "failed_rows": failures,
     }
 

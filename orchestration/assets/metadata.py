@@ -1,12 +1,13 @@
 """Metadata that the bronze and raw assets share: owners, schemas, partitions."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 
 from ingestion.database.connections import Connection
+from ingestion.datasets import Dataset
 from ingestion.ops import runs
 from orchestration.partitions import chosen_days
 
@@ -43,11 +44,20 @@ def counted_runs(context: Any) -> list[str]:
     return counted
 
 
-def table_schema(schema: pa.Schema) -> dg.TableSchema:
-    """Return an Arrow schema as Dagster shows it."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(f.name, str(f.type), constraints=dg.TableColumnConstraints(nullable=f.nullable))
-            for f in schema
-        ]
-    )
+def bronze_columns(dataset: Dataset) -> dict[str, Any]:
+    """Return the columns of a bronze object with their descriptions, as metadata of its asset."""
+    return _columns((f.name, str(f.type), dataset.descriptions[f.name], f.nullable) for f in dataset.schema)
+
+
+def raw_columns(dataset: Dataset) -> dict[str, Any]:
+    """Return the columns of a raw table that the dataset declares with their descriptions, as metadata of its asset."""
+    return _columns((c.name, c.postgres, c.description, not c.required) for c in dataset.columns)
+
+
+def _columns(columns: Iterable[tuple[str, str, str, bool]]) -> dict[str, Any]:
+    """Return columns (name, type, description, nullable) as Dagster shows them."""
+    shown = [
+        dg.TableColumn(name, type_, description, constraints=dg.TableColumnConstraints(nullable=nullable))
+        for name, type_, description, nullable in columns
+    ]
+    return {"dagster/column_schema": dg.TableSchema(shown)}

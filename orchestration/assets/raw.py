@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 
 from ingestion.datasets import Dataset
 from ingestion.ops import checks, runs
@@ -14,7 +13,7 @@ from ingestion.raw.loader import load_pending
 from ingestion.sources.registry import SOURCES
 from ingestion.sources.source import LoadCheck, LoadedRun, Source
 from orchestration.assets.bronze import APIS, BRONZE, UNIVERSE_FILE
-from orchestration.assets.metadata import ONE_RUN, OWNERS, counted_runs, days, request_full_refresh, table_schema
+from orchestration.assets.metadata import ONE_RUN, OWNERS, counted_runs, days, raw_columns, request_full_refresh
 from orchestration.assets.source_checks import load_check_asset, load_check_row, to_asset_check_result
 from orchestration.observability import logs
 from orchestration.partitions import DAYS, run_days
@@ -44,6 +43,7 @@ def build_raw(source: Source) -> dg.AssetsDefinition:
             dg.AssetSpec(
                 raw_key, group_name="raw", kinds={"postgres"}, owners=OWNERS, code_version="1",
                 deps=[["bronze", dataset.name]], description=source.raw_description,
+                metadata=raw_columns(dataset),
             ),
             *(
                 dg.AssetSpec(
@@ -133,7 +133,6 @@ def _load(
         asset_key=["raw", dataset.name],
         metadata={
             "dagster/row_count": count,
-            "dagster/column_schema": table_schema(pa.schema([f for f in dataset.schema if f.name != "source_url"])),
             "objects_loaded": loaded.objects,
             "rows_inserted": loaded.inserted,
             "rows_updated": loaded.updated,

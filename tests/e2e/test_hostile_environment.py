@@ -137,7 +137,7 @@ def test_every_process_has_only_its_own_variables_and_a_folder_of_the_home(up, f
     }
     seen = 0
     for process in psutil.Process(int(up["pid"])).children(recursive=True):
-        # Backends and children of Dagster's daemon end at any time; the kernel forgets a zombie's environment.
+        # Backends and children of Dagster's daemon end at any time; a zombie has no environment.
         with contextlib.suppress(psutil.NoSuchProcess):
             command, cwd, environment = process.cmdline(), process.cwd(), process.environ()
             assert not foreign & set(environment.items()), command

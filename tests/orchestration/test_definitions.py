@@ -7,6 +7,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
+from ingestion.sources.registry import SOURCES
 from orchestration.quality.checks import CHECKS
 from orchestration.quality.suites import SUITES
 from support.scripted_server import Reply, scripted
@@ -86,6 +87,27 @@ def test_a_check_has_one_snake_case_id_per_asset():
     ids = [(suite.asset_path, rule.id) for suite in SUITES for rule in suite.rules]
     assert len(set(ids)) == len(ids)
     assert [check_id for _, check_id in ids if not re.fullmatch(r"[a-z][a-z0-9_]*", check_id)] == []
+
+
+def test_everything_that_dagster_lists_has_a_description(definitions, graph):
+    repository = definitions.get_repository_def()
+    checks = [graph.get_check_spec(key) for key in graph.asset_check_keys]
+    listed = [
+        *(graph.get(key) for key in graph.get_all_asset_keys()), *checks,
+        *repository.sensor_defs, *repository.schedule_defs,
+        *(job for job in repository.get_all_jobs() if job.name != "__ASSET_JOB"),  # Dagster's own
+    ]  # fmt: skip
+    assert [str(one) for one in listed if not one.description] == []
+    # The arguments of a generic test are filled in.
+    assert [check.name for check in checks if re.search(r"[{}]", check.description)] == []
+
+
+@pytest.mark.parametrize("layer", ["bronze", "raw"])
+def test_every_column_of_a_dataset_is_described_before_the_first_run(graph, layer):
+    for source in SOURCES:
+        columns = graph.get(dg.AssetKey([layer, source.dataset.name])).metadata["dagster/column_schema"].columns
+        assert {c.name for c in columns} >= {c.name for c in source.dataset.columns}
+        assert [c.name for c in columns if not c.description] == []
 
 
 def test_every_suite_is_an_asset_check(graph):

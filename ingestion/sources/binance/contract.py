@@ -17,18 +17,22 @@ DAY_MS = 86_400_000
 INTERVAL_MS = {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000, "4h": 14_400_000, "1d": DAY_MS}
 BINANCE_OPENED = date(2017, 8, 17)  # the first bar of BTCUSDT
 COLUMNS = (
-    Column("symbol", pa.string(), "text"),
-    Column("interval", pa.string(), "text"),
-    Column("open_time", UTC_US, "timestamptz"),
-    *(decimal_column(name) for name in ("open", "high", "low", "close", "volume")),
-    Column("close_time", UTC_US, "timestamptz"),
-    decimal_column("quote_volume"),
-    Column("trade_count", pa.int64(), "bigint"),
-    decimal_column("taker_buy_base_volume"),
-    decimal_column("taker_buy_quote_volume"),
+    Column("symbol", pa.string(), "text", "Trading pair, as BTCUSDT."),
+    Column("interval", pa.string(), "text", "Length of the bar: 1m, 5m, 15m, 1h, 4h or 1d."),
+    Column("open_time", UTC_US, "timestamptz", "Start of the bar."),
+    decimal_column("open", "Price of the first trade, in the quote currency."),
+    decimal_column("high", "Highest price, in the quote currency."),
+    decimal_column("low", "Lowest price, in the quote currency."),
+    decimal_column("close", "Price of the last trade, in the quote currency."),
+    decimal_column("volume", "Traded amount, in the base currency."),
+    Column("close_time", UTC_US, "timestamptz", "Last moment of the bar."),
+    decimal_column("quote_volume", "Traded amount, in the quote currency."),
+    Column("trade_count", pa.int64(), "bigint", "Number of trades."),
+    decimal_column("taker_buy_base_volume", "Amount that takers bought, in the base currency."),
+    decimal_column("taker_buy_quote_volume", "Amount that takers bought, in the quote currency."),
 )
 # The twelfth field is documented as unused. It and any further fields are stored as they were sent.
-BRONZE_ONLY = (("extra", pa.string()),)
+BRONZE_ONLY = (("extra", pa.string(), "The twelfth and any further fields, as the source sent them."),)
 
 
 def bars_per_day(interval: str) -> int:

@@ -15,29 +15,44 @@ from ingestion.datasets import Column, Page, decimal_column, midnight, page_sche
 from ingestion.text import plain
 from ingestion.validation import Rejected, Rule, not_negative, parse_each
 
-_NUMBERS = (
-    "current_price", "market_cap", "fully_diluted_valuation", "total_volume", "high_24h", "low_24h",
-    "price_change_24h", "price_change_percentage_24h", "market_cap_change_24h", "market_cap_change_percentage_24h",
-    "circulating_supply", "total_supply", "max_supply", "ath", "ath_change_percentage", "atl", "atl_change_percentage",
-    "price_change_percentage_1h_in_currency", "price_change_percentage_24h_in_currency",
-    "price_change_percentage_7d_in_currency",
-)  # fmt: skip
+_NUMBERS = {
+    "current_price": "Price in USD.",
+    "market_cap": "Market capitalization in USD.",
+    "fully_diluted_valuation": "Price times the maximum or total supply, in USD.",
+    "total_volume": "Volume of the last 24 hours in USD, over all exchanges.",
+    "high_24h": "Highest price of the last 24 hours in USD.",
+    "low_24h": "Lowest price of the last 24 hours in USD.",
+    "price_change_24h": "Change of the price over 24 hours in USD.",
+    "price_change_percentage_24h": "Change of the price over 24 hours in percent.",
+    "market_cap_change_24h": "Change of the market capitalization over 24 hours in USD.",
+    "market_cap_change_percentage_24h": "Change of the market capitalization over 24 hours in percent.",
+    "circulating_supply": "Coins in circulation.",
+    "total_supply": "Coins that exist, less those burned.",
+    "max_supply": "Coins that can ever exist.",
+    "ath": "All-time high of the price in USD.",
+    "ath_change_percentage": "Distance of the price from its all-time high in percent.",
+    "atl": "All-time low of the price in USD.",
+    "atl_change_percentage": "Distance of the price from its all-time low in percent.",
+    "price_change_percentage_1h_in_currency": "Change of the price over 1 hour in percent.",
+    "price_change_percentage_24h_in_currency": "Change of the price over 24 hours in percent.",
+    "price_change_percentage_7d_in_currency": "Change of the price over 7 days in percent.",
+}
 AMOUNTS = (
     "current_price", "market_cap", "fully_diluted_valuation", "total_volume", "high_24h", "low_24h",
     "circulating_supply", "total_supply", "max_supply", "ath", "atl",
 )  # fmt: skip
 COLUMNS = (
-    Column("crypto_id", pa.string(), "text"),
-    Column("snapshot_at", UTC_US, "timestamptz"),
-    Column("symbol", pa.string(), "text"),
-    Column("name", pa.string(), "text"),
-    Column("image", pa.string(), "text", required=False),
-    Column("market_cap_rank", pa.int64(), "integer", required=False),
-    *(decimal_column(name, required=False) for name in _NUMBERS),
-    Column("ath_date", UTC_US, "timestamptz", required=False),
-    Column("atl_date", UTC_US, "timestamptz", required=False),
-    Column("last_updated", UTC_US, "timestamptz", required=False),
-    Column("payload", pa.string(), "jsonb"),
+    Column("crypto_id", pa.string(), "text", "CoinGecko's id of the coin."),
+    Column("snapshot_at", UTC_US, "timestamptz", "When the snapshot was taken."),
+    Column("symbol", pa.string(), "text", "Ticker; several coins may share one."),
+    Column("name", pa.string(), "text", "Name of the coin."),
+    Column("image", pa.string(), "text", "Address of the logo.", required=False),
+    Column("market_cap_rank", pa.int64(), "integer", "Rank by market capitalization.", required=False),
+    *(decimal_column(name, description, required=False) for name, description in _NUMBERS.items()),
+    Column("ath_date", UTC_US, "timestamptz", "When the price was at its all-time high.", required=False),
+    Column("atl_date", UTC_US, "timestamptz", "When the price was at its all-time low.", required=False),
+    Column("last_updated", UTC_US, "timestamptz", "When CoinGecko last updated the coin.", required=False),
+    Column("payload", pa.string(), "jsonb", "The record as JSON, as the source sent it."),
 )
 _OPENED = midnight(date(2014, 4, 8))
 # Known fields without a column: the payload has them.

@@ -23,11 +23,11 @@ from ingestion.validation import Rule, parse_each
 NAME, PREFIX = "fear_greed", "alternative_me/fear_greed"
 FIRST_DAY = date(2018, 2, 1)
 COLUMNS = (
-    Column("date", pa.date32(), "date"),
-    Column("value", pa.int64(), "integer"),
-    Column("classification", pa.string(), "text"),
+    Column("date", pa.date32(), "date", "UTC day that the value stands for."),
+    Column("value", pa.int64(), "integer", "Index from 0 (extreme fear) to 100 (extreme greed)."),
+    Column("classification", pa.string(), "text", "Name that the source gives the value."),
 )
-BRONZE_ONLY = (("payload", pa.string()),)
+BRONZE_ONLY = (("payload", pa.string(), "The record as JSON, as the source sent it."),)
 
 
 def rules(now: datetime) -> Sequence[Rule]:
