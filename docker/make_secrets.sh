@@ -7,7 +7,7 @@ file=${1:-.env}
 [ "$(tail -c 1 "$file" | wc -l)" -eq 1 ] || [ ! -s "$file" ] || echo >> "$file"
 added=0
 for name in POSTGRES_PASSWORD TICKMART_PG_INGEST_PASSWORD TICKMART_PG_TRANSFORM_PASSWORD \
-  TICKMART_PG_QUALITY_RO_PASSWORD TICKMART_PG_DASHBOARD_RO_PASSWORD TICKMART_PG_DAGSTER_PASSWORD \
+  TICKMART_PG_QUALITY_RO_PASSWORD TICKMART_PG_DASHBOARD_RO_PASSWORD TICKMART_PG_READER_PASSWORD TICKMART_PG_DAGSTER_PASSWORD \
   MINIO_ROOT_USER MINIO_ROOT_PASSWORD GRAFANA_ADMIN_PASSWORD; do
   grep -q "^$name=" "$file" && continue
   # Hexadecimal, because Compose, URLs and S3 servers each reject different special characters.

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ingestion import proxies
 
-Role = Literal["ingest", "transform", "quality_ro", "dashboard_ro", "dagster"]
+Role = Literal["ingest", "transform", "quality_ro", "dashboard_ro", "reader", "dagster"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 # The variable of each source's address and its default: one URL, or several to try in order. This is the list of the

@@ -24,7 +24,10 @@ _READS: dict[Role, tuple[str, ...]] = {
     "transform": ("raw", "ops"),
     "quality_ro": ("raw", "ops", "staging", "intermediate", "marts"),
     "dashboard_ro": ("marts",),
+    "reader": ("marts",),
 }
+# Statement timeout and connection limit of logins that only read.
+_LIMITS: dict[Role, tuple[str, int]] = {"dashboard_ro": ("5s", 30), "quality_ro": ("10min", 30), "reader": ("5min", 10)}
 # Functions that PUBLIC may call by default and that write to the server or block others, with the logins that need
 # them. They belong to the superuser: another owner cannot revoke them (SECURITY.md).
 _FUNCTIONS: dict[str, tuple[Role, ...]] = {
@@ -88,12 +91,12 @@ def _create_roles(cursor: Any, passwords: dict[Role, str]) -> None:
         if role not in known:
             cursor.execute(sql.SQL("alter role {} set timezone = 'UTC'").format(name))
     # A precaution; the grants are the boundary, because a session can change these settings.
-    for reader, timeout in (("dashboard_ro", "5s"), ("quality_ro", "10min")):
-        if reader not in known:
-            name = sql.Identifier(reader)
+    for role, (timeout, connections) in _LIMITS.items():
+        if role not in known:
+            name = sql.Identifier(role)
             cursor.execute(sql.SQL("alter role {} set default_transaction_read_only = on").format(name))
             cursor.execute(sql.SQL("alter role {} set statement_timeout = {}").format(name, sql.Literal(timeout)))
-            cursor.execute(sql.SQL("alter role {} connection limit 30").format(name))
+            cursor.execute(sql.SQL("alter role {} connection limit {}").format(name, sql.Literal(connections)))
 
 
 def set_passwords(postgres: Postgres, passwords: dict[Role, str]) -> None:

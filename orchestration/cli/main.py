@@ -40,7 +40,8 @@ COMMANDS = {
     "simulate": ("tools", "Serve the simulated APIs (see simulate --help)."),
     "dbt": ("tools", "Run dbt on the warehouse."),
     "docs": ("tools", "Build the dbt docs as one offline page, and serve it."),
-    "psql": ("tools", "Open psql on the warehouse, as its owner."),
+    "connect": ("connect", "Show how to read the marts from other tools, read-only."),
+    "psql": ("tools", "Open psql on the marts, read-only, or as the owner."),
 }
 
 

@@ -78,15 +78,20 @@ def docs(port: int | None, build_only: bool) -> None:
 
 
 @click.command(context_settings=PASS_THROUGH, add_help_option=False)
+@click.option("--owner", is_flag=True, help="As the owner, who may change everything.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @clear_errors
-def psql(arguments: Sequence[str]) -> None:
-    """Open psql on the warehouse, as its owner."""
+def psql(owner: bool, arguments: Sequence[str]) -> None:
+    """Open psql on the marts, read-only, or as the owner.
+
+    Example: tickmart psql --owner -c "select * from ops.runs"
+    """
     with session(s3=False) as settings:
         assert settings.postgres is not None
-        owner = settings.postgres
+        login = settings.postgres.connect_kwargs(None if owner else "reader")
         program = postgres_client("psql")
-        env = {**os.environ, "PGUSER": owner.user, "PGPASSWORD": owner.password, "PGTZ": "UTC"}
+        env = {**os.environ, "PGUSER": str(login["user"]), "PGPASSWORD": str(login["password"])}
+        env["PGOPTIONS"] = str(login["options"])
         sys.exit(run_on_terminal([program, *arguments], env))
 
 

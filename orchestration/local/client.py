@@ -13,8 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ingestion.settings import ROLES
 from orchestration import environment
-from orchestration.local.credentials import BUCKET, DATABASE, ROLES, SUPERUSER, load_credentials
+from orchestration.local.credentials import BUCKET, DATABASE, SUPERUSER, load_credentials
 from orchestration.local.processes import (
     CODE,
     LOOPBACK,

@@ -5,12 +5,12 @@ import os
 import secrets
 from pathlib import Path
 
+from ingestion.settings import ROLES
 from orchestration.local.processes import LocalServicesError
 
 SUPERUSER = "tickmart"
 DATABASE = "tickmart"
 BUCKET = "bronze"
-ROLES = ("ingest", "transform", "quality_ro", "dashboard_ro", "dagster")
 
 
 def load_credentials(home: Path) -> dict[str, dict[str, str]]:
@@ -18,9 +18,8 @@ def load_credentials(home: Path) -> dict[str, dict[str, str]]:
     path = home / "credentials.json"
     try:
         credentials: dict[str, dict[str, str]] = json.loads(path.read_text())
-        complete = {SUPERUSER, *ROLES} <= set(credentials["postgres"]) and {"access_key", "secret_key"} <= set(
-            credentials["s3"]
-        )
+        logins = {SUPERUSER, *ROLES} - {"reader"}
+        complete = logins <= set(credentials["postgres"]) and {"access_key", "secret_key"} <= set(credentials["s3"])
     except OSError as error:
         raise LocalServicesError(f"{path} cannot be read ({error.strerror}): run tickmart as its owner") from error
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -30,14 +29,24 @@ def load_credentials(home: Path) -> dict[str, dict[str, str]]:
     return credentials
 
 
-def create_credentials(home: Path) -> None:
-    """Write HOME/credentials.json with generated secrets, atomically, readable by its owner only."""
+def ensure_credentials(home: Path) -> dict[str, dict[str, str]]:
+    """Return the credentials of `home`; write HOME/credentials.json first if there is none, or if it lacks a role.
+
+    Earlier versions had no login `reader`. At its start, the server gives every login the password of the file.
+    """
+    path = home / "credentials.json"
     # Hexadecimal: rclone splits keys at commas, and other characters need quoting in shells and URLs. 128 bits each.
-    credentials = {
-        "postgres": {login: secrets.token_hex(16) for login in (SUPERUSER, *ROLES)},
-        "s3": {"access_key": secrets.token_hex(10), "secret_key": secrets.token_hex(16)},
-    }
-    write_private(home / "credentials.json", json.dumps(credentials, indent=2) + "\n")
+    if not path.exists():
+        credentials = {
+            "postgres": {login: secrets.token_hex(16) for login in (SUPERUSER, *ROLES)},
+            "s3": {"access_key": secrets.token_hex(10), "secret_key": secrets.token_hex(16)},
+        }
+        write_private(path, json.dumps(credentials, indent=2) + "\n")
+    credentials = load_credentials(home)
+    if "reader" not in credentials["postgres"]:
+        credentials["postgres"]["reader"] = secrets.token_hex(16)
+        write_private(path, json.dumps(credentials, indent=2) + "\n")
+    return credentials
 
 
 def write_private(path: Path, text: str) -> None:

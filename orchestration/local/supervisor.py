@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.local.client import LOCK_FILE, STATE_FILE
-from orchestration.local.credentials import create_credentials, load_credentials, write_private
+from orchestration.local.credentials import ensure_credentials, write_private
 from orchestration.local.postgres import Postgres
 from orchestration.local.processes import CHILD_GRACE_S, CODE, LOOPBACK, LocalServicesError, group_alive, signal_group
 from orchestration.local.s3 import S3
@@ -172,9 +172,7 @@ class Supervisor:
         """Start a server unless it runs, and return its port."""
         server = self._servers.get(name)
         if server is None:
-            if not (self._home / "credentials.json").exists():
-                create_credentials(self._home)
-            credentials = load_credentials(self._home)
+            credentials = ensure_credentials(self._home)
             if name == "postgres":
                 server = Postgres(self._home, credentials["postgres"])
             elif name == "simulator":

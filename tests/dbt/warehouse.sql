@@ -2,7 +2,7 @@
 do $$
 declare role_name text;
 begin
-    foreach role_name in array array['ingest', 'transform', 'dashboard_ro', 'quality_ro'] loop
+    foreach role_name in array array['ingest', 'transform', 'dashboard_ro', 'quality_ro', 'reader'] loop
         if not exists (select from pg_roles where rolname = role_name) then
             execute format('create role %I', role_name);
         end if;

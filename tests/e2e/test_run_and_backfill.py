@@ -4,7 +4,10 @@ Each test has a copy of a loaded home, or only reads the shared one.
 """
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,7 +21,8 @@ import pytest
 
 from ingestion.simulator.server import Simulator
 from orchestration.local.client import local_services
-from support.cli import UNIVERSE, Home, stages_of
+from orchestration.maintenance.postgres_client import postgres_client
+from support.cli import TIMEOUT_S, UNIVERSE, Home, stages_of
 from support.mail_server import mailbox
 from support.scripted_server import Asked, Reply, scripted
 
@@ -161,13 +165,13 @@ def assert_no_secret_but_in_credentials(home: Home, secrets: set[str]) -> None:
     """Search every table, output, file and Parquet value for the secrets and the home's own passwords."""
     kept = json.loads((home.path / "credentials.json").read_text())
     secrets |= {*kept["postgres"].values(), kept["s3"]["secret_key"]}
-    assert len(secrets) == 11
+    assert len(secrets) == 12
     dump = home.path.parent / "dump.sql"
     dump.write_text(
         "select format('select t::text from %I.%I as t', schemaname, tablename) from pg_tables"
         " where schemaname not in ('pg_catalog', 'information_schema') \\gexec\n"
     )
-    tables = home.tickmart("psql", "-At", "-f", str(dump)).stdout
+    tables = home.tickmart("psql", "--owner", "-At", "-f", str(dump)).stdout
     assert "market_refresh" in tables
     found = [("a table", secret) for secret in secrets if secret in tables]
     # Without the last output, which is the tables'.
@@ -266,11 +270,41 @@ def test_status_is_one_json_object_and_its_exit_code_follows_the_worst_dataset(f
 def test_sql_and_psql_answer_and_the_query_role_cannot_write(first_run, query):
     home = first_run.home
     assert home.sql("select count(*) as n from marts.fct_prices") == [{"n": str(3 * HOURS)}]
-    assert home.tickmart("psql", "-At", "-c", "select count(*) from dagster.runs").stdout.strip() != "0"
+    assert home.tickmart("psql", "--owner", "-At", "-c", "select count(*) from dagster.runs").stdout.strip() != "0"
     done = home.tickmart("sql", "delete from raw.binance_klines")
     assert done.returncode == 1
     assert "read-only" in done.stderr or "permission denied" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_psql_opens_as_a_reader_of_the_marts_alone(first_run, query):
+    home = first_run.home
+    asked = home.tickmart("psql", "-At", "-c", "select current_user, count(*) from marts.fct_prices")
+    assert asked.stdout.strip() == f"reader|{3 * HOURS}"
+    for statement in (
+        "select * from raw.fear_greed",
+        "set default_transaction_read_only = off; drop table marts.fct_prices",
+    ):
+        assert home.tickmart("psql", "-c", statement).returncode != 0
+
+
+def test_what_connect_prints_reads_the_marts(first_run, query):
+    home = first_run.home
+    url = home.tickmart("connect", "--format", "url").stdout.strip()
+    everything = home.tickmart("connect").stdout
+    assert everything.count(url.split("@")[1]) >= 5
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("select count(*) from marts.fct_prices")
+        assert cursor.fetchone() == (3 * HOURS,)
+        with pytest.raises(psycopg2.Error):
+            cursor.execute("delete from marts.fct_prices")
+    snippet = home.tickmart("connect", "--format", "python").stdout + "\nprint(len(frame))\n"
+    done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert int(done.stdout) > 0, done.stderr
+    shell = home.tickmart("connect", "--format", "psql").stdout.strip() + " -Atc 'select current_user'"
+    path = f"{Path(postgres_client('psql')).parent}:{os.environ['PATH']}"
+    done = subprocess.run(shell, shell=True, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    assert done.stdout.strip() == "reader", done.stderr
 
 
 def test_doctor_finds_no_problem_and_names_a_symbol_that_is_not_listed(first_run, query, tmp_path):

@@ -20,6 +20,7 @@ READS = {
     "transform": {"raw", "ops", "staging", "marts"},
     "quality_ro": {"raw", "ops", "staging", "marts"},
     "dashboard_ro": {"marts"},
+    "reader": {"marts"},
     "dagster": {"dagster"},
 }
 WRITES = {
@@ -27,6 +28,7 @@ WRITES = {
     "transform": {"staging", "marts"},
     "quality_ro": set(),
     "dashboard_ro": set(),
+    "reader": set(),
     "dagster": {"dagster"},
 }
 DENIED, NOT_PREPARED, NOT_INSTALLED = "42501", "55000", "0A000"
@@ -208,7 +210,7 @@ def test_only_those_who_load_and_build_have_temporary_tables(connections):
 
 def test_readers_are_limited_in_time_and_number(connections):
     limits = {}
-    for role in ("dashboard_ro", "quality_ro"):
+    for role in ("dashboard_ro", "quality_ro", "reader"):
         with connections[role].cursor() as cursor:
             cursor.execute(
                 "select current_setting('statement_timeout'), current_setting('transaction_read_only'), rolconnlimit"
@@ -216,4 +218,4 @@ def test_readers_are_limited_in_time_and_number(connections):
             )
             limits[role] = cursor.fetchone()
         connections[role].rollback()
-    assert limits == {"dashboard_ro": ("5s", "on", 30), "quality_ro": ("10min", "on", 30)}
+    assert limits == {"dashboard_ro": ("5s", "on", 30), "quality_ro": ("10min", "on", 30), "reader": ("5min", "on", 10)}

@@ -114,7 +114,7 @@ def test_what_is_restored_elsewhere_is_the_same_and_is_worked_on_as_before(
     may = {role: there.ask(reads, (role, role))[0] for role in ROLES}
     assert may == {
         "ingest": (False, True), "transform": (True, True), "quality_ro": (True, True), "dashboard_ro": (True, False),
-        "dagster": (False, False),
+        "reader": (True, False), "dagster": (False, False),
     }  # fmt: skip
     assert migrate.bootstrap(there.postgres) is False
     there.connection.close()
