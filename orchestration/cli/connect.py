@@ -13,7 +13,7 @@ from orchestration.cli.errors import clear_errors
 from orchestration.local.processes import LOOPBACK
 from orchestration.session import session
 
-QUERY = "select date, close, return_1d_pct from marts.fct_daily_summary where crypto_id = 'bitcoin' order by date"
+QUERY = "select date, close, return_pct from marts.fct_daily_summary where crypto_id = 'bitcoin' order by date"
 
 
 @dataclass(frozen=True)

@@ -300,7 +300,8 @@ def test_what_connect_prints_reads_the_marts(first_run, query):
             cursor.execute("delete from marts.fct_prices")
     snippet = home.tickmart("connect", "--format", "python").stdout + "\nprint(len(frame))\n"
     done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=TIMEOUT_S)
-    assert int(done.stdout) > 0, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
     shell = home.tickmart("connect", "--format", "psql").stdout.strip() + " -Atc 'select current_user'"
     path = f"{Path(postgres_client('psql')).parent}:{os.environ['PATH']}"
     done = subprocess.run(shell, shell=True, env={**os.environ, "PATH": path}, capture_output=True, text=True)
