@@ -5,6 +5,8 @@ from difflib import get_close_matches
 import numpy as np
 import pandas as pd
 
+from dashboard.analysis.returns import risk_metrics
+
 
 def similar_coins(wanted: str, coins: pd.DataFrame, limit: int = 3) -> list[str]:
     """Return up to `limit` crypto_ids whose id, symbol or name resembles `wanted`; the largest coins if none does."""
@@ -31,6 +33,24 @@ def rebased_to_100(closes: pd.DataFrame) -> pd.DataFrame:
         return table.iloc[0:0]
     table = table.loc[common.index[0] :]
     return table / common.iloc[0] * 100
+
+
+def range_metrics(days: pd.DataFrame, bitcoin: pd.DataFrame, crypto_ids: list[str]) -> pd.DataFrame:
+    """Return the risk metrics of each coin over the days that all coins have: one row per coin, numbers or missing.
+
+    `days` has crypto_id, date, close, return_pct and log_return, `bitcoin` the same for bitcoin. The first common day
+    is the start: its return is not counted. Formulas and units are those of `returns.risk_metrics`; `n` counts returns.
+    """
+    by_coin = {crypto_id: days[days["crypto_id"] == crypto_id].dropna(subset=["close"]) for crypto_id in crypto_ids}
+    common = set.intersection(*(set(coin["date"]) for coin in by_coin.values())) if by_coin else set()
+    rows = {}
+    for crypto_id, coin in by_coin.items():
+        window = coin[(coin["date"] > min(common)) & (coin["date"] <= max(common))] if common else coin.iloc[:0]
+        rows[crypto_id] = {"n": len(window), **risk_metrics(window, bitcoin, len(window))}
+    metrics = pd.DataFrame.from_dict(rows, orient="index").rename_axis("crypto_id").astype(float).astype({"n": int})
+    metrics.insert(0, "first_day", min(common, default=pd.NaT))
+    metrics.insert(1, "last_day", max(common, default=pd.NaT))
+    return metrics
 
 
 def correlation_matrix(pairs: pd.DataFrame, crypto_ids: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -67,14 +67,15 @@ def coin_summary(name: str, daily: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def best_and_worst(final: pd.Series, names: dict[str, str], since: str) -> str:
+def best_and_worst(final: pd.Series, names: dict[str, str], since: str, until: str = "") -> str:
     """Return the best and worst of the coins rebased to 100; for one coin, or equal ones, only the return."""
     gains = final.sort_values(ascending=False) - 100
     first, last = names[gains.index[0]], names[gains.index[-1]]
+    dates = f"{since} to {until}" if until else f"since {since}"
     if round(gains.iloc[0], 2) == round(gains.iloc[-1], 2):
         label = first if len(gains) == 1 else f"All {len(gains)} coins"
-        return f"{label}: {signed(gains.iloc[0])} (since {since})"
-    return f"Best: {first} {signed(gains.iloc[0])}, worst: {last} {signed(gains.iloc[-1])} (since {since})"
+        return f"{label}: {signed(gains.iloc[0])} ({dates})"
+    return f"Best: {first} {signed(gains.iloc[0])}, worst: {last} {signed(gains.iloc[-1])} ({dates})"
 
 
 def quality_summary(datasets: pd.DataFrame, titles: dict[str, str], checks: pd.DataFrame) -> str:

@@ -109,16 +109,37 @@ def labeled(coins: pd.DataFrame, labels: Mapping[str, str]) -> list[str]:
     return [text.label(labels[crypto_id]) for crypto_id in coins["crypto_id"]]
 
 
-def single_value_range(values: pd.Series) -> dict[str, object] | None:
-    """Return the autorange options of an axis whose values are all equal: Plotly would add 1 on both sides."""
-    known = values[np.isfinite(values.astype(float))]
-    if known.empty or known.min() != known.max() or known.iloc[0] == 0:
-        return None
-    return {"include": [float(known.iloc[0]) * 0.9, float(known.iloc[0]) * 1.1]}
+FIT = "fit"  # the meta of traces that the price axis is fitted to; overlays do not change it
+
+
+def fit_prices(figure: go.Figure, since: object = None, until: object = None) -> None:
+    """Fit the first y axis to the values of the FIT traces between two times (default: all), from 0 at the lowest."""
+    lows, highs = [], []
+    for trace in figure.data:
+        if trace.meta != FIT or trace.x is None or not len(trace.x):
+            continue
+        times = pd.to_datetime(pd.Series(list(trace.x)), utc=True)
+        visible = pd.Series(True, index=times.index)
+        if since is not None:
+            visible = times.between(pd.Timestamp(since, tz="UTC"), pd.Timestamp(until, tz="UTC"))
+        candles = trace.type == "candlestick"
+        lows.append(pd.Series(np.asarray(trace.low if candles else trace.y, dtype=float))[visible.to_numpy()])
+        highs.append(pd.Series(np.asarray(trace.high if candles else trace.y, dtype=float))[visible.to_numpy()])
+    low, high = (pd.concat(lows).min(), pd.concat(highs).max()) if lows else (np.nan, np.nan)
+    log = figure.layout.yaxis.type == "log"
+    if pd.isna(low) or (log and low <= 0):
+        return
+    if low == high:
+        low, high = low * 0.9, (high * 1.1 if high else 1.0)
+    if log:
+        low, high = np.log10(low), np.log10(high)
+    space = 0.05 * (high - low)
+    bottom = low - space if log else max(0.0, low - space)
+    figure.layout.yaxis.range = [float(bottom), float(high + space)]
 
 
 def correlation_lines(lines: dict[str, pd.Series], colors: Palette) -> go.Figure:
-    """Return rolling correlations on a fixed scale from −1 to 1; keys are names, indexes are days."""
+    """Return rolling correlations; keys are names, indexes are days. The scale is symmetric around 0, at least ±0.3."""
     figure = blank(colors, 300, hovermode="x unified")
     styles = (("solid", 0), ("dash", 3), ("dot", 2), ("dashdot", 1))
     for (name, values), (dash, color) in zip(lines.items(), styles, strict=False):
@@ -132,6 +153,8 @@ def correlation_lines(lines: dict[str, pd.Series], colors: Palette) -> go.Figure
             line={"dash": dash, "color": colors.up if color == 3 else colors.lines[color], "width": 1.6},
         )
     figure.add_hline(y=0, line={"color": colors.muted, "width": 1})
-    figure.update_yaxes(range=[-1.05, 1.05], side="right", hoverformat=".2f")
+    largest = max((float(values.abs().max()) for values in lines.values() if values.notna().any()), default=1.0)
+    limit = min(1.05, max(0.3, 1.2 * largest))
+    figure.update_yaxes(range=[-limit, limit], side="right", hoverformat=".2f")
     figure.update_xaxes(hoverformat=HOVER_DAY)
     return figure

@@ -7,7 +7,17 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard import formats
-from dashboard.charts.base import CELL_FONT_PX, Palette, blank, coin_axis, diverging, faded, labeled
+from dashboard.charts.base import (
+    CELL_FONT_PX,
+    FIT,
+    Palette,
+    blank,
+    coin_axis,
+    diverging,
+    faded,
+    fit_prices,
+    labeled,
+)
 from dashboard.labels import labels
 from dashboard.text import label
 
@@ -22,6 +32,7 @@ def performance_lines(table: pd.DataFrame, names: dict[str, str], colors: Palett
             x=table.index,
             y=table[column],
             name=label(names[column]),
+            meta=FIT,
             connectgaps=False,
             line={"color": shades[number % len(shades)], "width": 1.8, "dash": dashes[number % len(dashes)]},
             hovertemplate="%{y:.1f}",
@@ -29,8 +40,23 @@ def performance_lines(table: pd.DataFrame, names: dict[str, str], colors: Palett
     figure.add_hline(y=100, line={"color": colors.muted, "width": 1, "dash": "dot"})
     if len(table):
         figure.update_xaxes(maxallowed=table.index[-1], minallowed=table.index[0])
-    figure.update_yaxes(side="right", type="log" if log else "linear", tickformat=",.4~r")
+    figure.update_yaxes(side="right", type="log" if log else "linear", tickformat=",.4~r", fixedrange=True)
+    fit_prices(figure)
     return figure
+
+
+def coin_color(chosen: Sequence[str], crypto_id: str, colors: Palette) -> str:
+    """Return the color of a chosen coin, the same in every figure of the page."""
+    shades = (colors.up, *colors.lines)
+    return shades[list(chosen).index(crypto_id) % len(shades)]
+
+
+def _coin_colors(coins: pd.DataFrame, chosen: Sequence[str], colors: Palette) -> list[str]:
+    """Return the color of each row: its own if chosen, else gray."""
+    return [
+        coin_color(chosen, crypto_id, colors) if crypto_id in chosen else faded(colors.muted, 0.45)
+        for crypto_id in coins["crypto_id"]
+    ]
 
 
 def risk_return(coins: pd.DataFrame, chosen: Sequence[str], colors: Palette) -> go.Figure:
@@ -53,7 +79,7 @@ def risk_return(coins: pd.DataFrame, chosen: Sequence[str], colors: Palette) -> 
         cliponaxis=False,
         marker={
             "size": size,
-            "color": np.where(picked, colors.up, faded(colors.muted, 0.45)),
+            "color": _coin_colors(known, chosen, colors),
             "line": {"width": 1, "color": colors.surface},
         },
         customdata=np.column_stack(
@@ -157,11 +183,21 @@ def beta_bars(coins: pd.DataFrame, chosen: Sequence[str], colors: Palette) -> go
         y=known["beta_btc_90d"],
         customdata=labeled(known, labels(known, "name", "symbol")),
         marker={
-            "color": np.where(known["crypto_id"].isin(chosen), colors.up, faded(colors.muted, 0.45)),
+            "color": _coin_colors(known, chosen, colors),
             "line_width": 0,
         },
         hovertemplate="%{customdata}: %{y}<extra></extra>",
     )
+    for coin in known[known["crypto_id"].isin(chosen)].itertuples():  # the axis drops labels on narrow pages
+        figure.add_annotation(
+            x=coin.crypto_id,
+            y=max(coin.beta_btc_90d, 0),
+            text=label(f"{labels(known)[coin.crypto_id]} {formats.ratio(coin.beta_btc_90d)}"),
+            textangle=-90,
+            showarrow=False,
+            yanchor="bottom",
+            font={"size": 11, "color": colors.text},
+        )
     figure.add_hline(y=1, line={"color": colors.text, "width": 1, "dash": "dot"})
     figure.update_xaxes(showgrid=False, tickangle=-60, tickfont={"size": 10}, **coin_axis(labels(known)))
     figure.update_yaxes(side="right", hoverformat=".2f")

@@ -3,7 +3,7 @@
 An indicator that is not available at the bar size comes from the daily data and starts when its day is over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,15 +11,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard import formats
-from dashboard.analysis.bars import BAR_LENGTH, Bar, with_gaps
-from dashboard.charts.base import (
-    HOVER_DAY,
-    HOVER_TIME,
-    Palette,
-    blank,
-    faded,
-    single_value_range,
-)
+from dashboard.analysis.bars import Bar, Event, full_hours, with_gaps
+from dashboard.charts.base import FIT, HOVER_DAY, HOVER_TIME, Palette, blank, faded, fit_prices
+from dashboard.text import label
 
 
 @dataclass(frozen=True)
@@ -32,10 +26,15 @@ class Line:
     dash: str = "solid"
 
 
+AVERAGES = {
+    f"{kind} {days}": (
+        Line(f"{kind.lower()}_{days}", f"{kind} {days}d", color % 6, "dash" if kind == "EMA" else "solid"),
+    )
+    for kind, periods in (("SMA", (7, 20, 30, 50, 100, 200)), ("EMA", (20, 50, 100, 200)))
+    for color, days in enumerate(periods)
+}
 OVERLAYS: dict[str, tuple[Line, ...]] = {
-    "SMA 7": (Line("sma_7", "SMA 7d", 0),),
-    "SMA 30": (Line("sma_30", "SMA 30d", 1, "dash"),),
-    "SMA 200": (Line("sma_200", "SMA 200d", 2),),
+    **AVERAGES,
     "EMA": (Line("ema_12", "EMA 12d", 3), Line("ema_26", "EMA 26d", 4)),
     "Bollinger": (Line("bb_upper_20", "Bollinger (20, 2σ)", 5, "dot"), Line("bb_lower_20", "lower band", 5, "dot")),
     "VWAP": (Line("vwap", "VWAP", 2, "dot"),),
@@ -54,13 +53,16 @@ PANE_TITLES = {
     "ATR": "ATR 14, USDT",
     "Volatility": "Volatility (annualized)",
 }
-PRICE_PX, PANE_PX = 430, 95
+PRICE_PX, PANE_PX = 365, 95
 VWAP_NAMES: dict[Bar, str] = {
     "1h": "VWAP (since 00:00)",
     "4h": "VWAP (24h)",
     "1d": "VWAP (day)",
     "1w": "VWAP (week)",
+    "1mo": "VWAP (month)",
 }
+LONG_BARS = ("1w", "1mo")  # daily values are taken at the end of the bar
+NO_OTHERS: Mapping[str, pd.DataFrame] = {}
 
 
 def price_chart(
@@ -73,25 +75,25 @@ def price_chart(
     log: bool = False,
     overlays: Sequence[str] = (),
     panes: Sequence[str] = ("Volume",),
+    others: Mapping[str, pd.DataFrame] = NO_OTHERS,
+    events: Sequence[Event] = (),
 ) -> go.Figure:
-    """Return the price with its overlays and one pane per indicator, on one x axis with one hover box.
+    """Return the price with its overlays and one pane per indicator, on one x axis.
 
     `bars` has opened_at (UTC), OHLC, quote_volume, hours and the averages known at that bar size. Other indicators come
-    from `daily` and are drawn as steps that start when their day is over.
+    from `daily` and are drawn as steps that start when their day is over. `others` are closes of other coins by name.
+    No trace has a hover box, which would cover the candles; the page shows the values above the chart.
     """
     bars = with_gaps(bars, bar)
     height = PRICE_PX + PANE_PX * len(panes)
     share = PANE_PX / height  # of one pane
     figure = blank(
-        colors,
-        height,
-        hovermode="x unified",
-        hoversubplots="axis",
-        dragmode="zoom",
-        barmode="relative",
-        bargap=0.15,
+        colors, height, hovermode="x", hoversubplots="axis", dragmode="zoom", barmode="relative", bargap=0.15
     )
+    figure.layout.margin.t, figure.layout.showlegend = 30, False
     _draw_price(figure, bars, bar, colors, candles)
+    for number, (name, closes) in enumerate(others.items()):
+        _draw_other(figure, name, closes, bars, colors.lines[(number + 1) % len(colors.lines)], bar)
     for name in overlays:
         for line in OVERLAYS[name]:
             _draw_line(figure, _values(bars, daily, line.column, bar), line, colors, "y", bar)
@@ -102,8 +104,13 @@ def price_chart(
         hoverformat=",.6~r",
         type="log" if log else "linear",
         rangemode="nonnegative",
-        minallowed=None if log else 0,
-        autorangeoptions=single_value_range(pd.concat([bars["low"], bars["high"]])),
+        fixedrange=True,  # a drag chooses a time range; the page fits the prices to it
+        showspikes=True,
+        spikemode="across",
+        spikesnap="cursor",
+        spikethickness=1,
+        spikedash="dot",
+        spikecolor=colors.muted,
     )
     for number, name in enumerate(panes, start=2):
         bottom = share * (len(panes) + 1 - number)
@@ -114,12 +121,74 @@ def price_chart(
         anchor=f"y{len(panes) + 1}" if panes else "y",
         showspikes=True,
         spikemode="across",
+        spikesnap="hovered data",
         spikethickness=1,
         spikedash="dot",
         spikecolor=colors.muted,
-        hoverformat=HOVER_DAY if bar in ("1d", "1w") else HOVER_TIME,
+        hoverformat=HOVER_TIME if bar in ("1h", "4h") else HOVER_DAY,
     )
+    figure.update_traces(hoverinfo="none", hovertemplate=None)
+    fit_prices(figure)
+    _tag_last_price(figure, bars, colors, log)
+    _mark_events(figure, events, bar, colors)
     return figure
+
+
+def _tag_last_price(figure: go.Figure, bars: pd.DataFrame, colors: Palette, log: bool) -> None:
+    known = bars.dropna(subset=["close"])
+    if known.empty:
+        return
+    last = known.iloc[-1]
+    color = colors.up if last["close"] >= last["open"] else colors.down
+    figure.add_hline(y=last["close"], line={"color": color, "width": 1, "dash": "dot"})
+    figure.add_annotation(
+        x=1,
+        xref="paper",
+        y=np.log10(last["close"]) if log and last["close"] > 0 else last["close"],
+        yref="y",
+        xanchor="left",
+        text=formats.price(last["close"]).removeprefix("$"),
+        showarrow=False,
+        font={"size": 11, "color": colors.surface},
+        bgcolor=color,
+        borderpad=2,
+        name="last price",
+    )
+
+
+def _mark_events(figure: go.Figure, events: Sequence[Event], bar: Bar, colors: Palette) -> None:
+    for event, at in zip(events, _plotly_times(pd.Series([event.at for event in events]), bar), strict=True):
+        figure.add_annotation(
+            x=at,
+            y=0,
+            yref="y domain",
+            yanchor="bottom",
+            text=event.letter,
+            hovertext=label(event.text),
+            showarrow=False,
+            font={"size": 10, "color": colors.text},
+            bgcolor=colors.surface,
+            bordercolor=colors.muted,
+            borderpad=1,
+            name="event",
+        )
+
+
+def _draw_other(figure: go.Figure, name: str, closes: pd.DataFrame, bars: pd.DataFrame, color: str, bar: Bar) -> None:
+    """Draw another coin's closes, rebased to the close of the first bar that both have."""
+    both = bars[["opened_at", "close"]].merge(closes[["opened_at", "close"]], on="opened_at", suffixes=("", "_other"))
+    common = both.dropna()
+    if common.empty:
+        return
+    scale = common["close"].iloc[0] / common["close_other"].iloc[0]
+    figure.add_scatter(
+        x=_plotly_times(both["opened_at"], bar),
+        y=both["close_other"] * scale,
+        name=f"{label(name)} (rebased)",
+        meta=FIT,
+        line={"color": color, "width": 1.8},
+        connectgaps=False,
+    )
 
 
 def _add_pane_axis(figure: go.Figure, name: str, number: int, domain: tuple[float, float], colors: Palette) -> None:
@@ -129,7 +198,8 @@ def _add_pane_axis(figure: go.Figure, name: str, number: int, domain: tuple[floa
         "gridcolor": colors.grid,
         "zeroline": False,
         "nticks": 3,
-        "tickformat": {"RSI": "d", "Volatility": ".0%", "Volume": ""}.get(name, ",.3~r"),
+        # SI prefixes for volumes; three digits would write an ATR of 3,240 as 3e+3
+        "tickformat": {"RSI": "d", "Volatility": ".0%", "Volume": ""}.get(name, ",.6~r"),
         "hoverformat": {"RSI": ".2f", "Volatility": ".2%"}.get(name, ",.6~r"),
         "exponentformat": "B",
         "fixedrange": True,
@@ -156,7 +226,7 @@ def _add_pane_axis(figure: go.Figure, name: str, number: int, domain: tuple[floa
 
 def _plotly_times(instants: pd.Series, bar: Bar) -> list[str]:
     """Return UTC times in Plotly's shortest format: with every pane shown, times are half of the data sent."""
-    return pd.to_datetime(instants).dt.strftime("%Y-%m-%d" if bar in ("1d", "1w") else "%Y-%m-%d %H:%M").tolist()
+    return pd.to_datetime(instants).dt.strftime("%Y-%m-%d %H:%M" if bar in ("1h", "4h") else "%Y-%m-%d").tolist()
 
 
 def _draw_price(figure: go.Figure, bars: pd.DataFrame, bar: Bar, colors: Palette, candles: bool) -> None:
@@ -165,13 +235,13 @@ def _draw_price(figure: go.Figure, bars: pd.DataFrame, bar: Bar, colors: Palette
             x=_plotly_times(bars["opened_at"], bar),
             y=bars["close"],
             name="Close",
+            meta=FIT,
             line={"color": colors.up, "width": 1.8},
             connectgaps=False,
         )
         return
-    full_hours = BAR_LENGTH[bar].total_seconds() / 3600
     # only the newest candle can be incomplete; an older one with fewer hours has a gap
-    incomplete = len(bars) > 0 and bars["hours"].iloc[-1] < full_hours
+    incomplete = len(bars) > 0 and bars["hours"].iloc[-1] < full_hours(bar, bars["opened_at"].iloc[-1])
     groups = [(bars, "Price", 1.0)]
     if incomplete:
         groups = [(bars.iloc[:-1], "Price", 1.0), (bars.iloc[-1:], "Incomplete", 0.45)]
@@ -183,6 +253,7 @@ def _draw_price(figure: go.Figure, bars: pd.DataFrame, bar: Bar, colors: Palette
             low=group["low"],
             close=group["close"],
             name=name,
+            meta=FIT,
             opacity=opacity,
             increasing={"line": {"color": colors.up, "width": 1}, "fillcolor": faded(colors.up, 0.12)},
             decreasing={"line": {"color": colors.down, "width": 1}, "fillcolor": colors.down},
@@ -196,8 +267,10 @@ def _values(bars: pd.DataFrame, daily: pd.DataFrame, column: str, bar: Bar) -> t
     if bars.empty or column not in daily:
         return pd.DataFrame({"x": [], "y": []}), True
     days = pd.DataFrame({"x": pd.to_datetime(daily["date"], utc=True), "y": daily[column]})
-    if bar == "1w":
-        days = days.groupby(days["x"].dt.tz_localize(None).dt.to_period("W").dt.start_time).last()
+    if bar in LONG_BARS:
+        days = days[days["x"] >= bars["opened_at"].iloc[0]]
+        periods = days["x"].dt.tz_localize(None).dt.to_period("W" if bar == "1w" else "M").dt.start_time
+        days = days.groupby(periods)[["y"]].last()
         return pd.DataFrame({"x": days.index.tz_localize("UTC"), "y": days["y"].to_numpy()}), True
     days["x"] += pd.Timedelta(days=1)  # a daily value is known when its day is over
     first, last = bars["opened_at"].iloc[0], bars["opened_at"].iloc[-1]
@@ -225,11 +298,9 @@ def _draw_line(
             "color": colors.lines[line.color],
             "width": 1.5,
             "dash": line.dash,
-            "shape": "hv" if from_days and bar != "1w" else "linear",
+            "shape": "hv" if from_days and bar not in LONG_BARS else "linear",
         },
-        showlegend=axis == "y" and line.name != "lower band",
         connectgaps=False,
-        hovertemplate="%{y}",
     )
 
 
@@ -243,10 +314,7 @@ def _draw_pane(
             y=bars["quote_volume"].astype("float32"),
             yaxis=axis,
             name="Volume",
-            showlegend=False,
             marker=_up_down_marker(rose, colors),
-            customdata=bars["quote_volume"].map(formats.money),
-            hovertemplate="%{customdata}",
         )
     if name == "MACD":
         _draw_histogram(figure, *_values(bars, daily, "macd_histogram", bar), axis, bar, colors)
@@ -270,17 +338,15 @@ def _draw_histogram(
     figure: go.Figure, points: pd.DataFrame, from_days: bool, axis: str, bar: Bar, colors: Palette
 ) -> None:
     """Draw the MACD histogram: bars at the bar size of the candles, a stepped area if it comes from daily data."""
-    if from_days and bar != "1w":
+    if from_days and bar not in LONG_BARS:
         figure.add_scatter(
             x=_plotly_times(points["x"], bar),
             y=points["y"].astype("float32"),
             yaxis=axis,
             name="Histogram (daily)",
-            showlegend=False,
             fill="tozeroy",
             fillcolor=faded(colors.muted, 0.3),
             line={"shape": "hv", "width": 0},
-            hovertemplate="%{y}",
         )
         return
     figure.add_bar(
@@ -288,8 +354,6 @@ def _draw_histogram(
         y=points["y"].astype("float32"),
         yaxis=axis,
         name="Histogram",
-        showlegend=False,
-        hovertemplate="%{y}",
         marker=_up_down_marker((points["y"] >= 0).to_numpy(), colors),
     )
 

@@ -31,13 +31,15 @@ def volatility_lines(daily: pd.DataFrame, colors: Palette) -> go.Figure:
     return figure
 
 
-def drawdown_area(daily: pd.DataFrame, colors: Palette) -> go.Figure:
-    """Return the drawdown from the highest close so far in percent, with the maximum labeled."""
-    figure = blank(colors, 300, hovermode="x unified", showlegend=False)
+def drawdown_area(
+    daily: pd.DataFrame, colors: Palette, from_ath: pd.Series | None = None, since: str = ""
+) -> go.Figure:
+    """Return drawdowns in percent: from the highest close loaded (its maximum labeled) and from the all-time high."""
+    figure = blank(colors, 300, hovermode="x unified")
     figure.add_scatter(
         x=daily["date"],
         y=daily["drawdown_pct"],
-        name="Drawdown",
+        name=f"From highest close loaded (since {since})" if since else "From highest close loaded",
         fill="tozeroy",
         line={"color": colors.down, "width": 1.2},
         fillcolor=faded(colors.down, 0.18),
@@ -57,6 +59,16 @@ def drawdown_area(daily: pd.DataFrame, colors: Palette) -> go.Figure:
             ay=22,
             font={"color": colors.text},
         )
+    if from_ath is not None and from_ath.notna().any():
+        figure.add_scatter(
+            x=daily["date"],
+            y=from_ath,
+            name="From all-time high (CoinGecko)",
+            line={"color": colors.text, "width": 1.4, "dash": "dot"},
+            hovertemplate="%{y}",
+        )
+        low = min(low, float(from_ath.min()))
+    figure.layout.margin.t = 48  # two lines of legend on a phone
     # space below the maximum for its label; a price that never fell gets a fixed range
     figure.update_yaxes(ticksuffix="%", hoverformat=".2f", side="right", range=[low * 1.15 if low < 0 else -1, 0])
     figure.update_xaxes(hoverformat=HOVER_DAY)

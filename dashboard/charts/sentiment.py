@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard import formats
-from dashboard.charts.base import HOVER_DAY, Palette, blank, faded
+from dashboard.charts.base import FIT, HOVER_DAY, Palette, blank, faded, fit_prices
 from dashboard.text import label
 
 ZONES = ((0, 25, "Extreme Fear"), (25, 47, "Fear"), (47, 54, "Neutral"), (54, 76, "Greed"), (76, 100, "Extreme Greed"))
@@ -24,8 +24,8 @@ def zone_colors(colors: Palette) -> dict[str, str]:
     }
 
 
-def fear_greed_gauge(value: float, yesterday: float | None, colors: Palette) -> go.Figure:
-    """Return a gauge of the current index over its five classes, with yesterday's value as a marker."""
+def fear_greed_gauge(value: float, colors: Palette) -> go.Figure:
+    """Return a gauge of the current index over its five classes."""
     shades = zone_colors(colors)
     figure = blank(colors, 230)
     figure.add_indicator(
@@ -34,12 +34,10 @@ def fear_greed_gauge(value: float, yesterday: float | None, colors: Palette) -> 
         number={"font": {"size": 44, "color": colors.text}},
         gauge={
             "axis": {"range": [0, 100], "tickvals": [0, 25, 47, 54, 76, 100], "tickcolor": colors.muted},
-            "bar": {"color": colors.text, "thickness": 0.18},
+            "bar": {"thickness": 0},
             "borderwidth": 0,
             "steps": [{"range": [low, high], "color": shades[name]} for low, high, name in ZONES],
-            "threshold": None
-            if formats.is_missing(yesterday)
-            else {"line": {"color": colors.lines[0], "width": 4}, "thickness": 0.8, "value": yesterday},
+            "threshold": {"line": {"color": colors.text, "width": 5}, "thickness": 1, "value": value},
         },
     )
     figure.update_layout(margin={"l": 24, "r": 24, "t": 24, "b": 8})
@@ -64,6 +62,7 @@ def sentiment_history(sentiment: pd.DataFrame, colors: Palette) -> go.Figure:
         x=known["date"],
         y=known["btc_close"],
         name="BTC",
+        meta=FIT,
         line={"color": colors.text, "width": 1.4},
         hovertemplate="$%{y:,.0f}",
         connectgaps=False,
@@ -77,7 +76,8 @@ def sentiment_history(sentiment: pd.DataFrame, colors: Palette) -> go.Figure:
         marker={"color": known["classification"].map(shades).fillna(colors.grid), "line_width": 0},
         hovertemplate="%{y} %{customdata}",
     )
-    figure.update_yaxes(domain=[0.44, 1], side="right", type="log", tickformat=",.6~r")
+    figure.update_yaxes(domain=[0.44, 1], side="right", type="log", tickformat=",.6~r", fixedrange=True)
+    fit_prices(figure)
     figure.update_layout(
         yaxis2={
             "domain": [0, 0.38],

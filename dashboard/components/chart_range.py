@@ -14,6 +14,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from dashboard.charts.base import fit_prices
+
 PARAMETER = "zoom"
 # Listens to Plotly's relayout event, debounced because a drag or a wheel sends many. The event also fires on a window
 # resize, which is no zoom. Streamlit replaces charts under the same key, hence the poll every 300 ms. The event carries
@@ -21,27 +23,29 @@ PARAMETER = "zoom"
 LISTENER = r"""
 export default function ({ data, setTriggerValue }) {
   let chart = null, timer = null;
+  const changed = (change) => {
+    if (!zoomed(change)) return;
+    clearTimeout(timer);
+    timer = setTimeout(report, 250);
+  };
   const digits = (value, type) => Number((type === "log" ? 10 ** value : value).toPrecision(6));
   const zoomed = (change) => Object.keys(change).some((name) => /^[xy]axis\.(range|autorange)/.test(name));
   const report = () => {
     if (!chart._fullLayout) return;
     const { xaxis: x, yaxis: y } = chart._fullLayout;
     const times = x.range.map((at) => String(at).slice(0, 16).replace(" ", "T"));
-    const prices = y.autorange ? [] : y.range.map((at) => digits(at, y.type));
+    const prices = y.autorange || y.fixedrange ? [] : y.range.map((at) => digits(at, y.type));
     setTriggerValue("changed", { scope: data.scope, range: x.autorange ? "" : [...times, ...prices].join(",") });
   };
   const attach = () => {
     const found = document.querySelector(`.st-key-${data.chart} .js-plotly-plot`);
     if (!found || found === chart || !found.on || !found._fullLayout) return;
+    chart?.removeListener?.("plotly_relayout", changed);
     chart = found;
-    chart.on("plotly_relayout", (change) => {
-      if (!zoomed(change)) return;
-      clearTimeout(timer);
-      timer = setTimeout(report, 500);
-    });
+    chart.on("plotly_relayout", changed);
   };
   const poll = setInterval(attach, 300);
-  return () => { clearInterval(poll); clearTimeout(timer); };
+  return () => { clearInterval(poll); clearTimeout(timer); chart?.removeListener?.("plotly_relayout", changed); };
 }
 """
 
@@ -83,6 +87,7 @@ def apply(figure: go.Figure, visible: ChartRange | None) -> go.Figure:
     figure = go.Figure(figure)
     figure.layout.xaxis.range = [visible.since, visible.until]
     if visible.low is None or visible.high is None:
+        fit_prices(figure, visible.since, visible.until)
         return figure
     if figure.layout.yaxis.type != "log":
         figure.layout.yaxis.range = [visible.low, visible.high]
@@ -120,8 +125,10 @@ def element_key(chart: str) -> str:
 
 
 @st.fragment
-def listen(chart: str, scope: str) -> None:
+def listen(chart: str, scope: str, redraw: str = "") -> None:
     """Write the visible range of the chart in the container with this key into the URL, without rerunning the page.
+
+    `redraw` is the key of the fragment that shows the chart; it reruns to fit the price axis to what is visible.
 
     `scope` names what the chart shows. Events of another scope arrived too late and are ignored.
     """
@@ -136,6 +143,8 @@ def listen(chart: str, scope: str) -> None:
             st.query_params[PARAMETER] = event["range"]
         else:
             clear()
+        if redraw:
+            st.rerun(redraw)
 
     key = f"{chart}_range"
     mount: Any = st.components.v2.component("tickmart_chart_range", js=LISTENER)

@@ -20,18 +20,20 @@ def heading(title: str, metrics: Sequence[str]) -> None:
     st.subheader(title, anchor=False, help=definitions_help(metrics))
 
 
-def chart(figure: go.Figure, key: str, *, alt: str, caption: str, source: str, range_scope: str = "") -> None:
+def chart(
+    figure: go.Figure, key: str, *, alt: str, caption: str, source: str, range_scope: str = "", redraw: str = ""
+) -> None:
     """Show a figure with its alternative text, a caption and its source.
 
     One chart per page can keep its visible range in the URL: `range_scope` names what it shows (coin and time range),
-    so that a range is not applied to another picture.
+    so that a range is not applied to another picture. `redraw` is the key of its fragment, which fits the price axis.
     """
     alt = visible(alt)
     if range_scope:
         with st.container(key=key, gap=None):
             shown = chart_range.apply(figure, chart_range.from_url())
             st.plotly_chart(shown, key=chart_range.element_key(key), alt=alt, config=base.CONFIG_RANGE)
-            chart_range.listen(key, range_scope)
+            chart_range.listen(key, range_scope, redraw)
     else:
         st.plotly_chart(figure, key=key, alt=alt, config=base.CONFIG)
     st.caption(nbsp_units(f"{caption} Source: {source}.".strip()))

@@ -1,10 +1,9 @@
-"""URL parameters: normalizes and checks their values, and holds the controls that several pages bind to them."""
+"""URL parameters: normalizes and checks their values, and names the ignored ones."""
 
 from collections.abc import Collection
 
 import streamlit as st
 
-from dashboard.analysis.bars import RANGES
 from dashboard.components import chart_range
 from dashboard.text import inline_code
 
@@ -23,15 +22,14 @@ def check_query_params(*free: str, **choices: Collection[str]) -> None:
     notes = []
     for name, valid in choices.items():
         values = [value for value in st.query_params.get_all(name) if value]
-        known = SWITCH_VALUES if valid is ON_OFF else {_key(value): value for value in valid}
-        normalized = [known.get(_key(value), value) for value in values]
-        if normalized != values and normalized[0] in valid:
+        accepted = [normalized(value, valid) for value in values]
+        if accepted != values and accepted[0] in valid:
             # Not st.query_params: Streamlit seeds bound widgets from the URL as requested.
-            state = [value == "true" for value in normalized] if valid is ON_OFF else normalized
+            state = [value == "true" for value in accepted] if valid is ON_OFF else accepted
             st.session_state[name] = state if name in MULTI_VALUED else state[0]
         notes += [
             f"Unknown {name} {inline_code(value)}. Valid: {', '.join(valid)}"
-            for value in normalized
+            for value in accepted
             if value not in valid
         ]
     for name in set(st.query_params) - {*free, *choices, "colors", chart_range.PARAMETER}:
@@ -44,6 +42,12 @@ def check_query_params(*free: str, **choices: Collection[str]) -> None:
         ignored_warning(". ".join(notes[:MAX_NOTES]) + ".")
 
 
+def normalized(value: str, valid: Collection[str]) -> str:
+    """Return the valid spelling of a value, or the value as it is."""
+    known = SWITCH_VALUES if valid is ON_OFF else {_key(name): name for name in valid}
+    return known.get(_key(value), value)
+
+
 def _key(value: str) -> str:
     return value.casefold().replace(" ", "")
 
@@ -51,16 +55,3 @@ def _key(value: str) -> str:
 def ignored_warning(reason: str) -> None:
     """Show which URL parameters are ignored and why."""
     st.warning(reason, title="Ignored URL parameters", icon=":material/link_off:")
-
-
-def range_selector() -> str:
-    """Show the time range control of Price and Compare; return the chosen range."""
-    return st.segmented_control(
-        "Range",
-        list(RANGES),
-        default="1Y",
-        required=True,
-        key="range",
-        bind="query-params",
-        on_change=chart_range.clear,
-    )

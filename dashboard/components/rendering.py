@@ -42,9 +42,12 @@ def render_slot() -> Iterator[None]:
 
 
 def fragment(function: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a function as a Streamlit fragment: only it reruns when one of its own widgets changes."""
+    """Decorate a function as a Streamlit fragment: only it reruns when one of its own widgets changes.
 
-    @st.fragment
+    The function's name is its key for `st.rerun`.
+    """
+
+    @st.fragment(key=function.__name__)
     @wraps(function)
     def run(*inputs: Any) -> None:
         with render_slot():

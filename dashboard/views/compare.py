@@ -4,25 +4,30 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import formats
-from dashboard.analysis.bars import RANGES
-from dashboard.analysis.comparison import correlation_matrix, rebased_to_100, similar_coins
+from dashboard.analysis.bars import INTERVALS, INTRADAY, RANGES, Bar, Period, last_closes, limited
+from dashboard.analysis.comparison import correlation_matrix, range_metrics, rebased_to_100, similar_coins
+from dashboard.analysis.returns import RISK_METRICS
 from dashboard.analysis.summaries import best_and_worst
 from dashboard.charts import base
 from dashboard.charts import compare as figures
 from dashboard.components import chart_range
 from dashboard.components.cache import cached
 from dashboard.components.charts import BINANCE, chart, heading
+from dashboard.components.csv_download import download
+from dashboard.components.date_range import DATES, date_range
 from dashboard.components.messages import empty_warehouse
-from dashboard.components.query_params import ON_OFF, check_query_params, ignored_warning, range_selector
+from dashboard.components.query_params import ON_OFF, check_query_params, ignored_warning
 from dashboard.components.rendering import PageFinished, fragment
+from dashboard.components.tables import data_and_export, table
 from dashboard.components.theme import palette
 from dashboard.labels import labels, resolve_coin
-from dashboard.queries import prices
-from dashboard.text import escaped, inline_code
+from dashboard.queries import catalog, prices
+from dashboard.text import escaped, inline_code, nbsp_units
 
 MAX_COINS = 5
 WINDOWS = {"30 days": 30, "90 days": 90, "365 days": 365}
 MATRIX_SIZE = 12  # larger matrices are unreadable
+RANGE_METRICS = ("return_pct", "volatility_90d", "sharpe_90d", "drawdown_pct", "beta_btc_90d")
 SOURCE = f"computed from {BINANCE} closes"
 
 
@@ -49,7 +54,7 @@ def choose_coins() -> None:
     chart_range.clear()
 
 
-def controls(names: dict[str, str]) -> tuple[list[str], str, bool]:
+def controls(names: dict[str, str], loaded: tuple[pd.Timestamp, pd.Timestamp]) -> tuple[list[str], Period]:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         chosen = st.multiselect(
             f"Coins (up to {MAX_COINS})",
@@ -58,33 +63,102 @@ def controls(names: dict[str, str]) -> tuple[list[str], str, bool]:
             max_selections=MAX_COINS,
             key="coins",
             on_change=choose_coins,
-            width=480,
+            width=420,
         )
-        range_name = range_selector()
+        period = date_range(RANGES, "1Y", loaded)
+    return chosen, period
+
+
+def bar_of(period: Period, interval: str, days: int) -> Bar:
+    """Return the bar size: the chosen interval, or hours up to a week and days beyond."""
+    automatic: Bar = "1h" if (period.days or days) <= 7 else "1d"
+    return limited(INTERVALS[interval] or automatic, days)
+
+
+@fragment
+def performance(
+    chosen: list[str], names: dict[str, str], period: Period, loaded: tuple[pd.Timestamp, pd.Timestamp]
+) -> None:
+    title = st.empty()
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        interval = st.segmented_control(
+            "Interval", list(INTERVALS), default="Auto", required=True, key="interval", bind="query-params"
+        )
         log = st.toggle("Log scale", key="log", bind="query-params")
-    return chosen, range_name, log
-
-
-def performance(chosen: list[str], names: dict[str, str], range_name: str, log: bool) -> None:
-    days = RANGES[range_name]
-    read = prices.hourly_closes if days and days <= 7 else prices.daily_closes
-    table = cached(rebased_to_100, read(tuple(chosen), days)).reindex(columns=chosen)
-    if table.dropna(how="all").empty:
-        st.info("The chosen coins have no common date in this range. Choose a longer one.", title="No common history")
-        raise PageFinished
-    final = table.ffill().iloc[-1].sort_values(ascending=False)
-    since = formats.instant(table.index[0].date())
-    st.title(escaped(best_and_worst(final, names, since)), anchor=False)
+    since, until = period.bounds(*loaded)
+    bar = bar_of(period, interval, (until - since).days)
+    if bar in INTRADAY:
+        since, until = period.bounds(*loaded, whole_days=False)
+    read = prices.hourly_closes if bar in INTRADAY else prices.daily_closes
+    closes = cached(last_closes, read(tuple(chosen), since, until), bar)
+    rebased = cached(rebased_to_100, closes).reindex(columns=chosen)
+    if rebased.dropna(how="all").empty:
+        title.title("No common history", anchor=False)
+        st.info("The chosen coins have no common date in this range. Choose a longer one.")
+        return
+    final = rebased.ffill().iloc[-1].sort_values(ascending=False)
+    start, end = (f"{at:%Y-%m-%d %H:%M}" if bar in INTRADAY else f"{at:%Y-%m-%d}" for at in rebased.index[[0, -1]])
+    title.title(escaped(best_and_worst(final, names, start, end)), anchor=False)
     heading("Performance (rebased to 100)", ["fct_daily_summary.close"])
     chart(
-        cached(figures.performance_lines, table, names, palette(), log),
+        cached(figures.performance_lines, rebased, names, palette(), log),
         "indexed",
         alt="Closes rebased to 100: " + ", ".join(f"{names[key]} {value:.1f}" for key, value in final.items()),
-        caption=f"100 = close of {since}, the first date common to all chosen coins. Drag to zoom, double-click to "
-        "reset.",
+        caption=f"100 = close of {start} UTC, the first one common to all chosen coins. Drag to zoom, double-click to "
+        "reset; to rebase, choose dates.",
         source=BINANCE,
-        range_scope=f"{chosen} {range_name}",
+        range_scope=f"{chosen} {period}",
+        redraw="performance",
     )
+    with data_and_export() as opened:
+        if opened:
+            performance_table(rebased, names, bar)
+
+
+def performance_table(rebased: pd.DataFrame, names: dict[str, str], bar: Bar) -> None:
+    rows = rebased if bar in INTRADAY else rebased.set_axis(rebased.index.date)
+    rows = rows.rename_axis("opened_at" if bar in INTRADAY else "date", axis=0).rename_axis(None, axis=1)
+    rows = rows.reset_index()
+    table(
+        rows.iloc[::-1].rename(columns=names),
+        height=300,
+        alt="Closes rebased to 100, newest first",
+        missing="No close at this time",
+    )
+    download(rows, "tickmart_performance.csv")
+
+
+def metrics(
+    chosen: list[str], names: dict[str, str], period: Period, loaded: tuple[pd.Timestamp, pd.Timestamp]
+) -> None:
+    heading("Risk and return in the range", [f"fct_daily_summary.{column}" for column in RANGE_METRICS])
+    bounds = period.bounds(*loaded)
+    days = prices.daily_closes(tuple(chosen), *bounds)
+    values = cached(range_metrics, days, prices.daily_closes(("bitcoin",), *bounds), chosen)
+    if values["n"].max() < 2:
+        st.info("The chosen coins have fewer than three complete days in common.", title="Range too short for metrics")
+        return
+    shown = pd.DataFrame({"Coin": [names[crypto_id] for crypto_id in values.index]})
+    for column, name in RISK_METRICS.items():
+        write = (
+            formats.change if column == "return_pct" else formats.percent if column.endswith("_pct") else formats.ratio
+        )
+        shown[name] = values[column].map(write).to_numpy()
+    table(
+        shown,
+        alt="Return, volatility, Sharpe and Sortino ratio, maximum drawdown, beta and correlation to bitcoin of the "
+        "chosen coins in the range",
+        missing="Not enough complete days in the range, or the price did not change",
+    )
+    st.caption(
+        nbsp_units(
+            f"From the close of {formats.instant(values['first_day'].iloc[0].date())} to that of "
+            f"{formats.instant(values['last_day'].iloc[0].date())}, the complete UTC days common to all chosen coins; "
+            f"n = {formats.count(values['n'].max())} daily returns. Annualized with √365, risk-free rate 0. "
+            f"Source: {SOURCE}."
+        )
+    )
+    download(values.reset_index(), "tickmart_compare_metrics.csv", "Download metrics")
 
 
 def risk_and_return(coins: pd.DataFrame, chosen: list[str]) -> None:
@@ -175,14 +249,17 @@ def page() -> None:
         raise PageFinished
     names = labels(coins, "name", "symbol")
     selected = coins_from_url(coins)
-    check_query_params("coins", range=RANGES, log=ON_OFF, window=WINDOWS)
+    check_query_params("coins", *DATES, range=RANGES, interval=INTERVALS, log=ON_OFF, window=WINDOWS, data=ON_OFF)
     st.session_state["coins"] = st.session_state["last_coins"] = selected
-    chosen, range_name, log = controls(names)
+    tracked = catalog.coins()
+    loaded = (tracked["first_bar_at"].min(), tracked["last_bar_at"].max() + pd.Timedelta(hours=1))
+    chosen, period = controls(names, loaded)
     if not chosen:
         st.info("Choose at least one coin.", title="No coins chosen")
         raise PageFinished
     st.query_params["coins"] = chosen
-    performance(chosen, names, range_name, log)
+    performance(chosen, names, period, loaded)
+    metrics(chosen, names, period, loaded)
     coins["return_90d_pct"] = (coins["close"] / coins["close_before"] - 1) * 100
     with st.grid(2, min_column_width=340, gap="medium"):
         with st.container():

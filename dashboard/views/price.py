@@ -1,35 +1,40 @@
 """Price: one coin's price chart with indicators, risk metrics and data export."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard import formats
-from dashboard.analysis.bars import RANGES, BarChoice, choose_bar, with_gaps
+from dashboard.analysis.bars import INTERVALS, INTRADAY, RANGES, Bar, Period, choose_bar, events, limited, with_gaps
 from dashboard.analysis.comparison import similar_coins
-from dashboard.analysis.returns import monthly_returns, risk_table
-from dashboard.analysis.statistics import percentile_of_last
-from dashboard.analysis.summaries import coin_summary
+from dashboard.analysis.moving_averages import with_averages
 from dashboard.charts import price as figures
-from dashboard.charts import returns as return_figures
 from dashboard.components import chart_range
 from dashboard.components.cache import cached
 from dashboard.components.charts import BINANCE, COINGECKO, chart, heading
+from dashboard.components.csv_download import download
+from dashboard.components.date_range import DATES, date_range
 from dashboard.components.definitions import definitions_help
 from dashboard.components.messages import empty_warehouse
-from dashboard.components.query_params import ON_OFF, check_query_params, range_selector
+from dashboard.components.price_readout import readout
+from dashboard.components.query_params import ON_OFF, check_query_params, normalized
 from dashboard.components.rendering import PageFinished, fragment
-from dashboard.components.tables import csv_button, data_and_export, table
+from dashboard.components.tables import data_and_export, table
 from dashboard.components.theme import colored_change, palette
 from dashboard.labels import labels, resolve_coin
 from dashboard.queries import catalog, market, prices
-from dashboard.text import decimals, escaped, inline_code, nbsp_units
+from dashboard.sections import coin_risk
+from dashboard.text import decimals, escaped, inline_code
 
 CHART_TYPES = ["Candles", "Line"]
-DEFAULT_OVERLAYS = ["SMA 7", "SMA 30", "VWAP"]
+DEFAULT_OVERLAYS = ["SMA 20", "SMA 50"]
+MAX_OTHERS = 3
 OVERLAY_METRICS = {
     "SMA 7": ["fct_daily_summary.sma_7"],
+    "SMA 20": ["fct_daily_summary.sma_20"],
     "SMA 30": ["fct_daily_summary.sma_30"],
     "SMA 200": ["fct_daily_summary.sma_200"],
     "EMA": ["fct_daily_summary.ema_12", "fct_daily_summary.ema_26"],
@@ -43,20 +48,25 @@ PANE_METRICS = {
     "ATR": ["fct_daily_summary.atr_14"],
     "Volatility": ["fct_daily_summary.volatility_30d", "fct_daily_summary.volatility_90d"],
 }
-BAR_NAMES = {"1h": "hour", "4h": "4 hours", "1d": "day", "1w": "week"}
-SOURCE = f"computed from {BINANCE} spot closes"
+BAR_NAMES: dict[Bar, str] = {"1h": "hour", "4h": "4 hours", "1d": "day", "1w": "week", "1mo": "month"}
+BAR_LABELS = {bar: name for name, bar in INTERVALS.items() if bar}
+TIMEFRAMES: dict[Bar, str] = {"1w": "week", "1mo": "month"}
 
 
 @dataclass(frozen=True)
-class ChartOptions:
-    """What the user chose for the price chart."""
+class View:
+    """What the user chose above the price chart: the range, its bounds in UTC and the bar size."""
 
-    range_name: str
-    bars: BarChoice
-    chart_type: str
-    log: bool
-    overlays: list[str]
-    panes: list[str]
+    period: Period
+    bar: Bar
+    since: pd.Timestamp
+    until: pd.Timestamp
+    too_fine: str = ""  # the chosen interval, if it has too many bars for the range
+
+    @property
+    def days(self) -> tuple[pd.Timestamp, pd.Timestamp]:
+        """Return the bounds as dates without zone, as in daily data."""
+        return self.since.tz_localize(None).normalize(), self.until.tz_localize(None)
 
 
 def unknown_coin(wanted: str, coins: pd.DataFrame) -> None:
@@ -72,10 +82,12 @@ def unknown_coin(wanted: str, coins: pd.DataFrame) -> None:
         st.info("Did you mean one of these?", title=f"No tracked coin matches {inline_code(wanted)}")
     else:
         untracked_coin(snapshot.iloc[0])
+    names = labels(coins, "name", "symbol")
     with st.container(horizontal=True):
-        names = labels(coins, "name", "symbol")
         for crypto_id in candidates or similar_coins(wanted, coins):
             st.page_link("views/price.py", label=escaped(names[crypto_id]), query_params={"coin": crypto_id})
+    st.session_state.pop("coin", None)
+    st.selectbox("Coin", list(names), index=None, format_func=names.get, key="coin", on_change=choose_coin, width=260)
 
 
 def untracked_coin(coin: pd.Series) -> None:
@@ -96,7 +108,7 @@ def untracked_coin(coin: pd.Series) -> None:
 
 def header(coin: pd.Series) -> None:
     last, snapshot = prices.latest_bar(coin["crypto_id"]).iloc[0], market.coin_snapshot(coin["crypto_id"])
-    day = prices.hourly(coin["crypto_id"], 1)
+    day = prices.hourly(coin["crypto_id"], last["opened_at"] - pd.Timedelta(hours=23), coin["until"])
     price, change = escaped(formats.price(last["close"])), colored_change(last["change_24h_pct"])
     st.title(
         f"{escaped(coin['label'])} {price} {change} (24h)",
@@ -105,7 +117,7 @@ def header(coin: pd.Series) -> None:
     )
     closed_at, low, high = last["opened_at"] + pd.Timedelta(hours=1), day["low"].min(), day["high"].max()
     facts = [
-        escaped(f"Last close {formats.instant(closed_at)}, Binance {coin['binance_symbol']}"),
+        escaped(f"Binance {coin['binance_symbol']} {formats.instant(closed_at)}"),
         f"7d {colored_change(last['change_7d_pct'])}",
         escaped(f"24h range {formats.price(low)} to {formats.price(high)}"),
     ]
@@ -116,23 +128,30 @@ def header(coin: pd.Series) -> None:
             escaped(f"market cap {formats.money(newest['market_cap_usd'])}"),
         ]
         if not formats.is_missing(newest["ath_change_pct"]):
-            below = f"{formats.percent(max(0.0, -newest['ath_change_pct']))} below"
-            facts.append(escaped(f"{below} the all-time high of {formats.price(newest['ath_usd'])} (CoinGecko)"))
+            below = formats.percent(max(0.0, -newest["ath_change_pct"]))
+            facts.append(escaped(f"{below} below ATH {formats.price(newest['ath_usd'])}"))
+        facts.append(escaped(f"CoinGecko {formats.price(newest['price_usd'])} at {newest['snapshot_at']:%H:%M}"))
     st.markdown(" · ".join(facts))
 
 
-def load_bars(crypto_id: str, choice: BarChoice, daily: pd.DataFrame) -> pd.DataFrame:
+def load_bars(crypto_id: str, view: View, daily: pd.DataFrame) -> pd.DataFrame:
     """Return the candles of the chosen range, with opened_at in UTC as the first column."""
-    if choice.bar == "1h":
-        return prices.hourly(crypto_id, choice.days)
-    if choice.bar == "4h":
-        return prices.four_hourly(crypto_id, choice.days)
-    if choice.bar == "1w":
-        return prices.weekly(crypto_id)
-    days = daily if choice.days is None else daily[daily["date"] > daily["date"].max() - pd.Timedelta(days=choice.days)]
+    if view.bar == "1h":
+        return prices.hourly(crypto_id, view.since, view.until)
+    if view.bar == "4h":
+        return prices.four_hourly(crypto_id, view.since, view.until)
+    if view.bar in TIMEFRAMES:
+        return prices.candles(crypto_id, TIMEFRAMES[view.bar], view.since, view.until)
+    days = within(daily, view)
     bars = days.drop(columns=["date", "bar_count"]).assign(hours=days["bar_count"])
     bars.insert(0, "opened_at", days["date"].dt.tz_localize("UTC"))
     return bars.reset_index(drop=True)
+
+
+def within(daily: pd.DataFrame, view: View) -> pd.DataFrame:
+    """Return the daily rows of the chosen range."""
+    first, end = view.days
+    return daily[(daily["date"] >= first) & (daily["date"] < end)]
 
 
 def choose_coin() -> None:
@@ -141,85 +160,151 @@ def choose_coin() -> None:
     chart_range.clear()
 
 
-@fragment
-def price_section(coin: pd.Series, names: dict[str, str]) -> None:
-    crypto_id = coin["crypto_id"]
+def controls(coin: pd.Series, names: dict[str, str]) -> View:
+    """Show coin, range, dates and interval; return what they select."""
+    loaded = (coin["first_bar_at"], coin["until"])
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        chosen = st.selectbox("Coin", list(names), format_func=names.get, key="coin", on_change=choose_coin, width=260)
-        if chosen != crypto_id:
-            st.rerun()  # the full page, not only this fragment
-        range_name = range_selector()
+        st.selectbox("Coin", list(names), format_func=names.get, key="coin", on_change=choose_coin, width=200)
+        period = date_range(RANGES, "1Y", loaded)
+        interval = st.segmented_control(
+            "Interval", list(INTERVALS), default="Auto", required=True, key="interval", bind="query-params"
+        )
+    since, until = period.bounds(*loaded)
+    wanted = INTERVALS[interval] or choose_bar(period, (until - since).days)
+    bar = limited(wanted, (until - since).days)
+    if bar in INTRADAY:
+        since, until = period.bounds(*loaded, whole_days=False)
+    return View(period, bar, since, until, BAR_LABELS[wanted] if bar != wanted else "")
+
+
+@fragment
+def price_section(coin: pd.Series, names: dict[str, str], view: View) -> None:
+    crypto_id = coin["crypto_id"]
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        title = st.container(width="content")
         chart_type = st.segmented_control(
             "Chart type", CHART_TYPES, default="Candles", required=True, key="draw", bind="query-params"
         )
         log = st.toggle("Log scale", key="log", bind="query-params")
-    daily = prices.daily(crypto_id)
-    header(coin)
-    overlays = indicator_pills("Overlays", list(figures.OVERLAYS), DEFAULT_OVERLAYS, "over")
-    panes = indicator_pills("Indicators", list(figures.PANES), ["Volume"], "panes")
-    options = ChartOptions(range_name, choose_bar(range_name, len(daily)), chart_type, log, overlays, panes)
-    bars = load_bars(crypto_id, options.bars, daily)
-    heading(
-        f"{escaped(coin['ticker'])}/USDT price",
-        [
-            "fct_prices.close",
-            *(metric for name in overlays for metric in OVERLAY_METRICS[name]),
-            *(metric for name in panes for metric in PANE_METRICS[name]),
-        ],
-    )
+        overlays = st.multiselect(
+            "Overlays", list(figures.OVERLAYS), DEFAULT_OVERLAYS, key="over", bind="query-params", width=250
+        )
+        panes = st.pills(
+            "Indicators",
+            list(figures.PANES),
+            selection_mode="multi",
+            default=["Volume"],
+            key="panes",
+            bind="query-params",
+        )
+        others = compare_selector(crypto_id, names)
+    with title:
+        heading(
+            f"{escaped(coin['ticker'])}/USDT price",
+            [
+                "fct_prices.close",
+                *(metric for name in overlays for metric in OVERLAY_METRICS.get(name, ())),
+                *(metric for name in panes for metric in PANE_METRICS[name]),
+            ],
+        )
+    daily = cached(with_averages, prices.daily(crypto_id), overlay_columns(overlays))
+    bars = load_bars(crypto_id, view, daily)
     if bars.empty:
-        st.info(f"{escaped(coin['label'])} has no complete day yet. Choose 1D or 7D.", title="No candles in this range")
+        st.info(
+            escaped(
+                f"{coin['label']} has data from {formats.instant(coin['first_bar_at'])} to "
+                f"{formats.instant(coin['until'])}, and candles of a day when it is complete."
+            ),
+            title="No candles in this range",
+        )
     else:
-        price_chart(coin, bars, daily, options)
-    with data_and_export() as opened:
-        if opened:
-            data_table(coin, bars, options)
-
-
-def indicator_pills(label: str, names: list[str], default: list[str], key: str) -> list[str]:
-    return st.pills(
-        label,
-        names,
-        selection_mode="multi",
-        default=default,
-        key=key,
-        bind="query-params",
-        label_visibility="collapsed",
-    )
-
-
-def price_chart(coin: pd.Series, bars: pd.DataFrame, daily: pd.DataFrame, options: ChartOptions) -> None:
-    bar = options.bars.bar
-    missing = len(with_gaps(bars, bar)) - len(bars)
-    caption = [f"One {'candle' if options.chart_type == 'Candles' else 'point'} per {BAR_NAMES[bar]} (UTC)."]
-    caption.append("Drag to zoom, double-click to reset.")
-    if missing:
-        caption.append(f"{missing} without trades are left blank.")
-    if bar in ("1h", "4h"):
-        caption.append("Daily indicators update at 00:00 UTC.")
-    chart(
-        cached(
+        loaded = {names[other]: load_bars(other, view, prices.daily(other)) for other in others}
+        figure = cached(
             figures.price_chart,
             bars,
             daily,
-            bar,
+            view.bar,
             palette(),
-            candles=options.chart_type == "Candles",
-            log=options.log,
-            overlays=options.overlays,
-            panes=[name for name in figures.PANES if name in options.panes],
-        ),
-        "price",
-        alt=f"{options.chart_type} of {coin['label']} in USDT, one per {BAR_NAMES[bar]}, from "
-        f"{formats.instant(bars['opened_at'].iloc[0])} to {formats.instant(bars['opened_at'].iloc[-1])}; "
-        f"last close {formats.price(bars['close'].iloc[-1])}",
-        caption=" ".join(caption),
-        source=f"{BINANCE} spot, {escaped(coin['binance_symbol'])}",
-        range_scope=f"{coin['crypto_id']} {options.range_name}",
+            candles=chart_type == "Candles",
+            log=log,
+            overlays=overlays,
+            panes=[name for name in figures.PANES if name in panes],
+            others=loaded,
+            events=cached(events, bars, view.bar, coin["first_bar_at"]),
+        )
+        price_chart(coin, bars, view, figure, chart_type)
+    with data_and_export() as opened:
+        if opened and not bars.empty:
+            data_table(coin, bars, view)
+
+
+def overlay_columns(overlays: list[str]) -> tuple[str, ...]:
+    return tuple(line.column for name in overlays for line in figures.OVERLAYS[name])
+
+
+def compare_selector(crypto_id: str, names: dict[str, str]) -> list[str]:
+    """Show the choice of coins to draw beside this one, kept in the URL by id; return their crypto_ids."""
+    available = [name for name in names if name != crypto_id]
+    known = [name for name in st.query_params.get_all("compare") if name in available]
+    st.session_state["compare"] = known[:MAX_OTHERS]
+
+    def choose() -> None:
+        if st.session_state["compare"]:
+            st.query_params["compare"] = st.session_state["compare"]
+        else:
+            st.query_params.pop("compare", None)
+
+    if known[:MAX_OTHERS] != st.query_params.get_all("compare"):
+        choose()
+
+    return st.multiselect(
+        "Compare with",
+        available,
+        format_func=names.get,
+        max_selections=MAX_OTHERS,
+        key="compare",
+        on_change=choose,
+        placeholder="Coins",
+        width=200,
     )
 
 
-def data_table(coin: pd.Series, bars: pd.DataFrame, options: ChartOptions) -> None:
+def price_chart(coin: pd.Series, bars: pd.DataFrame, view: View, figure: go.Figure, chart_type: str) -> None:
+    bar, newest = view.bar, bars.iloc[-1]
+    first, time = bars["opened_at"].iloc[0], formats.instant(newest["opened_at"])
+    readout(figure, "price", newest, time)
+    chart(
+        figure,
+        "price",
+        alt=f"{chart_type} of {coin['label']} in USDT, one per {BAR_NAMES[bar]}, from {formats.instant(first)} to "
+        f"{time}; last close {formats.price(newest['close'])}",
+        caption=escaped(" ".join(chart_caption(bars, view, chart_type))),
+        source=f"{BINANCE} spot, {escaped(coin['binance_symbol'])}",
+        range_scope=f"{coin['crypto_id']} {view.period} {bar}",
+        redraw="price_section",
+    )
+
+
+def chart_caption(bars: pd.DataFrame, view: View, chart_type: str) -> list[str]:
+    """Return what the chart shows: the return over the range, the bar size, and how to zoom."""
+    first, newest = bars.iloc[0], bars.iloc[-1]
+    gain = (newest["close"] / first["close"] - 1) * 100
+    missing = len(with_gaps(bars, view.bar)) - len(bars)
+    caption = [
+        f"{formats.signed(gain)} from the close of the first candle ({first['opened_at']:%Y-%m-%d}) to the last "
+        f"({newest['opened_at']:%Y-%m-%d}, {formats.price(newest['close'])}).",
+        f"One {'candle' if chart_type == 'Candles' else 'point'} per {BAR_NAMES[view.bar]} (UTC).",
+    ]
+    if view.too_fine:
+        caption.append(f"{view.too_fine} has too many candles for this range.")
+    if missing:
+        caption.append(f"{missing} without trades are left blank.")
+    if view.bar in INTRADAY:
+        caption.append("Daily indicators update at 00:00 UTC.")
+    return [*caption, "H: hours without trades. Drag to zoom, double-click to reset."]
+
+
+def data_table(coin: pd.Series, bars: pd.DataFrame, view: View) -> None:
     table(
         bars.iloc[::-1],
         height=300,
@@ -230,87 +315,16 @@ def data_table(coin: pd.Series, bars: pd.DataFrame, options: ChartOptions) -> No
             for name in bars.select_dtypes("number").columns
         },
     )
-    crypto_id, choice = coin["crypto_id"], options.bars
-    export = prices.export_hours if choice.bar in ("1h", "4h") else prices.export_days
-    csv_button(
-        "Download CSV",
-        lambda: export(crypto_id, choice.days),
-        f"tickmart_{crypto_id}_{options.range_name}.csv",
-    )
-
-
-def summary(coin: pd.Series, daily: pd.DataFrame) -> None:
-    sentences = cached(coin_summary, coin["label"], daily)
-    if not sentences:
-        return
-    metrics = [f"fct_daily_summary.{column}" for column in ("sma_30", "rsi_14", "volatility_30d", "drawdown_pct")]
-    with st.container(border=True):
-        st.markdown(
-            f"**Summary** ({formats.instant(daily['date'].iloc[-1].date())}): " + escaped(" ".join(sentences)),
-            help=definitions_help(metrics),
-        )
-
-
-def volatility(coin: pd.Series, daily: pd.DataFrame) -> None:
-    columns = ("volatility_7d", "volatility_30d", "volatility_90d")
-    heading("Realized volatility", [f"fct_daily_summary.{column}" for column in columns])
-    rank = percentile_of_last(daily["volatility_30d"], 365)
-    chart(
-        cached(return_figures.volatility_lines, daily, palette()),
-        "volatility",
-        alt=f"Realized volatility of {coin['label']} over 7, 30 and 90 days",
-        caption="Volatility of daily log returns (annualized)."
-        + ("" if rank is None else f" 30-day value: {formats.ordinal(rank)} percentile of the past year."),
-        source=SOURCE,
-    )
-
-
-def drawdown(coin: pd.Series, daily: pd.DataFrame) -> None:
-    heading("Drawdown", ["fct_daily_summary.drawdown_pct"])
-    since = f" since {formats.instant(daily['date'].iloc[0].date())}" if len(daily) else ""
-    chart(
-        cached(return_figures.drawdown_area, daily, palette()),
-        "drawdown",
-        alt=f"Drawdown of {coin['label']} from its highest close so far; latest "
-        f"{formats.percent(daily['drawdown_pct'].iloc[-1] if len(daily) else None)}",
-        caption=f"From the highest close in the loaded history{since}; the maximum drawdown is labeled.",
-        source=SOURCE,
-    )
-
-
-def return_calendar(coin: pd.Series, daily: pd.DataFrame) -> None:
-    heading("Monthly returns", ["fct_daily_summary.return_pct"])
-    chart(
-        cached(return_figures.return_calendar, cached(monthly_returns, daily), palette()),
-        "calendar",
-        alt=f"Heat map of the monthly returns of {coin['label']} in percent",
-        caption="Percent, month-end close to month-end close; the latest month is month-to-date.",
-        source=SOURCE,
-    )
-
-
-def return_distribution(coin: pd.Series, daily: pd.DataFrame) -> None:
-    heading("Daily return distribution", ["fct_daily_summary.return_pct"])
-    chart(
-        cached(return_figures.return_histogram, daily, palette()),
-        "days",
-        alt=f"Histogram of the daily returns of {coin['label']} in percent",
-        caption=f"{daily['return_pct'].notna().sum():,} daily returns. First and last bin include outliers.",
-        source=SOURCE,
-    )
-
-
-def risk(coin: pd.Series, daily: pd.DataFrame) -> None:
-    columns = ("return_pct", "volatility_90d", "sharpe_90d", "drawdown_pct", "beta_btc_90d")
-    heading("Risk metrics", [f"fct_daily_summary.{column}" for column in columns])
-    table(
-        cached(risk_table, daily, prices.daily("bitcoin")),
-        hide_index=False,
-        width="content",
-        alt=f"Risk metrics of {coin['label']} over 30, 90 and 365 days",
-        missing="Not enough history, or the price did not change",
-    )
-    st.caption(nbsp_units(f"Based on complete UTC days. Source: {SOURCE}."))
+    crypto_id, since, until = coin["crypto_id"], view.since, view.until
+    exports: dict[Bar, Callable[[], pd.DataFrame]] = {
+        "1h": lambda: prices.export_hours(crypto_id, since, until),
+        "4h": lambda: prices.export_four_hours(crypto_id, since, until),
+        "1d": lambda: prices.export_days(crypto_id, since, until),
+        "1w": lambda: prices.export_candles(crypto_id, "week", since, until),
+        "1mo": lambda: prices.export_candles(crypto_id, "month", since, until),
+    }
+    dates = f"{since:%Y-%m-%d}_{until - pd.Timedelta(hours=1):%Y-%m-%d}"
+    download(exports[view.bar], f"tickmart_{crypto_id}_{BAR_LABELS[view.bar]}_{dates}.csv")
 
 
 def page() -> None:
@@ -327,25 +341,44 @@ def page() -> None:
     (crypto_id,) = matches
     # Not bound to the URL by Streamlit, which would write the label instead of the id.
     st.session_state["coin"] = st.session_state["last_coin"] = st.query_params["coin"] = crypto_id
+    accept_chart_parameter()
     check_query_params(
         "coin",
+        *DATES,
         range=RANGES,
+        interval=INTERVALS,
         draw=CHART_TYPES,
         log=ON_OFF,
         over=figures.OVERLAYS,
         panes=figures.PANES,
+        compare=compare_ids(tracked),
         data=ON_OFF,
     )
     coin = coins[coins["crypto_id"] == crypto_id].iloc[0].copy()
     coin["label"], coin["ticker"] = labels(tracked, "name", "symbol")[crypto_id], labels(tracked)[crypto_id]
-    price_section(coin, labels(tracked, "name", "symbol", min_parts=2))
-    daily = prices.daily(crypto_id)
-    summary(coin, daily)
-    with st.grid(2, min_column_width=340, gap="medium"):
-        for section in (volatility, drawdown, return_calendar, return_distribution):
-            with st.container():
-                section(coin, daily)
-    risk(coin, daily)
+    coin["until"] = coin["last_bar_at"] + pd.Timedelta(hours=1)
+    names = labels(tracked, "name", "symbol", min_parts=2)
+    header(coin)
+    view = controls(coin, names)
+    price_section(coin, names, view)
+    coin_risk.show(coin, prices.daily(crypto_id), *view.days)
+
+
+def accept_chart_parameter() -> None:
+    """Accept `?chart=line`, as other sites write it, for `?draw=Line`."""
+    chart_type = normalized(st.query_params.get("chart", ""), CHART_TYPES)
+    if chart_type in CHART_TYPES:
+        st.session_state["draw"] = chart_type
+        st.query_params.pop("chart")
+
+
+def compare_ids(tracked: pd.DataFrame) -> list[str]:
+    """Write the ids of the coins that the URL names by ticker or name; return every valid id."""
+    wanted = st.query_params.get_all("compare")
+    found = [matches[0] if len(matches := resolve_coin(name, tracked)) == 1 else name for name in wanted]
+    if found != wanted:
+        st.query_params["compare"] = found
+    return tracked["crypto_id"].tolist()
 
 
 page()

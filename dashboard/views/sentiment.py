@@ -8,18 +8,20 @@ from dashboard.analysis import sentiment as statistics
 from dashboard.analysis.statistics import correlation, rolling_correlation
 from dashboard.charts import base
 from dashboard.charts import sentiment as figures
-from dashboard.components import chart_range
 from dashboard.components.cache import cached
 from dashboard.components.charts import BINANCE, FEAR_GREED, chart, heading
+from dashboard.components.csv_download import download
+from dashboard.components.date_range import DATES, date_range
 from dashboard.components.query_params import ON_OFF, check_query_params
 from dashboard.components.rendering import PageFinished, fragment
-from dashboard.components.tables import csv_button, data_and_export, table
+from dashboard.components.tables import data_and_export, table
 from dashboard.components.theme import palette
 from dashboard.queries import sentiment
 from dashboard.text import escaped
 
 SPANS = {"1Y": 365, "3Y": 1096, "All": None}
 FORWARD_DAYS = 30
+ONE_DAY = pd.Timedelta(days=1)
 CHANGE_METRICS = [
     "fct_sentiment_daily.change_1d",
     "fct_sentiment_daily.btc_return_pct",
@@ -28,68 +30,78 @@ CHANGE_METRICS = [
 BOTH_SOURCES = f"computed from {FEAR_GREED} and {BINANCE}"
 
 
-@fragment
-def history_section() -> None:
-    history, volume = sentiment.sentiment_history(), sentiment.volume_per_day()
+def history_section(history: pd.DataFrame) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """Show the current index and the history; return the chosen first day and the day after the last."""
+    loaded = tuple(day.tz_localize("UTC") for day in (history["date"].iloc[0], history["date"].iloc[-1] + ONE_DAY))
     left, right = st.columns([1, 2], gap="large")
     with left:
         current_index(history)
     with right:
         heading("Fear & Greed vs BTC price", ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"])
-        span = st.segmented_control(
-            "Span",
-            list(SPANS),
-            default="1Y",
-            required=True,
-            key="span",
-            bind="query-params",
-            label_visibility="collapsed",
-            on_change=chart_range.clear,
-        )
-        index_history(history, span)
-    if volume.empty:
-        st.info("Volume and correlations need complete days of candles.", title="No candles loaded yet")
-        return
-    volume_anomalies(volume, SPANS[span])
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+            period = date_range(SPANS, "1Y", (loaded[0], loaded[1]), "span", "Span")
+        first, end = (at.tz_localize(None) for at in period.bounds(loaded[0], loaded[1]))
+        priced = history.loc[history["btc_close"].notna(), "date"]
+        if period.days and len(priced) and priced.iloc[0] > first:
+            first = priced.iloc[0]  # a preset starts with the price; "All" and dates show the index without it
+        shown = within(history, first, end)
+        if shown.empty:
+            st.info("The index has no value on these days. Choose other dates.", title="No data in this range")
+        else:
+            index_history(shown, f"{period}")
+    return first, end
+
+
+def within(days: pd.DataFrame, first: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
+    """Return the rows of the chosen days."""
+    return days[(days["date"] >= first) & (days["date"] < end)]
 
 
 def current_index(history: pd.DataFrame) -> None:
     heading("Current index", ["fct_sentiment_daily.value", "fct_sentiment_daily.classification"])
     last, by_day = history.iloc[-1], history.set_index("date")["value"]
-    earlier = {
-        name: by_day.get(last["date"] - pd.Timedelta(days=days))
-        for name, days in (("Yesterday", 1), ("7 days ago", 7), ("30 days ago", 30))
-    }
     chart(
-        cached(figures.fear_greed_gauge, float(last["value"]), earlier["Yesterday"], palette()),
+        cached(figures.fear_greed_gauge, float(last["value"]), palette()),
         "gauge",
         alt=f"Fear & Greed index {last['value']:.0f} of 100, {last['classification']}",
-        caption="The marker is yesterday's value. Updated daily at 00:00 UTC.",
+        caption="0: extreme fear, 100: extreme greed. Updated daily at 00:00 UTC.",
         source=FEAR_GREED,
     )
     with st.grid(3, min_column_width=80):
-        for name, value in earlier.items():
+        for name, days in (("Yesterday", 1), ("7 days ago", 7), ("30 days ago", 30)):
+            value = by_day.get(last["date"] - days * ONE_DAY)
             missing = "The source has no value for that day." if formats.is_missing(value) else None
             st.metric(name, formats.count(value), help=missing)
+    st.info(
+        "The index covers **bitcoin** and is built from its volatility (25%), momentum and volume (25%), dominance "
+        "(10%), social media, surveys and search trends. It is partly built from BTC price data, so some correlation "
+        "with price is by construction. Past relationships do not predict future returns.",
+        title="Limitations",
+        icon=":material/info:",
+    )
 
 
-def index_history(history: pd.DataFrame, span: str) -> None:
-    days, newest = SPANS[span], history["date"].iloc[-1]
-    shown = history if days is None else history[history["date"] > newest - pd.Timedelta(days=days)]
+@fragment
+def index_history(shown: pd.DataFrame, scope: str) -> None:
     chart(
         cached(figures.sentiment_history, shown, palette()),
         "history",
         alt=f"Bitcoin's daily close and the Fear & Greed index from {shown['date'].iloc[0]:%Y-%m-%d} to "
-        f"{newest:%Y-%m-%d}",
-        caption="Top: BTC close (log scale). Bottom: index, colored by class. Days without data are blank.",
+        f"{shown['date'].iloc[-1]:%Y-%m-%d}",
+        caption=f"Top: BTC close (log scale). Bottom: index, colored by class. Starts "
+        f"{shown['date'].iloc[0]:%Y-%m-%d}; days without data are blank.",
         source=f"{FEAR_GREED}; {BINANCE}",
-        range_scope=span,
+        range_scope=scope,
+        redraw="index_history",
     )
 
 
-def volume_anomalies(volume: pd.DataFrame, days: int | None) -> None:
+def volume_anomalies(volume: pd.DataFrame, first: pd.Timestamp, end: pd.Timestamp) -> None:
     heading("Trading volume anomalies", ["fct_daily_summary.quote_volume"])
-    trend = cached(statistics.volume_trend, volume).tail(days or len(volume))
+    trend = within(cached(statistics.volume_trend, volume), first, end)
+    if trend.empty:
+        st.info("No complete day of candles in this range.", title="No volume in this range")
+        return
     z = trend["z"].iloc[-1]
     chart(
         cached(figures.volume_lines, trend, palette()),
@@ -102,10 +114,12 @@ def volume_anomalies(volume: pd.DataFrame, days: int | None) -> None:
     )
 
 
-def rolling_correlations(changes: pd.DataFrame, n: int) -> None:
+def rolling_correlations(changes: pd.DataFrame, n: int, first: pd.Timestamp, end: pd.Timestamp) -> None:
     heading("Rolling correlation: index change vs BTC return and volume", CHANGE_METRICS)
     lines = {
-        f"{name}, {days}d": cached(rolling_correlation, changes["index_change"], changes[column], days)
+        f"{name}, {days}d": cached(rolling_correlation, changes["index_change"], changes[column], days)[
+            first : end - ONE_DAY
+        ]
         for name, column in (("Price", "btc_return"), ("Volume", "volume_change"))
         for days in (30, 90)
     }
@@ -138,20 +152,30 @@ def lead_lag(changes: pd.DataFrame) -> None:
     )
 
 
-def correlations(history: pd.DataFrame, volume: pd.DataFrame) -> None:
-    changes = cached(statistics.daily_changes, history, volume)
-    n = int(changes[["index_change", "btc_return"]].dropna().shape[0])
-    if n < statistics.MIN_DAYS:
+def correlations(history: pd.DataFrame, volume: pd.DataFrame, first: pd.Timestamp, end: pd.Timestamp) -> None:
+    every_change = cached(statistics.daily_changes, history, volume)
+    loaded = paired_days(every_change)
+    if loaded < statistics.MIN_DAYS:
         st.info(
-            f"Correlations need {statistics.MIN_DAYS} days with index and price; {n} are loaded.",
+            f"Correlations need {statistics.MIN_DAYS} days with index and price; {loaded} are loaded.",
             title="Not enough history for correlations",
         )
         raise PageFinished
+    changes = every_change[first : end - ONE_DAY]
+    if paired_days(changes) < statistics.MIN_DAYS:
+        st.caption(
+            f"Correlations use all loaded days: the range has fewer than {statistics.MIN_DAYS} with index and price."
+        )
+        changes, first, end = every_change, every_change.index[0], every_change.index[-1] + ONE_DAY
     with st.grid(2, min_column_width=340, gap="medium"):
         with st.container():
-            rolling_correlations(changes, n)
+            rolling_correlations(every_change, paired_days(changes), first, end)
         with st.container():
             lead_lag(changes)
+
+
+def paired_days(changes: pd.DataFrame) -> int:
+    return len(changes[["index_change", "btc_return"]].dropna())
 
 
 def returns_by_class() -> None:
@@ -167,8 +191,8 @@ def returns_by_class() -> None:
             f"{row.classification} {row.horizon} {formats.signed(row.mean_return_pct)} (n={row.n})"
             for row in returns.itertuples()
         ),
-        caption="Mean return over the next day and week with 95% errors. Errors assume independent days; overlapping "
-        "weeks make the true uncertainty larger.",
+        caption="All loaded days. Mean return over the next day and week with 95% errors. Errors assume independent "
+        "days; overlapping weeks make the true uncertainty larger.",
         source=f"{FEAR_GREED}; {BINANCE}",
     )
 
@@ -191,7 +215,8 @@ def index_and_forward_return(history: pd.DataFrame) -> None:
         "month_after",
         alt=f"Index and bitcoin's return over the next {FORWARD_DAYS} days, {len(forward)} days; median per 10-point "
         "bin: " + ", ".join(f"{row.middle:.0f} {formats.signed(row.median)} (n={row.n})" for row in bins.itertuples()),
-        caption=f"One point per day. Line and band: median and middle 80% per 10-point bin. {significance(forward)}",
+        caption=f"One point per day from {forward['date'].iloc[0]:%Y-%m-%d}. Line and band: median and middle 80% "
+        f"per 10-point bin. {significance(forward)}",
         source=f"{FEAR_GREED}; {BINANCE}",
     )
 
@@ -209,18 +234,18 @@ def significance(forward: pd.DataFrame) -> str:
 
 
 @fragment
-def data_section() -> None:
+def data_section(shown: pd.DataFrame) -> None:
     with data_and_export() as opened:
         if not opened:
             return
-        days = sentiment.sentiment_history().assign(date=lambda history: history["date"].dt.date)
+        days = shown.assign(date=shown["date"].dt.date)
         table(
             days.iloc[::-1],
             height=300,
             alt="The index by day, newest first",
             missing="No value for this day, or the period is not complete yet",
         )
-        csv_button("Download CSV", lambda: days, "tickmart_sentiment.csv")
+        download(days, "tickmart_sentiment.csv")
 
 
 def summary(last: pd.Series) -> str:
@@ -244,23 +269,20 @@ def page() -> None:
             icon=":material/hourglass_empty:",
         )
         raise PageFinished
-    check_query_params(span=SPANS, data=ON_OFF)
+    check_query_params(*DATES, span=SPANS, data=ON_OFF)
     st.title(escaped(summary(history.iloc[-1])), anchor=False)
-    st.info(
-        "The index covers **bitcoin** and is built from its volatility (25%), momentum and volume (25%), dominance "
-        "(10%), social media, surveys and search trends. It is partly built from BTC price data, so some correlation "
-        "with price is by construction. Past relationships do not predict future returns.",
-        title="Limitations",
-        icon=":material/info:",
-    )
-    history_section()
+    first, end = history_section(history)
+    data_section(within(history, first, end))
     volume = sentiment.volume_per_day()
     if volume.empty:
+        st.info("Volume and correlations need complete days of candles.", title="No candles loaded yet")
         raise PageFinished
-    correlations(history, volume)
+    volume_anomalies(volume, first, end)
+    correlations(history, volume, first, end)
     returns_by_class()
-    index_and_forward_return(history)
-    data_section()
+    chosen = within(history, first, end)
+    enough = len(statistics.forward_returns(chosen, FORWARD_DAYS)) >= statistics.MIN_DAYS
+    index_and_forward_return(chosen if enough else history)
 
 
 page()

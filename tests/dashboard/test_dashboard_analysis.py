@@ -22,9 +22,9 @@ from tests.dashboard.frames import SNAPSHOT, days, sentiment_days
     ],
 )
 def test_choose_bar_limits_every_range_to_max_bars(span, history, bar, at_most):
-    choice = bars.choose_bar(span, history)
-    assert choice.bar == bar
-    drawn = min(history, choice.days or history) * 86_400 / bars.BAR_LENGTH[bar].total_seconds()
+    period = bars.Period(span, bars.RANGES[span])
+    assert bars.choose_bar(period, history) == bar
+    drawn = min(history, period.days or history) * bars.BARS_PER_DAY[bar]
     assert drawn <= at_most <= bars.MAX_BARS
 
 

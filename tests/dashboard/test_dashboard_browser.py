@@ -125,7 +125,7 @@ CHOSEN = (
     ("path", "chosen"),
     [
         ("?change=7d", {"7d"}),
-        ("price?coin=bitcoin&range=3M&draw=Line&over=EMA&over=Bollinger&panes=MACD", {"3M", "Line", "EMA", "MACD"}),
+        ("price?coin=bitcoin&range=3M&draw=Line&over=EMA&over=Bollinger&panes=MACD", {"3M", "Line", "MACD"}),
         ("sentiment?span=3Y", {"3Y"}),
         ("compare?coins=solana&coins=ripple&range=3M&window=30+days", {"3M", "30 days"}),
     ],
@@ -176,7 +176,7 @@ def test_overview_csv_equals_v_top_100(server, dashboard, open_tab):
 
 
 def test_sentiment_csv_equals_fct_sentiment_daily(server, dashboard, open_tab):
-    page = open_tab(f"{dashboard}/sentiment")
+    page = open_tab(f"{dashboard}/sentiment?span=All")
     page.get_by_text("Data table & export").click()
     with page.expect_download() as download:
         page.get_by_test_id("stDownloadButton").get_by_role("button").click()

@@ -28,6 +28,8 @@ def zoom_in(page, key: str = "price") -> None:
     page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.7, steps=5)
     page.mouse.up()
     page.wait_for_function("location.search.includes('zoom=')", timeout=30_000)
+    settle(page)
+    page.wait_for_timeout(1_000)  # the page fits the price axis
 
 
 def zoom_out(page) -> None:
@@ -40,9 +42,10 @@ def zoom_out(page) -> None:
 
 
 def same(shown: list, before: list) -> bool:
-    """Return whether two views are equal to the minute and to six digits, the precision of the URL."""
-    (days, prices, _), (days_before, prices_before, _) = shown, before
-    return days == pytest.approx(days_before, abs=61_000) and prices == pytest.approx(prices_before, rel=1e-4)
+    """Return whether two views are equal to the minute, the precision of the URL; prices too at the same scale."""
+    (days, prices, scale), (days_before, prices_before, scale_before) = shown, before
+    equal = scale != scale_before or prices == pytest.approx(prices_before, rel=1e-4)
+    return equal and days == pytest.approx(days_before, abs=61_000)
 
 
 def test_range_survives_a_new_pane_log_scale_and_reload(dashboard, open_tab):
@@ -140,3 +143,53 @@ def test_sentiment_and_compare_keep_the_range_until_another_span_is_chosen(dashb
     page.wait_for_function("!location.search.includes('zoom=')", timeout=30_000)
     page.wait_for_function(f"{chart}?._fullLayout?.xaxis?.autorange", timeout=30_000)
     assert page.faults == []
+
+
+def test_zoom_fits_the_price_axis_to_the_visible_bars(dashboard, open_tab):
+    page = open_tab(f"{dashboard}/price?coin=bitcoin&over=Bollinger")
+    before = shown(page)
+    zoom_in(page)
+    page.wait_for_function(
+        f"(p => p.range[1] - p.range[0] < {before[1][1] - before[1][0]})({CHART}.layout.yaxis)", timeout=30_000
+    )
+    (since, until), (low, high), _ = shown(page)
+    bars = page.evaluate(
+        f"(trace => [...trace.x].map((at, i) => [Date.parse(at), trace.low[i], trace.high[i]]))({CHART}._fullData[0])"
+    )
+    visible = [bar for bar in bars if since <= bar[0] <= until]
+    assert 0 <= low < min(bar[1] for bar in visible)
+    assert high > max(bar[2] for bar in visible)
+    assert page.faults == []
+
+
+def test_pointer_shows_the_values_of_its_bar_above_the_chart_and_labels_on_both_axes(dashboard, open_tab):
+    page = open_tab(f"{dashboard}/price?coin=bitcoin")
+    line = page.locator(".readout")
+    newest = line.inner_text()
+    assert "SMA 20d" in newest
+    box = page.locator(".st-key-price .nsewdrag").first.bounding_box()
+    for step in (0, 4):
+        page.mouse.move(box["x"] + box["width"] * 0.4 + step, box["y"] + box["height"] * 0.5)
+        page.wait_for_timeout(500)
+    assert line.inner_text() != newest
+    assert [tag.is_visible() for tag in page.locator(".tag").all()] == [True, True]
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(500)
+    assert line.inner_text() == newest
+    assert page.faults == []
+
+
+def test_wheel_over_the_chart_scrolls_the_page(dashboard, open_tab):
+    page = open_tab(f"{dashboard}/price?coin=bitcoin")
+    before = shown(page)
+    page.locator(".st-key-price .nsewdrag").first.hover()
+    page.mouse.wheel(0, 300)
+    page.wait_for_function("document.querySelector('[data-testid=stMain]').scrollTop > 100", timeout=10_000)
+    assert same(shown(page), before)
+    assert "zoom=" not in page.url
+
+
+def test_price_and_volume_are_within_the_first_screen(dashboard, open_tab):
+    page = open_tab(f"{dashboard}/price?coin=bitcoin")
+    box = page.locator(".st-key-price .js-plotly-plot").bounding_box()
+    assert box["y"] + box["height"] <= 900

@@ -27,15 +27,18 @@ def test_parse_rejects_invalid_ranges(text):
     assert chart_range.parse(text) is None
 
 
+FITTED = price.price_chart(candles(50), days(60), "1h", base.palette()).layout.yaxis.range
+FITTED_LOG = price.price_chart(candles(50), days(60), "1h", base.palette(), log=True).layout.yaxis.range
+
+
 @pytest.mark.parametrize(
     ("log", "text", "applied", "prices"),
     [
-        (False, "2025-03-01,2025-03-02", True, None),
         (False, "2025-03-01,2025-03-02,10,1000", True, (10, 1000)),
         (True, "2025-03-01,2025-03-02,10,1000", True, (1, 3)),
-        (True, "2025-03-01,2025-03-02,-10,1000", True, None),
-        (False, "1999-01-01,1999-02-01", False, None),
-        (False, "0001-01-01,0002-01-01", False, None),
+        (True, "2025-03-01,2025-03-02,-10,1000", True, FITTED_LOG),
+        (False, "1999-01-01,1999-02-01", False, FITTED),
+        (False, "0001-01-01,0002-01-01", False, FITTED),
     ],
 )
 def test_apply_sets_ranges_that_overlap_the_data(log, text, applied, prices):
@@ -44,3 +47,22 @@ def test_apply_sets_ranges_that_overlap_the_data(log, text, applied, prices):
     assert layout.xaxis.range == (("2025-03-01 00:00", "2025-03-02 00:00") if applied else None)
     assert layout.yaxis.range == prices
     assert figure.layout.xaxis.range is None
+
+
+@pytest.mark.parametrize("candle", [True, False])
+def test_price_axis_is_fitted_to_the_visible_bars_and_not_to_overlays(candle):
+    bars = candles(50)
+    bars.loc[40, "high"] = bars.loc[40, "close"] = 1e6
+    bars["sma_7"] = 1e9
+    figure = price.price_chart(bars, days(60), "1h", base.palette(), candles=candle, overlays=["SMA 7"])
+    assert 1e6 <= figure.layout.yaxis.range[1] < 2e6
+    low, high = chart_range.apply(figure, chart_range.parse("2025-03-01,2025-03-02")).layout.yaxis.range
+    visible = bars.head(25)
+    lows, highs = (visible["low"], visible["high"]) if candle else (visible["close"], visible["close"])
+    assert 0 <= low < lows.min()
+    assert highs.max() < high < 1.2 * highs.max()
+
+
+def test_price_axis_never_starts_below_zero():
+    bars = candles(3).assign(low=0.01, high=1e6)
+    assert price.price_chart(bars, days(3), "1h", base.palette()).layout.yaxis.range[0] == 0

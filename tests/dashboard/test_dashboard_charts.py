@@ -25,11 +25,11 @@ def traces(figure, name):
     return [trace for trace in figure.data if trace.name == name]
 
 
-def test_price_chart_panes_share_one_x_axis_and_hover_box():
+def test_price_chart_panes_share_one_x_axis_and_its_hover_events_without_a_box():
     figure = price_of(candles(100), days(90))
     assert {trace.xaxis for trace in figure.data} <= {None, "x"}
-    assert figure.layout.hovermode == "x unified"
-    assert figure.layout.hoversubplots == "axis"
+    assert (figure.layout.hovermode, figure.layout.hoversubplots) == ("x", "axis")
+    assert {(trace.hoverinfo, trace.hovertemplate) for trace in figure.data} == {("none", None)}
 
 
 @pytest.mark.parametrize("count", range(6))
@@ -79,9 +79,9 @@ def test_price_chart_shows_no_value_before_its_day_is_over():
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
-@pytest.mark.parametrize("bar", ["1h", "4h", "1d", "1w"])
+@pytest.mark.parametrize("bar", ["1h", "4h", "1d", "1w", "1mo"])
 def test_price_chart_renders_with_zero_to_two_bars(rows, bar):
-    bars = candles(3, {"1h": "h", "4h": "4h", "1d": "D", "1w": "7D"}[bar]).head(rows)
+    bars = candles(3, {"1h": "h", "4h": "4h", "1d": "D", "1w": "7D", "1mo": "MS"}[bar]).head(rows)
     assert price_of(bars, days(rows), bar).to_json()
     assert price_of(bars, days(0), bar, candles=False).to_json()
 
@@ -127,7 +127,7 @@ def test_figures_are_valid_in_every_palette(colors, n):
     if n:
         assert return_figures.return_calendar(returns.monthly_returns(daily), colors).to_json()
         assert sentiment.sentiment_history(index, colors).to_json()
-        assert sentiment.fear_greed_gauge(40, None, colors).to_json()
+        assert sentiment.fear_greed_gauge(40, colors).to_json()
         counts = pd.DataFrame({"date": daily["date"], "bars": 240, "assets": 10})
         assert data_quality.row_counts(quality.expected_band(counts), colors).to_json()
 

@@ -18,9 +18,25 @@ INVALID = [
 ]
 PARAMETERS = {
     "overview": ["change", "colors"],
-    "price": ["coin", "range", "draw", "log", "over", "panes", "data", "zoom", "colors"],
-    "sentiment": ["span", "data", "zoom", "colors"],
-    "compare": ["coins", "range", "log", "window", "zoom", "colors"],
+    "price": [
+        *(
+            "coin",
+            "range",
+            "from",
+            "to",
+            "interval",
+            "draw",
+            "log",
+            "over",
+            "panes",
+            "compare",
+            "data",
+            "zoom",
+            "colors",
+        ),
+    ],
+    "sentiment": ["span", "from", "to", "data", "zoom", "colors"],
+    "compare": ["coins", "range", "from", "to", "interval", "log", "window", "data", "zoom", "colors"],
     "data_quality": ["colors", "unknown"],
     "dictionary": ["colors"],
 }
@@ -67,6 +83,8 @@ def test_valid_parameters_cause_no_warning(open_page, marts, page):
         ("overview", "change", "7 D", "change", "7d"),
         ("price", "range", "all", "range", "All"),
         ("price", "draw", "line", "draw", "Line"),
+        ("price", "chart", "line", "draw", "Line"),
+        ("price", "interval", "1d", "interval", "1D"),
         ("price", "log", "1", "log", True),
         ("compare", "window", "30days", "window", "30 days"),
     ],

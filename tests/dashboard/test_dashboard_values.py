@@ -83,7 +83,7 @@ def test_price_candles_and_sma_equal_fct_daily_summary(rendered, server):
         "select open::float8, high::float8, low::float8, close::float8, sma_30 from marts.fct_daily_summary "
         "where crypto_id = 'ethereum' order by date",
     )
-    spec = figures(rendered("marts", "price", coin="ethereum", range="1Y"))["price"]
+    spec = figures(rendered("marts", "price", coin="ethereum", range="1Y", over=["SMA 7", "SMA 30"]))["price"]
     candles = spec["data"][0]
     for position, name in enumerate(("open", "high", "low", "close")):
         assert numbers(candles[name]).tolist() == [row[position] for row in expected]
