@@ -22,7 +22,7 @@ PAGES = (
         "overview",
         "Overview",
         "monitoring",
-        "dim_crypto fct_market_global fct_prices fct_sentiment_daily v_total_market_cap v_top_100 v_top_gainers "
+        "dim_crypto fct_market_global fct_prices fct_sentiment_daily v_screener v_top_gainers v_total_market_cap "
         "v_trending v_trendline_core v_volume_24h",
     ),
     _page(
@@ -37,7 +37,8 @@ PAGES = (
         "data_quality",
         "Data quality",
         "fact_check",
-        "fct_check_results fct_runs fct_incidents fct_source_requests fct_daily_summary v_price_divergence dim_crypto",
+        "fct_check_results fct_runs fct_incidents fct_source_requests fct_daily_summary v_price_divergence dim_crypto "
+        "v_coin_completeness",
     ),
     _page("dictionary", "Dictionary", "menu_book"),  # reads the comments of all marts from pg_catalog
 )

@@ -10,7 +10,7 @@ from dashboard.charts.base import HOVER_TIME, Palette, blank, coin_axis, divergi
 from dashboard.labels import labels
 from dashboard.text import label
 
-HEATMAP_LIMIT_PCT = 10
+HEATMAP_LIMITS_PCT = {"1h": 2, "24h": 6, "7d": 20}  # the change with the strongest color, per window
 
 
 def change_bars(coins: pd.DataFrame, column: str, colors: Palette) -> go.Figure:
@@ -51,10 +51,14 @@ def change_bars(coins: pd.DataFrame, column: str, colors: Palette) -> go.Figure:
     return figure
 
 
-def market_treemap(coins: pd.DataFrame, colors: Palette) -> go.Figure:
-    """Return a treemap of coins: size by market cap, color by 24h change, clipped at ±HEATMAP_LIMIT_PCT."""
+def market_treemap(coins: pd.DataFrame, colors: Palette, window: str = "24h") -> go.Figure:
+    """Return a treemap of coins: size by market cap, color by the change over the window, with its scale as legend.
+
+    Expects crypto_id, symbol, name, price_usd, market_cap_usd and the window's change. The color is clipped.
+    """
     sized = coins[coins["market_cap_usd"] > 0]
-    moves = sized["change_24h_pct"]
+    moves = sized[f"change_{window}_pct"].astype(float)
+    limit = HEATMAP_LIMITS_PCT[window]
     figure = blank(colors, 470)
     figure.add_treemap(
         labels=labeled(sized, labels(sized)),
@@ -70,28 +74,31 @@ def market_treemap(coins: pd.DataFrame, colors: Palette) -> go.Figure:
             ]
         ),
         texttemplate="<b>%{label}</b><br>%{text}",
-        hovertemplate="%{customdata[0]}<br>%{text} (24h)<br>Price %{customdata[1]}<br>Market cap "
+        textposition="middle center",
+        hovertemplate=f"%{{customdata[0]}}<br>%{{text}} ({window})<br>Price %{{customdata[1]}}<br>Market cap "
         "%{customdata[2]}<extra></extra>",
         marker={
-            "colors": moves.fillna(0).clip(-HEATMAP_LIMIT_PCT, HEATMAP_LIMIT_PCT),
+            "colors": moves.fillna(0).clip(-limit, limit),
             "colorscale": diverging(colors),
             "cmid": 0,
-            "cmin": -HEATMAP_LIMIT_PCT,
-            "cmax": HEATMAP_LIMIT_PCT,
+            "cmin": -limit,
+            "cmax": limit,
             "showscale": True,
             "colorbar": {
                 "orientation": "h",
                 "thickness": 8,
-                "len": 0.4,
+                "len": 0.5,
+                "x": 0.5,
                 "y": -0.02,
                 "yanchor": "top",
-                "ticksuffix": "%",
+                "tickvals": [-limit, -limit / 2, 0, limit / 2, limit],
+                "ticktext": [formats.signed(value) for value in (-limit, -limit / 2, 0, limit / 2, limit)],
             },
             "line": {"color": colors.surface, "width": 1.5},
             "pad": {"t": 0, "l": 0, "r": 0, "b": 0},
         },
         tiling={"pad": 0},
-        pathbar={"visible": True, "thickness": 22},  # leads back after a click on a tile
+        pathbar={"visible": False},
     )
     return figure
 

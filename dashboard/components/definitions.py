@@ -19,9 +19,12 @@ def _definitions() -> dict[tuple[str, str | None], str]:
 
 
 def definition(relation: str, column: str | None = None) -> str:
-    """Return the definition of a column (or a relation) as Markdown, with formula and unit on their own lines."""
-    text = _definitions().get((relation, column), NO_DEFINITION)
-    return re.sub(r"\s*\n(?=(?:Formula|Unit): )", "  \n", text)
+    """Return the definition of a column (or a relation) as Markdown: formula, unit and source are own lines."""
+    text = _definitions().get((relation, column))
+    if text is None:
+        return NO_DEFINITION
+    source = ".".join(filter(None, ("marts", relation, column)))
+    return re.sub(r"\s*\n(?=(?:Formula|Unit): )", "  \n", text) + f"  \nSource: `{source}`"
 
 
 def definitions_help(metrics: Sequence[str]) -> str:

@@ -1,9 +1,10 @@
-"""Colors of the current session: light or dark, and the chosen pair for up and down."""
+"""Display choices of the current session: light or dark, the pair of colors for up and down, coin logos."""
 
 import streamlit as st
 
 from dashboard import formats
 from dashboard.charts import base
+from dashboard.components.remembered import remembered
 
 DEFAULT_PAIR = "blue / orange"
 STREAMLIT_COLORS = {
@@ -12,10 +13,29 @@ STREAMLIT_COLORS = {
     "red / green": ("red", "green"),
 }
 
+HEALTH_COLORS = {  # contrast of at least 4.5:1 on the light and on the dark background
+    "Healthy": ("#1A7F37", "#3DD68C"),
+    "Unknown": ("#636B75", "#9AA0A8"),
+    "Warning": ("#9A5B00", "#F0B93A"),
+    "Degraded": ("#C62828", "#FF7B72"),
+}
+
+
+def health_color(text: str) -> str:
+    """Return the color of a level of health, with or without its symbol."""
+    light, dark = HEALTH_COLORS.get(text.rpartition(" ")[2], HEALTH_COLORS["Unknown"])
+    return dark if st.context.theme.type == "dark" else light
+
 
 def color_pair() -> str:
-    """Return the name of the chosen colors for up and down."""
-    return st.session_state.get("color_pair", DEFAULT_PAIR)
+    """Return the name of the colors for up and down: this session's choice, else the browser's last one."""
+    chosen = st.session_state.get("color_pair") or remembered("colors")
+    return chosen if chosen in STREAMLIT_COLORS else DEFAULT_PAIR
+
+
+def shows_logos() -> bool:
+    """Return whether tables load coin logos from CoinGecko. Off by default: without internet each one is an error."""
+    return bool(st.session_state.get("logos", remembered("logos") == "on"))
 
 
 def palette() -> base.Palette:

@@ -21,14 +21,15 @@ def latest_market() -> pd.DataFrame:
 
 @cached_query(60)
 def market_history() -> pd.DataFrame:
-    """Return market totals of the last 30 days, the last snapshot of every six hours, oldest first."""
+    """Return market totals of the last 7 days, the last snapshot of every hour, oldest first."""
     return fetch_frame(
         """
-        select distinct on (date_bin('6 hours', snapshot_at, 'epoch'))
-            snapshot_at, total_market_cap_usd, total_volume_24h_usd, btc_dominance_pct
+        select distinct on (date_bin('1 hour', snapshot_at, 'epoch'))
+            date_bin('1 hour', snapshot_at, 'epoch') as hour, total_market_cap_usd, total_volume_24h_usd,
+            btc_dominance_pct
         from marts.fct_market_global
-        where snapshot_at > (select max(snapshot_at) from marts.fct_market_global) - interval '30 days'
-        order by date_bin('6 hours', snapshot_at, 'epoch'), snapshot_at desc
+        where snapshot_at > (select max(snapshot_at) from marts.fct_market_global) - interval '7 days'
+        order by date_bin('1 hour', snapshot_at, 'epoch'), snapshot_at desc
         """
     )
 
@@ -52,15 +53,17 @@ def market_24h_ago() -> pd.DataFrame:
 
 
 @cached_query(60)
-def top_100() -> pd.DataFrame:
-    """Return the 100 largest coins of the latest snapshot."""
+def screener() -> pd.DataFrame:
+    """Return every coin of the latest snapshot, largest first; coins without a market cap come last."""
     return fetch_frame(
         """
         select
-            position, crypto_id, symbol, name, image_url, market_cap_rank, price_usd, change_1h_pct, change_24h_pct,
-            change_7d_pct, market_cap_usd, dominance_pct, volume_24h_usd, turnover, ath_change_pct, snapshot_at
-        from marts.v_top_100
-        order by position
+            position, crypto_id, symbol, name, category, is_pegged, is_tracked, price_usd, change_1h_pct,
+            change_24h_pct, change_7d_pct, change_30d_pct, change_1y_pct, market_cap_usd, fully_diluted_valuation_usd,
+            volume_24h_usd, turnover, circulating_supply, total_supply, max_supply, ath_change_pct, ath_at, image_url,
+            snapshot_at
+        from marts.v_screener
+        order by position nulls last, crypto_id
         """
     )
 
@@ -93,13 +96,13 @@ def trending() -> pd.DataFrame:
 
 @cached_query(60)
 def top_volume() -> pd.DataFrame:
-    """Return the ten coins with the highest 24h volume and their share of the total."""
+    """Return the 30 coins with the highest 24h volume and their share of the total."""
     return fetch_frame(
         """
         select crypto_id, symbol, name, price_usd, volume_24h_usd, volume_share_pct, turnover
         from marts.v_volume_24h
         order by position
-        limit 10
+        limit 30
         """
     )
 

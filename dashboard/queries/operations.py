@@ -36,6 +36,38 @@ def checks() -> pd.DataFrame:
     )
 
 
+@cached_query(60)
+def check_history() -> pd.DataFrame:
+    """Return the last ten results of each check of the last 7 days, oldest first: asset, check_name, statuses."""
+    return fetch_frame(
+        """
+        select asset, check_name, array_agg(status order by checked_at, check_id) as statuses
+        from (
+            select
+                asset, check_name, status, checked_at, check_id,
+                row_number() over (partition by asset, check_name order by checked_at desc, check_id desc) as recency
+            from marts.fct_check_results
+        ) as results
+        where recency <= 10
+        group by asset, check_name
+        """
+    )
+
+
+@cached_query(300)
+def coin_completeness() -> pd.DataFrame:
+    """Return expected, present, halted and missing hours of each tracked coin, the least complete first."""
+    return fetch_frame(
+        """
+        select
+            crypto_id, symbol, name, binance_symbol, first_bar_at, last_bar_at, expected_hours, present_hours,
+            complete_pct, halted_hours, missing_hours, restated_records, rejected_records
+        from marts.v_coin_completeness
+        order by missing_hours desc nulls first, complete_pct, crypto_id
+        """
+    )
+
+
 @cached_query(30)
 def runs() -> pd.DataFrame:
     """Return the newest 40 runs, oldest first: job, start, duration, status, rows fetched and changed."""

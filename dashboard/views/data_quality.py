@@ -10,22 +10,24 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import formats, health
-from dashboard.analysis.quality import api_health, expected_band, sample_rows
+from dashboard.analysis.quality import api_health, expected_band
 from dashboard.analysis.summaries import quality_summary
 from dashboard.charts import data_quality as figures
 from dashboard.components.cache import cached
 from dashboard.components.charts import BINANCE, COINGECKO, chart, heading
+from dashboard.components.check_results import STATUSES, all_checks, failed_checks, severity_icon
+from dashboard.components.coin_completeness import coin_completeness
 from dashboard.components.definitions import definition
 from dashboard.components.messages import empty_warehouse
 from dashboard.components.query_params import check_query_params
 from dashboard.components.rendering import PageFinished
 from dashboard.components.status_file import show_status_file, tool_links
 from dashboard.components.tables import table, time_column
-from dashboard.components.theme import palette
+from dashboard.components.theme import health_color, palette
 from dashboard.database import MartsError
 from dashboard.labels import labels
 from dashboard.queries import operations
-from dashboard.text import escaped, inline_code, visible
+from dashboard.text import escaped, inline_code
 
 TOLERANCE_PCT = 5.0  # the check on v_price_divergence warns beyond it
 RUN_LOG = "tickmart run log"
@@ -109,13 +111,11 @@ def freshness(datasets: pd.DataFrame) -> None:
     config["SLA used"] = st.column_config.ProgressColumn(
         format="%.0f%%", min_value=0, max_value=100, help="Age of the newest data in percent of its SLA."
     )
-    table(shown, column_config=config, alt="Health and age of each dataset", missing="Nothing loaded yet")
+    colored = shown.style.map(
+        lambda cell: f"color: {health_color(cell)}", subset=["Health", "Load", "Freshness", "Checks"]
+    )
+    table(colored, column_config=config, alt="Health and age of each dataset", missing="Nothing loaded yet")
     st.caption("Health is the worst of load, freshness and checks: ● Healthy, ○ Unknown, ▲ Warning, ✕ Degraded.")
-
-
-def severity_icon(severity: str) -> str:
-    """Return the icon of a severity as colored Markdown."""
-    return ":red[✕]" if severity == "error" else ":orange[▲]"
 
 
 def incidents() -> None:
@@ -211,60 +211,6 @@ def run_table(runs: pd.DataFrame) -> None:
     )
 
 
-def check_results(checks: pd.DataFrame) -> None:
-    heading("Check results", ["fct_check_results.status", "fct_check_results.severity"])
-    if checks.empty:
-        st.info("`tickmart check` runs them.", title="No check has run in the last 7 days")
-        return
-    failed, passed = checks[checks["status"] != "passed"], checks[checks["status"] == "passed"]
-    for row in formats.rows(failed):
-        failed_check(row)
-    with st.expander(f"{len(passed)} checks passed", expanded=failed.empty and len(passed) <= 30):
-        table(
-            passed[["asset", "title", "expected", "observed", "source", "severity", "checked_at"]],
-            height=min(400, 70 + 35 * len(passed)),
-            alt="Passed checks",
-            missing="Not recorded",
-            column_config={
-                "asset": "Asset",
-                "title": "Check",
-                "expected": "Expected",
-                "observed": "Observed",
-                "source": "Source",
-                "severity": "Severity",
-                "checked_at": time_column("Checked"),
-            },
-        )
-
-
-def failed_check(check: Any) -> None:
-    title = f"{severity_icon(check.severity)} **{escaped(check.title)}** on {escaped(check.asset)}"
-    with st.expander(title, expanded=check.severity == "error"):
-        st.markdown(
-            f"Expected: {escaped(check.expected or formats.MISSING)}  \n"
-            f"Observed: {escaped(check.observed or formats.MISSING)}  \n"
-            f"Failed rows: {formats.count(check.failed_rows)} · "
-            f"{'blocking' if check.is_blocking else 'not blocking'} · "
-            f"{escaped(check.source)} · check {escaped(check.check_name)} · "
-            f"{formats.instant(check.checked_at)} · run {inline_code(check.run_id)}"
-        )
-        if check.status == "error":
-            st.caption("The check itself could not run.")
-        if not check.sample:
-            return
-        rows = sample_rows(check.sample)
-        if rows is None:
-            # Not st.code: it loads 1.6 MB of syntax highlighting before the first chart.
-            st.text(visible(check.sample, keep="\n"))
-        else:
-            table(
-                rows,
-                width="content",
-                alt=f"Sample of failed rows of {check.check_name} on {check.asset}",
-                missing="No value",
-            )
-
-
 def row_counts(counts: pd.DataFrame) -> None:
     heading("Row count per day", ["fct_daily_summary.bar_count"])
     if counts.empty:
@@ -334,7 +280,7 @@ def api_requests() -> None:
     found = api_health(requests, datetime.now(UTC))
     config: dict[str, Any] = {
         name: st.column_config.NumberColumn(
-            format="localized", help=definition("fct_source_requests", column) + " Last 24 h."
+            format="localized", help="Last 24 h. " + definition("fct_source_requests", column)
         )
         for name, column in API_COLUMNS.items()
     }
@@ -369,29 +315,57 @@ def api_requests() -> None:
     st.caption(f"Last 24 h, every attempt counts. Source: {RUN_LOG}.")
 
 
+def status_line(datasets: pd.DataFrame, checks: pd.DataFrame) -> None:
+    """Show the state of everything in one line, colored and in words."""
+    level = health.worst(datasets["health"])
+    show = {"Healthy": st.success, "Unknown": st.info, "Warning": st.warning, "Degraded": st.error}[level]
+    show(f"**{level}**: {escaped(quality_summary(datasets, health.TITLES, checks))}", icon=health.ICONS[level])
+
+
+def rerun_links(datasets: pd.DataFrame) -> None:
+    """Show where Dagster runs the refresh, the checks, and a dataset's newest partition again."""
+    dagster = health.tool_links(health.read_status()).get("Dagster")
+    if dagster is None:
+        return
+    jobs = f"{dagster.rstrip('/')}/locations/tickmart/jobs"
+    targets = {"Run the refresh": f"{jobs}/market_refresh", "Run the checks": f"{jobs}/quality_checks"}
+    for row in datasets[datasets["health"] != "Healthy"].itertuples():
+        day = row.last_data_at if not formats.is_missing(row.last_data_at) else datetime.now(UTC)
+        targets[f"Load {health.title(row.dataset)} again"] = (
+            f"{dagster.rstrip('/')}/assets/bronze/{row.dataset}?view=partitions&partition={day:%Y-%m-%d}"
+        )
+    with st.container(horizontal=True):
+        for name, address in targets.items():
+            st.link_button(name, address, icon=":material/replay:", type="tertiary")
+
+
 def page() -> None:
-    check_query_params()
+    check_query_params("check", status=STATUSES)
     try:
         datasets, checks = operations.dataset_health(), operations.checks()
     except MartsError as error:
         show_status_file(error)
         raise PageFinished from None
-    st.title(escaped(quality_summary(datasets, health.TITLES, checks)), anchor=False)
+    st.title("Data quality", anchor=False)
+    status_line(datasets, checks)
+    rerun_links(datasets)
     if datasets["last_data_at"].isna().all():
         empty_warehouse()
     kpi_cards(datasets, checks)
-    freshness(datasets)
+    failed_checks(checks)
     incidents()
-    check_results(checks)
-    run_history()
+    freshness(datasets)
+    all_checks(checks)
+    coin_completeness()
     counts = operations.bars_per_day()
+    missing_hours(counts)
+    run_history()
     with st.grid(2, min_column_width=340, gap="medium"):
         with st.container():
             row_counts(counts)
         with st.container():
             price_divergence()
     api_requests()
-    missing_hours(counts)
     tool_links()
 
 

@@ -7,11 +7,12 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import formats, health
+from dashboard.components.csv_download import download
 from dashboard.components.definitions import NO_DEFINITION
 from dashboard.components.messages import empty_warehouse
 from dashboard.components.query_params import check_query_params
 from dashboard.components.rendering import PageFinished
-from dashboard.components.tables import csv_button, table
+from dashboard.components.tables import table
 from dashboard.database import MartsError
 from dashboard.lineage import Lineage, read_lineage, split_definition
 from dashboard.pages import pages_by_mart
@@ -119,7 +120,7 @@ def page() -> None:
         st.info("No name or definition contains all of these words.", title="No results")
     for mart, group in found.groupby("relation"):
         show_mart(str(mart), group, definitions.get(mart) or NO_DEFINITION, lineages.get(str(mart)), bool(wanted))
-    csv_button("Download CSV", lambda: columns, "tickmart_dictionary.csv")
+    download(found, "tickmart_dictionary.csv")
 
 
 page()

@@ -1,27 +1,36 @@
-"""Overview: market totals, price changes, heatmap, movers and the 100 largest coins."""
+"""Overview: market totals, price changes, heatmap, movers and the screener of all coins."""
 
 import pandas as pd
 import streamlit as st
 
 from dashboard import formats
 from dashboard.analysis.comparison import losers
+from dashboard.analysis.market import gapless_tail
+from dashboard.analysis.screener import OTHERS, heatmap_tiles
 from dashboard.analysis.summaries import market_summary
 from dashboard.charts import overview as figures
 from dashboard.components.cache import cached
 from dashboard.components.charts import BINANCE, COINGECKO, chart, heading
 from dashboard.components.definitions import definition
 from dashboard.components.messages import empty_warehouse
-from dashboard.components.query_params import check_query_params
-from dashboard.components.rendering import PageFinished
-from dashboard.components.tables import csv_button, table
+from dashboard.components.query_params import ON_OFF, check_query_params
+from dashboard.components.rendering import PageFinished, fragment
+from dashboard.components.screener import (
+    CHOICES,
+    FREE_PARAMETERS,
+    categories,
+    restore_parameters,
+    save_parameters,
+    screener,
+)
 from dashboard.components.theme import colored_change, delta_color, palette
+from dashboard.components.tile_click import clicked_tile
 from dashboard.labels import labels
 from dashboard.queries import market, sentiment
 from dashboard.text import escaped, nbsp_units
 
 WINDOWS = {"1h": "change_1h_pct", "24h": "change_24h_pct", "7d": "change_7d_pct"}
 NO_24H_CHANGE = "24h change not available yet"
-MIN_HISTORY = 24  # snapshots; a sparkline through fewer points misleads
 
 
 def kpi_card(
@@ -32,7 +41,7 @@ def kpi_card(
     *,
     unit: str = "%",
     digits: int = 2,
-    history: pd.Series | None = None,
+    history: list[float] | None = None,
     missing: str = NO_24H_CHANGE,
 ) -> None:
     unknown = formats.is_missing(delta)
@@ -44,7 +53,7 @@ def kpi_card(
         delta_arrow="off" if unknown or round(delta, 2) == 0 else "up" if delta > 0 else "down",
         delta_description=None if unknown else "24h",
         help=definition(*metric.split(".")),
-        chart_data=None if history is None else history.dropna().tolist(),
+        chart_data=history or None,
         chart_type="area",
         border=True,
         height="stretch",
@@ -59,8 +68,10 @@ def unsigned(value: float, unit: str, digits: int) -> str:
 
 def kpi_cards(latest: pd.Series, fear_greed: pd.DataFrame) -> None:
     snapshots, day_ago = market.market_history(), market.market_24h_ago()
-    has_history = len(snapshots) >= MIN_HISTORY  # else no card has a sparkline, so that all have the same height
-    history = snapshots if has_history else {}
+    history = {name: gapless_tail(snapshots["hour"], snapshots[name], "1h") for name in snapshots.columns.drop("hour")}
+    moods = gapless_tail(fear_greed["date"], fear_greed["value"], "1D")
+    if not all([*history.values(), moods]):  # then no card has a sparkline, so that all have the same height
+        history, moods = {}, []
     volume, dominance = latest["total_volume_24h_usd"], latest["btc_dominance_pct"]
     volume_change = dominance_change = None
     if not day_ago.empty:
@@ -97,23 +108,38 @@ def kpi_cards(latest: pd.Series, fear_greed: pd.DataFrame) -> None:
             "fct_sentiment_daily.value",
             unit=" points",
             digits=0,
-            history=fear_greed["value"] if has_history and last is not None else None,
+            history=moods,
             missing="not loaded yet" if last is None else "no value for the previous day",
         )
+    if history:
+        hours = max(map(len, history.values()))
+        st.caption(nbsp_units(f"Sparklines: hourly snapshots of the last {hours} h; Fear & Greed {len(moods)} days."))
 
 
-def top_10_changes(top: pd.DataFrame) -> None:
-    heading("Top 10 by market cap: price change", [f"v_top_100.{column}" for column in WINDOWS.values()])
-    window = st.segmented_control(
-        "Window",
-        list(WINDOWS),
-        default="24h",
-        required=True,
-        key="change",
-        bind="query-params",
-        label_visibility="collapsed",
-    )
-    ten = top.head(10)
+def window_and_stablecoins() -> tuple[str, bool]:
+    """Show what the market's charts have in common; return the window and whether pegged coins are in them."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        window = st.segmented_control(
+            "Window",
+            list(WINDOWS),
+            default="24h",
+            required=True,
+            key="change",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+        pegged = st.toggle(
+            "Stablecoins and wrapped tokens in charts",
+            key="stablecoins",
+            bind="query-params",
+            help=definition("v_screener", "is_pegged"),
+        )
+    return window, pegged
+
+
+def top_10_changes(coins: pd.DataFrame, window: str) -> None:
+    heading(f"Top 10 by market cap: price change ({window})", [f"v_screener.{WINDOWS[window]}"])
+    ten = coins.head(10)
     known = ten.dropna(subset=[WINDOWS[window]])
     missing, tickers = len(ten) - len(known), labels(known)
     chart(
@@ -129,17 +155,36 @@ def top_10_changes(top: pd.DataFrame) -> None:
     )
 
 
-def heatmap(top: pd.DataFrame) -> None:
+def heatmap(coins: pd.DataFrame, window: str) -> None:
     heading(
-        "Market heatmap (size: market cap, color: 24h change)", ["v_top_100.market_cap_usd", "v_top_100.change_24h_pct"]
+        f"Market heatmap (size: market cap, color: {window} change)",
+        ["v_screener.market_cap_usd", f"v_screener.{WINDOWS[window]}"],
     )
-    chart(
-        cached(figures.market_treemap, top, palette()),
-        "map",
-        alt="Treemap of the 100 largest coins: size by market cap, color by 24h change",
-        caption="Click a tile to enlarge it; the bar above leads back.",
-        source=COINGECKO,
-    )
+    tiles = cached(heatmap_tiles, coins, WINDOWS[window])
+    with st.container(key="map_tiles", gap=None):
+        chart(
+            cached(figures.market_treemap, tiles, palette(), window),
+            "map",
+            alt=f"Treemap of {len(coins)} coins: size by market cap, color by {window} change",
+            caption="A click on a tile opens the coin. Small coins are one tile.",
+            source=COINGECKO,
+        )
+        opened = clicked_tile("map_tiles", ignored=OTHERS)
+    if opened in set(coins["crypto_id"]):
+        st.switch_page("views/price.py", query_params={"coin": opened})
+
+
+@fragment
+def price_changes(coins: pd.DataFrame) -> None:
+    """Show the charts of price changes; only they rerun on a change of their window."""
+    window, pegged = window_and_stablecoins()
+    save_parameters()
+    charted = coins if pegged else coins[~coins["is_pegged"]]
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        top_10_changes(charted, window)
+    with right:
+        heatmap(charted, window)
 
 
 def movers(title: str, coins: pd.DataFrame, column: str, rule: str, empty: str, *, top: pd.DataFrame) -> None:
@@ -176,9 +221,9 @@ def mover_lists(top: pd.DataFrame) -> None:
         )
         movers(
             "Top losers (24h)",
-            losers(top),
+            losers(top[~top["is_pegged"]]),
             "change_24h_pct",
-            "Among the 100 largest coins with at least 1 M USD of 24h volume.",
+            "Among the 100 largest coins with at least 1 M USD of 24h volume, stablecoins and wrapped tokens aside.",
             "No large coin lost.",
             top=top,
         )
@@ -215,92 +260,27 @@ def weekly_performance() -> None:
     )
 
 
-def top_volume() -> None:
-    coins = market.top_volume()
-    tickers = labels(coins)
+def top_volume(coins: pd.DataFrame) -> None:
+    """Show the coins with the highest volume among `coins`."""
+    volumes = market.top_volume()
+    largest = volumes[volumes["crypto_id"].isin(coins["crypto_id"])].head(10)
+    tickers = labels(largest)
     heading("Top coins by 24h volume", ["v_volume_24h.volume_24h_usd", "v_volume_24h.volume_share_pct"])
     chart(
-        cached(figures.volume_bars, coins, palette()),
+        cached(figures.volume_bars, largest, palette()),
         "busiest",
-        alt="The ten coins with the highest 24h volume: "
-        + ", ".join(f"{tickers[row.crypto_id]} {formats.money(row.volume_24h_usd)}" for row in coins.itertuples()),
-        caption="Volume on all exchanges and share of the total.",
+        alt="The coins with the highest 24h volume: "
+        + ", ".join(f"{tickers[row.crypto_id]} {formats.money(row.volume_24h_usd)}" for row in largest.itertuples()),
+        caption="Volume on all exchanges and share of the total, without stablecoins and wrapped tokens.",
         source=COINGECKO,
     )
 
 
-TABLE_COLUMNS = {
-    "Price": "price_usd",
-    **WINDOWS,
-    "Market cap": "market_cap_usd",
-    "24h volume": "volume_24h_usd",
-    "Volume / market cap": "turnover",
-    "From ATH": "ath_change_pct",
-}
-
-
-def styled_top_100(top: pd.DataFrame) -> object:
-    """Return the 100 largest coins as a formatted and colored table."""
-    sparklines = market.sparklines().set_index("crypto_id")["closes"]
-    shown = pd.DataFrame(
-        {
-            "#": top["position"],
-            "Coin": top["crypto_id"].map(labels(top, "name", "symbol", min_parts=2)),
-            **{name: top[column] for name, column in TABLE_COLUMNS.items()},
-            "Last 7 days": top["crypto_id"].map(sparklines),
-        }
-    )
-    shown["Volume / market cap"] *= 100
-    colors = palette()
-
-    def change_style(value: float) -> str:
-        if formats.is_missing(value) or round(value, 2) == 0:
-            return ""
-        return f"color: {colors.up if value > 0 else colors.down}"
-
-    return shown.style.format(
-        {
-            "Price": formats.price,
-            "Market cap": formats.money,
-            "24h volume": formats.money,
-            "Volume / market cap": formats.percent,
-            "From ATH": formats.percent,
-            **dict.fromkeys(WINDOWS, formats.change),
-        },
-        na_rep=formats.MISSING,
-    ).map(change_style, subset=list(WINDOWS))
-
-
-def top_100_table(top: pd.DataFrame) -> None:
-    heading("Top 100 cryptocurrencies", [f"v_top_100.{name}" for name in ("price_usd", "market_cap_usd", "turnover")])
-    config = {
-        name: st.column_config.Column(help=definition("v_top_100", column)) for name, column in TABLE_COLUMNS.items()
-    }
-    config["#"] = st.column_config.NumberColumn(width=44, help=definition("v_top_100", "position"))
-    config["Coin"] = st.column_config.TextColumn(width="medium", pinned=True)
-    config["Last 7 days"] = st.column_config.LineChartColumn(
-        color="gray", help="Binance closes of the last 7 days, every fourth hour; blank for untracked coins."
-    )
-    chosen = table(
-        styled_top_100(top),
-        column_config=config,
-        height=560,
-        missing="No value from CoinGecko, for example for coins younger than the window",
-        on_select="rerun",
-        selection_mode="single-row",
-        key="top_100",
-        alt="Table of the 100 largest coins with price, changes, market cap and volume",
-    )
-    if chosen["selection"]["rows"]:
-        crypto_id = top["crypto_id"].iloc[chosen["selection"]["rows"][0]]
-        st.switch_page("views/price.py", query_params={"coin": crypto_id})
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(
-            f"Select a row to open the coin. Prices are CoinGecko's average over exchanges at "
-            f"{nbsp_units(formats.instant(top['snapshot_at'].iloc[0]))}; the Price page shows Binance. "
-            f"Source: {COINGECKO}, sparklines {BINANCE}."
-        )
-        csv_button("Download CSV", lambda: top, "tickmart_top_100.csv")
+@fragment
+def coin_screener(coins: pd.DataFrame) -> None:
+    """Show the screener; only it reruns on a change of its filters."""
+    screener(coins, market.sparklines())
+    save_parameters()
 
 
 def page() -> None:
@@ -308,23 +288,21 @@ def page() -> None:
     if latest.empty:
         empty_warehouse()
         raise PageFinished
-    check_query_params(change=WINDOWS)
-    fear_greed, top = sentiment.recent_sentiment(), market.top_100()
+    restore_parameters()
+    fear_greed, coins = sentiment.recent_sentiment(), market.screener()
+    check_query_params(*FREE_PARAMETERS, change=WINDOWS, stablecoins=ON_OFF, category=categories(coins), **CHOICES)
+    top = coins.head(100)
     st.title("Crypto market overview", anchor=False)
     st.markdown(escaped(market_summary(latest.iloc[0], None if fear_greed.empty else fear_greed.iloc[-1])))
     kpi_cards(latest.iloc[0], fear_greed)
-    left, right = st.columns([2, 3], gap="large")
-    with left:
-        top_10_changes(top)
-    with right:
-        heatmap(top)
+    price_changes(coins)
     mover_lists(top)
+    coin_screener(coins)
     with st.grid(2, min_column_width=340, gap="medium"):
         with st.container():
             weekly_performance()
         with st.container():
-            top_volume()
-    top_100_table(top)
+            top_volume(coins[~coins["is_pegged"]])
 
 
 page()

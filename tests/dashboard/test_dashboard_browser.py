@@ -167,11 +167,11 @@ def test_price_csv_equals_fct_daily_summary_in_all_digits(server, dashboard, ope
     assert [tuple(row[column] or None for column in columns) for row in rows_of(download)] == expected
 
 
-def test_overview_csv_equals_v_top_100(server, dashboard, open_tab):
+def test_overview_csv_equals_v_screener(server, dashboard, open_tab):
     page = open_tab(f"{dashboard}/")
     with page.expect_download() as download:
         page.get_by_test_id("stDownloadButton").get_by_role("button").click()
-    expected = server.query("tickmart", "select crypto_id, price_usd::float8 from marts.v_top_100 order by position")
+    expected = server.query("tickmart", "select crypto_id, price_usd::float8 from marts.v_screener order by position")
     assert [(row["crypto_id"], float(row["price_usd"])) for row in rows_of(download)] == expected
 
 

@@ -108,11 +108,13 @@ def test_change_bars_drop_unknown_changes_and_keep_the_order():
     assert list(bars.text) == ["▲ 1.50%", "▼ 30.00%"]
 
 
-def test_treemap_clips_colors_at_ten_percent_and_drops_coins_without_market_cap():
-    (tree,) = overview.market_treemap(SNAPSHOT, LIGHT).data
+@pytest.mark.parametrize(("window", "limit"), overview.HEATMAP_LIMITS_PCT.items())
+def test_treemap_clips_colors_at_the_limit_of_its_window_and_drops_coins_without_market_cap(window, limit):
+    coins = SNAPSHOT.rename(columns={"change_24h_pct": f"change_{window}_pct"})
+    (tree,) = overview.market_treemap(coins, LIGHT, window).data
     assert list(tree.ids) == ["bitcoin", "pepe"]
-    assert list(tree.marker.colors) == [1.5, -10]
-    assert (tree.marker.cmin, tree.marker.cmid, tree.marker.cmax) == (-10, 0, 10)
+    assert list(tree.marker.colors) == [1.5, -limit]
+    assert (tree.marker.cmin, tree.marker.cmid, tree.marker.cmax) == (-limit, 0, limit)
 
 
 @pytest.mark.parametrize("colors", COLORS, ids=str)

@@ -17,27 +17,17 @@ INVALID = [
     "💥" * 300,
 ]
 PARAMETERS = {
-    "overview": ["change", "colors"],
+    "overview": [
+        *("change", "stablecoins", "volume", "cap", "category", "tracked", "unpegged", "watchlist", "sort", "order"),
+        "colors",
+    ],
     "price": [
-        *(
-            "coin",
-            "range",
-            "from",
-            "to",
-            "interval",
-            "draw",
-            "log",
-            "over",
-            "panes",
-            "compare",
-            "data",
-            "zoom",
-            "colors",
-        ),
+        *("coin", "range", "from", "to", "interval", "draw", "log", "over", "panes", "compare", "data", "zoom"),
+        "colors",
     ],
     "sentiment": ["span", "from", "to", "data", "zoom", "colors"],
     "compare": ["coins", "range", "from", "to", "interval", "log", "window", "data", "zoom", "colors"],
-    "data_quality": ["colors", "unknown"],
+    "data_quality": ["status", "colors", "unknown"],
     "dictionary": ["colors"],
 }
 
@@ -62,7 +52,14 @@ def test_page_renders_with_every_parameter_invalid(open_page, marts, page):
 
 
 VALID = {
-    "overview": {"change": "7d"},
+    "overview": {
+        "change": "7d",
+        "volume": "10M",
+        "sort": "7d",
+        "order": "ascending",
+        "search": "coin",
+        "watch": ["bitcoin"],
+    },
     "price": {"coin": "solana", "range": "3M", "draw": "Line", "log": "true", "over": ["EMA"], "panes": ["RSI"]},
     "sentiment": {"span": "1Y"},
     "compare": {"coins": ["bitcoin", "solana"], "range": "All", "log": "True", "window": "30 days"},

@@ -68,10 +68,10 @@ def test_overview_cards_without_history_have_no_change_and_no_sparkline(open_pag
     assert (cards["Fear & Greed"].value, cards["Fear & Greed"].delta[0]) == (formats.MISSING, formats.MISSING)
 
 
-def test_overview_table_equals_v_top_100(rendered, server):
+def test_overview_table_equals_v_screener(rendered, server):
     expected = server.query(
         "tickmart",
-        "select position, price_usd::float8, change_24h_pct, market_cap_usd::float8 from marts.v_top_100 order by 1",
+        "select position, price_usd::float8, change_24h_pct, market_cap_usd::float8 from marts.v_screener order by 1",
     )
     table = rendered("marts").dataframe[0].value
     assert [tuple(row) for row in table[["#", "Price", "24h", "Market cap"]].itertuples(index=False)] == expected

@@ -8,6 +8,8 @@ select
     rejected_id,
     dataset,
     object_key,
+    record ->> 'symbol' as binance_symbol,
+    record ->> 'interval' as bar_interval,
     reason,
     batch_id,
     rejected_at,
