@@ -22,7 +22,7 @@ from benchmarks.api import bench_api, child_api
 from benchmarks.load import bench_load, child_load
 from benchmarks.measuring import ROOT, Measure, bars, clear, peak_mb, write_days
 from benchmarks.warehouse import bench_marts, bench_refresh
-from benchmarks.whole_run import bench_run
+from benchmarks.whole_run import add_options, bench_run
 from ingestion.bronze.lake import Lake
 from ingestion.settings import Settings
 from orchestration.session import session
@@ -119,7 +119,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows, no naive peer, one year")
     parser.add_argument("--peers", type=Path, nargs="?", const=ROOT / "bench-results" / "peers",
                         help="also measure dlt, installed into this folder")  # fmt: skip
-    parser.add_argument("--universe", help="universe of the servers behind BINANCE_BASE_URL (default: five symbols)")
+    add_options(parser)
     parser.add_argument("--json", type=Path, help="write the results here, too")
     parser.add_argument("--child", nargs=2, metavar=("WORK", "ARGUMENTS"), help=argparse.SUPPRESS)
     options = parser.parse_args()

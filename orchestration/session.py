@@ -23,6 +23,7 @@ from orchestration.imports import import_in_background
 from orchestration.local import demo
 from orchestration.local.client import local_services, prepare_home
 from orchestration.local.credentials import write_private
+from orchestration.local.prepared_dbt import prepared_dbt
 from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import disk
 from orchestration.observability.attempts import record_failure
@@ -30,6 +31,9 @@ from orchestration.observability.attempts import record_failure
 # What a run imports while its servers start. Not Great Expectations, during the run: both use SQLAlchemy, whose ORM
 # registers itself with what is in use when it is imported.
 DAGSTER = ("dagster", "dagster_postgres", "orchestration.assets.dagster_dbt", "orchestration.quality.checks")
+
+# Commands that start dbt before they need it. Not those that load years of bars: a dbt that waits takes 100 MB.
+SHORT_RUNS = ("run", "up", "demo", "check")
 
 
 @contextmanager
@@ -66,8 +70,10 @@ def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> I
 def run_session(command: str) -> Iterator[Settings]:
     """Open a session for a run, and import what it needs meanwhile; if it fails, record the run as failed."""
     home = load_settings().home
-    imports = import_in_background(*DAGSTER)
     with ExitStack() as opened:
+        if command in SHORT_RUNS:
+            opened.enter_context(prepared_dbt())
+        imports = import_in_background(*DAGSTER)
         try:
             settings = opened.enter_context(session())
         except (LocalServicesError, WarehouseError, psycopg2.Error) as error:

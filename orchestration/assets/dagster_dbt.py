@@ -1,8 +1,36 @@
-"""The names of dagster-dbt that this package uses, imported without dbt itself."""
+"""The names of dagster-dbt that this package uses, imported without dbt itself; dbt starts in the prepared process."""
+
+from pathlib import Path
+from typing import Any
 
 from orchestration.imports import without_dbt
+from orchestration.local.prepared_dbt import start_dbt
 
 with without_dbt():
-    from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
+    from dagster_dbt import (
+        DagsterDbtTranslator,
+        DagsterDbtTranslatorSettings,
+        DbtCliInvocation,
+        DbtCliResource,
+        DbtProject,
+        dbt_assets,
+    )
+    from dagster_dbt.core import resource
 
 __all__ = ["DagsterDbtTranslator", "DagsterDbtTranslatorSettings", "DbtCliResource", "DbtProject", "dbt_assets"]
+
+
+class Invocation(DbtCliInvocation):
+    """A dbt of this package: Dagster's own starts a new process, and copies what dbt parsed, which the asset does."""
+
+    @classmethod
+    def run(  # type: ignore[override]
+        cls, args: list[str], env: dict[str, str], project_dir: Path, dbt_project: DbtProject | None = None, **rest: Any
+    ) -> "Invocation":
+        """Start dbt."""
+        process = start_dbt(args, env, project_dir)
+        return cls(process=process, project_dir=project_dir, project=dbt_project, **rest)
+
+
+# DbtCliResource.cli has no other hook for it.
+resource.DbtCliInvocation = Invocation  # type: ignore[attr-defined]

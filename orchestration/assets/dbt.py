@@ -36,6 +36,7 @@ from orchestration.assets.dagster_dbt import (
 from orchestration.assets.dbt_plan import BuildPlan, exclusions, plan_build, succeeded
 from orchestration.assets.metadata import BUILT_PROJECT, ONE_RUN, OWNERS
 from orchestration.job_names import JOB, REBUILD_JOB
+from orchestration.local.prepared_dbt import prepare_next
 from orchestration.observability import logs
 from orchestration.progress import Progress, ProgressListener
 from orchestration.quality.checks import unvalidated_assets
@@ -81,6 +82,7 @@ def parse(target: Path) -> DbtProject:
     found = DbtProject(PROJECT_DIR, target_path=target, profiles_dir=PROJECT_DIR)
     target.mkdir(parents=True, exist_ok=True)
     DbtCli(project_dir=found, dbt_executable=DBT).cli(["parse", "--quiet"], target_path=target).wait()  # type: ignore[arg-type]
+    prepare_next()
     (target / DIGEST_FILE).write_text(dbt_project_digest(PROJECT_DIR))
     return found
 
@@ -253,8 +255,9 @@ def _build(
     folder = stores.settings.home / "dbt"
     target = folder / context.run_id
     target.mkdir(parents=True, exist_ok=True)
-    if (folder / PARTIAL_PARSE).exists():
-        shutil.copy(folder / PARTIAL_PARSE, target)
+    parsed = next(filter(Path.exists, (folder / PARTIAL_PARSE, PROJECT_DIR / "target" / PARTIAL_PARSE)), None)
+    if parsed:
+        shutil.copy(parsed, target)
     invocation = dbt.cli(
         ["build", *BUILD_OPTIONS, *["--full-refresh"] * full_refresh, *exclusions(manifest, plan)],
         context=context, raise_on_error=False, target_path=target,

@@ -62,7 +62,7 @@ WORDS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ_", min_size=1, max_size=12)
 @given(st.dictionaries(st.builds(str.__add__, TOOLS, WORDS), st.just("x"), max_size=8))
 def test_no_other_variable_of_a_tool_gets_through(environ):
     own = {"PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", *environment.OWN_SERVER}
-    python = {"PYTHONSAFEPATH", "PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
+    python = {"PYTHONSAFEPATH", "PYTHONNOUSERSITE", "PYTHONUNBUFFERED"}
     assert set(isolated(environ)) <= own | python
 
 

@@ -1,0 +1,109 @@
+"""dbt that is started early runs the command that a build gives it, and never outlives the run that started it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+
+from orchestration.assets.dbt import DBT
+from orchestration.local import prepared_dbt
+
+pytestmark = pytest.mark.servers
+
+
+def processes() -> set[int]:
+    """The dbts that this process has prepared and that run."""
+    return {
+        child.pid
+        for child in psutil.Process().children()
+        if child.status() != psutil.STATUS_ZOMBIE and prepared_dbt.__file__ in child.cmdline()
+    }
+
+
+class Parsed(NamedTuple):
+    """A `dbt parse` that has ended."""
+
+    pid: int
+    code: int
+    output: str
+
+
+def parse_in(folder: Path) -> Parsed:
+    """Run `dbt parse` with profiles in a folder that does not exist, which only the environment names."""
+    env = {**os.environ, "DBT_PROFILES_DIR": str(folder / "none"), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+    process = prepared_dbt.start_dbt([DBT, "parse"], env, folder)
+    output, _ = process.communicate()
+    assert process.args == [DBT, "parse"]
+    return Parsed(process.pid, process.returncode, output.decode())
+
+
+def test_a_build_runs_in_the_prepared_process_with_its_own_arguments_environment_and_folder(tmp_path):
+    before = processes()
+    with prepared_dbt.prepared_dbt():
+        [prepared] = processes() - before
+        found = parse_in(tmp_path)
+    assert (found.pid, found.code) == (prepared, 2)
+    assert str(tmp_path / "none") in found.output
+
+
+def test_a_second_build_and_one_without_a_prepared_process_start_their_own(tmp_path):
+    with prepared_dbt.prepared_dbt():
+        found = [parse_in(tmp_path), parse_in(tmp_path)]
+    found.append(parse_in(tmp_path))
+    assert [parsed.code for parsed in found] == [2, 2, 2]
+    assert len({parsed.pid for parsed in found}) == 3
+
+
+def test_a_build_starts_its_own_process_when_the_prepared_one_was_killed(tmp_path):
+    before = processes()
+    with prepared_dbt.prepared_dbt():
+        [prepared] = processes() - before
+        os.kill(prepared, signal.SIGKILL)
+        psutil.Process(prepared).wait(30)
+        assert parse_in(tmp_path).code == 2
+
+
+def test_one_process_at_a_time_is_prepared_and_none_without_a_run(tmp_path):
+    before = processes()
+    prepared_dbt.prepare_next()
+    assert processes() == before
+    with prepared_dbt.prepared_dbt():
+        first = processes() - before
+        prepared_dbt.prepare_next()
+        assert processes() - before == first
+        assert parse_in(tmp_path).code == 2
+        prepared_dbt.prepare_next()
+        assert len(processes() - before - first) == 1
+    assert processes() == before
+
+
+def test_the_prepared_process_ends_with_a_run_that_builds_nothing():
+    before = processes()
+    with prepared_dbt.prepared_dbt():
+        assert len(processes() - before) == 1
+    assert processes() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it ends when it has imported dbt")
+def test_the_prepared_process_ends_with_a_run_that_is_killed():
+    program = (
+        "import json, os, psutil, signal\n"
+        "from orchestration.local.prepared_dbt import prepared_dbt\n"
+        "with prepared_dbt():\n"
+        "    print(json.dumps([c.pid for c in psutil.Process().children()]), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=False)
+    assert done.returncode == -signal.SIGKILL
+    [prepared] = json.loads(done.stdout)
+    deadline = time.monotonic() + 60
+    while psutil.pid_exists(prepared) and psutil.Process(prepared).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
