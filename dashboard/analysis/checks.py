@@ -9,12 +9,12 @@ SYMBOLS = {"passed": "●", "failed": "✕", "error": "!"}
 NO_FAILED_ROW = "No failed row"
 
 
-def readable_expectation(expected: str | None) -> str | None:
-    """Return what a check expects as words.
+def readable_expectation(expected: object) -> str | None:
+    """Return what a check expects as words; None for a missing value.
 
     Great Expectations names a method with its arguments (`expect_column_values_to_be_between {...}`), dbt the test.
     """
-    if expected is None:
+    if not isinstance(expected, str):
         return None
     method, _, arguments = expected.partition(" ")
     if not method.startswith("expect_"):

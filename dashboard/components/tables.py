@@ -1,7 +1,6 @@
-"""Tables with alternative text, and CSV downloads."""
+"""Tables with alternative text."""
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import formats
-from dashboard.text import csv, nbsp_units, visible
+from dashboard.text import nbsp_units, visible
 
 UTC_MINUTE = "YYYY-MM-DD HH:mm z"
 
@@ -44,16 +43,3 @@ def data_and_export() -> Iterator[bool]:
     expander = st.expander("Data table & export", key="data", on_change="rerun", bind="query-params")
     with expander:
         yield bool(expander.open)
-
-
-def csv_button(label: str, rows: Callable[[], pd.DataFrame], file_name: str) -> None:
-    """Show a download button; the rows are read on click, without a rerun of the page."""
-    st.download_button(
-        label,
-        lambda: csv(rows()).encode(),
-        re.sub(r"[^\w.-]", "_", file_name),
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-        help="All columns are defined on the Dictionary page.",
-    )

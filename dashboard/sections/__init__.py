@@ -1,1 +1,1 @@
-"""Parts of pages that are too long for one module: queries, figures and text of one topic. No controls of the page."""
+"""Parts of pages that are too long for one module: queries, figures, tables and text of one topic."""

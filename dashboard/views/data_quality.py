@@ -15,8 +15,6 @@ from dashboard.analysis.summaries import quality_summary
 from dashboard.charts import data_quality as figures
 from dashboard.components.cache import cached
 from dashboard.components.charts import BINANCE, COINGECKO, chart, heading
-from dashboard.components.check_results import STATUSES, all_checks, failed_checks, severity_icon
-from dashboard.components.coin_completeness import coin_completeness
 from dashboard.components.definitions import definition
 from dashboard.components.messages import empty_warehouse
 from dashboard.components.query_params import check_query_params
@@ -27,6 +25,8 @@ from dashboard.components.theme import health_color, palette
 from dashboard.database import MartsError
 from dashboard.labels import labels
 from dashboard.queries import operations
+from dashboard.sections.check_results import STATUSES, all_checks, failed_checks, severity_icon
+from dashboard.sections.coin_completeness import coin_completeness
 from dashboard.text import escaped, inline_code
 
 TOLERANCE_PCT = 5.0  # the check on v_price_divergence warns beyond it

@@ -15,7 +15,11 @@ from dashboard.components.definitions import definition
 from dashboard.components.messages import empty_warehouse
 from dashboard.components.query_params import ON_OFF, check_query_params
 from dashboard.components.rendering import PageFinished, fragment
-from dashboard.components.screener import (
+from dashboard.components.theme import colored_change, delta_color, palette
+from dashboard.components.tile_click import clicked_tile
+from dashboard.labels import labels
+from dashboard.queries import market, sentiment
+from dashboard.sections.screener import (
     CHOICES,
     FREE_PARAMETERS,
     categories,
@@ -23,10 +27,6 @@ from dashboard.components.screener import (
     save_parameters,
     screener,
 )
-from dashboard.components.theme import colored_change, delta_color, palette
-from dashboard.components.tile_click import clicked_tile
-from dashboard.labels import labels
-from dashboard.queries import market, sentiment
 from dashboard.text import escaped, nbsp_units
 
 WINDOWS = {"1h": "change_1h_pct", "24h": "change_24h_pct", "7d": "change_7d_pct"}

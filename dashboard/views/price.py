@@ -19,7 +19,6 @@ from dashboard.components.csv_download import download
 from dashboard.components.date_range import DATES, date_range
 from dashboard.components.definitions import definitions_help
 from dashboard.components.messages import empty_warehouse
-from dashboard.components.price_readout import readout
 from dashboard.components.query_params import ON_OFF, check_query_params, normalized
 from dashboard.components.rendering import PageFinished, fragment
 from dashboard.components.tables import data_and_export, table
@@ -27,6 +26,7 @@ from dashboard.components.theme import colored_change, palette
 from dashboard.labels import labels, resolve_coin
 from dashboard.queries import catalog, market, prices
 from dashboard.sections import coin_risk
+from dashboard.sections.price_readout import readout
 from dashboard.text import decimals, escaped, inline_code
 
 CHART_TYPES = ["Candles", "Line"]
