@@ -1,5 +1,6 @@
 """dbt that is started early runs the command that a build gives it, and never outlives the run that started it."""
 
+import contextlib
 import json
 import os
 import signal
@@ -20,11 +21,19 @@ pytestmark = pytest.mark.servers
 
 def processes() -> set[int]:
     """The dbts that this process has prepared and that run."""
-    return {
-        child.pid
-        for child in psutil.Process().children()
-        if child.status() != psutil.STATUS_ZOMBIE and prepared_dbt.__file__ in child.cmdline()
-    }
+    found = set()
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended while it was read
+            if prepared_dbt.__file__ in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
+                found.add(child.pid)
+    return found
+
+
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Parsed(NamedTuple):
@@ -104,6 +113,6 @@ def test_the_prepared_process_ends_with_a_run_that_is_killed():
     assert done.returncode == -signal.SIGKILL
     [prepared] = json.loads(done.stdout)
     deadline = time.monotonic() + 60
-    while psutil.pid_exists(prepared) and psutil.Process(prepared).status() != psutil.STATUS_ZOMBIE:
+    while runs(prepared):
         assert time.monotonic() < deadline
         time.sleep(0.05)
