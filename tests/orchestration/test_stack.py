@@ -226,7 +226,7 @@ def test_secrets_are_private_files_and_in_no_log_nor_command_line(home: Path) ->
     assert stat.S_IMODE((home / "credentials.json").stat().st_mode) == 0o600
     logs = "".join(log.read_text() for log in (home / "logs").iterdir())
     secrets = [value for name, value in env.items() if "PASSWORD" in name or "SECRET" in name]
-    assert len(secrets) == 7
+    assert len(secrets) == 8
     assert not [secret for secret in secrets if secret in commands or secret in logs]
 
 
