@@ -40,6 +40,7 @@ PAGES = (
         "fct_check_results fct_runs fct_incidents fct_source_requests fct_daily_summary v_price_divergence dim_crypto "
         "v_coin_completeness",
     ),
+    _page("connect", "Connect", "cable"),
     _page("dictionary", "Dictionary", "menu_book"),  # reads the comments of all marts from pg_catalog
 )
 

@@ -30,10 +30,15 @@ class Reader:
         return f"{scheme}://reader:{self.password}@{proxies.join(self.host, self.port)}/{self.database}"
 
 
-def reader_login(environ: Mapping[str, str], *, embedded: bool) -> Reader:
-    """Return the login of a session's environment; the password of an external server is not shown."""
-    password = environ["TICKMART_PG_READER_PASSWORD"] if embedded else "<TICKMART_PG_READER_PASSWORD>"
-    return Reader(environ["PGHOST"], int(environ["PGPORT"]), environ["PGDATABASE"], password)
+def is_embedded(environ: Mapping[str, str]) -> bool:
+    """Return whether a session's server has a login for `reader` and is reached from this machine alone."""
+    return environ["TICKMART_PG_READER_USER"] == "reader" and environ["PGHOST"] == LOOPBACK
+
+
+def session_snippets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return how each tool connects to a session's server; the password is shown for the embedded one only."""
+    password = environ["TICKMART_PG_READER_PASSWORD"] if is_embedded(environ) else "<TICKMART_PG_READER_PASSWORD>"
+    return snippets(Reader(environ["PGHOST"], int(environ["PGPORT"]), environ["PGDATABASE"], password))
 
 
 def snippets(login: Reader) -> dict[str, str]:
@@ -63,8 +68,7 @@ def snippets(login: Reader) -> dict[str, str]:
 def connect(form: str | None) -> None:
     """Show how to read the marts from other tools, read-only."""
     with session(s3=False):
-        embedded = os.environ["TICKMART_PG_READER_USER"] == "reader" and os.environ["PGHOST"] == LOOPBACK
-        found = snippets(reader_login(os.environ, embedded=embedded))
+        embedded, found = is_embedded(os.environ), session_snippets(os.environ)
     if form:
         click.echo(found[form])
         return

@@ -5,6 +5,7 @@ Does not belong here: ending them with this process, which ``orchestration.local
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -18,6 +19,7 @@ from ingestion import proxies
 from ingestion.settings import Settings, SettingsError, home_of
 from orchestration import environment
 from orchestration.alerting import outbox
+from orchestration.cli.connect import session_snippets
 from orchestration.local import demo
 from orchestration.local.children import Children
 from orchestration.local.processes import WORKING_FOLDER, LocalServicesError, free_port, port_owner_message
@@ -112,7 +114,8 @@ def _start(
         return lambda: proxies.answers(f"http://127.0.0.1:{ports[name]}/{path}", 2)
 
     spawn("dagster-code", python("-m", *CODE_SERVER, "-h", "127.0.0.1", "-p", str(code_port)), env)
-    spawn("dashboard", dashboard_command(ports["dashboard"]), dashboard_env(no_source))
+    page = {"TICKMART_CONNECT": json.dumps(session_snippets(os.environ))}
+    spawn("dashboard", dashboard_command(ports["dashboard"]), dashboard_env(no_source) | page)
     served = (str(ports["data-docs"]), "--bind", "127.0.0.1", "--directory", str(pages))
     spawn("data-docs", python("-m", "http.server", *served), environment.system())
     wait("dagster-code", lambda: free_port(code_port) != code_port)
