@@ -5,11 +5,13 @@ Does not belong here: ending them with this process, which ``orchestration.local
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,8 +53,35 @@ def _port(variable: str, preferred: int) -> int:
     return int(text)
 
 
+@contextmanager
+def only_one(home: Path) -> Iterator[None]:
+    """Hold the lock of `tickmart up` in a home; LocalServicesError if another one holds it.
+
+    Two of them would run each schedule twice, and each would close the other's runs.
+    """
+    with (home / "up.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise LocalServicesError(
+                f"`tickmart up` runs already in {home} (process {holder}): use it, stop it, or set TICKMART_HOME to "
+                "another folder"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
 def run_services(settings: Settings, first_run: Callable[[], None]) -> None:
     """Run once, start Dagster and the dashboard, print their addresses, and wait for Ctrl-C or the end of one."""
+    with only_one(settings.home):
+        _run_services(settings, first_run)
+
+
+def _run_services(settings: Settings, first_run: Callable[[], None]) -> None:
     ports = {
         "dagster": _port("TICKMART_DAGSTER_PORT", 3000),
         "dashboard": _port("TICKMART_DASHBOARD_PORT", 8501),

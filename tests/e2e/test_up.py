@@ -93,6 +93,11 @@ def test_demo_serves_dagster_and_the_dashboard_and_ctrl_c_ends_every_process(hom
         assert unbroken(nodes, "marts/fct_prices", "source/binance_api")
         assert unbroken(nodes, "marts/fct_sentiment_daily", "source/alternative_me_api")
         assert unbroken(nodes, "marts/fct_market_snapshots", "source/coingecko_api")
+        # A second one would run the schedules twice.
+        second = subprocess.run([TICKMART, "demo"], env=environment(home), capture_output=True, text=True, cwd=ROOT)
+        assert second.returncode == 1
+        assert f"process {process.pid}" in second.stderr
+        assert process.poll() is None
     finally:
         process.send_signal(signal.SIGINT)
         code = process.wait(60)
