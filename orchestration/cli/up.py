@@ -53,6 +53,18 @@ def _port(variable: str, preferred: int) -> int:
     return int(text)
 
 
+def _export_ports() -> dict[str, int]:
+    """Choose the ports of the servers, and export the addresses that messages link to."""
+    ports = {
+        "dagster": _port("TICKMART_DAGSTER_PORT", 3000),
+        "dashboard": _port("TICKMART_DASHBOARD_PORT", 8501),
+        "data-docs": _port("TICKMART_DATA_DOCS_PORT", 8502),
+    }
+    os.environ["TICKMART_DAGSTER_URL"] = f"http://127.0.0.1:{ports['dagster']}"
+    os.environ["TICKMART_DATA_DOCS_URL"] = f"http://127.0.0.1:{ports['data-docs']}"
+    return ports
+
+
 @contextmanager
 def only_one(home: Path) -> Iterator[None]:
     """Hold the lock of `tickmart up` in a home; LocalServicesError if another one holds it.
@@ -82,16 +94,11 @@ def run_services(settings: Settings, first_run: Callable[[], None]) -> None:
 
 
 def _run_services(settings: Settings, first_run: Callable[[], None]) -> None:
-    ports = {
-        "dagster": _port("TICKMART_DAGSTER_PORT", 3000),
-        "dashboard": _port("TICKMART_DASHBOARD_PORT", 8501),
-        "data-docs": _port("TICKMART_DATA_DOCS_PORT", 8502),
-    }
-    code_port = free_port(0)
-    os.environ["TICKMART_DAGSTER_URL"] = f"http://127.0.0.1:{ports['dagster']}"
-    os.environ["TICKMART_DATA_DOCS_URL"] = f"http://127.0.0.1:{ports['data-docs']}"
+    _export_ports()
     _close_earlier_runs()
     first_run()
+    # Another program may have taken one of them during the run.
+    ports, code_port = _export_ports(), free_port(0)
     logs = settings.home / "logs"
     workspace = settings.home / "dagster" / "workspace.yaml"
     workspace.write_text(
