@@ -7,6 +7,7 @@ graphics card, and browsers allow only about eight WebGL charts per page. No SQL
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,6 +64,11 @@ def faded(color: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity})"
 
 
+def axis_colors(colors: Palette) -> dict[str, Any]:
+    """Return the colors of an axis; Streamlit's own tick labels have a contrast of 3.7:1 only."""
+    return {"gridcolor": colors.grid, "tickfont": {"color": colors.muted}}
+
+
 def blank(colors: Palette, height: int, **layout: object) -> go.Figure:
     """Return an empty figure in the palette's colors: legend on top, thin grid, space for the labels."""
     figure = go.Figure()
@@ -77,8 +83,8 @@ def blank(colors: Palette, height: int, **layout: object) -> go.Figure:
         colorway=list(colors.lines),
         **layout,
     )
-    figure.update_xaxes(gridcolor=colors.grid, zeroline=False, automargin=True)
-    figure.update_yaxes(gridcolor=colors.grid, zeroline=False, automargin=True)
+    figure.update_xaxes(zeroline=False, automargin=True, **axis_colors(colors))
+    figure.update_yaxes(zeroline=False, automargin=True, **axis_colors(colors))
     return figure
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard import formats
-from dashboard.charts.base import Palette, blank, coin_axis, faded, labeled
+from dashboard.charts.base import Palette, axis_colors, blank, coin_axis, faded, labeled
 from dashboard.labels import labels
 from dashboard.text import label
 
@@ -60,7 +60,7 @@ def run_history(runs: pd.DataFrame, colors: Palette) -> go.Figure:
             "ticksuffix": " s",
             "side": "right",
             "nticks": 4,
-            "gridcolor": colors.grid,
+            **axis_colors(colors),
             "fixedrange": True,
             "automargin": True,
         }

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from dashboard import formats
 from dashboard.analysis.bars import Bar, Event, full_hours, with_gaps
-from dashboard.charts.base import FIT, HOVER_DAY, HOVER_TIME, Palette, blank, faded, fit_prices
+from dashboard.charts.base import FIT, HOVER_DAY, HOVER_TIME, Palette, axis_colors, blank, faded, fit_prices
 from dashboard.text import label
 
 
@@ -195,7 +195,7 @@ def _add_pane_axis(figure: go.Figure, name: str, number: int, domain: tuple[floa
     axis: dict[str, object] = {
         "domain": domain,
         "side": "right",
-        "gridcolor": colors.grid,
+        **axis_colors(colors),
         "zeroline": False,
         "nticks": 3,
         # SI prefixes for volumes; three digits would write an ATR of 3,240 as 3e+3

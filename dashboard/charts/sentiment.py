@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard import formats
-from dashboard.charts.base import FIT, HOVER_DAY, Palette, blank, faded, fit_prices
+from dashboard.charts.base import FIT, HOVER_DAY, Palette, axis_colors, blank, faded, fit_prices
 from dashboard.text import label
 
 ZONES = ((0, 25, "Extreme Fear"), (25, 47, "Fear"), (47, 54, "Neutral"), (54, 76, "Greed"), (76, 100, "Extreme Greed"))
@@ -84,7 +84,7 @@ def sentiment_history(sentiment: pd.DataFrame, colors: Palette) -> go.Figure:
             "side": "right",
             "range": [0, 100],
             "tickvals": [0, 25, 50, 75, 100],
-            "gridcolor": colors.grid,
+            **axis_colors(colors),
             "fixedrange": True,
         },
     )

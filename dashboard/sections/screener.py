@@ -14,7 +14,7 @@ from dashboard.components.definitions import definition
 from dashboard.components.query_params import ON_OFF
 from dashboard.components.remembered import remember, remembered
 from dashboard.components.tables import table
-from dashboard.components.theme import palette, shows_logos
+from dashboard.components.theme import color_pair, palette, shows_logos
 from dashboard.labels import labels
 from dashboard.text import escaped, nbsp_units, visible
 
@@ -170,7 +170,9 @@ def _table(shown: pd.DataFrame, coins: pd.DataFrame, sparklines: pd.DataFrame) -
     config["Logo"] = st.column_config.ImageColumn("", width=36)
     config["Coin"] = st.column_config.TextColumn(width=132, pinned=True)
     config["Last 7 days"] = st.column_config.LineChartColumn(
-        width=96, color="auto", help="Binance closes of the last 7 days, every fourth hour; blank for untracked coins."
+        width=96,
+        color="auto" if color_pair() == "green / red" else "gray",  # auto is green and red
+        help="Binance closes of the last 7 days, every fourth hour; blank for untracked coins.",
     )
     with st.container(key=KEY):
         event = table(

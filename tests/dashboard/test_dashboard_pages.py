@@ -1,12 +1,14 @@
 """Every page in every state of the database: full, empty, before the first refresh, stale, unreachable."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import streamlit as st
 
 from dashboard import formats
+from dashboard.charts import base
 from dashboard.components.definitions import NO_DEFINITION
 from tests.dashboard.support import DATA_PAGES, PAGES, alt_texts, elements, figures, page_text
 
@@ -143,6 +145,14 @@ def test_page_recovers_when_the_database_returns(open_page, marts, no_database, 
     app.run()
     assert not app.error
     assert app.metric
+
+
+@pytest.mark.parametrize("page", [*DATA_PAGES, "data_quality"])
+def test_tick_labels_of_every_axis_have_the_color_of_readable_text(rendered, page):
+    readable = base.palette("light").muted
+    for key, figure in figures(rendered("marts", page)).items():
+        axes = {name: axis for name, axis in figure["layout"].items() if re.fullmatch(r"[xy]axis\d*", name)}
+        assert {name: axis["tickfont"]["color"] for name, axis in axes.items()} == dict.fromkeys(axes, readable), key
 
 
 @pytest.mark.parametrize("page", PAGES)
