@@ -5,6 +5,7 @@ An indicator that is not available at the bar size comes from the daily data and
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,12 +106,7 @@ def price_chart(
         type="log" if log else "linear",
         rangemode="nonnegative",
         fixedrange=True,  # a drag chooses a time range; the page fits the prices to it
-        showspikes=True,
-        spikemode="across",
-        spikesnap="cursor",
-        spikethickness=1,
-        spikedash="dot",
-        spikecolor=colors.muted,
+        **_crosshair("cursor", colors),
     )
     for number, name in enumerate(panes, start=2):
         bottom = share * (len(panes) + 1 - number)
@@ -119,12 +115,7 @@ def price_chart(
     figure.update_xaxes(
         rangeslider_visible=False,
         anchor=f"y{len(panes) + 1}" if panes else "y",
-        showspikes=True,
-        spikemode="across",
-        spikesnap="hovered data",
-        spikethickness=1,
-        spikedash="dot",
-        spikecolor=colors.muted,
+        **_crosshair("hovered data", colors),
         hoverformat=HOVER_TIME if bar in ("1h", "4h") else HOVER_DAY,
     )
     figure.update_traces(hoverinfo="none", hovertemplate=None)
@@ -132,6 +123,18 @@ def price_chart(
     _tag_last_price(figure, bars, colors, log)
     _mark_events(figure, events, bar, colors)
     return figure
+
+
+def _crosshair(snap: str, colors: Palette) -> dict[str, Any]:
+    """Return the line that an axis draws through the pointer, or through the bar under it."""
+    return {
+        "showspikes": True,
+        "spikemode": "across",
+        "spikesnap": snap,
+        "spikethickness": 1,
+        "spikedash": "dot",
+        "spikecolor": colors.muted,
+    }
 
 
 def _tag_last_price(figure: go.Figure, bars: pd.DataFrame, colors: Palette, log: bool) -> None:
