@@ -217,6 +217,22 @@ def test_wrong_password_and_wrong_key_are_rejected(home: Path) -> None:
         assert refused.value.code in (400, 403)
 
 
+def test_a_home_of_a_version_without_the_login_reader_gets_its_password_and_keeps_the_others(home: Path) -> None:
+    file = home / "credentials.json"
+    credentials = json.loads(file.read_text())
+    del credentials["postgres"]["reader"]
+    file.write_text(json.dumps(credentials))
+    passwords = set()
+    for _ in range(2):
+        with local_services(home, postgres=True, s3=False) as env:
+            passwords.add(env["TICKMART_PG_READER_PASSWORD"])
+            assert ask(env, "select value from kept") == [(42,)]
+    assert len(passwords) == 1
+    now = json.loads(file.read_text())
+    assert now["postgres"].pop("reader") in passwords
+    assert now == credentials
+
+
 def test_secrets_are_private_files_and_in_no_log_nor_command_line(home: Path) -> None:
     with local_services(home, postgres=True, s3=True) as env:
         with pytest.raises(psycopg2.Error):
