@@ -255,7 +255,6 @@ def test_relations_of_removed_models_are_dropped_unless_a_view_reads_them(wareho
     assert warehouse.query(old) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [(), ("--full-refresh",)], ids=["refresh", "full refresh"])
 def test_no_mart_is_missing_or_empty_while_a_build_runs(warehouse: Warehouse, arguments: tuple[str, ...]) -> None:
     stop, faults, reads = threading.Event(), set(), [0]
