@@ -30,7 +30,7 @@ def test_a_click_on_a_row_or_a_tile_opens_the_coin_and_back_restores_filters_and
     url = settled_url(page, "sort=7d")
     assert "search=i" in url
     assert "change=7d" in url
-    page.locator(".st-key-map_tiles .js-plotly-plot path.surface").first.click()
+    page.locator(".st-key-map_tiles .js-plotly-plot path.surface").nth(1).click()  # the first is the whole map
     settled_url(page, "/price?coin=")
     page.go_back()
     assert "search=i" in settled_url(page, "sort=7d")
