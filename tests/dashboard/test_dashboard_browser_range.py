@@ -167,9 +167,10 @@ def test_pointer_shows_the_values_of_its_bar_above_the_chart_and_labels_on_both_
     line = page.locator(".readout")
     newest = line.inner_text()
     assert "SMA 20d" in newest
-    box = page.locator(".st-key-price .nsewdrag").first.bounding_box()
+    plot = page.locator(".st-key-price .nsewdrag").first
+    box = plot.bounding_box()
     for step in (0, 4):
-        page.mouse.move(box["x"] + box["width"] * 0.4 + step, box["y"] + box["height"] * 0.5)
+        plot.hover(position={"x": box["width"] * 0.4 + step, "y": box["height"] * 0.5})
         page.wait_for_timeout(500)
     assert line.inner_text() != newest
     assert [tag.is_visible() for tag in page.locator(".tag").all()] == [True, True]
