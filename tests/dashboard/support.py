@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.visitor import Run, Visitor
+from dashboard import pages
 from orchestration.cli.up import dashboard_command
 from orchestration.local.processes import free_port
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["overview", "price", "sentiment", "compare", "data_quality", "dictionary"]
+PAGES = [page.name for page in pages.PAGES]
 DATA_PAGES = PAGES[:4]
 
 

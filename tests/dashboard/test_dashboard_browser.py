@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from dashboard.pages import PAGES
 from tests.dashboard.browser import needs_browser, settle
 from tests.dashboard.support import served
 
-PATHS = ["", "price", "sentiment", "compare", "data_quality", "dictionary"]
+PATHS = ["", *(page.name for page in PAGES[1:])]  # the first page has the root address
 pytestmark = needs_browser
 
 

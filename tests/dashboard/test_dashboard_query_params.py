@@ -28,6 +28,7 @@ PARAMETERS = {
     "sentiment": ["span", "from", "to", "data", "zoom", "colors"],
     "compare": ["coins", "range", "from", "to", "interval", "log", "window", "data", "zoom", "colors"],
     "data_quality": ["status", "colors", "unknown"],
+    "connect": ["colors"],
     "dictionary": ["colors"],
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from dbt_warehouse import PROJECT, Warehouse
 
+from dashboard.pages import PAGES
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.registry import DATASETS
 from orchestration.assets.dbt import dataset_assets
@@ -146,7 +147,7 @@ def test_each_override_of_the_adapter_has_its_own_file_that_names_the_upstream(m
 
 def test_exposures_are_the_pages_and_read_only_marts(manifest: dict[str, Any]) -> None:
     exposures = {exposure["name"]: exposure for exposure in manifest["exposures"].values()}
-    assert set(exposures) == {"overview", "price", "sentiment", "compare", "data_quality", "dictionary"}
+    assert set(exposures) == {page.name for page in PAGES}
     for name, exposure in exposures.items():
         assert {manifest["nodes"][parent]["schema"] for parent in parents(exposure)} == {"marts"}, name
 
