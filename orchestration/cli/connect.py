@@ -10,7 +10,7 @@ import click
 
 from ingestion import proxies
 from orchestration.cli.errors import clear_errors
-from orchestration.local.processes import LOOPBACK
+from orchestration.local.client import EMBEDDED
 from orchestration.session import session
 
 QUERY = "select date, close, return_pct from marts.fct_daily_summary where crypto_id = 'bitcoin' order by date"
@@ -31,8 +31,8 @@ class Reader:
 
 
 def is_embedded(environ: Mapping[str, str]) -> bool:
-    """Return whether a session's server has a login for `reader` and is reached from this machine alone."""
-    return environ["TICKMART_PG_READER_USER"] == "reader" and environ["PGHOST"] == LOOPBACK
+    """Return whether a session's server is the embedded one, which is reached from this machine alone."""
+    return environ.get(EMBEDDED) == "1"
 
 
 def session_snippets(environ: Mapping[str, str]) -> dict[str, str]:

@@ -30,6 +30,9 @@ from orchestration.local.processes import (
 # from using the same home.
 LOCK_FILE, STATE_FILE, LOG_FILE = "keeper.lock", "keeper.json", "keeper.log"
 
+# Tells a session with the embedded Postgres from one with a user's own server on the same machine.
+EMBEDDED = "TICKMART_PG_EMBEDDED"
+
 
 @contextlib.contextmanager
 def local_services(
@@ -69,6 +72,7 @@ def _postgres_environment(port: int, passwords: Mapping[str, str]) -> dict[str, 
         "PGDATABASE": DATABASE,
         "PGUSER": SUPERUSER,
         "PGPASSWORD": passwords[SUPERUSER],
+        EMBEDDED: "1",
         "PGSSLMODE": "disable",  # overrides a PGSSLMODE meant for another server
     }
     for role in ROLES:
