@@ -7,7 +7,7 @@
 # .venv/bin/tickmart after `make setup`.
 
 SHELL = /bin/sh
-MARKERS = not slow and not kills and not s3_strict and not browser and not engine
+MARKERS = not slow and not kills and not s3_strict and not browser and not engine and not freqtrade
 # Workers take whole files in the order of collection, so that what a file shares is made once; one worker: WORKERS=0.
 WORKERS ?= auto
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -26,7 +26,7 @@ RUNTIME = .venv/.runtime-$(call checksum,requirements.lock)
 DEVELOPMENT = .venv/.development-$(call checksum,requirements-dev.lock)
 SITE = .venv/site/.installed-$(call checksum,docs/requirements.lock)
 
-.PHONY: help setup setup-dev run up demo secrets check test test-slow test-kills test-s3 test-browser test-engine lint \
+.PHONY: help setup setup-dev run up demo secrets check test test-slow test-kills test-s3 test-freqtrade test-browser test-engine lint \
   lint-python lint-types lint-sql lint-rest lint-terms unit coverage bench docs docs-site diagram
 
 help: ## this list
@@ -61,7 +61,7 @@ test: setup-dev ## the ordinary tests, a worker per core
 	@.venv/bin/python -m pytest $(PARALLEL) -m "$(MARKERS)" $(ARGS)
 
 test-slow: setup-dev ## the tests that take longer than about 20 seconds
-	@.venv/bin/python -m pytest $(PARALLEL) -m "slow and not kills and not engine and not s3_strict and not browser" $(ARGS)
+	@.venv/bin/python -m pytest $(PARALLEL) -m "slow and not kills and not engine and not s3_strict and not browser and not freqtrade" $(ARGS)
 
 test-kills: setup-dev ## two hundred kills at random moments (make test-slow makes forty)
 	@.venv/bin/python -m pytest -m kills $(ARGS)
@@ -71,6 +71,9 @@ test-browser: setup-dev ## every page in headless Chromium (Debian: apt install 
 
 test-engine: setup-dev ## the Compose stack on a Docker engine: up, load, kill, down and up again
 	@.venv/bin/python -m pytest -m engine $(ARGS)
+
+test-freqtrade: setup-dev ## freqtrade reads exports (installs it in an environment of its own, 600 MB)
+	@.venv/bin/python -m pytest -m freqtrade $(ARGS)
 
 test-s3: setup-dev ## the lake on a second, stricter S3 server (OpenStack Swift, Linux)
 	@.venv/bin/python -m pytest -m "s3_strict" $(ARGS)

@@ -173,14 +173,16 @@ def _upsert(
     if restated_by is not None:
         run(
             """
-            insert into ops.restatements (dataset, record_key, old_record, new_record, batch_id, restated_at)
+            insert into ops.restatements
+                (dataset, record_key, old_record, new_record, batch_id, restated_at, old_loaded_at)
             select
                 {name},
                 jsonb_build_object({key_pairs}),
                 to_jsonb(r) - 'loaded_at' - 'payload',
                 to_jsonb(b) - 'loaded_at' - 'payload' - 'object_no' - 'is_new',
                 %s,
-                b.loaded_at
+                b.loaded_at,
+                r.loaded_at
             from changes as b
             inner join raw.{raw} as r on {same_key}
             order by {key_of_batch}

@@ -41,6 +41,8 @@ COMMANDS = {
     "dbt": ("tools", "Run dbt on the warehouse."),
     "docs": ("tools", "Build the dbt docs as one offline page, and serve it."),
     "connect": ("connect", "Show how to read the marts from other tools, read-only."),
+    "export": ("exports", "Write bars to the folder DIR as files for other tools."),
+    "publish": ("exports", "Write an immutable release of the marts to the folder DIR."),
     "psql": ("tools", "Open psql on the marts, read-only, or as the owner."),
 }
 

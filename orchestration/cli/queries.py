@@ -1,7 +1,8 @@
 """Commands that only read the database: status and sql.
 
 Lazy imports: ``health`` and ``output`` import the declared datasets, and these import Arrow, which takes as long as
-starting the servers. `tickmart sql` does without; `tickmart status` imports them while the servers start.
+starting the servers. `tickmart sql` does without; `tickmart status` imports them while the servers start. ``lake_sql``
+imports Arrow and DuckDB for `tickmart sql --lake` alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ingestion.database import connections
 from ingestion.database.connections import Connection, WarehouseError
 from ingestion.settings import Role, Settings, load_settings
 from orchestration.cli.errors import clear_errors, print_error
-from orchestration.cli.terminal import console, print_query
+from orchestration.cli.terminal import console, print_query, print_rows
 from orchestration.imports import import_in_background
 from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import disk
@@ -68,9 +69,22 @@ def status(as_json: bool) -> None:
 @click.argument("query")
 @click.option("--csv", "form", flag_value="csv", help='Print CSV; null is an empty field, an empty text is "".')
 @click.option("--json", "form", flag_value="json", help="Print an array of objects.")
+@click.option("--lake", is_flag=True, help="Query the Parquet files of bronze with DuckDB: a view for each dataset.")
 @clear_errors
-def sql(query: str, form: str | None) -> None:
+def sql(query: str, form: str | None, lake: bool) -> None:
     """Run one read-only query, and print its rows."""
+    if lake:
+        _query_lake(query, form or "table")
+        return
     with warehouse("quality_ro") as (_, connection):
         connection.set_session(readonly=True)
         print_query(connection, query, form or "table")
+
+
+def _query_lake(query: str, form: str) -> None:
+    from orchestration.exports import lake_sql
+
+    with session(postgres=False) as settings:
+        assert settings.object_store is not None
+        with lake_sql.lake_connection(settings.object_store) as connection:
+            print_rows(*lake_sql.run_query(connection, query), form)

@@ -63,14 +63,25 @@ def print_query(connection: Connection, query: str, form: str) -> None:
             raise WarehouseError(f"sql: {' '.join(str(error).split())[:300]}") from None
         if cursor.description is None:
             raise WarehouseError("sql: the statement returns no rows; it must be one query")
-        names = [column.name for column in cursor.description]
-        if form == "csv":
-            sys.stdout.writelines(",".join(map(_csv_cell, row)) + "\n" for row in chain([names], cursor))
-        elif form == "json":
-            types = [column.type_code for column in cursor.description]
-            _print_json(names, types, cursor)
-        else:
-            table(console(), names, cursor)
+        kinds = [_kind(column.type_code) for column in cursor.description]
+        print_rows([column.name for column in cursor.description], kinds, cursor, form)
+
+
+def print_rows(names: Sequence[str], kinds: Sequence[str], rows: Iterable[Sequence[str | None]], form: str) -> None:
+    """Print rows of text as ``table``, ``csv`` or ``json``; a column's kind is number, boolean, json or text."""
+    if form == "csv":
+        sys.stdout.writelines(",".join(map(_csv_cell, row)) + "\n" for row in chain([names], rows))
+    elif form == "json":
+        _print_json(names, kinds, rows)
+    else:
+        table(console(), names, rows)
+
+
+def _kind(oid: int) -> str:
+    """Return how JSON writes a Postgres type."""
+    if oid == BOOLEAN:
+        return "boolean"
+    return "number" if oid in NUMBERS else "json" if oid in JSON else "text"
 
 
 def _csv_cell(cell: str | None) -> str:
@@ -82,20 +93,20 @@ def _csv_cell(cell: str | None) -> str:
     return cell
 
 
-def _print_json(names: Sequence[str], types: Sequence[int], rows: Iterable[Sequence[str | None]]) -> None:
+def _print_json(names: Sequence[str], kinds: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
     """Print an array of objects; numbers and JSON keep their digits, any other value is text."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise WarehouseError(f"sql: two columns are named {twice[0]}: rename one with `as` to use --json")
-    found = [dict(zip(names, map(_json_value, row, types), strict=True)) for row in rows]
+    found = [dict(zip(names, map(_json_value, row, kinds), strict=True)) for row in rows]
     sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
-def _json_value(cell: str | None, kind: int) -> Any:
+def _json_value(cell: str | None, kind: str) -> Any:
     if cell is None:
         return None
-    if kind == BOOLEAN:
+    if kind == "boolean":
         return cell == "true"
-    if kind in JSON or (kind in NUMBERS and cell.lower().strip("-") not in ("nan", "infinity")):
+    if kind == "json" or (kind == "number" and cell.lower().strip("-") not in ("nan", "infinity", "inf")):
         return orjson.Fragment(cell)
     return cell

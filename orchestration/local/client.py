@@ -30,7 +30,7 @@ from orchestration.local.processes import (
 # from using the same home.
 LOCK_FILE, STATE_FILE, LOG_FILE = "keeper.lock", "keeper.json", "keeper.log"
 
-# Tells a session with the embedded Postgres from one with a user's own server on the same machine.
+# Set in a session whose Postgres is the embedded one: another server may be on the same machine.
 EMBEDDED = "TICKMART_PG_EMBEDDED"
 
 

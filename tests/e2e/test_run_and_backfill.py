@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from support.cli import TIMEOUT_S, UNIVERSE, Home, stages_of
 from support.mail_server import mailbox
 from support.scripted_server import Asked, Reply, scripted
 
+# The run that the tests share takes a minute or more.
+pytestmark = pytest.mark.slow
 HOURS = 30 * 24 + 12
 WITH_UNKNOWN_SYMBOL = UNIVERSE + "nonsense,NOPEUSDT,Nonsense,none\n"
 
@@ -58,7 +61,6 @@ def test_a_first_run_loads_thirty_days_and_exits_0(first_run):
     assert first_run.summary["checks"]["passed"] > 50
 
 
-@pytest.mark.slow
 def test_a_backfill_loads_the_days_that_are_missing_and_leaves_the_others(home_after_a_run):
     digest = (
         "select count(*) as rows, md5(string_agg(k::text, '' order by symbol, open_time)) as content "
@@ -72,7 +74,6 @@ def test_a_backfill_loads_the_days_that_are_missing_and_leaves_the_others(home_a
     assert home_after_a_run.sql(digest) == before
 
 
-@pytest.mark.slow
 def test_a_run_after_a_killed_one_closes_it_and_changes_no_row(home_after_a_run, market):
     home = home_after_a_run
     digest = "select md5(string_agg(p::text, '' order by crypto_id, opened_at)) as all from marts.fct_prices as p"
@@ -111,7 +112,6 @@ def processes_of(home: Home) -> list[str]:
     return [line for line in lines if str(home.path) in line]
 
 
-@pytest.mark.slow
 def test_an_unknown_symbol_fails_alone_and_the_run_is_partial(home_after_a_run):
     home_after_a_run.universe.write_text(WITH_UNKNOWN_SYMBOL)
     code, summary = home_after_a_run.run("run")
@@ -125,7 +125,6 @@ def quoting(asked: Asked) -> Reply:
     return Reply(400, f"invalid: {asked.raw}".encode())
 
 
-@pytest.mark.slow
 def test_sources_that_fail_leave_the_others_open_one_incident_and_show_no_secret(home_after_a_run, market):
     """Slack and the heartbeat quote what they refuse, the mail server refuses the login, CoinGecko quotes its key."""
     home = home_after_a_run
@@ -189,7 +188,6 @@ def assert_no_secret_but_in_credentials(home: Home, secrets: set[str]) -> None:
     assert (home.path / "credentials.json").stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.slow
 def test_a_restored_home_has_the_marts_and_continues_from_the_backup(home_after_a_run, market, tmp_path):
     code, made = home_after_a_run.run("backup", str(tmp_path / "backups"))
     assert code == 0, made
@@ -306,6 +304,32 @@ def test_what_connect_prints_reads_the_marts(first_run, query):
     path = f"{Path(postgres_client('psql')).parent}:{os.environ['PATH']}"
     done = subprocess.run(shell, shell=True, env={**os.environ, "PATH": path}, capture_output=True, text=True)
     assert done.stdout.strip() == "reader", done.stderr
+
+
+def test_export_publish_and_a_query_of_the_lake_agree_with_the_database(first_run, query, tmp_path):
+    home = first_run.home
+    assert home.tickmart("export", "--format", "parquet", str(tmp_path / "bars")).returncode == 0
+    assert home.tickmart("publish", str(tmp_path / "release")).returncode == 0
+    released = tmp_path / "release/latest/marts/fct_prices.parquet"
+    assert (
+        pq.read_metadata(tmp_path / "bars/bars-1h.parquet").num_rows == pq.read_metadata(released).num_rows == 3 * HOURS
+    )
+    statement = "select symbol, count(*) as bars, sum(trade_count) as trades from {} group by 1 order by 1"
+    lake = home.tickmart("sql", "--lake", statement.format("binance_klines"), "--csv")
+    raw = home.tickmart("sql", statement.format("raw.binance_klines"), "--csv")
+    assert lake.returncode == 0, lake.stderr
+    assert lake.stdout == raw.stdout
+    exact = "select min(close) as low, max(open_time) as newest from "
+    [(low, newest)] = query(exact + "raw.binance_klines")
+    [found] = json.loads(home.tickmart("sql", "--lake", exact + "binance_klines", "--json").stdout, parse_float=Decimal)
+    assert found == {"low": low, "newest": str(newest)}
+    for wrong in (
+        "select nope from binance_klines",
+        "drop view binance_klines",
+        "select * from read_csv('/etc/passwd')",
+    ):
+        done = home.tickmart("sql", "--lake", wrong)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
 
 
 def test_doctor_finds_no_problem_and_names_a_symbol_that_is_not_listed(first_run, query, tmp_path):

@@ -61,6 +61,7 @@ def test_nothing_is_set_up_with_an_empty_default_or_short_password(servers, simu
     assert "make secrets" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_demo_whose_simulator_is_away_never_turns_to_other_sources(simulator, tmp_path):
     home = tmp_path / "home"
     home.mkdir()

@@ -3,26 +3,21 @@
 Here: installing, starting, killing and restarting them on loopback. Not here: what is asked of them (`test_lake`).
 """
 
-import fcntl
 import getpass
 import os
 import secrets
 import signal
 import socket
 import subprocess
-import sys
 import sysconfig
-import tempfile
 import time
-import venv
-from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
 from ingestion.settings import ObjectStore
 from orchestration.local.processes import die_with_parent, free_port
+from support.environments import locked_environment
 
-LOCK = Path(__file__).with_name("swift-requirements.lock")
 TIMEOUT_S = 60
 
 
@@ -105,7 +100,7 @@ class Swift:
     name = "swift"
 
     def __init__(self, folder: Path) -> None:
-        self._bin = swift_environment() / "bin"
+        self._bin = locked_environment("swift") / "bin"
         self._processes, self._folder = Processes(folder), folder
         self._ports = {name: free_port(0) for name in ("account", "container", "object", "proxy")}
         for part in ("etc", "srv/d1"):
@@ -163,24 +158,6 @@ class Swift:
     def store(self) -> ObjectStore:
         endpoint = f"127.0.0.1:{self._ports['proxy']}"
         return ObjectStore(endpoint, "bronze:loader", "correct-secret", f"lake-{secrets.token_hex(6)}")
-
-
-def swift_environment() -> Path:
-    """A virtual environment with the locked Swift, made on first use and kept for later runs of this user."""
-    digest = sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path(tempfile.gettempdir()) / f"tickmart-tests-{os.getuid()}")
-    base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = base / f"swift-{digest}"
-    with (base / "swift.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "complete").exists():
-            venv.create(folder, clear=True, with_pip=True)
-            subprocess.run(
-                [folder / "bin" / "pip", "install", "-q", "--require-hashes", "--only-binary", ":all:", "-r", LOCK],
-                check=True,
-            )
-            (folder / "complete").touch()
-    return folder
 
 
 def keeps_extended_attributes(folder: Path) -> bool:

@@ -12,3 +12,15 @@
 {% macro is_valid_number(value) -%}
     ({{ value }} = 0 or abs({{ value }}) between 1e-38 and 1e38)
 {%- endmacro %}
+
+{#- Why a bar is invalid; null for a valid one. A comparison with null is null, so coalesce makes a missing amount invalid. -#}
+{% macro invalid_bar_reason() -%}
+    case
+        when {{ loaded_in_the_future() }} then 'loaded in the future'
+        when batch_id is null then 'not written by the loader'
+        when not coalesce({{ var('bar_prices_rule') }}, false) then 'impossible prices'
+        when not coalesce({{ var('bar_amounts_rule') }}, false) then 'impossible volume or number of trades'
+        when not coalesce(taker_buy_volume between 0 and volume, true) then 'takers bought more than was traded'
+        when not coalesce(closed_at > opened_at, false) then 'closed before it opened'
+    end
+{%- endmacro %}

@@ -1,0 +1,108 @@
+"""Writes bars as Parquet, CSV, Feather and freqtrade's Feather. Knows no database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.feather
+import pyarrow.parquet as pq
+
+from ingestion.settings import SettingsError
+from orchestration.exports.bars import BAR, Coin
+from orchestration.exports.reading import Numbers
+
+# Binance ends the name of a pair with the currency of its prices.
+_QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "DAI", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY")
+_ROW_GROUP = 8_760  # a year of hours: a reader of one coin skips all others, one of a month reads a year
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: how numbers are read, whether metrics go along, and how one coin's bars are written."""
+
+    numbers: Numbers
+    metrics: bool
+    file_name: Callable[[Coin, str], str]
+    write: Callable[[pa.Table, Path], None]
+
+
+def freqtrade_pair(symbol: str) -> str:
+    """Return freqtrade's name of a pair in file names: BTC_USDT for BTCUSDT."""
+    for quote in _QUOTES:
+        if symbol.endswith(quote) and symbol != quote:
+            return f"{symbol.removesuffix(quote)}_{quote}"
+    raise SettingsError(
+        f"{symbol}: its quote currency is none of {', '.join(_QUOTES)}, so freqtrade has no name for it"
+    )
+
+
+def write_csv(bars: pa.Table, path: Path) -> None:
+    """Write CSV: header in line 1, ISO 8601 times, numbers as Postgres writes them, missing values empty."""
+    opened = pc.strftime(bars["opened_at"], "%Y-%m-%dT%H:%M:%SZ")
+    # strftime has fractions of a second, which are zero: bars open at full hours
+    opened = pc.replace_substring_regex(opened, r"\.0+Z$", "Z")
+    pa.csv.write_csv(
+        bars.set_column(0, "opened_at", opened),
+        path,
+        pa.csv.WriteOptions(quoting_style="none", quoting_header="none"),
+    )
+
+
+def write_feather(bars: pa.Table, path: Path) -> None:
+    """Write Feather with doubles."""
+    pa.feather.write_feather(bars, str(path), compression="lz4", chunksize=bars.num_rows or None)
+
+
+def write_freqtrade(bars: pa.Table, path: Path) -> None:
+    """Write Feather with the columns, types and name that freqtrade reads (freqtrade/data/history/datahandlers)."""
+    columns = {"date": bars["opened_at"].cast(pa.timestamp("ms", "UTC"))}
+    columns |= {name: bars[name].cast(pa.float64()) for name in BAR[1:6]}
+    write_feather(pa.table(columns), path)
+
+
+class ParquetFile:
+    """One Parquet file for all coins, sorted by coin and time; a coin begins a new row group."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(self, coin: Coin, bars: pa.Table) -> None:
+        """Append a coin's bars."""
+        table = bars.add_column(0, "crypto_id", pa.array([coin.crypto_id] * bars.num_rows, pa.string()))
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd", write_page_index=True)
+        self._writer.write_table(table, row_group_size=_ROW_GROUP)
+
+    def close(self) -> None:
+        """Write the footer."""
+        if self._writer:
+            self._writer.close()
+
+
+def _one_per_coin(ending: str) -> Callable[[Coin, str], str]:
+    return lambda coin, interval: f"{coin.crypto_id}-{interval}.{ending}"
+
+
+def _parquet(coin: Coin, interval: str) -> str:
+    return f"bars-{interval}.parquet"
+
+
+def _unused(bars: pa.Table, path: Path) -> None:
+    raise AssertionError("Parquet is one file for all coins")
+
+
+FORMATS = {
+    "parquet": Format("double", metrics=True, file_name=_parquet, write=_unused),
+    "csv": Format("text", metrics=True, file_name=_one_per_coin("csv"), write=write_csv),
+    "pandas-feather": Format("double", metrics=False, file_name=_one_per_coin("feather"), write=write_feather),
+    "freqtrade": Format(
+        "double", metrics=False, write=write_freqtrade,
+        file_name=lambda coin, interval: f"{freqtrade_pair(coin.binance_symbol)}-{interval}.feather",
+    ),
+}  # fmt: skip
