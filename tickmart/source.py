@@ -33,6 +33,11 @@ Parameters = Mapping[str, Any] | Sequence[Any] | None
 Condition = tuple[str, Literal["==", ">=", "<", "<=", "in"], Any]
 Filters = list[list[Condition]]
 
+# The columns of marts.bars_as_of.
+_AS_OF_COLUMNS = (
+    "crypto_id", "opened_at", "open", "high", "low", "close", "volume", "quote_volume", "trade_count",
+    "taker_buy_volume", "binance_symbol", "known_at",
+)  # fmt: skip
 _BAR_COLUMNS = ("open", "high", "low", "close", "volume", "quote_volume", "trade_count")
 
 
@@ -110,7 +115,8 @@ class Source(ABC):
 
         `coins` is one or several ids, tickers or names in any case; None is all. The first columns are crypto_id and
         opened_at, the order of the rows. A bar that is missing stays missing; with `gaps="null"` it is a row of nulls
-        if the coin has bars before and after it.
+        if the coin has bars before and after it. With `as_of` they are the hourly bars as the database knew them at
+        that time; column `known_at` is when a value was loaded.
 
         >>> import tickmart as tm
         >>> tm.bars("BTC", start="2024-01-01", end="2024-01-02").columns[:6]
@@ -119,15 +125,15 @@ class Source(ABC):
         if gaps not in (None, "null"):
             one_of("gaps", str(gaps), ["null"])
         bar = _INTERVALS[one_of("interval", interval, _INTERVALS)]
-        known = self._column_types(bar.mart)
+        moment = utc("as_of", as_of)
+        if moment is not None and bar.mart != "fct_prices":
+            raise ArgumentError(f"as_of= is not available for interval {interval!r} in this version; read 1h")
+        known = self._column_types(bar.mart) if moment is None else dict.fromkeys(_AS_OF_COLUMNS, "")
         chosen = column_names(columns, _BAR_COLUMNS, known, ["crypto_id", "opened_at", bar.time])
         first, last = time_range(start, end)
         conditions = self._coin_conditions(coins, last) + _within(bar.time, known[bar.time], first, last)
         if bar.timeframe:
             conditions.append(("timeframe", "==", bar.timeframe))
-        moment = utc("as_of", as_of)
-        if moment is not None and bar.mart != "fct_prices":
-            raise ArgumentError(f"as_of= is not available for interval {interval!r} in this version; read 1h")
         key = ["crypto_id", bar.time]
         table = self._read(Read(bar.mart, [*key, *chosen], [conditions], key, decimals, moment))
         opened_at = table[bar.time].cast(pa.timestamp("us")) if known[bar.time] == "date" else table[bar.time]

@@ -22,8 +22,10 @@ from orchestration.exports.folder import MANIFEST, as_export_error, file_sha256,
 from orchestration.exports.reading import query_schema, read_batches
 
 MODELS = Path(__file__).resolve().parents[2] / "dbt_project" / "models" / "marts"
-# Areas of marts that a release leaves out: they describe this installation, or the moment of the query.
+# Areas of marts that a release leaves out: they describe this installation, or the moment of the query. The health of
+# the datasets is kept as it was at publication.
 _LEFT_OUT = {"operations", "views"}
+_AT_PUBLICATION = ("fct_dataset_health",)
 # About a hundred row groups, so that a reader of one coin and month reads a small part; within these limits the footer
 # stays small (a group of 26 columns takes 2 KB there).
 _GROUPS, _LEAST_ROWS, _MOST_ROWS = 100, 720, 65_536
@@ -79,13 +81,15 @@ def _write_release(connection: Connection, marts: list[str], files: Path) -> dic
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     moment = datetime.fromisoformat(content["watermark"])
+    # Ages and counts of the moment: they are no content that makes a new release.
+    content["marts"] |= {name: _write_mart(connection, name, files) for name in _AT_PUBLICATION}
     manifest = {
         "format": 1,
         "version": f"{moment:%Y%m%dT%H%MZ}-{digest}",
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **content,
     }
-    _write_catalog(files, marts)
+    _write_catalog(files, list(content["marts"]))
     (files / "README.md").write_text(_readme(manifest))
     write_json(files / MANIFEST, manifest)
     return manifest

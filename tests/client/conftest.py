@@ -1,6 +1,5 @@
 """The marts that the client's tests read: forty fixed days of four coins in a real Postgres, and a release of them."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -10,7 +9,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 import tickmart as tm
@@ -19,6 +17,7 @@ from ingestion.ops import datasets
 from ingestion.settings import ROLES, Postgres, load_settings
 from ingestion.sources.registry import DATASETS
 from orchestration.assets.dbt import dataset_assets
+from orchestration.exports.release import publish
 from support.database import fresh_database
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
@@ -101,31 +100,11 @@ def database(url: str) -> Iterator[tm.Source]:
 
 
 @pytest.fixture(scope="session")
-def release_folder(database: tm.Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of releases with one release of all marts, written by hand."""
+def release_folder(owner: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of releases with one release."""
     parent = tmp_path_factory.mktemp("published")
-    release = parent / "releases" / "2024-01-10"
-    (release / "marts").mkdir(parents=True)
-    (parent / "latest").symlink_to(Path("releases") / release.name)
-    marts: dict[str, dict] = {}
-    keys = {"fct_prices": ["crypto_id", "opened_at"], "fct_daily_summary": ["crypto_id", "date"]}
-    for row in database.metrics().to_pylist():
-        columns = marts.setdefault(row["mart"], {"columns": {}})["columns"]
-        columns[row["column"]] = {"type": row["type"], "description": f"{row['definition']}\nUnit: {row['unit']}"}
-    for mart, entry in marts.items():
-        order = keys.get(mart, [])
-        ordered = f" order by {', '.join(order)}" if order else ""
-        table = database.sql(f"select * from marts.{mart}{ordered}", decimals=True).table
-        path = release / "marts" / f"{mart}.parquet"
-        pq.write_table(table, path, row_group_size=500)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        entry |= {"file": f"marts/{mart}.parquet", "rows": len(table), "bytes": path.stat().st_size}
-        entry |= {"sha256": digest, "sorted_by": order}
-    manifest = {
-        "format": 1, "version": release.name, "created_at": "2024-01-10T00:00:00Z", "watermark": "2024-01-09T23:00:00Z",
-        "marts": marts, "failed_checks": [], "gaps": [], "sources": [],
-    }  # fmt: skip
-    (release / "manifest.json").write_text(json.dumps(manifest))
+    with connections.connected(owner, "quality_ro") as connection:
+        publish(connection, parent)
     return parent
 
 

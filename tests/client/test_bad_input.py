@@ -24,7 +24,7 @@ BAD: dict[str, Callable[[tm.Source], object]] = {
     "2024-01-08": lambda source: source.snapshots(at="2024-01-08"),
     "2020-01-01": lambda source: source.sentiment(end="2020-01-01"),
     "7": lambda source: source.correlations(window_days=7),
-    "as_of": lambda source: source.bars("BTC", as_of="2024-01-01"),
+    "vwap_1h": lambda source: source.bars("BTC", columns=["vwap_1h"], as_of="2024-01-01"),
     "'1d'": lambda source: source.bars("BTC", "1d", as_of="2024-01-01"),
 }
 

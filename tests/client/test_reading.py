@@ -222,17 +222,8 @@ def test_pandas_reads_a_result(database: tm.Source) -> None:
     assert frame["close"].isna().sum() == 3
 
 
-def test_as_of_reads_the_function_of_the_marts_where_there_is_one(database: tm.Source, owner: Postgres) -> None:
-    with pytest.raises(tm.ArgumentError):
-        database.bars("BTC", as_of="2024-01-01")
-    with closing(connections.connect(owner)) as connection, connection.cursor() as cursor:
-        connection.autocommit = True
-        cursor.execute(
-            "create function marts.bars_as_of(known timestamptz) returns setof marts.fct_prices language sql stable"
-            " as $$ select * from marts.fct_prices where opened_at < known $$"
-        )
-        try:
-            bars = database.bars("ETH", as_of="2023-12-01T03:00")
-        finally:
-            cursor.execute("drop function marts.bars_as_of(timestamptz)")
-    assert len(bars) == 3
+def test_as_of_returns_what_the_database_knew(database: tm.Source, owner: Postgres) -> None:
+    assert len(database.bars("BTC", as_of="2024-01-10")) == 0  # the bars were loaded later
+    now = database.bars("BTC", as_of=datetime.now(UTC), columns=["close", "known_at"])
+    assert now.table.select(["opened_at", "close"]).equals(database.bars("BTC").table.select(["opened_at", "close"]))
+    assert min(now.table["known_at"].to_pylist()).year > 2024

@@ -50,6 +50,7 @@ MARTS = """
         sma_7 double precision, loaded_at timestamptz, primary key (crypto_id, date));
     create view marts.fct_check_results as select 'a' as asset, 'c' as check_name, 'warn' as severity, '1' as observed,
         '0' as expected, 'failed' as status, true as is_latest;
+    create view marts.fct_dataset_health as select 'binance_klines' as dataset, now() as checked_at;
     comment on column marts.fct_prices.close is 'Close of the bar.';
     insert into marts.dim_crypto select id, symbol, initcap(id), pair, %(first)s, %(first)s + interval '1 hour' * (%(hours)s - 1)
         from (values ('alpha', 'ALF', 'ALFUSDT'), ('beta', 'ALF', 'BETAUSDC'), ('gamma', 'GAM', 'GAMUSDT')) as c (id, symbol, pair);
