@@ -1,4 +1,4 @@
-"""Tests and source datasets of each mart, from the dbt manifest that every run writes to TICKMART_HOME.
+"""Tests, models and source datasets of each mart, from the dbt manifest that every run writes to TICKMART_HOME.
 
 Also splits a column definition into prose, formula and unit. The definitions themselves are comments in the database.
 """
@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,11 @@ UNIT_BY_TYPE = {
 
 @dataclass(frozen=True)
 class Lineage:
-    """The tests of one mart by column ("" for the table itself), and the raw datasets that it is built from."""
+    """The tests of one mart by column ("" for the table itself), its raw datasets, and the models that it reads."""
 
-    tests: dict[str, tuple[str, ...]]
-    datasets: tuple[str, ...]
+    tests: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    datasets: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
 
 
 def split_definition(definition: str, data_type: str) -> tuple[str, str, str]:
@@ -94,7 +95,12 @@ def _lineage(key: str, manifest: dict[str, Any], tests_by_model: dict[str, dict[
         )
         for column in columns
     }
-    return Lineage(tests, tuple(sorted({s["name"] for s in sources if s["schema"] == "raw"})))
+    parents = manifest["nodes"][key]["depends_on"]["nodes"]
+    return Lineage(
+        tests,
+        tuple(sorted({s["name"] for s in sources if s["schema"] == "raw"})),
+        tuple(manifest["nodes"][name]["name"] for name in parents if name in manifest["nodes"]),
+    )
 
 
 def _upstream(key: str, manifest: dict[str, Any]) -> Iterable[str]:

@@ -22,8 +22,8 @@ PAGES = (
         "overview",
         "Overview",
         "monitoring",
-        "dim_crypto fct_market_global fct_prices fct_sentiment_daily v_screener v_top_gainers v_total_market_cap "
-        "v_trending v_trendline_core v_volume_24h",
+        "dim_crypto fct_daily_summary fct_market_global fct_prices fct_sentiment_daily v_screener v_top_gainers "
+        "v_total_market_cap v_trending v_trendline_core v_volume_24h",
     ),
     _page(
         "price",

@@ -139,9 +139,13 @@ def label_places(x: pd.Series, y: pd.Series, sizes: pd.Series, names: pd.Series)
 def correlation_heatmap(
     correlations: pd.DataFrame, counts: pd.DataFrame, names: dict[str, str], colors: Palette
 ) -> go.Figure:
-    """Return a heat map of correlations from −1 to 1 with the value in each cell, names and n in the hover box."""
+    """Return the lower triangle of correlations from −1 to 1, with the value in each cell and n in the hover box.
+
+    The upper triangle would repeat each pair; the diagonal keeps every coin in both axes.
+    """
     figure = blank(colors, 90 + 34 * len(correlations))
     values = correlations.to_numpy(dtype=float)
+    values = np.where(np.tri(len(values), dtype=bool), values, np.nan)
     figure.add_heatmap(
         z=values,
         x=list(correlations.columns),
@@ -169,7 +173,7 @@ def correlation_heatmap(
         hovertemplate="%{customdata[0]} / %{customdata[1]}: %{z}<br>n = %{customdata[2]} days<extra></extra>",
     )
     axis = coin_axis({crypto_id: names[crypto_id] for crypto_id in correlations.index})
-    figure.update_xaxes(showgrid=False, side="top", **axis)
+    figure.update_xaxes(showgrid=False, side="bottom", **axis)  # below the cells: the top right is empty
     figure.update_yaxes(showgrid=False, autorange="reversed", **axis)
     return figure
 

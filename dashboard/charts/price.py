@@ -66,16 +66,26 @@ LONG_BARS = ("1w", "1mo")  # daily values are taken at the end of the bar
 NO_OTHERS: Mapping[str, pd.DataFrame] = {}
 
 
+@dataclass(frozen=True)
+class Display:
+    """How the price is drawn, names of OVERLAYS over it, and names of PANES below it, from top to bottom."""
+
+    candles: bool = True
+    log: bool = False
+    overlays: tuple[str, ...] = ()
+    panes: tuple[str, ...] = ("Volume",)
+
+
+DEFAULT_DISPLAY = Display()
+
+
 def price_chart(
     bars: pd.DataFrame,
     daily: pd.DataFrame,
     bar: Bar,
     colors: Palette,
+    display: Display = DEFAULT_DISPLAY,
     *,
-    candles: bool = True,
-    log: bool = False,
-    overlays: Sequence[str] = (),
-    panes: Sequence[str] = ("Volume",),
     others: Mapping[str, pd.DataFrame] = NO_OTHERS,
     events: Sequence[Event] = (),
 ) -> go.Figure:
@@ -86,41 +96,41 @@ def price_chart(
     No trace has a hover box, which would cover the candles; the page shows the values above the chart.
     """
     bars = with_gaps(bars, bar)
-    height = PRICE_PX + PANE_PX * len(panes)
+    height = PRICE_PX + PANE_PX * len(display.panes)
     share = PANE_PX / height  # of one pane
     figure = blank(
         colors, height, hovermode="x", hoversubplots="axis", dragmode="zoom", barmode="relative", bargap=0.15
     )
     figure.layout.margin.t, figure.layout.showlegend = 30, False
-    _draw_price(figure, bars, bar, colors, candles)
+    _draw_price(figure, bars, bar, colors, display.candles)
     for number, (name, closes) in enumerate(others.items()):
         _draw_other(figure, name, closes, bars, colors.lines[(number + 1) % len(colors.lines)], bar)
-    for name in overlays:
+    for name in display.overlays:
         for line in OVERLAYS[name]:
             _draw_line(figure, _values(bars, daily, line.column, bar), line, colors, "y", bar)
     figure.update_yaxes(
-        domain=[len(panes) * share, 1],
+        domain=[len(display.panes) * share, 1],
         side="right",
         tickformat=",.6~r",  # g would format a price of 0.00000941 as 9.41e-6
         hoverformat=",.6~r",
-        type="log" if log else "linear",
+        type="log" if display.log else "linear",
         rangemode="nonnegative",
         fixedrange=True,  # a drag chooses a time range; the page fits the prices to it
         **_crosshair("cursor", colors),
     )
-    for number, name in enumerate(panes, start=2):
-        bottom = share * (len(panes) + 1 - number)
+    for number, name in enumerate(display.panes, start=2):
+        bottom = share * (len(display.panes) + 1 - number)
         _draw_pane(figure, name, f"y{number}", bars, daily, bar, colors)
         _add_pane_axis(figure, name, number, (bottom, bottom + share * 0.84), colors)
     figure.update_xaxes(
         rangeslider_visible=False,
-        anchor=f"y{len(panes) + 1}" if panes else "y",
+        anchor=f"y{len(display.panes) + 1}" if display.panes else "y",
         **_crosshair("hovered data", colors),
         hoverformat=HOVER_TIME if bar in ("1h", "4h") else HOVER_DAY,
     )
     figure.update_traces(hoverinfo="none", hovertemplate=None)
     fit_prices(figure)
-    _tag_last_price(figure, bars, colors, log)
+    _tag_last_price(figure, bars, colors, display.log)
     _mark_events(figure, events, bar, colors)
     return figure
 

@@ -1,4 +1,4 @@
-"""CSV downloads: a header in line 1, the date first, no comment lines. Definitions are on the Dictionary page."""
+"""CSV downloads: a header in line 1, the date first, no comment lines; a link to the definitions beside each."""
 
 import re
 from collections.abc import Callable
@@ -12,19 +12,32 @@ from dashboard.text import csv
 TIME_NAME = re.compile(r"(date|\w+_(at|on))", re.ASCII)
 
 
-def download(frame: pd.DataFrame | Callable[[], pd.DataFrame], file_name: str, label: str = "Download CSV") -> None:
-    """Show a button that downloads the rows; a function is called on click, without a rerun of the page."""
+def download(
+    frame: pd.DataFrame | Callable[[], pd.DataFrame],
+    file_name: str,
+    label: str = "Download CSV",
+    *,
+    relation: str | None,
+) -> None:
+    """Show a button that downloads the rows; a function is called on click, without a rerun of the page.
+
+    Beside it a link opens the definitions, units and sources of the columns of `relation`, which the rows have or are
+    computed from.
+    """
     name = re.sub(r"[^\w.-]", "_", file_name)
-    st.download_button(
-        label,
-        lambda: csv_file(frame() if callable(frame) else frame),
-        name,
-        "text/csv",
-        key=f"csv {name}",
-        icon=":material/download:",
-        on_click="ignore",
-        help="Times are UTC. Columns are defined in the [Dictionary](./dictionary), which downloads as CSV as well.",
-    )
+    with st.container(horizontal=True, vertical_alignment="center", width="content"):
+        st.download_button(
+            label,
+            lambda: csv_file(frame() if callable(frame) else frame),
+            name,
+            "text/csv",
+            key=f"csv {name}",
+            icon=":material/download:",
+            on_click="ignore",
+            help="Times are UTC.",
+        )
+        if relation:
+            st.markdown(f"[:material/help: Columns](./dictionary?search={relation})", width="content")
 
 
 def csv_file(frame: pd.DataFrame) -> bytes:

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import formats, health
+from dashboard.components import narrow, theme
 from dashboard.components.charts import BINANCE, COINGECKO, FEAR_GREED
 from dashboard.components.messages import QUALITY_PAGE
 from dashboard.components.query_params import ignored_warning
@@ -23,9 +24,12 @@ BANNER_INTERVAL_S = 60
 
 def header() -> None:
     """Show the freshness banner, the display options, and a warning for an unknown page or late data."""
+    narrow.style()
+    theme.style()
     _sync_color_pair()
     left, right = st.columns([5, 1], vertical_alignment="center")
     with right, st.container(horizontal=True, horizontal_alignment="right"):
+        narrow.pages_menu()
         _display_options()
     datasets = _datasets()
     with left:

@@ -13,12 +13,24 @@ STREAMLIT_COLORS = {
     "red / green": ("red", "green"),
 }
 
+MULTISELECTS = ("coins", "over", "compare", "watch")  # their element keys
+
 HEALTH_COLORS = {  # contrast of at least 4.5:1 on the light and on the dark background
     "Healthy": ("#1A7F37", "#3DD68C"),
     "Unknown": ("#636B75", "#9AA0A8"),
     "Warning": ("#9A5B00", "#F0B93A"),
     "Degraded": ("#C62828", "#FF7B72"),
 }
+
+
+def style() -> None:
+    """Make the chips of chosen coins and indicators readable: Streamlit writes white on the primary color.
+
+    On the dark background no primary color has a contrast of 4.5:1 both to white and to the background.
+    """
+    if st.context.theme.type == "dark":
+        chips = ", ".join(f".st-key-{key} span[title]" for key in MULTISELECTS)
+        st.html(f"<style>:is({chips}) {{ color: #14161A; }}</style>")
 
 
 def health_color(text: str) -> str:

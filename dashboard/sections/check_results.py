@@ -96,7 +96,7 @@ def all_checks(checks: pd.DataFrame) -> None:
         st.info("No check matches.", title="No results")
         return
     _check_table(found)
-    download(found.drop(columns=["sample"]), "tickmart_checks.csv")
+    download(found.drop(columns=["sample"]), "tickmart_checks.csv", relation="fct_check_results")
 
 
 def _check_table(found: pd.DataFrame) -> None:
@@ -107,8 +107,8 @@ def _check_table(found: pd.DataFrame) -> None:
     shown = pd.DataFrame(
         {
             "Asset": found["asset"],
-            "Check": found["title"].where(found["title"] != found["check_name"], found["title"].str.replace("_", " ")),
             "Status": found["status"].map(lambda status: f"{'●' if status == 'passed' else '✕'} {status}"),
+            "Check": found["title"].where(found["title"] != found["check_name"], found["title"].str.replace("_", " ")),
             "History": [history_symbols(statuses) for statuses in history.reindex(keys)],
             **{name: [link.get(name) for link in links] for name in tools},
             "Expected": found["expected"].map(readable_expectation),

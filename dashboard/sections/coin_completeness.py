@@ -14,9 +14,9 @@ from dashboard.labels import labels
 from dashboard.queries import operations
 
 COMPLETENESS_COLUMNS = {
+    "Complete": "complete_pct",
     "First bar": "first_bar_at",
     "Last bar": "last_bar_at",
-    "Complete": "complete_pct",
     "Expected hours": "expected_hours",
     "Present": "present_hours",
     "Halted": "halted_hours",
@@ -57,4 +57,4 @@ def coin_completeness() -> None:
         alt=f"Hours of {len(coins)} coins: expected, present, halted, missing",
         missing="No bar loaded yet",
     )
-    download(coins, "tickmart_coin_completeness.csv")
+    download(coins, "tickmart_coin_completeness.csv", relation="v_coin_completeness")

@@ -145,4 +145,5 @@ def risk(coin: pd.Series, known: pd.DataFrame, chosen: pd.DataFrame) -> None:
         metrics.rename_axis("metric").reset_index(),
         f"tickmart_{coin['crypto_id']}_risk_metrics.csv",
         "Download risk metrics",
+        relation="fct_daily_summary",
     )

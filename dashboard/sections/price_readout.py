@@ -26,7 +26,7 @@ export default function ({ data, parentElement }) {
     line.replaceChildren(...[[time, "", ""], ...values].map(([name, value, color]) => {
       const part = document.createElement("span");
       part.textContent = value ? `${name} ${value}` : name;
-      if (color) part.style.color = color;
+      if (color) part.style.borderBottom = `2px solid ${color}`;  // as text, its contrast would be too low
       return part;
     }));
   };

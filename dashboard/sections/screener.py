@@ -98,7 +98,7 @@ def screener(coins: pd.DataFrame, sparklines: pd.DataFrame) -> None:
             f"{nbsp_units(formats.instant(coins['snapshot_at'].iloc[0]))}; the Price page shows Binance. "
             f"Source: {COINGECKO}; 30d, 1y and sparklines {BINANCE}, tracked coins only."
         )
-        download(shown.drop(columns=["image_url", "is_pegged"]), "tickmart_screener.csv")
+        download(shown.drop(columns=["image_url", "is_pegged"]), "tickmart_screener.csv", relation="v_screener")
     remember("watchlist", ",".join(st.session_state["watch"]))
 
 

@@ -10,7 +10,7 @@ from dashboard.analysis.returns import RISK_METRICS
 from dashboard.analysis.summaries import best_and_worst
 from dashboard.charts import base
 from dashboard.charts import compare as figures
-from dashboard.components import chart_range
+from dashboard.components import chart_range, narrow
 from dashboard.components.cache import cached
 from dashboard.components.charts import BINANCE, chart, heading
 from dashboard.components.csv_download import download
@@ -55,16 +55,17 @@ def choose_coins() -> None:
 
 
 def controls(names: dict[str, str], loaded: tuple[pd.Timestamp, pd.Timestamp]) -> tuple[list[str], Period]:
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        chosen = st.multiselect(
-            f"Coins (up to {MAX_COINS})",
-            list(names),
-            format_func=names.get,
-            max_selections=MAX_COINS,
-            key="coins",
-            on_change=choose_coins,
-            width=420,
-        )
+    with narrow.controls("range", "Range"):
+        with narrow.always("coins"):
+            chosen = st.multiselect(
+                f"Coins (up to {MAX_COINS})",
+                list(names),
+                format_func=names.get,
+                max_selections=MAX_COINS,
+                key="coins",
+                on_change=choose_coins,
+                width=420,
+            )
         period = date_range(RANGES, "1Y", loaded)
     return chosen, period
 
@@ -80,7 +81,7 @@ def performance(
     chosen: list[str], names: dict[str, str], period: Period, loaded: tuple[pd.Timestamp, pd.Timestamp]
 ) -> None:
     title = st.empty()
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    with narrow.controls("chart", "Chart options"):
         interval = st.segmented_control(
             "Interval", list(INTERVALS), default="Auto", required=True, key="interval", bind="query-params"
         )
@@ -125,7 +126,7 @@ def performance_table(rebased: pd.DataFrame, names: dict[str, str], bar: Bar) ->
         alt="Closes rebased to 100, newest first",
         missing="No close at this time",
     )
-    download(rows, "tickmart_performance.csv")
+    download(rows, "tickmart_performance.csv", relation="fct_daily_summary")
 
 
 def metrics(
@@ -158,7 +159,7 @@ def metrics(
             f"Source: {SOURCE}."
         )
     )
-    download(values.reset_index(), "tickmart_compare_metrics.csv", "Download metrics")
+    download(values.reset_index(), "tickmart_compare_metrics.csv", "Download metrics", relation="fct_daily_summary")
 
 
 def risk_and_return(coins: pd.DataFrame, chosen: list[str]) -> None:

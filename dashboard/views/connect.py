@@ -8,10 +8,10 @@ import streamlit as st
 from dashboard.components.query_params import check_query_params
 
 LABELS = {
-    "url": "URL", "psql": "psql", "python": "pandas", "polars": "Polars", "duckdb": "DuckDB", "superset": "Superset",
-    "metabase": "Metabase", "excel": "Excel (ODBC)",
+    "url": "URL", "psql": "psql", "python": "pandas", "client": "Python client", "polars": "Polars", "duckdb": "DuckDB",
+    "superset": "Superset", "metabase": "Metabase", "excel": "Excel (ODBC)",
 }  # fmt: skip
-LANGUAGES = {"psql": "bash", "python": "python", "polars": "python", "duckdb": "sql"}
+LANGUAGES = {"psql": "bash", "python": "python", "client": "python", "polars": "python", "duckdb": "sql"}
 
 check_query_params()
 st.title("Connect")

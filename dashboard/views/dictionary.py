@@ -1,5 +1,6 @@
-"""Dictionary: the definition, formula, unit, tests and freshness of every column of the marts."""
+"""Dictionary: definition, formula, unit, tests and freshness of every column of the marts, and each mart's lineage."""
 
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,10 +13,11 @@ from dashboard.components.definitions import NO_DEFINITION
 from dashboard.components.messages import empty_warehouse
 from dashboard.components.query_params import check_query_params
 from dashboard.components.rendering import PageFinished
+from dashboard.components.status_file import tool_links
 from dashboard.components.tables import table
 from dashboard.database import MartsError
 from dashboard.lineage import Lineage, read_lineage, split_definition
-from dashboard.pages import pages_by_mart
+from dashboard.pages import PAGES, pages_by_mart
 from dashboard.queries import catalog, operations
 from dashboard.text import inline_code
 
@@ -28,7 +30,13 @@ COLUMN_TITLES = {
     "freshness": "Freshness",
     "data_type": "Type",
 }
-COLUMN_WIDTHS = {"definition": "large", "formula": "medium", "tests": "medium", "freshness": "medium"}
+COLUMN_WIDTHS = {
+    "column_name": "medium",
+    "definition": "large",
+    "formula": "medium",
+    "tests": "medium",
+    "freshness": "medium",
+}
 
 
 def freshness_by_dataset() -> dict[str, str]:
@@ -52,7 +60,7 @@ def describe(columns: pd.DataFrame, lineages: dict[str, Lineage]) -> pd.DataFram
     rows = []
     for row in columns.fillna({"definition": ""}).itertuples():
         prose, formula, unit = split_definition(row.definition, row.data_type)
-        lineage = lineages.get(row.relation, Lineage({}, ()))
+        lineage = lineages.get(row.relation, Lineage())
         rows.append(
             {
                 "relation": row.relation,
@@ -69,21 +77,41 @@ def describe(columns: pd.DataFrame, lineages: dict[str, Lineage]) -> pd.DataFram
 
 
 def search(columns: pd.DataFrame, wanted: str) -> pd.DataFrame:
-    """Return the columns that contain every word in their name, definition or formula."""
+    """Return the columns of the mart with this name, else those with every word in name, definition or formula."""
+    if wanted in set(columns["relation"]):
+        return columns[columns["relation"] == wanted]
     text = columns[["relation", "column_name", "definition", "formula"]].agg(" ".join, axis=1).str.lower()
     for word in wanted.lower().split():
         text = text[text.str.contains(word, regex=False)]
     return columns.loc[text.index]
 
 
-def show_mart(mart: str, columns: pd.DataFrame, definition: str, lineage: Lineage | None, expanded: bool) -> None:
+def page_links() -> dict[str, str]:
+    """Return a link to each page by its title."""
+    return {page.title: f"[{page.title}](./{'' if page is PAGES[0] else page.name})" for page in PAGES}
+
+
+def lineage_links(mart: str, lineage: Lineage, marts: Collection[str], dbt_docs: str | None) -> str:
+    """Return the sources of a mart, the models that it reads, the pages that show it, and its page of dbt docs."""
+    models = [f"[{name}](./dictionary?search={name})" if name in marts else f"`{name}`" for name in lineage.models]
+    pages = page_links()
+    parts = {
+        "Sources": [health.title(name) for name in lineage.datasets],
+        "Built from": models,
+        "Shown on": [pages[title] for title in pages_by_mart().get(mart, ())],
+        "Lineage": [f"[dbt docs]({dbt_docs.rstrip('/')}/#!/model/model.tickmart.{mart})"] if dbt_docs else [],
+    }
+    return " · ".join(f"{name}: {', '.join(shown)}" for name, shown in parts.items() if shown)
+
+
+def show_mart(mart: str, columns: pd.DataFrame, definition: str, captions: Sequence[str], *, expanded: bool) -> None:
     pages = ", ".join(pages_by_mart().get(mart, ()))
     used = f"used on: {pages}" if pages else "not used in the dashboard"
     count = f"{len(columns)} column{'' if len(columns) == 1 else 's'}"
     with st.expander(f"**{mart}** · {count} · {used}", expanded=expanded):
         st.markdown(definition)
-        if lineage and lineage.tests.get(""):
-            st.caption("Table tests: " + ", ".join(name.replace("_", " ") for name in lineage.tests[""]) + ".")
+        for caption in filter(None, captions):
+            st.caption(caption)
         table(
             columns[list(COLUMN_TITLES)].replace("", None),
             height="content",
@@ -118,9 +146,14 @@ def page() -> None:
     st.caption(f"{len(found):,} of {len(columns):,} columns" + (f" match {inline_code(wanted)}" if wanted else ""))
     if found.empty:
         st.info("No name or definition contains all of these words.", title="No results")
+    dbt_docs, marts = health.tool_links(health.read_status()).get("dbt docs"), set(definitions.index)
     for mart, group in found.groupby("relation"):
-        show_mart(str(mart), group, definitions.get(mart) or NO_DEFINITION, lineages.get(str(mart)), bool(wanted))
-    download(found, "tickmart_dictionary.csv")
+        lineage = lineages.get(str(mart), Lineage())
+        tests = ", ".join(name.replace("_", " ") for name in lineage.tests.get("", ()))
+        captions = lineage_links(str(mart), lineage, marts, dbt_docs), f"Table tests: {tests}." if tests else ""
+        show_mart(str(mart), group, definitions.get(mart) or NO_DEFINITION, captions, expanded=bool(wanted))
+    download(found, "tickmart_dictionary.csv", relation=None)
+    tool_links()
 
 
 page()

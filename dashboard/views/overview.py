@@ -7,8 +7,10 @@ from dashboard import formats
 from dashboard.analysis.comparison import losers
 from dashboard.analysis.market import gapless_tail
 from dashboard.analysis.screener import OTHERS, heatmap_tiles
+from dashboard.analysis.sentiment import volume_trend
 from dashboard.analysis.summaries import market_summary
 from dashboard.charts import overview as figures
+from dashboard.charts import sentiment as sentiment_figures
 from dashboard.components.cache import cached
 from dashboard.components.charts import BINANCE, COINGECKO, chart, heading
 from dashboard.components.definitions import definition
@@ -30,7 +32,7 @@ from dashboard.sections.screener import (
 from dashboard.text import escaped, nbsp_units
 
 WINDOWS = {"1h": "change_1h_pct", "24h": "change_24h_pct", "7d": "change_7d_pct"}
-NO_24H_CHANGE = "24h change not available yet"
+NO_24H_CHANGE = "24h: not yet"  # a card is narrow
 
 
 def kpi_card(
@@ -66,7 +68,8 @@ def unsigned(value: float, unit: str, digits: int) -> str:
     return f"{size}{unit.removesuffix('s') if size == '1' else unit}"
 
 
-def kpi_cards(latest: pd.Series, fear_greed: pd.DataFrame) -> None:
+def kpi_cards(latest: pd.Series, fear_greed: pd.DataFrame) -> bool:
+    """Show the cards; return whether the snapshots reach back far enough for their sparklines."""
     snapshots, day_ago = market.market_history(), market.market_24h_ago()
     history = {name: gapless_tail(snapshots["hour"], snapshots[name], "1h") for name in snapshots.columns.drop("hour")}
     moods = gapless_tail(fear_greed["date"], fear_greed["value"], "1D")
@@ -114,6 +117,7 @@ def kpi_cards(latest: pd.Series, fear_greed: pd.DataFrame) -> None:
     if history:
         hours = max(map(len, history.values()))
         st.caption(nbsp_units(f"Sparklines: hourly snapshots of the last {hours} h; Fear & Greed {len(moods)} days."))
+    return bool(history)
 
 
 def window_and_stablecoins() -> tuple[str, bool]:
@@ -276,6 +280,23 @@ def top_volume(coins: pd.DataFrame) -> None:
     )
 
 
+def volume_history(volume: pd.DataFrame) -> None:
+    """Show the market's history from Binance, for the time before CoinGecko's snapshots have one."""
+    if volume.empty:
+        return
+    heading("Market history: volume on Binance", ["fct_daily_summary.quote_volume"])
+    first, last = volume["date"].iloc[0], volume["date"].iloc[-1]
+    chart(
+        cached(sentiment_figures.volume_lines, cached(volume_trend, volume), palette()),
+        "market_history",
+        alt=f"Daily volume of all tracked pairs on Binance from {first:%Y-%m-%d} to {last:%Y-%m-%d}; newest "
+        f"{formats.money(volume['volume_usd'].iloc[-1])}",
+        caption="Sum of the tracked pairs per complete day (USDT), not the whole market: CoinGecko's totals have no "
+        "history before the first snapshot. Highlighted: more than 2 standard deviations from the 90-day mean.",
+        source=BINANCE,
+    )
+
+
 @fragment
 def coin_screener(coins: pd.DataFrame) -> None:
     """Show the screener; only it reruns on a change of its filters."""
@@ -294,7 +315,7 @@ def page() -> None:
     top = coins.head(100)
     st.title("Crypto market overview", anchor=False)
     st.markdown(escaped(market_summary(latest.iloc[0], None if fear_greed.empty else fear_greed.iloc[-1])))
-    kpi_cards(latest.iloc[0], fear_greed)
+    has_history, volume = kpi_cards(latest.iloc[0], fear_greed), sentiment.volume_per_day()
     price_changes(coins)
     mover_lists(top)
     coin_screener(coins)
@@ -303,6 +324,8 @@ def page() -> None:
             weekly_performance()
         with st.container():
             top_volume(coins[~coins["is_pegged"]])
+    if not has_history:
+        volume_history(volume)
 
 
 page()

@@ -12,7 +12,7 @@ from dashboard.analysis.bars import INTERVALS, INTRADAY, RANGES, Bar, Period, ch
 from dashboard.analysis.comparison import similar_coins
 from dashboard.analysis.moving_averages import with_averages
 from dashboard.charts import price as figures
-from dashboard.components import chart_range
+from dashboard.components import chart_range, narrow
 from dashboard.components.cache import cached
 from dashboard.components.charts import BINANCE, COINGECKO, chart, heading
 from dashboard.components.csv_download import download
@@ -51,6 +51,13 @@ PANE_METRICS = {
 BAR_NAMES: dict[Bar, str] = {"1h": "hour", "4h": "4 hours", "1d": "day", "1w": "week", "1mo": "month"}
 BAR_LABELS = {bar: name for name, bar in INTERVALS.items() if bar}
 TIMEFRAMES: dict[Bar, str] = {"1w": "week", "1mo": "month"}
+EXPORTED_FROM: dict[Bar, str] = {
+    "1h": "fct_prices",
+    "4h": "fct_prices",
+    "1d": "fct_daily_summary",
+    "1w": "fct_candles",
+    "1mo": "fct_candles",
+}
 
 
 @dataclass(frozen=True)
@@ -163,8 +170,9 @@ def choose_coin() -> None:
 def controls(coin: pd.Series, names: dict[str, str]) -> View:
     """Show coin, range, dates and interval; return what they select."""
     loaded = (coin["first_bar_at"], coin["until"])
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        st.selectbox("Coin", list(names), format_func=names.get, key="coin", on_change=choose_coin, width=200)
+    with narrow.controls("range", "Range and interval"):
+        with narrow.always("coin"):
+            st.selectbox("Coin", list(names), format_func=names.get, key="coin", on_change=choose_coin, width=200)
         period = date_range(RANGES, "1Y", loaded)
         interval = st.segmented_control(
             "Interval", list(INTERVALS), default="Auto", required=True, key="interval", bind="query-params"
@@ -180,8 +188,9 @@ def controls(coin: pd.Series, names: dict[str, str]) -> View:
 @fragment
 def price_section(coin: pd.Series, names: dict[str, str], view: View) -> None:
     crypto_id = coin["crypto_id"]
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        title = st.container(width="content")
+    with narrow.controls("chart", "Chart options"):
+        with narrow.always("chart"):
+            title = st.container()
         chart_type = st.segmented_control(
             "Chart type", CHART_TYPES, default="Candles", required=True, key="draw", bind="query-params"
         )
@@ -225,10 +234,9 @@ def price_section(coin: pd.Series, names: dict[str, str], view: View) -> None:
             daily,
             view.bar,
             palette(),
-            candles=chart_type == "Candles",
-            log=log,
-            overlays=overlays,
-            panes=[name for name in figures.PANES if name in panes],
+            figures.Display(
+                chart_type == "Candles", log, tuple(overlays), tuple(name for name in figures.PANES if name in panes)
+            ),
             others=loaded,
             events=cached(events, bars, view.bar, coin["first_bar_at"]),
         )
@@ -324,7 +332,9 @@ def data_table(coin: pd.Series, bars: pd.DataFrame, view: View) -> None:
         "1mo": lambda: prices.export_candles(crypto_id, "month", since, until),
     }
     dates = f"{since:%Y-%m-%d}_{until - pd.Timedelta(hours=1):%Y-%m-%d}"
-    download(exports[view.bar], f"tickmart_{crypto_id}_{BAR_LABELS[view.bar]}_{dates}.csv")
+    download(
+        exports[view.bar], f"tickmart_{crypto_id}_{BAR_LABELS[view.bar]}_{dates}.csv", relation=EXPORTED_FROM[view.bar]
+    )
 
 
 def page() -> None:

@@ -8,6 +8,7 @@ from dashboard.analysis import sentiment as statistics
 from dashboard.analysis.statistics import correlation, rolling_correlation
 from dashboard.charts import base
 from dashboard.charts import sentiment as figures
+from dashboard.components import narrow
 from dashboard.components.cache import cached
 from dashboard.components.charts import BINANCE, FEAR_GREED, chart, heading
 from dashboard.components.csv_download import download
@@ -38,7 +39,7 @@ def history_section(history: pd.DataFrame) -> tuple[pd.Timestamp, pd.Timestamp]:
         current_index(history)
     with right:
         heading("Fear & Greed vs BTC price", ["fct_sentiment_daily.value", "fct_sentiment_daily.btc_close"])
-        with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        with narrow.controls("range", "Range"):
             period = date_range(SPANS, "1Y", (loaded[0], loaded[1]), "span", "Span")
         first, end = (at.tz_localize(None) for at in period.bounds(loaded[0], loaded[1]))
         priced = history.loc[history["btc_close"].notna(), "date"]
@@ -245,7 +246,7 @@ def data_section(shown: pd.DataFrame) -> None:
             alt="The index by day, newest first",
             missing="No value for this day, or the period is not complete yet",
         )
-        download(days, "tickmart_sentiment.csv")
+        download(days, "tickmart_sentiment.csv", relation="fct_sentiment_daily")
 
 
 def summary(last: pd.Series) -> str:

@@ -35,6 +35,7 @@ from orchestration.assets.dagster_dbt import (
 )
 from orchestration.assets.dbt_plan import BuildPlan, exclusions, plan_build, succeeded
 from orchestration.assets.metadata import BUILT_PROJECT, ONE_RUN, OWNERS
+from orchestration.assets.row_counts import with_row_counts
 from orchestration.job_names import JOB, REBUILD_JOB
 from orchestration.local.prepared_dbt import prepare_next
 from orchestration.observability import logs
@@ -263,17 +264,16 @@ def _build(
         context=context, raise_on_error=False, target_path=target,
     )  # fmt: skip
     checks: list[dg.AssetCheckResult] = []
-    # Without fetch_row_counts(), which scans every table: an hourly run must not cost as much as the history.
     total = len({*plan.build, *plan.test} if plan else context.selected_asset_keys)
     progress(Progress("build", 0, total, "models and tests"))
-    for done, event in enumerate(invocation.stream(), start=1):
-        name = event.check_name if isinstance(event, dg.AssetCheckResult) else getattr(event, "output_name", None)
-        progress(Progress("build", min(done, total), total, "models and tests", name or ""))
-        # Check results are yielded at the end, with their observed values from run_results.json.
-        if isinstance(event, dg.AssetCheckResult):
-            checks.append(event)
-        else:
-            yield event
+    with stores.connection("quality_ro") as reader:
+        for done, event in enumerate(with_row_counts(invocation.stream(), manifest, reader), start=1):
+            name = event.check_name if isinstance(event, dg.AssetCheckResult) else getattr(event, "output_name", None)
+            progress(Progress("build", min(done, total), total, "models and tests", name or ""))
+            if isinstance(event, dg.AssetCheckResult):
+                checks.append(event)  # yielded at the end, with the observed value from run_results.json
+            else:
+                yield event
     results = invocation.get_artifact("run_results.json")
     (target / PARTIAL_PARSE).replace(folder / PARTIAL_PARSE)
     with stores.connection("quality_ro") as reader:

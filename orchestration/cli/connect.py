@@ -49,6 +49,8 @@ def snippets(login: Reader) -> dict[str, str]:
         "psql": f"psql '{login.url()}'",
         "python": f'import pandas as pd\nfrom sqlalchemy import create_engine\n\n{engine}\n'
                   f'frame = pd.read_sql("""{QUERY}""", engine)',
+        "client": f'import tickmart as tm  # pip install ./tickmart\n\nsource = tm.connect("{login.url()}")\n'
+                  'frame = source.daily("bitcoin").to_pandas()',
         "polars": f'import polars as pl\nfrom sqlalchemy import create_engine\n\n{engine}\n'
                   f'frame = pl.read_database("""{QUERY}""", engine)',
         "duckdb": f"install postgres;\nload postgres;\nattach '{login.url()}' as tickmart (type postgres, read_only);\n"

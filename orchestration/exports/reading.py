@@ -18,8 +18,8 @@ import pyarrow.csv
 from ingestion.arrow import UTC_US
 from ingestion.database.connections import Connection
 
-# The least scale of exact columns, so that a column keeps its type when a longer fraction arrives.
-_SCALE = 18
+# The usual scale of exact columns, so that a column keeps its type when a longer fraction arrives.
+_SCALE, _DIGITS = 18, 38
 Numbers = Literal["double", "decimal", "text"]
 _TYPES = {
     16: pa.bool_(), 20: pa.int64(), 21: pa.int32(), 23: pa.int32(), 700: pa.float32(), 701: pa.float64(),
@@ -45,7 +45,10 @@ def query_schema(connection: Connection, query: str, numbers: Numbers = "double"
 
 
 def _with_decimals(cursor: pg.cursor, query: str, schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
-    """Give columns of type numeric a decimal type that holds each of their values; text if one is not finite."""
+    """Give columns of type numeric a decimal type that holds each of their values; text if there is none.
+
+    There is none for NaN, infinity and more than 38 digits, which DuckDB cannot read either.
+    """
     if not names:
         return schema
     measured = ", ".join(
@@ -57,12 +60,9 @@ def _with_decimals(cursor: pg.cursor, query: str, schema: pa.Schema, names: Sequ
     found = cursor.fetchone() or ()
     for name, digits in zip(names, (found[i : i + 3] for i in range(0, len(found), 3)), strict=True):
         longest, whole, special = digits
-        scale = max(longest or 0, _SCALE)
-        width = scale + (whole or 1)
-        if special or width > 76:
-            continue
-        kind = pa.decimal128(38, scale) if width <= 38 else pa.decimal256(76, scale)
-        schema = schema.set(schema.get_field_index(name), pa.field(name, kind))
+        scale = max(longest or 0, min(_SCALE, _DIGITS - (whole or 1)))
+        if not special and scale + (whole or 1) <= _DIGITS:
+            schema = schema.set(schema.get_field_index(name), pa.field(name, pa.decimal128(_DIGITS, scale)))
     return schema
 
 

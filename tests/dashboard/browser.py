@@ -47,7 +47,7 @@ def open_tab(browser):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         contexts.append(context)
         # Bypass Chromium's network stack, which aborts downloads whenever a network interface of a container changes.
-        context.route("**/static/**", lambda route: route.fulfill(response=route.fetch()))
+        context.route("**/static/**", lambda route: route.fulfill(response=route.fetch(max_retries=5)))
         page = context.new_page()
         page.faults = []
         page.on("pageerror", lambda error: page.faults.append(str(error)))

@@ -171,7 +171,7 @@ def test_price_csv_equals_fct_daily_summary_in_all_digits(server, dashboard, ope
 def test_overview_csv_equals_v_screener(server, dashboard, open_tab):
     page = open_tab(f"{dashboard}/")
     with page.expect_download() as download:
-        page.get_by_test_id("stDownloadButton").get_by_role("button").click()
+        page.get_by_role("button", name="Download CSV").click()
     expected = server.query("tickmart", "select crypto_id, price_usd::float8 from marts.v_screener order by position")
     assert [(row["crypto_id"], float(row["price_usd"])) for row in rows_of(download)] == expected
 
@@ -180,7 +180,7 @@ def test_sentiment_csv_equals_fct_sentiment_daily(server, dashboard, open_tab):
     page = open_tab(f"{dashboard}/sentiment?span=All")
     page.get_by_text("Data table & export").click()
     with page.expect_download() as download:
-        page.get_by_test_id("stDownloadButton").get_by_role("button").click()
+        page.get_by_role("button", name="Download CSV").click()
     expected = server.query(
         "tickmart",
         "select date::text, value::float8, classification, btc_close::float8 from marts.fct_sentiment_daily order by 1",

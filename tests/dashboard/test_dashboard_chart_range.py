@@ -28,7 +28,7 @@ def test_parse_rejects_invalid_ranges(text):
 
 
 FITTED = price.price_chart(candles(50), days(60), "1h", base.palette()).layout.yaxis.range
-FITTED_LOG = price.price_chart(candles(50), days(60), "1h", base.palette(), log=True).layout.yaxis.range
+FITTED_LOG = price.price_chart(candles(50), days(60), "1h", base.palette(), price.Display(log=True)).layout.yaxis.range
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ FITTED_LOG = price.price_chart(candles(50), days(60), "1h", base.palette(), log=
     ],
 )
 def test_apply_sets_ranges_that_overlap_the_data(log, text, applied, prices):
-    figure = price.price_chart(candles(50), days(60), "1h", base.palette(), log=log)
+    figure = price.price_chart(candles(50), days(60), "1h", base.palette(), price.Display(log=log))
     layout = chart_range.apply(figure, chart_range.parse(text)).layout
     assert layout.xaxis.range == (("2025-03-01 00:00", "2025-03-02 00:00") if applied else None)
     assert layout.yaxis.range == prices
@@ -54,7 +54,7 @@ def test_price_axis_is_fitted_to_the_visible_bars_and_not_to_overlays(candle):
     bars = candles(50)
     bars.loc[40, "high"] = bars.loc[40, "close"] = 1e6
     bars["sma_7"] = 1e9
-    figure = price.price_chart(bars, days(60), "1h", base.palette(), candles=candle, overlays=["SMA 7"])
+    figure = price.price_chart(bars, days(60), "1h", base.palette(), price.Display(candles=candle, overlays=("SMA 7",)))
     assert 1e6 <= figure.layout.yaxis.range[1] < 2e6
     low, high = chart_range.apply(figure, chart_range.parse("2025-03-01,2025-03-02")).layout.yaxis.range
     visible = bars.head(25)

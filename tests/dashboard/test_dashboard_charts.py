@@ -16,9 +16,9 @@ COLORS = [base.palette(mode, pair) for mode in ("light", "dark") for pair in bas
 LIGHT = COLORS[0]
 
 
-def price_of(bars, daily, bar="1h", **options):
-    options = {"overlays": list(price.OVERLAYS), "panes": list(price.PANES)} | options
-    return price.price_chart(bars, daily, bar, LIGHT, **options)
+def price_of(bars, daily, bar="1h", *, others=price.NO_OTHERS, events=(), **choices):
+    display = price.Display(**{"overlays": tuple(price.OVERLAYS), "panes": tuple(price.PANES)} | choices)
+    return price.price_chart(bars, daily, bar, LIGHT, display, others=others, events=events)
 
 
 def traces(figure, name):
@@ -34,7 +34,7 @@ def test_price_chart_panes_share_one_x_axis_and_its_hover_events_without_a_box()
 
 @pytest.mark.parametrize("count", range(6))
 def test_price_chart_panes_do_not_overlap(count):
-    figure = price_of(candles(50), days(60), panes=list(price.PANES)[:count])
+    figure = price_of(candles(50), days(60), panes=tuple(price.PANES)[:count])
     axes = [figure.layout.yaxis, *(figure.layout[f"yaxis{n}"] for n in range(2, count + 2))]
     domains = sorted(axis.domain for axis in axes)
     assert all(below[1] <= above[0] for below, above in itertools.pairwise(domains))
@@ -61,7 +61,7 @@ def test_only_the_newest_candle_can_be_incomplete():
 def test_daily_indicator_on_hourly_candles_starts_when_its_day_is_over():
     daily = days(60)
     bars = candles(30)  # 2025-03-01 00:00 to 2025-03-02 05:00
-    (line,) = traces(price_of(bars, daily, panes=["RSI"]), "RSI 14 (daily)")
+    (line,) = traces(price_of(bars, daily, panes=("RSI",)), "RSI 14 (daily)")
     known = daily.set_index("date")["rsi_14"]
     assert list(line.y) == pytest.approx([known["2025-02-28"], known["2025-03-01"], known["2025-03-01"]])
     assert list(line.x) == ["2025-03-01 00:00", "2025-03-02 00:00", "2025-03-02 05:00"]

@@ -78,8 +78,8 @@ def indexed(n: int) -> pd.DataFrame:
 
 def traded(n: int, at: float, *, bar: str = "1d", candle: bool = True, log: bool = False) -> object:
     bars, daily = candles(n, "h" if bar == "1h" else "D"), days(n)
-    options = {"overlays": list(price.OVERLAYS), "panes": list(price.PANES)}
-    return price.price_chart(constant(bars, at), constant(daily, at), bar, LIGHT, candles=candle, log=log, **options)
+    display = price.Display(candle, log, tuple(price.OVERLAYS), tuple(price.PANES))
+    return price.price_chart(constant(bars, at), constant(daily, at), bar, LIGHT, display)
 
 
 # Each takes the number of bars and the price that they all have.

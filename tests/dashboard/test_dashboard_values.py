@@ -169,7 +169,8 @@ def test_compare_matrix_equals_fct_correlations_daily(rendered, server):
     )
     (trace,) = figures(rendered("marts", "compare", coins=["bitcoin", "ethereum"]))["matrix"]["data"]
     cells = numbers(trace["z"]).reshape(len(trace["y"]), len(trace["x"]))
-    assert cells[trace["y"].index("bitcoin"), trace["x"].index("ethereum")] == pytest.approx(correlation)
+    assert cells[trace["y"].index("ethereum"), trace["x"].index("bitcoin")] == pytest.approx(correlation)
+    assert not np.isfinite(cells[np.triu_indices(len(cells), 1)]).any()  # each pair once
 
 
 def test_sentiment_shows_the_newest_value_and_n_per_class(rendered, server):
@@ -295,3 +296,11 @@ def test_every_decimal_column_of_the_marts_has_a_formula_and_a_unit(use, marts):
         if not all(split_definition(row.definition, row.data_type)[1:])
     ]
     assert incomplete == []
+
+
+def test_overview_shows_binance_volume_while_snapshots_have_no_history(rendered, server):
+    (newest,) = one_row(
+        server, "select sum(quote_volume)::float8 from marts.fct_daily_summary group by date order by date desc limit 1"
+    )
+    spec = figures(rendered("marts", "overview"))["market_history"]
+    assert numbers(spec["data"][0]["y"])[-1] == pytest.approx(newest)

@@ -372,6 +372,10 @@ def test_a_query_is_read_exactly(connection):
     assert table["flag"].to_pylist() == [True, False]
     assert table["moment"].to_pylist() == [datetime(2026, 1, 1, 0, 0, 0, 1, UTC), None]
     assert read_table(connection, f"select * from ({query}) as q where false").num_rows == 0
+    large = read_table(
+        connection, "select 123456789012345678901234567890.5::numeric as a, 'NaN'::numeric as b", "decimal"
+    )
+    assert large.to_pylist() == [{"a": Decimal("123456789012345678901234567890.5"), "b": "NaN"}]
 
 
 def test_a_failed_or_unfinished_query_leaves_the_connection_usable(connection):

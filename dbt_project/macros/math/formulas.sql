@@ -42,6 +42,14 @@
     end
 {%- endmacro %}
 
+{#-
+    Whether a coin's price follows something else: its category is declared in int_coin_categories, or the universe file's,
+    which is free text, says stable.
+-#}
+{% macro is_pegged(declared_category, universe_category) -%}
+    ({{ declared_category }} is not null or lower(coalesce({{ universe_category }}, '')) like '%stable%')
+{%- endmacro %}
+
 {#- The label of a level that counts from 0. -#}
 {% macro label_for_level(level, labels) -%}
     case {{ level }} {% for label in labels %}when {{ loop.index0 }} then '{{ label }}' {% endfor %}end

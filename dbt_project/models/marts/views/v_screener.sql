@@ -6,7 +6,7 @@ select
     latest.symbol,
     latest.name,
     coalesce(declared.category, dim.category) as category,
-    declared.category is not null or lower(coalesce(dim.category, '')) like '%stable%' as is_pegged,
+    {{ is_pegged('declared.category', 'dim.category') }} as is_pegged,
     dim.last_bar_at is not null as is_tracked,
     latest.price_usd,
     latest.change_1h_pct,

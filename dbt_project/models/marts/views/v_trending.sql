@@ -6,7 +6,7 @@ with clock as (
 
 ),
 
--- tracked assets that still trade; a stablecoin trades much, but its price does not move
+-- tracked assets that still trade; a pegged coin trades much, but its price only follows
 assets as (
 
     select
@@ -17,7 +17,8 @@ assets as (
         dim.last_bar_at
     from {{ ref('dim_crypto') }} as dim
     inner join clock on dim.last_bar_at > clock.newest_bar_at - {{ hours(24) }}
-    where lower(coalesce(dim.category, '')) not like '%stable%'
+    left join {{ ref('int_coin_categories') }} as declared on dim.crypto_id = declared.crypto_id
+    where not {{ is_pegged('declared.category', 'dim.category') }}
 
 ),
 
