@@ -178,8 +178,8 @@ def test_what_serves_pages_shows_the_two_folders_and_nothing_else_of_the_home(tm
         ):  # fmt: skip
             assert ask(hidden)[0] == 404, hidden
     finally:
-        process.terminate()
-        process.wait(10)
+        process.kill()
+        process.wait()
 
 
 def test_postgres_18_stores_its_data_in_the_volume():

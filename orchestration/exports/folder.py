@@ -37,7 +37,10 @@ def locked_folder(target: Path) -> Iterator[None]:
                     f"{target}: another export writes there; wait for it, or name another folder"
                 ) from None
             for left in target.glob(f"{STAGING}*"):
-                shutil.rmtree(left)
+                if left.is_symlink():
+                    left.unlink()
+                else:
+                    shutil.rmtree(left)
             yield
         finally:
             os.close(descriptor)

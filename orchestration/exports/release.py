@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,15 @@ import pyarrow.parquet as pq
 from ingestion.database.connections import Connection, fetch, fetch_dicts
 from ingestion.settings import SettingsError
 from ingestion.sources.registry import DATASETS
-from orchestration.exports.folder import MANIFEST, as_export_error, file_sha256, locked_folder, staging, write_json
+from orchestration.exports.folder import (
+    MANIFEST,
+    STAGING,
+    as_export_error,
+    file_sha256,
+    locked_folder,
+    staging,
+    write_json,
+)
 from orchestration.exports.reading import query_schema, read_batches
 
 MODELS = Path(__file__).resolve().parents[2] / "dbt_project" / "models" / "marts"
@@ -165,8 +172,7 @@ def _write_catalog(files: Path, marts: list[str]) -> None:
 
 def _switch(target: Path, released: Path) -> None:
     """Point DIR/latest to a release, in one step."""
-    draft = target / f".latest-{os.getpid()}"
-    draft.unlink(missing_ok=True)
+    draft = target / f"{STAGING}latest"
     draft.symlink_to(Path("releases") / released.name)
     draft.replace(target / "latest")
 

@@ -86,8 +86,8 @@ def served(variables: dict[str, str], home: Path, folder: Path = ROOT) -> Iterat
             time.sleep(0.1)
         yield address
     finally:
-        process.terminate()
-        process.wait(timeout=20)
+        process.kill()
+        process.wait()
 
 
 def visit(address: str, page: str = "") -> tuple[Run, Any]:

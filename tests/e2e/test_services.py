@@ -117,7 +117,7 @@ def test_the_initialiser_and_then_each_process_work_with_their_own_logins(server
             time.sleep(0.5)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
     with psycopg2.connect(
         host=servers["PGHOST"], port=servers["PGPORT"], dbname=servers["PGDATABASE"],

@@ -174,8 +174,8 @@ def test_a_run_of_a_living_command_is_not_taken_for_a_dead_one(tmp_path):
         assert process.stdout.readline().startswith("Metrics")
         assert _alive(process.pid)
     finally:
-        process.terminate()
-        process.wait(20)
+        process.kill()
+        process.wait()
     assert not _alive(process.pid)
 
 
