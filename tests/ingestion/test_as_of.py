@@ -3,6 +3,7 @@
 import os
 import random
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -52,7 +53,7 @@ def create_function(postgres: Postgres, home: Path) -> None:
         "PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGDATABASE": postgres.database,
         "PGUSER": postgres.user, "PGPASSWORD": postgres.password, "TICKMART_HOME": str(home),
     }  # fmt: skip
-    command = [Path(__file__).parents[2] / ".venv/bin/tickmart", "dbt", "run", "--select", "stg_binance__ohlcv"]
+    command = [Path(sys.executable).with_name("tickmart"), "dbt", "run", "--select", "stg_binance__ohlcv"]
     done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
