@@ -66,7 +66,8 @@ def test_price_chart_shows_exactly_the_chosen_days(open_page, marts):
 @pytest.mark.parametrize(("interval", "freq"), [("1h", "h"), ("4h", "4h"), ("1D", "D"), ("1W", "W-MON"), ("1M", "MS")])
 def test_bars_of_every_interval_equal_the_aggregated_hours(use, marts, interval, freq):
     use(marts)
-    until = prices.latest_bar("ethereum")["opened_at"].iloc[0].floor("D")
+    # the end of the newest complete day: in the first hour after midnight the newest bar is the last one of its day
+    until = (prices.latest_bar("ethereum")["opened_at"].iloc[0] + timedelta(hours=1)).floor("D")
     since = until - timedelta(days=40)
     hours = prices.hourly("ethereum", since - timedelta(days=40), until).set_index("opened_at")
     rule = hours.resample(freq, label="left", closed="left")
