@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,10 @@ import numpy as np
 Line = dict[str, Any]  # a Measure of the table
 QUERY_S = 0.05
 COINS = ("bitcoin", "ethereum", "binancecoin", "ripple", "solana")
-CHOICES_ASKED: dict[str, dict[str, Any]] = {  # the largest that a page asks for
-    "hourly": {"days": 7},
-    "hourly_closes": {"days": 7},
-    "export_hours": {"days": 92},
-    "four_hourly": {"days": 92},
-    "daily_closes": {"days": None},
-    "export_days": {"days": None},
-}
+DAYS_ASKED = {  # the longest range that a page asks for with automatic intervals; other queries read everything
+    "hourly": 7, "hourly_closes": 7, "export_hours": 92, "export_four_hours": 92, "four_hourly": 92,
+}  # fmt: skip
+EVERYTHING_DAYS = 20 * 365
 
 
 def query_times(times: int) -> dict[str, Any]:
@@ -31,7 +28,8 @@ def query_times(times: int) -> dict[str, Any]:
     from dashboard.database import MartsError
     from dashboard.queries import catalog, market, operations, prices, sentiment
 
-    usual = {"crypto_id": "bitcoin", "crypto_ids": COINS, "window_days": 365}
+    now = datetime.now(UTC)
+    usual = {"crypto_id": "bitcoin", "crypto_ids": COINS, "window_days": 365, "timeframe": "week", "until": now}
     usual |= {"crypto_id_a": "bitcoin", "crypto_id_b": "ethereum"}
     taken: dict[str, list[float]] = {}
     missing = []
@@ -41,7 +39,7 @@ def query_times(times: int) -> dict[str, Any]:
         if not (cached or name.startswith("export_")):
             continue
         query = function.__wrapped__ if cached else function
-        choices = usual | CHOICES_ASKED.get(name, {})
+        choices = usual | {"since": now - timedelta(days=DAYS_ASKED.get(name, EVERYTHING_DAYS))}
         asked = {p: choices[p] for p in inspect.signature(query).parameters}
         with suppress(MartsError):
             query(**asked)
