@@ -164,7 +164,8 @@ def _metrics(connection: Connection, mart: str) -> list[str]:
 
 def find_gaps(connection: Connection, coin: Coin, bars: pa.Table, interval: str) -> list[Gap]:
     """Return the bars that are missing between a coin's first and last one, with the reason of ops.gaps."""
-    missing = _expected(bars, interval).difference(_times(bars))
+    every = _expected(bars, interval)
+    missing = every.difference(_times(bars))
     if missing.empty:
         return []
     reasons = fetch(
@@ -173,7 +174,6 @@ def find_gaps(connection: Connection, coin: Coin, bars: pa.Table, interval: str)
         "(select binance_symbol from marts.fct_prices where crypto_id = %s group by 1) order by gap_start",
         (coin.crypto_id,),
     )
-    every = _expected(bars, interval)
     positions = every.get_indexer(missing)
     gaps = []
     for run in np.split(positions, np.flatnonzero(np.diff(positions) > 1) + 1):

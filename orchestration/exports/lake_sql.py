@@ -1,6 +1,6 @@
 """SQL over the bronze lake with DuckDB: a view for each dataset, whose files are chosen by date and interval.
 
-Lazy imports: none; only `tickmart sql --lake` imports this module.
+Only `tickmart sql --lake` imports this module.
 """
 
 from __future__ import annotations
