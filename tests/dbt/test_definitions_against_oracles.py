@@ -205,7 +205,7 @@ def test_hourly_metrics(built: Built) -> None:
         assert set(ours.binance_symbol) == {bars[0].symbol}
         assert set(ours.loaded_at) == {LOADED_AT}
         assert ours.series_version.nunique() == 1
-        carried = {"crypto_id", "opened_at", "binance_symbol", "loaded_at", "series_version"}
+        carried = {"crypto_id", "opened_at", "binance_symbol", "known_at", "loaded_at", "series_version"}
         exact = {"open", "high", "low", "close", "volume", "quote_volume", "trade_count", "taker_buy_volume"}
         assert set(ours.columns) == carried | exact | set(oracles), "a column without an oracle"
 
@@ -319,7 +319,7 @@ def test_daily_metrics(built: Built) -> None:
         assert set(ours.crypto_id) == {asset}
         assert set(ours.loaded_at) == {LOADED_AT}
         assert ours.universe_version.nunique() == 1
-        carried = {"crypto_id", "loaded_at", "universe_version"}
+        carried = {"crypto_id", "known_at", "loaded_at", "universe_version"}
         exact = {"date", "open", "high", "low", "close", "volume", "quote_volume", "trade_count", "bar_count"}
         assert set(ours.columns) == carried | exact | set(oracles), "a column without an oracle"
 

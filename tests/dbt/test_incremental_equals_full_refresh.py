@@ -69,6 +69,7 @@ def test_history_corrections_and_new_assets_equal_a_full_refresh(warehouse: Ware
     build(warehouse)
     loads.load([corrected(bar) for bar in slice_of("BTCUSDT", 0.6, 0.603)])
     build(warehouse)
+    assert_known_since_their_newest_input(warehouse, "bitcoin", slice_of("BTCUSDT", 0.6, 0.603)[0], loads.now)
     loads.load(slice_of("BTCUSDT", 0, 0.3))
     build(warehouse)
     loads.load(slice_of("TINYUSDT", 0, 1))
@@ -77,6 +78,18 @@ def test_history_corrections_and_new_assets_equal_a_full_refresh(warehouse: Ware
     loads.load(slice_of("BTCUSDT", 0.95, 1) + slice_of("NEWUSDT", 0.97, 1))
     build(warehouse)
     assert_full_refresh_changes_nothing(warehouse, *SELECTION)
+
+
+def assert_known_since_their_newest_input(
+    warehouse: Warehouse, crypto_id: str, first_changed: Bar, loaded_at: datetime
+) -> None:
+    """A load of changed bars moves known_at of the rows from the first of them on, and of no earlier row."""
+    for mart, time, first in (
+        ("fct_prices", "opened_at", first_changed.opened_at),
+        ("fct_daily_summary", "date", first_changed.opened_at.date()),
+    ):
+        known = f"select bool_and((known_at >= %s) = ({time} >= %s)), count(*) from marts.{mart} where crypto_id = %s"
+        assert warehouse.query(known, (loaded_at, first, crypto_id))[0][0], mart
 
 
 @pytest.mark.slow

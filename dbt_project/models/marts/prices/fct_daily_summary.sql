@@ -189,6 +189,7 @@ select
     with_signal.highest_close,
     with_signal.average_gain_14,
     with_signal.average_loss_14,
+    days.loaded_at as known_at,
     days.loaded_at,
     days.universe_version
 from with_signal

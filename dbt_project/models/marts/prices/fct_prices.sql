@@ -124,6 +124,7 @@ select
     case when age_of_returns >= {{ hours(168) }} then {{ annualized('variance_7d', 24 * 365) }} end as volatility_7d,
     case when age_of_returns >= {{ hours(720) }} then {{ annualized('variance_30d', 24 * 365) }} end as volatility_30d,
     binance_symbol,
+    loaded_at as known_at,
     loaded_at,
     series_version
 from compared
