@@ -5,6 +5,7 @@ A figure draws what it is given, breaks lines where data is missing, and has UTC
 graphics card, and browsers allow only about eight WebGL charts per page. No SQL, widgets or captions.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,7 @@ def palette(mode: str = "light", pair: str = "blue / orange") -> Palette:
     """Return the palette of a light or dark page with one of the UP_DOWN pairs."""
     up, down = UP_DOWN[pair]["dark" if mode == "dark" else "light"]
     if mode == "dark":
-        return Palette(up, down, "#E8EAED", "#9AA0A8", "#2B2F36", "#14161A", 0.4, LINES_DARK)
+        return Palette(up, down, "#E8EAED", "#9AA0A8", "#2B2F36", "#14161A", 0.37, LINES_DARK)
     return Palette(up, down, "#1B1F24", "#636B75", "#E6E9ED", "#FFFFFF", 0.62, LINES_LIGHT)
 
 
@@ -98,6 +99,24 @@ def mixed(color: str, ground: str, share: float) -> str:
     """Return `share` of one #RRGGBB color mixed with another."""
     channels = ((int(color[at : at + 2], 16), int(ground[at : at + 2], 16)) for at in (1, 3, 5))
     return "#" + "".join(f"{round(share * top + (1 - share) * below):02X}" for top, below in channels)
+
+
+def diverging_color(colors: Palette, share: float) -> str:
+    """Return the color of the diverging scale at a share from -1 (down) to 1 (up)."""
+    (_, low), (_, middle), (_, high) = diverging(colors)
+    return mixed(str(high if share > 0 else low), str(middle), abs(share))
+
+
+def luminance(color: str) -> float:
+    """Return the relative luminance of a #RRGGBB color (WCAG 2.2)."""
+    channels = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def text_on(color: str) -> str:
+    """Return black or white, whichever has the larger contrast on a color: always at least 4.58:1."""
+    return "#000000" if luminance(color) > math.sqrt(1.05 * 0.05) - 0.05 else "#FFFFFF"
 
 
 def coin_axis(labels: Mapping[str, str]) -> dict[str, object]:

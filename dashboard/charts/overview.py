@@ -6,7 +6,17 @@ import plotly.graph_objects as go
 
 from dashboard import formats
 from dashboard.analysis.bars import with_gaps
-from dashboard.charts.base import HOVER_TIME, Palette, blank, coin_axis, diverging, faded, labeled
+from dashboard.charts.base import (
+    HOVER_TIME,
+    Palette,
+    blank,
+    coin_axis,
+    diverging,
+    diverging_color,
+    faded,
+    labeled,
+    text_on,
+)
 from dashboard.labels import labels
 from dashboard.text import label
 
@@ -59,6 +69,7 @@ def market_treemap(coins: pd.DataFrame, colors: Palette, window: str = "24h") ->
     sized = coins[coins["market_cap_usd"] > 0]
     moves = sized[f"change_{window}_pct"].astype(float)
     limit = HEATMAP_LIMITS_PCT[window]
+    clipped = moves.fillna(0).clip(-limit, limit)
     figure = blank(colors, 470)
     figure.add_treemap(
         labels=labeled(sized, labels(sized)),
@@ -75,10 +86,11 @@ def market_treemap(coins: pd.DataFrame, colors: Palette, window: str = "24h") ->
         ),
         texttemplate="<b>%{label}</b><br>%{text}",
         textposition="middle center",
+        textfont_color=[text_on(diverging_color(colors, move / limit)) for move in clipped],
         hovertemplate=f"%{{customdata[0]}}<br>%{{text}} ({window})<br>Price %{{customdata[1]}}<br>Market cap "
         "%{customdata[2]}<extra></extra>",
         marker={
-            "colors": moves.fillna(0).clip(-limit, limit),
+            "colors": clipped,
             "colorscale": diverging(colors),
             "cmid": 0,
             "cmin": -limit,

@@ -17,7 +17,7 @@ FEAR_GREED = "[Crypto Fear & Greed Index by alternative.me](https://alternative.
 
 def heading(title: str, metrics: Sequence[str]) -> None:
     """Show a section title with the definitions of its metrics (`relation.column`) as tooltip."""
-    st.subheader(title, anchor=False, help=definitions_help(metrics))
+    st.header(title, anchor=False, help=definitions_help(metrics))
 
 
 def chart(

@@ -26,7 +26,7 @@ def show_status_file(error: MartsError) -> None:
         st.caption("TICKMART_HOME has no status file of an earlier refresh.")
         return
     written = status["generated_at"]
-    st.subheader(
+    st.header(
         f"Status at the last refresh: {formats.instant(written)}, {formats.duration(datetime.now(UTC) - written)} ago",
         anchor=False,
     )

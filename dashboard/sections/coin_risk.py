@@ -131,8 +131,7 @@ def risk(coin: pd.Series, known: pd.DataFrame, chosen: pd.DataFrame) -> None:
     bitcoin = prices.daily("bitcoin")
     metrics = cached(risk_table, known, bitcoin, {"Range": len(chosen) - 1})
     table(
-        metrics,
-        hide_index=False,
+        metrics.rename_axis("Metric").reset_index(),
         width="content",
         alt=f"Risk metrics of {coin['label']} over the range and over 30, 90 and 365 days",
         missing="Not enough history, or the price did not change",

@@ -53,11 +53,11 @@ def kpi_cards(datasets: pd.DataFrame, checks: pd.DataFrame) -> None:
             help="Newest result of each check of the last 7 days. " + definition("fct_check_results", "status"),
         )
         st.metric(
-            "Freshness SLA used (worst dataset)",
+            "Freshness SLA used",
             formats.MISSING if worst is None else formats.percent(sla_used.max() * 100, 0),
             border=True,
             height="stretch",
-            help="Age of the newest data in percent of its SLA"
+            help="Age of the newest data in percent of its SLA, of the dataset with the largest"
             + ("." if worst is None else f": {health.title(worst['dataset'])}."),
         )
         st.metric(

@@ -39,7 +39,7 @@ def elements(app) -> Iterator[Any]:
 
 def page_text(app) -> str:
     """All that a page sends to the browser, as text, with no-break spaces as plain ones."""
-    values = [*app.title, *app.subheader, *app.markdown, *app.caption, *app.info, *app.warning, *app.error]
+    values = [*app.title, *app.header, *app.markdown, *app.caption, *app.info, *app.warning, *app.error]
     sent = [str(element.value) for element in values] + [str(element.proto) for element in elements(app)]
     return "\n".join(sent).replace("\u00a0", " ")
 

@@ -134,21 +134,35 @@ def test_figures_are_valid_in_every_palette(colors, n):
         assert data_quality.row_counts(quality.expected_band(counts), colors).to_json()
 
 
-@pytest.mark.parametrize("colors", COLORS, ids=str)
-def test_palette_text_colors_have_contrast(colors):
+def contrast(one, other):
+    """The contrast ratio of WCAG 2.2, calculated independently of the charts."""
+
     def luminance(color):
         channels = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
         red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
-    def contrast(one, other):
-        low, high = sorted((luminance(one), luminance(other)))
-        return (high + 0.05) / (low + 0.05)
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
 
+
+@pytest.mark.parametrize("colors", COLORS, ids=str)
+def test_text_of_a_heatmap_tile_has_contrast_at_every_change(colors):
+    moves = np.linspace(-8, 8, 161)
+    coins = pd.concat([SNAPSHOT.head(1)] * len(moves), ignore_index=True).assign(change_24h_pct=moves)
+    (tree,) = overview.market_treemap(coins, colors).data
+    grounds = [base.diverging_color(colors, move / tree.marker.cmax) for move in tree.marker.colors]
+    assert min(map(contrast, tree.textfont.color, grounds)) >= 4.5
+    assert grounds[0] == base.diverging(colors)[0][1]
+    assert grounds[-1] == base.diverging(colors)[2][1]
+
+
+@pytest.mark.parametrize("colors", COLORS, ids=str)
+def test_palette_text_colors_have_contrast(colors):
     for text in (colors.up, colors.down, colors.muted, colors.text):
         assert contrast(text, colors.surface) >= 4.5
     for _, cell in base.diverging(colors, colors.cell):
-        assert contrast(colors.text, cell) >= 4.3
+        assert contrast(colors.text, cell) >= 4.5
 
 
 def test_run_history_draws_one_square_and_one_bar_per_run_by_status():

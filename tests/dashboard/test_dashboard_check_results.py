@@ -86,7 +86,7 @@ def test_link_to_failed_checks_shows_only_them(rendered):
 
 
 def test_failed_check_comes_before_freshness_and_runs(rendered):
-    titles = [title.value for title in rendered("marts", "data_quality").subheader]
+    titles = [title.value for title in rendered("marts", "data_quality").header]
     assert titles[0].startswith("Failed checks")
 
 

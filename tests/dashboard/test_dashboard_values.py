@@ -141,7 +141,7 @@ def test_price_risk_metrics_equal_fct_daily_summary(rendered, server):
         "order by date desc limit 1",
     )
     app = rendered("marts", "price", coin="solana")
-    table = next(frame.value for frame in app.dataframe if "90 days" in frame.value)
+    table = next(frame.value.set_index("Metric") for frame in app.dataframe if "90 days" in frame.value)
     assert table.loc[RISK_METRICS["volatility_pct"], "90 days"] == formats.percent(volatility * 100)
     assert table.loc[RISK_METRICS["sharpe"], "90 days"] == formats.ratio(sharpe)
     assert table.loc[RISK_METRICS["beta_btc"], "90 days"] == formats.ratio(beta)
