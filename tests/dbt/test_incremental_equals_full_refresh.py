@@ -57,6 +57,7 @@ def slice_of(symbol: str, first: float, last: float) -> list[Bar]:
     return bars[int(first * len(bars)) : int(last * len(bars))]
 
 
+@pytest.mark.slow
 def test_history_corrections_and_new_assets_equal_a_full_refresh(warehouse: Warehouse) -> None:
     empty(warehouse)
     loads = RawLoads(warehouse)

@@ -31,6 +31,7 @@ RELATIONS = (
 )
 
 
+@pytest.mark.slow
 def test_a_fresh_install_builds_green_with_no_data_and_with_one_source(warehouse: Warehouse) -> None:
     warehouse.execute(
         "insert into ops.datasets (dataset, source, sla_seconds, degraded_after_seconds)"

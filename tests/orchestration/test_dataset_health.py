@@ -27,6 +27,8 @@ from orchestration.observability import health, metrics
 from support.cli import clean_environment
 from support.database import fresh_database
 
+pytestmark = pytest.mark.slow  # dbt builds the mart for its tests
+
 ORDER = ["healthy", "unknown", "warning", "degraded"]
 NAMES = [dataset.name for dataset in DATASETS]
 # Ages in seconds with markets every five minutes, so that each dataset has another SLA: 2 h, 10 min, 26 h.
