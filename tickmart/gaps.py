@@ -11,6 +11,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 _FIXED = {
     "1h": (timedelta(hours=1), _EPOCH),
+    "4h": (timedelta(hours=4), _EPOCH),
     "1d": (timedelta(days=1), _EPOCH),
     "1w": (timedelta(weeks=1), _MONDAY),
 }

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tickmart import aggregation
 from tickmart import gaps as missing_bars
 from tickmart.arguments import (
     Coins,
@@ -62,6 +63,7 @@ class _Interval:
 
 _INTERVALS = {
     "1h": _Interval("fct_prices", "opened_at"),
+    "4h": _Interval("fct_prices", "opened_at"),
     "1d": _Interval("fct_daily_summary", "date"),
     "1w": _Interval("fct_candles", "started_on", "week"),
     "1M": _Interval("fct_candles", "started_on", "month"),
@@ -111,12 +113,12 @@ class Source(ABC):
         decimals: bool = False,
         as_of: Time | None = None,
     ) -> Result:
-        """Return the bars of `1h`, `1d`, `1w` (from Monday) or `1M` that open in [start, end).
+        """Return the bars of `1h`, `4h`, `1d`, `1w` (from Monday) or `1M` that open in [start, end).
 
         `coins` is one or several ids, tickers or names in any case; None is all. The first columns are crypto_id and
         opened_at, the order of the rows. A bar that is missing stays missing; with `gaps="null"` it is a row of nulls
-        if the coin has bars before and after it. With `as_of` they are the hourly bars as the database knew them at
-        that time; column `known_at` is when a value was loaded.
+        if the coin has bars before and after it. With `as_of` (1h and 4h) they are the bars as the database knew them
+        at that time; column `known_at` of an hour is when its value was loaded.
 
         >>> import tickmart as tm
         >>> tm.bars("BTC", start="2024-01-01", end="2024-01-02").columns[:6]
@@ -127,10 +129,13 @@ class Source(ABC):
         bar = _INTERVALS[one_of("interval", interval, _INTERVALS)]
         moment = utc("as_of", as_of)
         if moment is not None and bar.mart != "fct_prices":
-            raise ArgumentError(f"as_of= is not available for interval {interval!r} in this version; read 1h")
+            raise ArgumentError(f"as_of= is not available for interval {interval!r} in this version; read 1h or 4h")
+        first, last = time_range(start, end)
+        if interval == "4h":
+            bars = self._four_hours(coins, first, last, columns, decimals, moment)
+            return Result(missing_bars.with_null_rows(bars, interval) if gaps else bars)
         known = self._column_types(bar.mart) if moment is None else dict.fromkeys(_AS_OF_COLUMNS, "")
         chosen = column_names(columns, _BAR_COLUMNS, known, ["crypto_id", "opened_at", bar.time])
-        first, last = time_range(start, end)
         conditions = self._coin_conditions(coins, last) + _within(bar.time, known[bar.time], first, last)
         if bar.timeframe:
             conditions.append(("timeframe", "==", bar.timeframe))
@@ -247,6 +252,23 @@ class Source(ABC):
         ['dataset', 'source', 'health']
         """
         return self._rows("fct_dataset_health", ["dataset"], "*", [], False)
+
+    def _four_hours(
+        self,
+        coins: Coins | None,
+        first: datetime | None,
+        last: datetime | None,
+        columns: Columns,
+        decimals: bool,
+        moment: datetime | None,
+    ) -> pa.Table:
+        """Return the bars of four hours that open in [first, last), from the hours."""
+        key = ["crypto_id", "opened_at"]
+        chosen = column_names(columns, _BAR_COLUMNS, dict.fromkeys(aggregation.COLUMNS, ""), key)
+        first, last = aggregation.rounded_up(first), aggregation.rounded_up(last)
+        conditions = self._coin_conditions(coins, last) + _within("opened_at", "timestamptz", first, last)
+        wanted = Read("fct_prices", [*key, *aggregation.HOURLY], [conditions], key, decimals, moment)
+        return aggregation.four_hours(self._read(wanted)).select([*key, *chosen])
 
     def _rows(self, mart: str, key: list[str], columns: Columns, filters: Filters, decimals: bool) -> Result:
         """Return rows of a mart in the order of its key, the key first."""

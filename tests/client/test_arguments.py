@@ -104,6 +104,7 @@ def bars_at(*moments: datetime, coin: str = "bitcoin") -> pa.Table:
     ("interval", "first", "missing", "last"),
     [
         ("1h", datetime(2023, 12, 31, 22, tzinfo=UTC), [datetime(2023, 12, 31, 23, tzinfo=UTC)], MIDNIGHT),
+        ("4h", datetime(2023, 12, 31, 16, tzinfo=UTC), [datetime(2023, 12, 31, 20, tzinfo=UTC)], MIDNIGHT),
         (
             "1d",
             datetime(2024, 2, 28, tzinfo=UTC),

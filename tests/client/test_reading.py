@@ -23,12 +23,13 @@ from ingestion.settings import Postgres
 pytestmark = pytest.mark.servers
 
 JANUARY_1 = datetime(2024, 1, 1, tzinfo=UTC)
+INTERVALS = ("1h", "4h", "1d", "1w", "1M")
 CLOSE = Decimal("42002.123456789012345678901")  # bitcoin, 2024-01-01 00:00
 
 
 def read_all(source: tm.Source) -> dict[str, pa.Table]:
     """Return the result of each method."""
-    results = {f"bars {interval}": source.bars(None, interval, columns="*") for interval in ("1h", "1d", "1w", "1M")}
+    results = {f"bars {interval}": source.bars(None, interval, columns="*") for interval in INTERVALS}
     results |= {
         "filled": source.bars("BTC", gaps="null"),
         "exact": source.bars(["BTC", "ETH"], start="2024-01-01", end="2024-01-03", decimals=True),
@@ -220,6 +221,28 @@ def test_pandas_reads_a_result(database: tm.Source) -> None:
     assert str(frame["opened_at"].dtype).startswith("datetime64")
     assert frame["close"].dtype == "float64"
     assert frame["close"].isna().sum() == 3
+
+
+def test_bars_of_four_hours_equal_the_aggregated_hours(database: tm.Source) -> None:
+    expected = database.sql(
+        """
+        select
+            crypto_id, date_bin('4 hours', opened_at, '2000-01-01 00:00+00') as opened_at,
+            (array_agg(open order by opened_at))[1] as open, max(high) as high, min(low) as low,
+            (array_agg(close order by opened_at desc))[1] as close, sum(volume) as volume,
+            sum(quote_volume) as quote_volume, sum(trade_count)::bigint as trade_count,
+            (sum(quote_volume) / nullif(sum(volume), 0))::float8 as vwap
+        from marts.fct_prices where opened_at >= '2024-01-01 04:00+00' and opened_at < '2024-01-05'
+        group by 1, 2 order by 1, 2
+        """,
+        decimals=True,
+    ).to_pylist()
+    bars = database.bars(None, "4h", start="2024-01-01T01:00", end="2024-01-05", columns="*", decimals=True).to_pylist()
+    vwaps = [[row.pop("vwap") for row in rows] for rows in (bars, expected)]
+    assert bars == expected
+    assert vwaps[0] == pytest.approx([float(value) for value in vwaps[1]], rel=1e-12)
+    hours = database.bars("BTC", "4h", start="2024-01-01", end="2024-01-01T08:00", as_of=datetime.now(UTC))
+    assert hours.to_pylist() == database.bars("BTC", "4h", start="2024-01-01", end="2024-01-01T08:00").to_pylist()
 
 
 def test_as_of_returns_what_the_database_knew(database: tm.Source, owner: Postgres) -> None:
