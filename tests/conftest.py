@@ -129,7 +129,7 @@ def chain(shared_database: Postgres, lake: Lake) -> Iterator[Chain]:
     """Bronze and raw for one test, both empty."""
     with connections.closing(connections.connect(shared_database, "ingest")) as connection:
         made = Chain(shared_database, lake, connection)
-        made.clear_books()
+        made.clear_records()
         yield made
 
 

@@ -69,7 +69,7 @@ def database(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 def chain(database: Postgres, lake: Lake) -> Iterator[Chain]:
     with connections.connected(database, "ingest") as connection:
         made = Chain(database, lake, connection)
-        made.clear_books()
+        made.clear_records()
         coins = [("bitcoin", "BTCUSDT", None), ("ethereum", "ETHUSDT", "2026-01-03")]
         for coin in coins:
             made.ask(

@@ -164,7 +164,7 @@ def test_without_daily_files_rest_gives_what_a_damaged_month_lacks(market: Marke
 
 @pytest.mark.parametrize("body", [b"", b"<html>moved</html>", b"\x00" * 64], ids=["empty", "HTML", "binary"])
 def test_a_damaged_checksum_costs_its_file_alone(market: Market, exchange: SmallExchange, body: bytes) -> None:
-    exchange.refuse = lambda asked: Reply(body=body) if asked.path.endswith(f"{MONTH}.CHECKSUM") else None
+    exchange.answer_instead = lambda asked: Reply(body=body) if asked.path.endswith(f"{MONTH}.CHECKSUM") else None
     notes, bars = bring(market, exchange, lambda zipped: zipped)
     assert MONTH in notes
     assert bars == {SOUND: HOURS, ODD: HOURS}
@@ -216,11 +216,11 @@ def test_when_rest_fails_under_archives_the_run_says_so_and_the_backfill_stays_o
 ) -> None:
     short_months(exchange, "monthly", "daily")
     banned = Reply(418, {"code": -1003, "msg": "Way too many requests; IP banned until 1717300000000."})
-    exchange.refuse = lambda asked: banned if asked.query.get("interval") == "1h" else None
+    exchange.answer_instead = lambda asked: banned if asked.query.get("interval") == "1h" else None
     report = market.bring(FIRST, END, source="archive", resume=True)
     assert "418" in (report.error or "")
     assert market.chain.ask("select finished_at from ops.backfills") == [(None,)]
-    exchange.refuse = lambda asked: None
+    exchange.answer_instead = lambda asked: None
     assert market.bring(FIRST, END, source="archive", resume=True).error is None
     assert len(market.rows()) == 2 * HOURS
 
@@ -277,7 +277,7 @@ _MUTATIONS: dict[str, Callable[[bytes, float], bytes]] = {
 def test_whatever_befalls_a_file_sound_symbols_load_and_no_wrong_bar_enters(
     market: Market, exchange: SmallExchange, damage: Damage
 ) -> None:
-    market.chain.clear_books()
+    market.chain.clear_records()
     for info in market.chain.lake.list(""):
         market.chain.lake.remove(info.key)
     notes, bars = bring(market, exchange, damage)

@@ -33,7 +33,7 @@ def serve() -> Iterator[Server]:
         yield start
 
 
-def refused(call: Callable[[], Any]) -> SourceError:
+def error_of(call: Callable[[], Any]) -> SourceError:
     with pytest.raises(SourceError) as caught:
         call()
     assert "\n" not in str(caught.value)
@@ -72,7 +72,7 @@ def test_a_fault_that_stays_ends_after_a_bounded_number_of_attempts(
     serve: Server, client_of: Client, clock: StoppedClock
 ) -> None:
     server = serve(Reply(500))
-    error = refused(lambda: client_of(server.url).get("/x"))
+    error = error_of(lambda: client_of(server.url).get("/x"))
     assert error.kind == "failing"
     assert "answered 500" in str(error)
     assert len(server.asked) == ATTEMPTS
@@ -91,7 +91,7 @@ def test_a_client_error_is_not_retried(serve: Server, client_of: Client) -> None
 def test_a_wrong_path_or_a_login_page_is_named_with_the_setting(serve: Server, client_of: Client) -> None:
     for reply in (Reply(404, b"<html>"), Reply(302, b"", {"Location": "http://login.example"})):
         server = serve(reply)
-        error = refused(lambda server=server: client_of(server.url).get("/x"))
+        error = error_of(lambda server=server: client_of(server.url).get("/x"))
         assert f"answered {reply.status}" in str(error)
         assert "BINANCE_BASE_URL" in str(error)
         assert len(server.asked) == 1
@@ -121,42 +121,42 @@ def test_retry_after_is_respected(serve: Server, client_of: Client, clock: Stopp
     assert len(server.asked) == 2
 
 
-def test_a_rest_may_be_asked_for_by_date(serve: Server, client_of: Client, clock: StoppedClock) -> None:
+def test_retry_after_may_be_a_date(serve: Server, client_of: Client, clock: StoppedClock) -> None:
     at = (datetime.now(UTC) + timedelta(seconds=90)).strftime("%a, %d %b %Y %H:%M:%S GMT")
     server = serve(Reply(503, headers={"Retry-After": at}), GOOD)
     assert client_of(server.url).get("/x") == {"ok": True}
     assert 80 <= sum(clock.slept) <= 92
 
 
-def test_other_threads_keep_the_rest_that_one_was_asked_for(
+def test_other_threads_keep_the_cool_down_that_one_was_given(
     serve: Server, client_of: Client, clock: StoppedClock
 ) -> None:
     server = serve(Reply(429, headers={"Retry-After": "7"}), GOOD)
     client = client_of(server.url, sleep=lambda seconds: None)
     client.get("/x")
     waited: list[float] = []
-    client._sleep = waited.append  # the clock stands: as seen by another thread, the rest has not begun to pass
+    client._sleep = waited.append  # the clock stands: as seen by another thread, the cool-down has not begun to pass
     client.get("/y")
     assert waited == [7.0]
 
 
-def test_a_rest_longer_than_the_cap_is_not_sat_out(serve: Server, client_of: Client, clock: StoppedClock) -> None:
+def test_a_retry_after_above_the_cap_is_not_waited_for(serve: Server, client_of: Client, clock: StoppedClock) -> None:
     server = serve(Reply(429, headers={"Retry-After": "259200"}))
-    error = refused(lambda: client_of(server.url).get("/x"))
+    error = error_of(lambda: client_of(server.url).get("/x"))
     assert error.kind == "rate_limited"
     assert "259200 s" in str(error)
     assert clock.slept == []
     assert len(server.asked) == 1
 
 
-def test_without_a_stated_rest_waits_grow_at_random_and_stay_capped(
+def test_without_retry_after_waits_grow_at_random_and_stay_capped(
     serve: Server, client_of: Client, clock: StoppedClock
 ) -> None:
     server = serve(Reply(429))
     waits = []
     for _ in range(12):
         clock.slept.clear()
-        assert refused(lambda: client_of(server.url).get("/x")).kind == "rate_limited"
+        assert error_of(lambda: client_of(server.url).get("/x")).kind == "rate_limited"
         waits.append(list(clock.slept))
     for at in range(ATTEMPTS - 1):
         column = [w[at] for w in waits]
@@ -165,24 +165,24 @@ def test_without_a_stated_rest_waits_grow_at_random_and_stay_capped(
     assert max(w[-1] for w in waits) > max(w[0] for w in waits)
 
 
-def test_too_many_requests_end_the_sources_turn_not_one_symbols(serve: Server, client_of: Client) -> None:
+def test_too_many_requests_end_the_source_for_this_run(serve: Server, client_of: Client) -> None:
     server = serve(Reply(429))
     client = client_of(server.url)
-    refused(lambda: client.get("/x"))
+    error_of(lambda: client.get("/x"))
     asked = len(server.asked)
-    assert refused(lambda: client.get("/y")).kind == "rate_limited"
+    assert error_of(lambda: client.get("/y")).kind == "rate_limited"
     assert len(server.asked) == asked
 
 
 def test_the_deadline_ends_a_source_that_only_fails(serve: Server, client_of: Client, clock: StoppedClock) -> None:
     server = serve(Reply(503, headers={"Retry-After": "40"}))
     client = client_of(server.url, deadline_s=100)
-    error = refused(lambda: client.get("/x"))
+    error = error_of(lambda: client.get("/x"))
     assert clock.now - 1000 <= 100 + 40
     assert "503" in str(error)
     asked = len(server.asked)
     for path in ("/y", "/z"):
-        refused(lambda path=path: client.get(path))
+        error_of(lambda path=path: client.get(path))
     assert len(server.asked) <= asked + 2
 
 
@@ -195,10 +195,10 @@ def test_a_body_that_drips_ends_with_its_deadline(serve: Server, client_of: Clie
     assert dripped.latency_ms < 5000
 
 
-def test_a_server_that_says_nothing_is_given_up_on(serve: Server, client_of: Client) -> None:
+def test_a_silent_server_times_out(serve: Server, client_of: Client) -> None:
     server = serve(Reply(wire="silence"))
     client = client_of(server.url, transport=Transport(connect_s=1, read_s=0.1))
-    error = refused(lambda: client.get("/x"))
+    error = error_of(lambda: client.get("/x"))
     assert "timed out" in str(error)
     assert len(server.asked) == CONNECT_ATTEMPTS
 
@@ -225,7 +225,7 @@ def test_when_every_host_blocks_one_line_says_so_and_no_host_is_tried_again(serv
     first, second = serve(GEO), serve(WAF)
     client = client_of(first.url, second.url)
     for _ in range(3):
-        text = str(refused(lambda: client.get("/x")))
+        text = str(error_of(lambda: client.get("/x")))
         assert text.startswith("Binance: ")
         for part in (first.url, second.url, "451", "restricted location", "403", "BINANCE_BASE_URL"):
             assert part in text
@@ -247,7 +247,7 @@ def test_an_unreachable_host_is_named_with_reason_and_fix(
 
     server = serve(GOOD)
     address = url.format(port=server.server_address[1])
-    error = refused(lambda: client_of(address).get("/x"))
+    error = error_of(lambda: client_of(address).get("/x"))
     assert address in str(error)
     assert re.search(words, str(error)), str(error)
     assert "BINANCE_BASE_URL" in str(error)
@@ -261,10 +261,10 @@ def test_a_host_that_resets_before_it_ever_answered_gives_way_to_the_next(serve:
     assert len(first.asked) == CONNECT_ATTEMPTS
 
 
-# -- bans and the shared budget ----------------------------------------------------------------------------------------
+# -- bans and the shared rate limiter ----------------------------------------------------------------------------------
 
 
-def budget_of(chain: Chain, per_minute: int = 6000, source: str = "Binance", **options: Any) -> SharedRateLimiter:
+def limiter_of(chain: Chain, per_minute: int = 6000, source: str = "Binance", **options: Any) -> SharedRateLimiter:
     from ingestion.database import connections
 
     sleep = {"sleep": options.pop("sleep")} if "sleep" in options else {}
@@ -280,29 +280,29 @@ def test_a_ban_is_remembered_across_restarts_and_sends_nothing_until_its_end(
     serve: Server, client_of: Client, chain: Chain
 ) -> None:
     server = serve(banned(datetime.now(UTC) + timedelta(days=2)), GOOD)
-    budget = budget_of(chain)
-    error = refused(lambda: client_of(server.url, limiter=budget).get("/x"))
-    budget.close()
+    limiter = limiter_of(chain)
+    error = error_of(lambda: client_of(server.url, limiter=limiter).get("/x"))
+    limiter.close()
     assert (error.kind, len(server.asked)) == ("banned", 1)
     for _ in range(3):  # each with a client and a connection of its own, as after a restart
-        budget = budget_of(chain)
-        error = refused(lambda budget=budget: client_of(server.url, limiter=budget).get("/x"))
-        budget.close()
+        limiter = limiter_of(chain)
+        error = error_of(lambda limiter=limiter: client_of(server.url, limiter=limiter).get("/x"))
+        limiter.close()
         assert error.kind == "banned"
         assert "banned this address until" in str(error)
     assert len(server.asked) == 1
     chain.ask("update ops.api_budget set banned_until = clock_timestamp() - interval '1 second'")
-    budget = budget_of(chain)
-    assert client_of(server.url, limiter=budget).get("/x") == {"ok": True}
-    budget.close()
+    limiter = limiter_of(chain)
+    assert client_of(server.url, limiter=limiter).get("/x") == {"ok": True}
+    limiter.close()
 
 
 def test_a_ban_on_one_source_does_not_touch_another_behind_the_same_address(
     serve: Server, client_of: Client, chain: Chain
 ) -> None:
     server = serve(banned(datetime.now(UTC) + timedelta(hours=1)), GOOD)
-    first, second = budget_of(chain), budget_of(chain, source="CoinGecko")
-    refused(lambda: client_of(server.url, limiter=first).get("/x"))
+    first, second = limiter_of(chain), limiter_of(chain, source="CoinGecko")
+    error_of(lambda: client_of(server.url, limiter=first).get("/x"))
     assert client_of(server.url, source="CoinGecko", limiter=second).get("/x") == {"ok": True}
     first.close()
     second.close()
@@ -314,9 +314,9 @@ def test_a_ban_on_one_source_does_not_touch_another_behind_the_same_address(
 def test_a_ban_without_an_end_in_its_message_goes_by_the_header_or_the_shortest(
     serve: Server, client_of: Client, chain: Chain, reply: Reply, seconds: int
 ) -> None:
-    budget = budget_of(chain)
-    refused(lambda: client_of(serve(reply).url, limiter=budget).get("/x"))
-    budget.close()
+    limiter = limiter_of(chain)
+    error_of(lambda: client_of(serve(reply).url, limiter=limiter).get("/x"))
+    limiter.close()
     left = chain.one("select extract(epoch from banned_until - clock_timestamp()) from ops.api_budget")
     assert seconds - 60 < left <= seconds
 
@@ -331,7 +331,7 @@ def give_up(seconds: float) -> None:
 
 def test_retry_after_applies_to_other_processes(serve: Server, client_of: Client, chain: Chain) -> None:
     server = serve(Reply(429, headers={"Retry-After": "120"}), GOOD)
-    first, second = budget_of(chain, sleep=give_up), budget_of(chain, sleep=give_up)
+    first, second = limiter_of(chain, sleep=give_up), limiter_of(chain, sleep=give_up)
     with pytest.raises(NoMoreWeight):
         client_of(server.url, limiter=first).get("/x")
     with pytest.raises(NoMoreWeight):
@@ -348,24 +348,24 @@ def test_two_rate_limits_together_never_exceed_the_limit_of_a_minute(
 ) -> None:
     chain_of_module.ask("delete from ops.api_budget")
     chain_of_module.connection.rollback()
-    budgets = [budget_of(chain_of_module, limit, sleep=give_up) for _ in range(2)]
+    limiters = [limiter_of(chain_of_module, limit, sleep=give_up) for _ in range(2)]
 
-    def spend(budget: SharedRateLimiter, mine: list[int]) -> None:
+    def spend(limiter: SharedRateLimiter, mine: list[int]) -> None:
         try:
             for weight in mine:
-                budget.acquire("api", weight)
+                limiter.acquire("api", weight)
         except NoMoreWeight:
             pass
 
     minute = datetime.now(UTC).minute
-    threads = [threading.Thread(target=spend, args=(b, weights * 4)) for b in budgets]
+    threads = [threading.Thread(target=spend, args=(b, weights * 4)) for b in limiters]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    spent = sum(b.spent for b in budgets)
-    for budget in budgets:
-        budget.close()
+    spent = sum(b.spent for b in limiters)
+    for limiter in limiters:
+        limiter.close()
     minutes = 1 if datetime.now(UTC).minute == minute else 2
     # A single request heavier than the whole limit must still be possible.
     assert spent <= minutes * max(limit, 20)
@@ -373,28 +373,28 @@ def test_two_rate_limits_together_never_exceed_the_limit_of_a_minute(
 
 def test_weight_that_the_server_counted_elsewhere_is_taken_over(serve: Server, client_of: Client, chain: Chain) -> None:
     server = serve(Reply(body={}, headers={"X-MBX-USED-WEIGHT-1M": "5399"}), GOOD)
-    budget = budget_of(chain, 6000, sleep=give_up)
-    client = client_of(server.url, limiter=budget)
+    limiter = limiter_of(chain, 6000, sleep=give_up)
+    client = client_of(server.url, limiter=limiter)
     client.get("/x", weight=2)
     used = chain.one("select used from ops.api_budget where minute = date_trunc('minute', clock_timestamp(), 'UTC')")
     assert used >= 5399
-    other = budget_of(chain, 6000, sleep=give_up)
+    other = limiter_of(chain, 6000, sleep=give_up)
     with pytest.raises(NoMoreWeight):
         client_of(server.url, limiter=other).get("/x", weight=20)
     assert len(server.asked) == 1
-    budget.close()
+    limiter.close()
     other.close()
 
 
 def test_calls_over_the_monthly_limit_are_one_error_line(serve: Server, client_of: Client, chain: Chain) -> None:
     server = serve(GOOD)
     for _ in range(5):  # restarts waste none of them
-        budget = budget_of(chain, 100, source="CoinGecko", per_month=5, month_setting="CALLS_SETTING")
-        client_of(server.url, source="CoinGecko", limiter=budget).get("/x")
-        budget.close()
-    budget = budget_of(chain, 100, source="CoinGecko", per_month=5, month_setting="CALLS_SETTING")
-    error = refused(lambda: client_of(server.url, source="CoinGecko", limiter=budget).get("/x"))
-    budget.close()
+        limiter = limiter_of(chain, 100, source="CoinGecko", per_month=5, month_setting="CALLS_SETTING")
+        client_of(server.url, source="CoinGecko", limiter=limiter).get("/x")
+        limiter.close()
+    limiter = limiter_of(chain, 100, source="CoinGecko", per_month=5, month_setting="CALLS_SETTING")
+    error = error_of(lambda: client_of(server.url, source="CoinGecko", limiter=limiter).get("/x"))
+    limiter.close()
     assert error.kind == "exhausted"
     assert "CALLS_SETTING" in str(error)
     assert len(server.asked) == 5
@@ -427,7 +427,7 @@ def test_a_key_is_in_its_header_and_nowhere_else(
     assert CANARY not in repr(vars(client_of(server.url, transport=Transport(headers={}))))
 
 
-def test_every_attempt_is_written_down_without_its_query(serve: Server, client_of: Client, chain: Chain) -> None:
+def test_every_attempt_is_recorded_without_its_query(serve: Server, client_of: Client, chain: Chain) -> None:
     server = serve(Reply(503), Reply(body={"a": "b" * 500}))
     client = client_of(server.url)
     client.get("/api/v3/klines", {"symbol": "BTCUSDT"}, weight=2)

@@ -57,11 +57,11 @@ def test_a_failed_request_is_no_answer_about_a_gap_and_is_reported(
     market.bring("2024-03-01", "2024-03-10")
     assert gap(market) == ("missing_locally", False)
     old = ms(moment(date(2024, 3, 7)))
-    exchange.refuse = lambda asked: failure if int(asked.query.get("startTime", old)) < old else None
+    exchange.answer_instead = lambda asked: failure if int(asked.query.get("startTime", old)) < old else None
     report = market.bring("2024-03-10", "2024-03-11")
     assert gap(market) == ("missing_locally", False)
     assert report.error or set(report.failed) == set(TWO)
-    exchange.refuse = lambda asked: None
+    exchange.answer_instead = lambda asked: None
     exchange.hours = lambda way, symbol, opened: True
     assert market.bring("2024-03-10", "2024-03-11").error is None
     assert market.gaps() == []
@@ -69,13 +69,13 @@ def test_a_failed_request_is_no_answer_about_a_gap_and_is_reported(
 
 def test_an_archive_that_fails_confirms_no_halt(market: Market, exchange: SmallExchange) -> None:
     exchange.hours = no_bars("2024-03-05", "2024-03-06")
-    exchange.refuse = lambda asked: Reply(503) if ".zip" in asked.path else None
+    exchange.answer_instead = lambda asked: Reply(503) if ".zip" in asked.path else None
     market.bring("2024-03-01", "2024-03-10")
     assert gap(market) == ("missing_locally", False)
 
 
 def test_the_failure_of_rest_is_no_symbol(market: Market, exchange: SmallExchange) -> None:
-    exchange.refuse = lambda asked: Reply(503) if "/api/" in asked.path else None
+    exchange.answer_instead = lambda asked: Reply(503) if "/api/" in asked.path else None
     market.rest_url = "http://127.0.0.1:9"
     report = market.bring("2024-03-01", "2024-04-01", source="archive")
     assert list(report.failed) == ["Binance REST"]
@@ -208,9 +208,9 @@ def test_a_bar_from_before_the_probed_listing_moves_the_listing(market: Market, 
 def test_a_backfill_with_another_start_does_not_finish_the_one_that_was_cut_off(
     market: Market, exchange: SmallExchange
 ) -> None:
-    exchange.refuse = lambda asked: BAN if asked.query.get("interval") == "1h" else None
+    exchange.answer_instead = lambda asked: BAN if asked.query.get("interval") == "1h" else None
     assert market.bring("2024-01-01", "2024-02-01", resume=True).error
-    exchange.refuse = lambda asked: None
+    exchange.answer_instead = lambda asked: None
     market.bring("2024-03-01", "2024-03-02", resume=True)
     open_ones = "select start_date::text from ops.backfills where finished_at is null"
     assert market.chain.ask(open_ones) == [("2024-01-01",)]

@@ -83,7 +83,7 @@ def complete(chain: Chain, simulator: Simulator) -> None:
 def clear(chain: Chain) -> None:
     for held in chain.lake.list(""):
         chain.lake.remove(held.key)
-    chain.clear_books()
+    chain.clear_records()
 
 
 def kill_at_random(chain: Chain, simulator: Simulator, kills: int, seed: int) -> list[int]:

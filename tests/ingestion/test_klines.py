@@ -83,7 +83,7 @@ def stored(chain: Chain) -> list[tuple[Any, ...]]:
     return chain.ask("select symbol, open_time, close from raw.binance_klines order by 1, 2")
 
 
-def refusals(chain: Chain) -> list[tuple[Any, ...]]:
+def rejections(chain: Chain) -> list[tuple[Any, ...]]:
     return chain.ask("select reason, record from ops.rejected_records order by rejected_id")
 
 
@@ -159,7 +159,7 @@ def test_a_start_before_the_listing_begins_with_the_first_bar(
     assert len(exchange.server.asked) <= 80
 
 
-def test_an_exchange_that_repeats_its_first_page_for_ever_is_left_in_peace(
+def test_an_exchange_that_repeats_its_first_page_is_asked_a_bounded_number_of_times(
     chain: Chain, exchange: Exchange, client_of: Client
 ) -> None:
     rows = [bar(date(2025, 1, 1), hour) for hour in range(PAGE)]
@@ -179,7 +179,7 @@ def test_repeated_and_shuffled_bars_are_loaded_once(chain: Chain, exchange: Exch
     assert [row[1].hour for row in stored(chain)] == list(range(24))
 
 
-def test_of_a_bar_that_comes_twice_in_one_answer_the_later_statement_wins(
+def test_of_a_bar_that_comes_twice_in_one_answer_the_later_value_wins(
     chain: Chain, exchange: Exchange, client_of: Client
 ) -> None:
     exchange.bars["BTCUSDT"] = [bar(DAY, 0, close="95"), bar(DAY, 0, close="96")]
@@ -332,12 +332,12 @@ def test_a_bar_of_another_shape_or_type_is_rejected_and_the_rest_loaded(
     report = ingest(chain, exchange, client_of)
     assert (report.rows, report.rejected, report.failed, report.error) == (23, 1, {}, None)
     assert chain.load(KLINES).inserted == 23
-    [(why, record)] = refusals(chain)
+    [(why, record)] = rejections(chain)
     assert reason in why
     assert record["symbol"] == "BTCUSDT"
 
 
-def test_a_type_that_changed_everywhere_sets_every_record_aside_and_the_run_goes_on(
+def test_a_type_that_changed_everywhere_rejects_every_record_and_the_run_goes_on(
     chain: Chain, exchange: Exchange, client_of: Client
 ) -> None:
     exchange.bars = {"BTCUSDT": day_of(), "ETHUSDT": [[row[0], 100.0, *row[2:]] for row in day_of()]}
@@ -387,7 +387,7 @@ def test_an_impossible_record_is_rejected_with_its_reason_and_stops_nothing(
         report = ingest(chain, exchange, client_of)
         assert (report.rows, report.rejected, report.error) == (23, 1, None)
     assert chain.load(KLINES).inserted == 23
-    [(why, _)] = refusals(chain)
+    [(why, _)] = rejections(chain)
     assert reason in why
     [held] = chain.lake.list("_rejected/binance_klines/")
     found = chain.lake.read(held.key)

@@ -145,9 +145,9 @@ def test_a_damaged_object_is_named_and_a_merge_repairs_it(own_lake: Lake, damage
     flipped[prices.data_page_offset + prices.total_compressed_size - 1] ^= 1
     damaged = {"cut tail": body[:-7], "cut to nothing": b"", "one bit": bytes(flipped), "another file": b"<html>" * 99}
     overwrite(own_lake, KEY, damaged[damage])
-    with pytest.raises(DamagedObject, match=KEY) as refusal:
+    with pytest.raises(DamagedObject, match=KEY) as raised:
         own_lake.read(KEY)
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(raised.value)
     assert own_lake.merge(KLINES, KEY, bars(range(24))).outcome == "repaired"
     found = own_lake.read(KEY)
     assert found is not None
@@ -161,9 +161,9 @@ def test_a_wrong_key_is_one_error_line(own_lake: Lake, at: str) -> None:
         lambda lake: lake.ensure_bucket(), lambda lake: lake.list("binance/"), lambda lake: lake.get(KEY),
         lambda lake: lake.write(KEY, bars(range(1))), lambda lake: lake.remove(KEY),
     ):  # fmt: skip
-        with pytest.raises(LakeError) as refusal:
+        with pytest.raises(LakeError) as raised:
             action(Lake(wrong))
-        text = str(refusal.value)
+        text = str(raised.value)
         assert "\n" not in text
         assert own_lake.store.endpoint in text
         assert "MINIO_" in text
@@ -174,9 +174,9 @@ def test_a_wrong_key_is_one_error_line(own_lake: Lake, at: str) -> None:
 
 def test_an_unreachable_store_is_one_error_line(server: S3Server) -> None:
     nowhere = replace(server.store(), endpoint="127.0.0.1:1")
-    with pytest.raises(LakeError, match=r"127\.0\.0\.1:1/lake-.* cannot be reached .*MINIO_ENDPOINT") as refusal:
+    with pytest.raises(LakeError, match=r"127\.0\.0\.1:1/lake-.* cannot be reached .*MINIO_ENDPOINT") as raised:
         Lake(nowhere, attempts=1).ensure_bucket()
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -303,16 +303,16 @@ def every_damage(body: bytes) -> Iterator[bytes]:
 
 
 def test_no_flipped_bit_and_no_cut_is_ever_read_as_other_rows() -> None:
-    table, refused = bars(range(24)), 0
+    table, rejected = bars(range(24)), 0
     for body in every_damage(to_parquet(table)):
         try:
             found = parse_parquet(body, "a-key")
         except DamagedObject as damage:
-            refused += str(damage).startswith("a-key: ") and "\n" not in str(damage)
+            rejected += str(damage).startswith("a-key: ") and "\n" not in str(damage)
             continue
         assert found.equals(table)
         assert found.schema.equals(table.schema)
-    assert refused > 1500
+    assert rejected > 1500
 
 
 def test_parquet_by_other_writers_is_read(tmp_path: Path) -> None:

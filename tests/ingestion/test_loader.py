@@ -126,7 +126,7 @@ def test_one_record_in_two_objects_ends_as_the_newest_fetch_in_any_order(chain: 
     """The same bar in two objects: as when an archive and REST both brought it under different keys."""
     orders = []
     for order in ((0, 1), (1, 0)):
-        chain.clear_books()
+        chain.clear_records()
         objects = []
         for at in order:
             fetched_at = FETCHED + timedelta(hours=at)

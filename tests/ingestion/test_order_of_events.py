@@ -62,7 +62,7 @@ class Histories(RuleBasedStateMachine):
         self.failing: str | None = None
         self.dying = False
         self.server = self.open.enter_context(scripted(self.answer))
-        self.chain.clear_books()
+        self.chain.clear_records()
         self.lake = Lake(self.chain.lake.store)
         for held in self.lake.list(""):
             self.lake.remove(held.key)

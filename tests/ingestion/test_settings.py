@@ -70,7 +70,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("name", "value"), MALFORMED)
 def test_an_invalid_value_is_rejected_with_variable_value_and_fix(name: str, value: str) -> None:
-    text = refusal({name: value})
+    text = error_of({name: value})
     assert text.startswith(f"{name}: ")
     assert value.rpartition(",")[2].strip() in text or repr(value)[1:-1] in text
     assert any(fix in text for fix in ("write ", "correct "))
@@ -106,7 +106,7 @@ def test_an_invalid_value_is_rejected_with_variable_value_and_fix(name: str, val
     ],
 )
 def test_contradicting_settings_are_rejected_with_their_names(environment: dict[str, str], names: list[str]) -> None:
-    text = refusal(environment)
+    text = error_of(environment)
     for name in names:
         assert name in text
     assert CANARY not in text
@@ -136,7 +136,7 @@ def test_contradicting_settings_are_rejected_with_their_names(environment: dict[
     ],
 )
 def test_an_error_response_never_repeats_the_secret(environment: dict[str, str]) -> None:
-    assert CANARY not in refusal(environment)
+    assert CANARY not in error_of(environment)
 
 
 def test_channels_are_taken_over_and_odd_characters_of_a_password_decoded() -> None:
@@ -161,9 +161,9 @@ def test_every_secret_of_the_environment_is_known_as_one() -> None:
     assert "host" in text
 
 
-def refusal(environment: dict[str, str]) -> str:
-    with pytest.raises(SettingsError) as refused:
+def error_of(environment: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as raised:
         load_settings(environment)
-    text = str(refused.value)
+    text = str(raised.value)
     assert "\n" not in text
     return text

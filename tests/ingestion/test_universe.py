@@ -1,4 +1,4 @@
-"""The universe file: four columns are enough, and what is malformed is refused naming file, line and value."""
+"""The universe file: four columns are enough, and what is malformed is rejected, naming file, line and value."""
 
 from datetime import date
 from pathlib import Path
@@ -85,9 +85,9 @@ def test_an_invalid_file_is_rejected_with_line_and_value(
     tmp_path: Path, lines: list[str], line: int, value: str
 ) -> None:
     path = write(tmp_path, *lines)
-    with pytest.raises(UniverseError) as refused:
+    with pytest.raises(UniverseError) as raised:
         read_universe(path)
-    text = str(refused.value)
+    text = str(raised.value)
     assert text.startswith(f"{path}:{line}: ")
     assert value in text
     assert "\n" not in text
@@ -105,10 +105,10 @@ def test_a_file_that_is_not_text_is_rejected(tmp_path: Path, what: str) -> None:
         path.mkdir()
     elif what == "bytes":
         path.write_bytes(HEADER.encode("utf-16"))
-    with pytest.raises(UniverseError) as refused:
+    with pytest.raises(UniverseError) as raised:
         read_universe(path)
-    assert str(refused.value).startswith(str(path))
-    assert "\n" not in str(refused.value)
+    assert str(raised.value).startswith(str(path))
+    assert "\n" not in str(raised.value)
 
 
 @given(st.binary(max_size=300))
@@ -117,8 +117,8 @@ def test_any_bytes_are_read_or_rejected_in_one_line(tmp_path_factory: pytest.Tem
     path.write_bytes(HEADER.encode() + b"\n" + body)
     try:
         read_universe(path)
-    except UniverseError as refused:
-        text = str(refused)
+    except UniverseError as raised:
+        text = str(raised)
     else:
         text = str(path)
     assert text.startswith(str(path))

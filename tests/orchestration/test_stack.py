@@ -417,9 +417,9 @@ def test_the_supervisor_of_a_removed_home_leaves_its_successor_alone(home: Path,
     client.communicate(timeout=TIMEOUT_S)
 
 
-def test_stale_state_with_a_stranger_on_its_port_does_not_stop_a_start(home: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as stranger:
-        state = {"pid": 1, "port": stranger.getsockname()[1], "token": "0" * 32}
+def test_stale_state_with_another_server_on_its_port_does_not_stop_a_start(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        state = {"pid": 1, "port": other.getsockname()[1], "token": "0" * 32}
         (home / "keeper.json").write_text(json.dumps(state))
         # The number of the killed postmaster is another program's by now.
         (home / "postgres" / "postmaster.pid").write_text(f"{os.getpid()}\n{home}/postgres\n")

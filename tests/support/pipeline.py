@@ -37,7 +37,7 @@ class Chain:
         """Load what is pending; return what changed, and what was damaged."""
         return load_pending(self.lake, self.connection, dataset, self.context().batch_id)
 
-    def clear_books(self) -> None:
+    def clear_records(self) -> None:
         """Empty every table of raw and ops, but for what the database itself has gone through."""
         tables = self.ask(
             "select schemaname, tablename from pg_tables"

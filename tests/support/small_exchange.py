@@ -39,7 +39,7 @@ class SmallExchange:
         self.ends: dict[str, datetime] = {}
         self.hours: Callable[[str, str, datetime], bool] = lambda way, symbol, opened: True
         self.files: Callable[[str, bytes], bytes | None] = lambda name, content: content
-        self.refuse: Callable[[Asked], Reply | None] = lambda asked: None
+        self.answer_instead: Callable[[Asked], Reply | None] = lambda asked: None
         self.listed: Callable[[list[dict[str, str]]], list[dict[str, str]]] = lambda entries: entries
         self.counts: Counter[str] = Counter()
 
@@ -51,8 +51,8 @@ class SmallExchange:
 
     def __call__(self, asked: Asked) -> Reply:
         self.counts[asked.path.rpartition("/")[2]] += 1
-        if refusal := self.refuse(asked):
-            return refusal
+        if reply := self.answer_instead(asked):
+            return reply
         if asked.path.endswith("/exchangeInfo"):
             return self.exchange_info(asked.query)
         if asked.path.endswith("/klines"):
