@@ -29,7 +29,8 @@ PAGES = (
         "price",
         "Price",
         "candlestick_chart",
-        "dim_crypto fct_prices fct_daily_summary fct_candles fct_market_snapshots",
+        "dim_crypto fct_prices fct_daily_summary fct_candles fct_market_snapshots fct_check_results "
+        "v_coin_completeness",
     ),
     _page("sentiment", "Sentiment", "mood", "fct_sentiment_daily fct_sentiment_returns fct_daily_summary"),
     _page("compare", "Compare", "compare_arrows", "dim_crypto fct_daily_summary fct_prices fct_correlations_daily"),

@@ -27,6 +27,7 @@ from dashboard.labels import labels, resolve_coin
 from dashboard.queries import catalog, market, prices
 from dashboard.sections import coin_risk
 from dashboard.sections.price_readout import readout
+from dashboard.sections.value_explanation import value_explanation
 from dashboard.text import decimals, escaped, inline_code
 
 CHART_TYPES = ["Candles", "Line"]
@@ -363,6 +364,7 @@ def page() -> None:
         panes=figures.PANES,
         compare=compare_ids(tracked),
         data=ON_OFF,
+        explain=ON_OFF,
     )
     coin = coins[coins["crypto_id"] == crypto_id].iloc[0].copy()
     coin["label"], coin["ticker"] = labels(tracked, "name", "symbol")[crypto_id], labels(tracked)[crypto_id]
@@ -371,6 +373,7 @@ def page() -> None:
     header(coin)
     view = controls(coin, names)
     price_section(coin, names, view)
+    value_explanation(coin)
     coin_risk.show(coin, prices.daily(crypto_id), *view.days)
 
 

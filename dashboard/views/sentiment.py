@@ -13,6 +13,7 @@ from dashboard.components.cache import cached
 from dashboard.components.charts import BINANCE, FEAR_GREED, chart, heading
 from dashboard.components.csv_download import download
 from dashboard.components.date_range import DATES, date_range
+from dashboard.components.explain_command import explain_command
 from dashboard.components.query_params import ON_OFF, check_query_params
 from dashboard.components.rendering import PageFinished, fragment
 from dashboard.components.tables import data_and_export, table
@@ -247,6 +248,8 @@ def data_section(shown: pd.DataFrame) -> None:
             missing="No value for this day, or the period is not complete yet",
         )
         download(days, "tickmart_sentiment.csv", relation="fct_sentiment_daily")
+        if len(shown):
+            explain_command("bitcoin", "fct_sentiment_daily.mean_30d", f"{shown['date'].iloc[-1]:%Y-%m-%d}")
 
 
 def summary(last: pd.Series) -> str:

@@ -43,6 +43,7 @@ COMMANDS = {
     "connect": ("connect", "Show how to read the marts from other tools, read-only."),
     "export": ("exports", "Write bars to the folder DIR as files for other tools."),
     "publish": ("exports", "Write an immutable release of the marts to the folder DIR."),
+    "explain": ("explain", "Show where one value of the marts comes from, and recalculate it."),
     "psql": ("tools", "Open psql on the marts, read-only, or as the owner."),
 }
 

@@ -114,10 +114,8 @@ def _find_coin(coins: Sequence[Coin], name: str) -> Coin:
         return matching[0]
     if matching:
         ids = " or ".join(coin.crypto_id for coin in matching)
-        raise SettingsError(f"--coin {name!r} is the ticker of several coins: write {ids}")
-    raise SettingsError(
-        f"--coin {name!r} has no bars: write an id or ticker of marts.dim_crypto, such as bitcoin or BTC"
-    )
+        raise SettingsError(f"coin {name!r} is the ticker of several coins: write {ids}")
+    raise SettingsError(f"coin {name!r} has no bars: write an id or ticker of marts.dim_crypto, such as bitcoin or BTC")
 
 
 def read_bars(

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "dashboard"
 SOURCES = sorted(DASHBOARD.rglob("*.py"))
 EVERY_BRANCH = {  # queries that together read every mart of a page
-    "price": [{"range": "1D"}, {"range": "1M"}, {"range": "All"}],
+    "price": [{"range": "1D"}, {"range": "1M", "explain": "true"}, {"range": "All"}],
     "compare": [{"range": "7D"}, {"range": "1Y"}],
 }
 

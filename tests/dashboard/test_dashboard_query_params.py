@@ -23,7 +23,7 @@ PARAMETERS = {
     ],
     "price": [
         *("coin", "range", "from", "to", "interval", "draw", "log", "over", "panes", "compare", "data", "zoom"),
-        "colors",
+        *("explain", "colors"),
     ],
     "sentiment": ["span", "from", "to", "data", "zoom", "colors"],
     "compare": ["coins", "range", "from", "to", "interval", "log", "window", "data", "zoom", "colors"],
