@@ -7,7 +7,7 @@
 # .venv/bin/tickmart after `make setup`.
 
 SHELL = /bin/sh
-MARKERS = not slow and not kills and not s3_strict and not browser and not engine and not freqtrade
+MARKERS = not slow and not kills and not s3_strict and not browser and not engine and not freqtrade and not metricflow
 # Workers take whole files in the order of collection, so that what a file shares is made once; one worker: WORKERS=0.
 WORKERS ?= auto
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -25,9 +25,10 @@ checksum = $(shell { cat $(1) pyproject.toml bin/tickmart; pwd -P; } | cksum | t
 RUNTIME = .venv/.runtime-$(call checksum,requirements.lock)
 DEVELOPMENT = .venv/.development-$(call checksum,requirements-dev.lock)
 SITE = .venv/site/.installed-$(call checksum,docs/requirements.lock)
+NOTEBOOKS = .venv/notebooks/.installed-$(call checksum,notebooks/requirements.lock)
 
-.PHONY: help setup setup-dev run up demo secrets check test test-slow test-kills test-s3 test-freqtrade test-browser test-engine lint \
-  lint-python lint-types lint-sql lint-rest lint-terms unit coverage bench docs docs-site diagram
+.PHONY: help setup setup-dev run up demo secrets check test test-slow test-kills test-s3 test-freqtrade test-metricflow test-browser test-engine lint \
+  lint-python lint-types lint-sql lint-rest lint-terms unit coverage notebooks bench docs docs-site diagram
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -61,7 +62,7 @@ test: setup-dev ## the ordinary tests, a worker per core
 	@.venv/bin/python -m pytest $(PARALLEL) -m "$(MARKERS)" $(ARGS)
 
 test-slow: setup-dev ## the tests that take longer than about 20 seconds
-	@.venv/bin/python -m pytest $(PARALLEL) -m "slow and not kills and not engine and not s3_strict and not browser and not freqtrade" $(ARGS)
+	@.venv/bin/python -m pytest $(PARALLEL) -m "slow and not kills and not engine and not s3_strict and not browser and not freqtrade and not metricflow" $(ARGS)
 
 test-kills: setup-dev ## two hundred kills at random moments (make test-slow makes forty)
 	@.venv/bin/python -m pytest -m kills $(ARGS)
@@ -74,6 +75,9 @@ test-engine: setup-dev ## the Compose stack on a Docker engine: up, load, kill, 
 
 test-freqtrade: setup-dev ## freqtrade reads exports (installs it in an environment of its own, 600 MB)
 	@.venv/bin/python -m pytest -m freqtrade $(ARGS)
+
+test-metricflow: setup-dev ## MetricFlow queries the metrics (installs it in an environment of its own, 120 MB)
+	@.venv/bin/python -m pytest -m metricflow $(ARGS)
 
 test-s3: setup-dev ## the lake on a second, stricter S3 server (OpenStack Swift, Linux)
 	@.venv/bin/python -m pytest -m "s3_strict" $(ARGS)
@@ -101,6 +105,9 @@ lint-rest: setup-dev
 	else echo "shell scripts are not checked: shellcheck has no wheel for this machine (Debian: apt install shellcheck)" >&2; fi
 	@.venv/bin/zizmor --offline --quiet .github/workflows
 
+notebooks: $(NOTEBOOKS) ## executes the notebooks on simulated markets; pages in notebooks/build; fails if a cell fails
+	@.venv/bin/python notebooks/execute.py $(ARGS)
+
 bench: setup-dev ## speed, each stage beside its limit or a peer in the same run
 	@.venv/bin/python benchmarks/bench.py $(ARGS)
 
@@ -118,10 +125,10 @@ docs/images/architecture.svg: docs/architecture.dot
 	@dot -Tsvg $< -o $@
 
 $(SITE): | setup
-	@.venv/bin/python -m venv --clear .venv/site
-	@PATH="$$PWD/.venv/bin:$$PATH" .venv/site/bin/python -I orchestration/install_dependencies.py docs/requirements.lock > .venv/site/install.log 2>&1 || \
-	  { tail -n 30 .venv/site/install.log >&2; exit 1; }
-	@touch $@
+	@folder=.venv/site; lock=docs/requirements.lock; $(make_own_environment)
+
+$(NOTEBOOKS): | setup
+	@folder=.venv/notebooks; lock=notebooks/requirements.lock; $(make_own_environment)
 
 # The development lock contains the runtime lock, so it needs no second install.
 $(DEVELOPMENT):
@@ -133,6 +140,15 @@ $(RUNTIME):
 	@$(make_venv)
 	@lock=requirements.lock; $(install)
 	@touch $(RUNTIME)
+
+# An environment beside the one of tickmart, for a tool that must not weigh on it.
+define make_own_environment
+echo "Installing $$lock into $$folder"; \
+.venv/bin/python -m venv --clear $$folder && \
+{ PATH="$$PWD/.venv/bin:$$PATH" $$folder/bin/python -I orchestration/install_dependencies.py $$lock > $$folder/install.log 2>&1 || \
+  { tail -n 30 $$folder/install.log >&2; exit 1; }; } && \
+touch $@
+endef
 
 # Keeps a .venv that belongs to this folder (the path in its pip) and to a supported Python.
 define make_venv

@@ -21,13 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.api import bench_api, child_api
 from benchmarks.load import bench_load, child_load
 from benchmarks.measuring import ROOT, Measure, bars, clear, peak_mb, write_days
+from benchmarks.reading import bench_client, bench_export, build_marts, child_client
 from benchmarks.warehouse import bench_marts, bench_refresh
 from benchmarks.whole_run import add_options, bench_run
 from ingestion.bronze.lake import Lake
 from ingestion.settings import Settings
 from orchestration.session import session
 
-WORKS = ("load", "api", "marts", "refresh", "run", "dashboard")
+WORKS = ("load", "api", "marts", "refresh", "client", "export", "run", "dashboard")
 
 
 def child_queries(times: int) -> dict[str, Any]:
@@ -39,6 +40,7 @@ def child_queries(times: int) -> dict[str, Any]:
 CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {
     "load": child_load,
     "api": child_api,
+    "client": child_client,
     "queries": child_queries,
 }
 
@@ -90,6 +92,12 @@ def works(settings: Settings, options: argparse.Namespace) -> Iterator[Measure]:
         yield from bench_marts(settings, table, assets, options)
     if "refresh" in options.only and not options.quick:
         yield from bench_refresh(settings, table, assets)
+    if options.only & {"client", "export"}:
+        build_marts(settings, table, assets)
+    if "client" in options.only:
+        yield from bench_client(settings)
+    if "export" in options.only:
+        yield from bench_export(settings)
     if "dashboard" in options.only:
         from benchmarks.dashboard import bench_pages  # not above: see child_queries
 
@@ -115,7 +123,7 @@ def measure(options: argparse.Namespace) -> Iterator[Measure]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(WORKS), help=f"comma list of {', '.join(WORKS)}")
-    parser.add_argument("--rows", type=int, help="bars for load, marts and refresh (default 1,314,000)")
+    parser.add_argument("--rows", type=int, help="bars of all but api and run (default 1,314,000)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows, no naive peer, one year")
     parser.add_argument("--peers", type=Path, nargs="?", const=ROOT / "bench-results" / "peers",
                         help="also measure dlt, installed into this folder")  # fmt: skip

@@ -21,7 +21,7 @@ README, OPERATIONS = ROOT / "README.md", ROOT / "docs" / "operations.md"
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("[!.]*.md")]
 PAGES = [page for page in PAGES if "generated" not in page.parts]
 # They run until Ctrl-C (tests/e2e/test_up.py and test_demo.py start them) or need Docker (tests/compose).
-NOT_RUN_HERE = re.compile(r"make (up|demo|secrets|check|lint|test\S*)$|docker compose ")
+NOT_RUN_HERE = re.compile(r"make (up|demo|secrets|check|lint|notebooks|test\S*)$|docker compose ")
 
 
 def shell_lines(page: Path) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
-from orchestration.cli.errors import clear_errors, print_error
+from orchestration.cli.errors import EXIT_CODES, clear_errors, print_error
 from orchestration.cli.output import print_json
 from orchestration.cli.queries import json_option, warehouse
 from orchestration.exports import export as bars_export
@@ -37,7 +38,8 @@ def export(
     """Write bars to the folder DIR as files for other tools.
 
     gaps.csv lists each missing bar with its reason, manifest.json each file with its SHA-256. Equal data gives equal
-    files. The folder must be new, empty or an earlier export, which is replaced.
+    files. The folder must be new, empty or an earlier export, which is replaced. A pair for which freqtrade has no name
+    is skipped and named, with exit code 3; if --coin names it, it is an error.
     """
     window = Window(parse_time(start, "--start"), parse_time(end, "--end"))
     request = bars_export.Request(form, interval, coins, window, gaps)
@@ -45,9 +47,11 @@ def export(
         manifest = bars_export.export(connection, request, target.absolute(), print_error)
     if as_json:
         print_json(manifest)
-        return
-    bars = sum(file["rows"] for file in manifest["files"] if file["file"] != bars_export.GAPS_FILE)
-    click.echo(f"{target}: {bars:,} bars, coins: {len(manifest['coins'])}, files: {len(manifest['files'])}")
+    else:
+        bars = sum(file["rows"] for file in manifest["files"] if file["file"] != bars_export.GAPS_FILE)
+        click.echo(f"{target}: {bars:,} bars, coins: {len(manifest['coins'])}, files: {len(manifest['files'])}")
+    if manifest["skipped"]:
+        sys.exit(EXIT_CODES["partial"])
 
 
 @click.command()

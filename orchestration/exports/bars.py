@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from ingestion.arrow import UTC_US
 from ingestion.database.connections import Connection, fetch
 from ingestion.settings import SettingsError
+from orchestration.exports.marts import mart_columns
 from orchestration.exports.reading import Numbers, read_table
 
 BAR = ("opened_at", "open", "high", "low", "close", "volume", "quote_volume", "trade_count", "vwap")
@@ -119,9 +120,9 @@ def _find_coin(coins: Sequence[Coin], name: str) -> Coin:
 
 
 def read_bars(
-    connection: Connection, coin: Coin, interval: str, window: Window, *, numbers: Numbers, metrics: bool = False
+    connection: Connection, coin: Coin, interval: str, window: Window, *, numbers: Numbers, metrics: Sequence[str] = ()
 ) -> pa.Table:
-    """Return a coin's bars in the order of time, with the mart's metrics if they are asked for (1h and 1d have some).
+    """Return a coin's bars in the order of time, with these metrics of the mart (see ``metric_columns``).
 
     Column opened_at is a UTC timestamp for each interval; a day opens at 00:00.
     """
@@ -139,8 +140,7 @@ def read_bars(
         )
     else:
         vwap = "vwap_1h as vwap" if interval == "1h" else "vwap"
-        columns = [f"{opened} as opened_at", *BAR[1:-1], vwap]
-        columns += _metrics(connection, source.mart) if metrics else []
+        columns = [f"{opened} as opened_at", *BAR[1:-1], vwap, *(f'"{name}"' for name in metrics)]
         query = f"select {', '.join(columns)} from ({rows}) as bars order by 1"
     values = {"coin": coin.crypto_id, "start": window.start, "end": window.end}
     with connection.cursor() as cursor:
@@ -148,16 +148,15 @@ def read_bars(
     return read_table(connection, bound, numbers)
 
 
-def _metrics(connection: Connection, mart: str) -> list[str]:
-    """Return the columns of a mart that are neither its key nor its bar nor bookkeeping, in their order."""
-    rows = fetch(
-        connection,
-        "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped "
-        "order by attnum",
-        (f"marts.{mart}",),
-    )
+def metric_columns(connection: Connection, interval: str) -> list[str]:
+    """Return the columns of an interval's mart that are neither its key nor its bar nor bookkeeping, in their order.
+
+    Bars of four hours have none: they are made of hourly bars, and the metrics of hours do not add up.
+    """
+    if interval == "4h":
+        return []
     known = {"crypto_id", "date", "started_on", "vwap_1h", *BAR} | _BOOKKEEPING
-    return [f'"{name}"' for (name,) in rows if name not in known]
+    return [column.name for column in mart_columns(connection, INTERVALS[interval].mart) if column.name not in known]
 
 
 def find_gaps(connection: Connection, coin: Coin, bars: pa.Table, interval: str) -> list[Gap]:

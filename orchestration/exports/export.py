@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,19 @@ import pyarrow as pa
 
 from ingestion.database.connections import Connection
 from ingestion.settings import SettingsError
-from orchestration.exports.bars import Coin, Gap, Window, check_window, fill_gaps, find_coins, find_gaps, read_bars
+from orchestration.exports.bars import (
+    Coin,
+    Gap,
+    Window,
+    check_window,
+    fill_gaps,
+    find_coins,
+    find_gaps,
+    metric_columns,
+    read_bars,
+)
 from orchestration.exports.folder import MANIFEST, file_sha256, staged_files, write_json
-from orchestration.exports.formats import FORMATS, ParquetFile
+from orchestration.exports.formats import FORMATS, UnknownQuoteError
 
 GAPS_FILE = "gaps.csv"
 
@@ -44,44 +54,62 @@ class _Series:
 def export(connection: Connection, request: Request, target: Path, report: Callable[[str], None]) -> dict[str, Any]:
     """Write the files of a request to a folder and return their manifest; all are written or none.
 
-    `report` gets a line for each coin without bars in the window. Equal data gives equal bytes. Raises SettingsError
-    for a wrong request, ExportError if the folder cannot be written, psycopg2.Error if the database fails.
+    `report` gets a line for each coin without bars in the window, and for each coin that is skipped because the format
+    has no file name for it; if the request names such a coin, it is an error. Equal data gives equal bytes.
+
+    Raises SettingsError for a wrong request, ExportError if the folder cannot be written, psycopg2.Error if the
+    database fails.
     """
     connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
     coins = find_coins(connection, request.coins)
     check_window(coins, request.window)
+    named, skipped = _file_names(request, coins)
+    for crypto_id, reason in skipped.items():
+        report(f"{crypto_id} is skipped: {reason}")
     with staged_files(target) as files:
-        written = list(_write_coins(connection, request, coins, files, report))
+        written = list(_write_coins(connection, request, named, files, report))
         if not written:
             raise SettingsError(
-                f"none of {len(coins)} coins has bars in this time: choose an earlier --start or a later --end"
+                f"nothing to export of {len(coins)} coins: choose an earlier --start, a later --end or another --format"
             )
         _write_gaps(files / GAPS_FILE, written, request.interval)
         manifest = _manifest(request, written, files)
+        manifest["skipped"] = [{"coin": crypto_id, "reason": reason} for crypto_id, reason in skipped.items()]
         write_json(files / MANIFEST, manifest)
     return manifest
 
 
-def _write_coins(
-    connection: Connection, request: Request, coins: Sequence[Coin], files: Path, report: Callable[[str], None]
-) -> Iterator[_Series]:
-    form = FORMATS[request.format]
-    parquet = ParquetFile(files / form.file_name(coins[0], request.interval)) if request.format == "parquet" else None
+def _file_names(request: Request, coins: Sequence[Coin]) -> tuple[dict[Coin, str], dict[str, str]]:
+    """Return each coin's file, and why the coins that the format cannot name are skipped."""
+    file_name = FORMATS[request.format].file_name
+    named: dict[Coin, str] = {}
+    skipped: dict[str, str] = {}
     for coin in coins:
-        bars = read_bars(connection, coin, request.interval, request.window, numbers=form.numbers, metrics=form.metrics)
+        try:
+            named[coin] = file_name(coin, request.interval)
+        except UnknownQuoteError as error:
+            if request.coins:
+                raise
+            skipped[coin.crypto_id] = str(error)
+    return named, skipped
+
+
+def _write_coins(
+    connection: Connection, request: Request, coins: Mapping[Coin, str], files: Path, report: Callable[[str], None]
+) -> Iterator[_Series]:
+    form, interval = FORMATS[request.format], request.interval
+    metrics = metric_columns(connection, interval) if form.metrics else []
+    writer = form.writer(files)
+    for coin, file in coins.items():
+        bars = read_bars(connection, coin, interval, request.window, numbers=form.numbers, metrics=metrics)
         if not bars.num_rows:
             report(f"{coin.crypto_id}: no bars in this time, nothing written")
             continue
-        gaps = find_gaps(connection, coin, bars, request.interval)
-        bars = fill_gaps(bars, request.interval, request.gaps)
-        name = form.file_name(coin, request.interval)
-        if parquet:
-            parquet.add(coin, bars)
-        else:
-            form.write(bars, files / name)
-        yield _Series(coin, name, bars.num_rows, gaps, _iso(bars["opened_at"][-1]))
-    if parquet:
-        parquet.close()
+        gaps = find_gaps(connection, coin, bars, interval)
+        bars = fill_gaps(bars, interval, request.gaps)
+        writer.add(file, coin, bars)
+        yield _Series(coin, file, bars.num_rows, gaps, _iso(bars["opened_at"][-1]))
+    writer.close()
 
 
 def _write_gaps(path: Path, written: Sequence[_Series], interval: str) -> None:

@@ -26,6 +26,7 @@ from orchestration.exports.folder import (
     staging,
     write_json,
 )
+from orchestration.exports.marts import mart_columns, mart_key
 from orchestration.exports.reading import query_schema, read_batches
 
 MODELS = Path(__file__).resolve().parents[2] / "dbt_project" / "models" / "marts"
@@ -112,7 +113,7 @@ def _watermark(connection: Connection) -> str:
 
 def _write_mart(connection: Connection, name: str, files: Path) -> dict[str, Any]:
     """Write one mart as Parquet, sorted by its key, and return its entry in the manifest."""
-    key = _key(connection, name)
+    key = mart_key(connection, name)
     query = f"select * from marts.{name} order by {', '.join(key) if key else 1}"
     schema = query_schema(connection, query, "decimal")
     ((rows,),) = fetch(connection, f"select count(*) from marts.{name}")
@@ -125,13 +126,8 @@ def _write_mart(connection: Connection, name: str, files: Path) -> dict[str, Any
         "sha256": file_sha256(path),
         "sorted_by": key,
         "columns": {
-            column: {"type": kind, "description": description or ""}
-            for column, kind, description in fetch(
-                connection,
-                "select attname, format_type(atttypid, atttypmod), col_description(attrelid, attnum) from pg_attribute "
-                "where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum",
-                (f"marts.{name}",),
-            )
+            column.name: {"type": column.type, "description": column.description}
+            for column in mart_columns(connection, name)
         },
     }
 
@@ -149,17 +145,6 @@ def _write_groups(connection: Connection, query: str, schema: pa.Schema, path: P
                 waiting = table.slice(whole).to_batches()
         if waiting:
             writer.write_table(pa.Table.from_batches(waiting, schema), row_group_size=rows_per_group)
-
-
-def _key(connection: Connection, name: str) -> list[str]:
-    """Return the columns of a mart's primary key, which its contract declares; the key begins with the coin."""
-    rows = fetch(
-        connection,
-        "select attname from pg_index join pg_attribute on attrelid = indrelid and attnum = any(indkey) "
-        "where indrelid = %s::regclass and indisprimary order by array_position(indkey::smallint[], attnum)",
-        (f"marts.{name}",),
-    )
-    return [column for (column,) in rows]
 
 
 def _write_catalog(files: Path, marts: list[str]) -> None:

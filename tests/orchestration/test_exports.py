@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,13 +22,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion.database import connections
 from ingestion.database.connections import Connection, execute
 from ingestion.settings import Postgres, SettingsError
-from orchestration.exports import release
+from orchestration.cli.exports import export as exports_command
+from orchestration.exports import bars, release
 from orchestration.exports.bars import Window, fill_gaps, find_coins, read_bars
 from orchestration.exports.export import Request, export
 from orchestration.exports.folder import ExportError
@@ -184,6 +187,61 @@ def test_freqtrade_files_have_its_names_columns_and_types(connection, tmp_path):
     assert str(frame["date"].dtype) == "datetime64[ms, UTC]"
     assert set(map(str, frame.dtypes[1:])) == {"float64"}
     assert freqtrade_pair("1000SATSUSDT") == "1000SATS_USDT"
+
+
+@pytest.fixture
+def unnamed_pair(marts: Postgres) -> Iterator[str]:
+    """A coin whose quote currency is not known, before all others."""
+    with connections.connected(marts) as writing:
+        for table in ("dim_crypto", "fct_prices"):
+            execute(
+                writing,
+                f"create temp table copied as select * from marts.{table} where crypto_id = 'gamma';"
+                "update copied set crypto_id = 'aardvark', binance_symbol = 'AARZZZ';"
+                f"insert into marts.{table} select * from copied; drop table copied",
+            )
+        yield "aardvark"
+        for table in ("dim_crypto", "fct_prices"):
+            execute(writing, f"delete from marts.{table} where crypto_id = 'aardvark'")
+
+
+def test_a_pair_without_a_freqtrade_name_is_named_and_skipped(connection, tmp_path, unnamed_pair):
+    reported: list[str] = []
+    manifest = export(connection, Request("freqtrade"), tmp_path, reported.append)
+    assert [line.split()[0] for line in reported] == [unnamed_pair]
+    assert manifest["coins"] == ["alpha", "beta", "gamma"]
+    assert [entry["coin"] for entry in manifest["skipped"]] == [unnamed_pair]
+    assert json.loads((tmp_path / "manifest.json").read_text()) == manifest
+    connection.rollback()
+    assert export(connection, Request("csv"), tmp_path, nothing)["skipped"] == []
+
+
+def test_a_requested_pair_without_a_freqtrade_name_is_an_error(connection, tmp_path, unnamed_pair):
+    with pytest.raises(SettingsError, match="AARZZZ"):
+        export(connection, Request("freqtrade", coins=("gamma", unnamed_pair)), tmp_path / "new", nothing)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_command_ends_with_the_code_for_partial_if_a_pair_was_skipped(
+    connection, tmp_path, unnamed_pair, monkeypatch
+):
+    @contextmanager
+    def warehouse(role: str) -> Iterator[tuple[None, Connection]]:
+        yield None, connection
+
+    monkeypatch.setattr("orchestration.cli.exports.warehouse", warehouse)
+    result = CliRunner().invoke(exports_command, ["--format", "freqtrade", str(tmp_path)])
+    assert result.exit_code == 3, result.output
+    assert unnamed_pair in result.stderr
+    connection.rollback()
+    assert CliRunner().invoke(exports_command, ["--format", "csv", str(tmp_path)]).exit_code == 0
+
+
+def test_the_catalog_is_asked_for_the_metrics_once(connection, tmp_path, monkeypatch):
+    asked: list[str] = []
+    monkeypatch.setattr(bars, "mart_columns", lambda _, mart: asked.append(mart) or [])
+    export(connection, Request("parquet"), tmp_path, nothing)
+    assert asked == ["fct_prices"]
 
 
 def test_the_window_is_half_open(connection, tmp_path):

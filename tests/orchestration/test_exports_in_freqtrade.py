@@ -29,7 +29,7 @@ def test_freqtrade_loads_the_bars_and_fills_the_missing_hour(tmp_path: Path) -> 
     coin = Coin("bitcoin", "BTC", "Bitcoin", "BTCUSDT", hours[0], hours[-1])
     form = FORMATS["freqtrade"]
     bars = pa.table({"opened_at": pa.array(hours, pa.timestamp("us", "UTC"))} | prices)
-    form.write(bars, tmp_path / form.file_name(coin, "1h"))
+    form.writer(tmp_path).add(form.file_name(coin, "1h"), coin, bars)
     python = locked_environment("freqtrade", without_wheel="sdnotify") / "bin" / "python"
     done = subprocess.run([python, "-c", LOAD, tmp_path], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
