@@ -26,6 +26,8 @@ ROOT = FOLDER.parent
 BUILD = FOLDER / "build"
 TOOLS = ROOT / ".venv" / "notebooks" / "bin"
 DAYS = 400
+# A kernel takes a minute to start on a busy machine.
+STARTUP = "--ExecutePreprocessor.startup_timeout=300"
 UNIVERSE = """crypto_id,binance_symbol,name,category
 bitcoin,BTCUSDT,Bitcoin,store of value
 ethereum,ETHUSDT,Ethereum,smart contracts
@@ -63,7 +65,7 @@ def execute(notebook: Path, env: Mapping[str, str]) -> str:
     source = BUILD / f"{notebook.stem}.ipynb"
     for command in (
         [TOOLS / "jupytext", "--quiet", "--to", "ipynb", "--output", source, notebook],
-        [TOOLS / "jupyter-nbconvert", "--to", "html", "--execute", source],
+        [TOOLS / "jupyter-nbconvert", "--to", "html", "--execute", STARTUP, source],
     ):
         done = subprocess.run(command, env=env, cwd=FOLDER, capture_output=True, text=True, check=False)
         if done.returncode:

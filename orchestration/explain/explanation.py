@@ -14,6 +14,7 @@ import pandas as pd
 
 from ingestion.bronze.lake import Lake
 from ingestion.database.connections import Connection
+from ingestion.database.one_state import one_state
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
@@ -21,8 +22,6 @@ from orchestration.explain import provenance, target
 from orchestration.explain.arithmetic import DAY, HOUR, NullValue, Value
 from orchestration.explain.inputs import Series
 from orchestration.explain.metrics import Metric
-from orchestration.explain.reading import one_state
-from orchestration.exports.bars import Coin
 
 # Binary fractions: the marts and the recalculation round at different steps.
 RELATIVE_DIFFERENCE = 1e-9
@@ -38,15 +37,12 @@ def explain(connection: Connection, lake: Lake, request: target.Request, *, read
 
     It reads one state of the database. ``read_all`` compares all bronze objects instead of the newest ones.
     """
-    # In a transaction of its own, before the one that the others share.
-    coins = target.find_named_coins(connection, request)
     with one_state(connection):
-        return _explain(connection, lake, request, coins, read_all)
+        return _explain(connection, lake, request, read_all)
 
 
-def _explain(
-    connection: Connection, lake: Lake, request: target.Request, coins: Sequence[Coin], read_all: bool
-) -> dict[str, Any]:
+def _explain(connection: Connection, lake: Lake, request: target.Request, read_all: bool) -> dict[str, Any]:
+    coins = target.find_named_coins(connection, request)
     found = target.find(connection, request, coins)
     argument, inputs = found.metric.window.read(connection, found.target)
     recalculated, reason = _recalculate(found.metric, argument, inputs)

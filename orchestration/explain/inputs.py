@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ingestion.database.connections import Connection
+from ingestion.database.one_state import fetch, fetch_dicts
 from ingestion.datasets import Dataset
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.coingecko.dataset import MARKETS
@@ -22,7 +23,6 @@ from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from orchestration.explain.arithmetic import DAY, HOUR, daily_bars
 from orchestration.explain.daily import Days, Index
 from orchestration.explain.hourly import Hours
-from orchestration.explain.reading import fetch, fetch_dicts
 
 _BARS = """
     from staging.stg_binance__ohlcv

@@ -16,12 +16,12 @@ import pyarrow.compute as pc
 
 from ingestion.bronze.lake import DamagedObject, Lake
 from ingestion.database.connections import Connection
+from ingestion.database.one_state import fetch, fetch_dicts
 from ingestion.datasets import Dataset, object_day
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.coingecko.dataset import MARKETS, markets_key
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from orchestration.explain.inputs import Series
-from orchestration.explain.reading import fetch, fetch_dicts
 
 # An object of one day and 50 symbols takes some 10 ms: a month of them is compared within the second.
 OBJECTS_READ = 32

@@ -15,13 +15,12 @@ from typing import Any
 
 import pandas as pd
 
-from ingestion.database import connections
 from ingestion.database.connections import Connection
+from ingestion.database.one_state import fetch, fetch_dicts
 from ingestion.settings import SettingsError
 from orchestration.explain.arithmetic import DAY, HOUR
 from orchestration.explain.inputs import Target
 from orchestration.explain.metrics import MARTS, Metric
-from orchestration.explain.reading import fetch, fetch_dicts
 from orchestration.exports.bars import Coin, find_coins, parse_time
 
 _LINE = re.compile(r"^(Formula|Unit): (.+)$", re.M)
@@ -62,8 +61,6 @@ class Found:
 
 def find_named_coins(connection: Connection, request: Request) -> list[Coin]:
     """Return the coins that are asked for; SettingsError for a name that no coin has or several have."""
-    if connections.fetch(connection, "select to_regclass('marts.dim_crypto') is null") == [(True,)]:
-        raise SettingsError("there are no marts yet: `tickmart run` builds them")
     names = [name for name in request.coin.split("/") if name.strip()]
     if not names:
         raise SettingsError("COIN is empty: write an id or ticker, such as bitcoin or BTC")

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.arrow import UTC_US
-from ingestion.database.connections import Connection, fetch
+from ingestion.database.connections import Connection
+from ingestion.database.one_state import fetch
 from ingestion.settings import SettingsError
 from orchestration.exports.marts import mart_columns
 from orchestration.exports.reading import Numbers, read_table
@@ -21,7 +22,7 @@ from orchestration.exports.reading import Numbers, read_table
 BAR = ("opened_at", "open", "high", "low", "close", "volume", "quote_volume", "trade_count", "vwap")
 # Columns that say how a row was built; they are not part of its value.
 _BOOKKEEPING = {
-    "loaded_at", "series_version", "universe_version", "day_number", "average_gain_14", "average_loss_14",
+    "known_at", "loaded_at", "series_version", "universe_version", "day_number", "average_gain_14", "average_loss_14",
     "last_date", "day_count", "bar_count", "timeframe", "binance_symbol",
 }  # fmt: skip
 _PRICES = ("open", "high", "low", "close")
@@ -93,8 +94,10 @@ class Window:
 def find_coins(connection: Connection, names: Sequence[str]) -> list[Coin]:
     """Return the coins of these ids, tickers or names (any case), all coins with bars if there are none.
 
-    Raises SettingsError for a name that no coin has or several have.
+    Raises SettingsError if there are no marts or bars, and for a name that no coin has or several have.
     """
+    if fetch(connection, "select to_regclass('marts.dim_crypto') is null") == [(True,)]:
+        raise SettingsError("there are no marts yet: `tickmart run` builds them")
     rows = fetch(
         connection,
         "select crypto_id, upper(symbol), name, binance_symbol, first_bar_at, last_bar_at from marts.dim_crypto "

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from ingestion.database.connections import Connection
+from ingestion.database.one_state import one_state
 from ingestion.settings import SettingsError
 from orchestration.exports.bars import (
     Coin,
@@ -60,22 +61,23 @@ def export(connection: Connection, request: Request, target: Path, report: Calla
     Raises SettingsError for a wrong request, ExportError if the folder cannot be written, psycopg2.Error if the
     database fails.
     """
-    connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
-    coins = find_coins(connection, request.coins)
-    check_window(coins, request.window)
-    named, skipped = _file_names(request, coins)
-    for crypto_id, reason in skipped.items():
-        report(f"{crypto_id} is skipped: {reason}")
-    with staged_files(target) as files:
-        written = list(_write_coins(connection, request, named, files, report))
-        if not written:
-            raise SettingsError(
-                f"nothing to export of {len(coins)} coins: choose an earlier --start, a later --end or another --format"
-            )
-        _write_gaps(files / GAPS_FILE, written, request.interval)
-        manifest = _manifest(request, written, files)
-        manifest["skipped"] = [{"coin": crypto_id, "reason": reason} for crypto_id, reason in skipped.items()]
-        write_json(files / MANIFEST, manifest)
+    with one_state(connection):
+        coins = find_coins(connection, request.coins)
+        check_window(coins, request.window)
+        named, skipped = _file_names(request, coins)
+        for crypto_id, reason in skipped.items():
+            report(f"{crypto_id} is skipped: {reason}")
+        with staged_files(target) as files:
+            written = list(_write_coins(connection, request, named, files, report))
+            if not written:
+                raise SettingsError(
+                    f"nothing to export of {len(coins)} coins: "
+                    "choose an earlier --start, a later --end or another --format"
+                )
+            _write_gaps(files / GAPS_FILE, written, request.interval)
+            manifest = _manifest(request, written, files)
+            manifest["skipped"] = [{"coin": crypto_id, "reason": reason} for crypto_id, reason in skipped.items()]
+            write_json(files / MANIFEST, manifest)
     return manifest
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingestion.database.connections import Connection, fetch
+from ingestion.database.connections import Connection
+from ingestion.database.one_state import fetch
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ingestion.database.connections import Connection, fetch, fetch_dicts
+from ingestion.database.connections import Connection
+from ingestion.database.one_state import fetch, fetch_dicts, one_state
 from ingestion.settings import SettingsError
 from ingestion.sources.registry import DATASETS
 from orchestration.exports.folder import (
@@ -46,19 +47,19 @@ def publish(connection: Connection, target: Path, *, keep: int | None = None) ->
     The version is the watermark and a digest of the content, so that equal content has an equal version and is not
     written twice. Raises ExportError if the folder cannot be written, SettingsError if there are no marts.
     """
-    connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
-    marts = _published_marts(connection)
-    if not marts:
-        raise SettingsError("there are no marts yet: `tickmart run` builds them")
-    with locked_folder(target), staging(target) as files:
-        manifest = _write_release(connection, marts, files)
-        released = target / "releases" / manifest["version"]
-        if is_new := not released.exists():
-            released.parent.mkdir(exist_ok=True)
-            files.rename(released)
-        _switch(target, released)
-        _remove_older(target, released, keep)
-        return json.loads((released / MANIFEST).read_text()), is_new
+    with one_state(connection):
+        marts = _published_marts(connection)
+        if not marts:
+            raise SettingsError("there are no marts yet: `tickmart run` builds them")
+        with locked_folder(target), staging(target) as files:
+            manifest = _write_release(connection, marts, files)
+            released = target / "releases" / manifest["version"]
+            if is_new := not released.exists():
+                released.parent.mkdir(exist_ok=True)
+                files.rename(released)
+            _switch(target, released)
+            _remove_older(target, released, keep)
+            return json.loads((released / MANIFEST).read_text()), is_new
 
 
 def _published_marts(connection: Connection) -> list[str]:

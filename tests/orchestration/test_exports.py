@@ -408,6 +408,37 @@ def test_one_coin_and_month_reads_at_most_a_part_of_a_release(connection, tmp_pa
         assert file.count < 0.25 * path.stat().st_size
 
 
+def test_a_release_has_one_state_of_the_database_although_another_login_changes_it(
+    marts, connection, tmp_path, monkeypatch
+):
+    write, day = release._write_mart, "date '1999-01-01'"
+
+    def write_during_a_refresh(reader: Connection, name: str, files: Path) -> dict[str, Any]:
+        with connections.connected(marts) as other:
+            execute(other, f"insert into marts.fct_daily_summary (crypto_id, date) values ('alpha', {day})")
+        monkeypatch.setattr(release, "_write_mart", write)
+        return write(reader, name, files)
+
+    monkeypatch.setattr(release, "_write_mart", write_during_a_refresh)
+    try:
+        manifest, _ = release.publish(connection, tmp_path)
+        ((present,),) = connections.fetch(connection, "select count(*) from marts.fct_daily_summary")
+    finally:
+        with connections.connected(marts) as other:
+            execute(other, f"delete from marts.fct_daily_summary where date = {day}")
+    assert manifest["marts"]["fct_daily_summary"]["rows"] == present - 1
+
+
+def test_without_marts_the_fix_is_named(stack_env, tmp_path):
+    with fresh_database(stack_env) as database, connections.connected(database) as connection:
+        for write in (
+            lambda: export(connection, Request("csv"), tmp_path, nothing),
+            lambda: release.publish(connection, tmp_path),
+        ):
+            with pytest.raises(SettingsError, match="tickmart run"):
+                write()
+
+
 def test_the_duckdb_catalog_reads_the_release_from_its_folder(connection, tmp_path, monkeypatch):
     manifest, _ = release.publish(connection, tmp_path)
     (tmp_path / "releases" / manifest["version"]).rename(tmp_path / "moved")

@@ -1,4 +1,7 @@
-"""Queries within one transaction, so that an explanation reads one state of the database."""
+"""Queries within one transaction, for readers of several tables that must see one state of the database.
+
+`connections.fetch` reads each query in a transaction of its own.
+"""
 
 from __future__ import annotations
 
