@@ -31,6 +31,12 @@ RELATIONS = (
 )
 
 
+@pytest.fixture(scope="module")
+def operations(warehouse: Warehouse) -> None:
+    """The marts of runs, requests and incidents, which are views."""
+    warehouse.run("--select", "+fct_runs", "+fct_source_requests", "+fct_incidents")
+
+
 @pytest.mark.slow
 def test_a_fresh_install_builds_green_with_no_data_and_with_one_source(warehouse: Warehouse) -> None:
     warehouse.execute(
@@ -136,7 +142,7 @@ def test_trending_coins_rose_more_and_traded_more_than_usual(warehouse: Warehous
     assert found[0][1:] == pytest.approx(expected, rel=1e-9)
 
 
-def test_runs_and_requests_show_without_a_build(warehouse: Warehouse) -> None:
+def test_runs_and_requests_show_without_a_build(warehouse: Warehouse, operations: None) -> None:
     warehouse.execute(
         "insert into ops.runs (run_id, job, started_at, ended_at, status, summary) values"
         " ('done', 'market_refresh', now() - interval '1 hour', now() - interval '59 minutes', 'failed',"
@@ -182,7 +188,7 @@ def test_runs_and_requests_show_without_a_build(warehouse: Warehouse) -> None:
     ]
 
 
-def test_incidents_and_their_alerts_show_without_a_build(warehouse: Warehouse) -> None:
+def test_incidents_and_their_alerts_show_without_a_build(warehouse: Warehouse, operations: None) -> None:
     warehouse.execute(
         """
         insert into ops.incidents (fingerprint, kind, severity, title, detail, opened_at, recovered_at) values
