@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from support.http_client import Server
+from support.scripted_exchange import Exchange
 from support.scripted_server import Asked, Reply, ScriptedServer, scripted
 
 
@@ -18,3 +19,12 @@ def serve() -> Iterator[Server]:
             return open_servers.enter_context(scripted(by or replies))
 
         yield start
+
+
+@pytest.fixture
+def exchange() -> Iterator[Exchange]:
+    """An exchange without bars, and its server."""
+    with ExitStack() as stack:
+        made = Exchange()
+        made.server = stack.enter_context(scripted(made))
+        yield made
