@@ -32,7 +32,8 @@ def digest(table: str) -> str:
     """A query for name, number and digest of a table's rows, but for when they were loaded."""
     return (
         f"select '{table}' as name, count(*) as rows, md5(string_agg(row, '' order by row)) as digest "
-        f"from (select (to_jsonb(t) - array['loaded_at', 'batch_id'])::text as row from {table} as t) as rows"
+        "from (select (to_jsonb(t) - array['known_at', 'loaded_at', 'batch_id'])::text as row "
+        f"from {table} as t) as rows"
     )
 
 
