@@ -32,7 +32,7 @@ def page_lines(home: Path, quick: bool) -> Iterator[Line]:
     if browser.CHROMIUM is None:
         yield {"work": "dashboard pages in a browser", "note": "skipped: no chromium (Debian: apt install chromium)"}
     else:
-        yield from browser_lines(env, 1 if quick else 3)
+        yield from browser_lines(env, 1 if quick else 3, quick)
         yield from browser_in_a_crowd(env)
     yield from crowd_lines(env, owner)
 

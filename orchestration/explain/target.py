@@ -22,6 +22,7 @@ from orchestration.explain.arithmetic import DAY, HOUR
 from orchestration.explain.inputs import Target
 from orchestration.explain.metrics import MARTS, Metric
 from orchestration.exports.bars import Coin, find_coins, parse_time
+from orchestration.exports.marts import mart_columns
 
 _LINE = re.compile(r"^(Formula|Unit): (.+)$", re.M)
 # A snapshot that is older at the time asked for says nothing about it.
@@ -211,10 +212,6 @@ def _written(moment: Any) -> str:
 
 def _definition(connection: Connection, mart: str, column: str) -> tuple[str, str | None, str | None]:
     """Return definition, formula and unit of a column from its comment, which dbt writes."""
-    ((comment,),) = fetch(
-        connection,
-        "select col_description(attrelid, attnum) from pg_attribute where attrelid = %s::regclass and attname = %s",
-        (f"marts.{mart}", column),
-    )
-    lines = dict(_LINE.findall(comment or ""))
-    return " ".join(_LINE.sub("", comment or "").split()), lines.get("Formula"), lines.get("Unit")
+    comment = next(found.description for found in mart_columns(connection, mart) if found.name == column)
+    lines = dict(_LINE.findall(comment))
+    return " ".join(_LINE.sub("", comment).split()), lines.get("Formula"), lines.get("Unit")
