@@ -140,10 +140,12 @@ def main() -> int:
     options.rows = options.rows or (131_400 if options.quick else 1_314_000)
     lines = []
     load = os.getloadavg()[0]
-    for line in measure(options):
-        lines.append(line)
-        print(f"measured: {line.work.strip()}", file=sys.stderr, flush=True)
-    show(lines)
+    try:
+        for line in measure(options):
+            lines.append(line)
+            print(f"measured: {line.work.strip()}", file=sys.stderr, flush=True)
+    finally:  # what was measured before a stage failed or was interrupted
+        show(lines)
     machine = {"cores": os.cpu_count(), "load_before": load, "load_after": os.getloadavg()[0]}
     print(f"{machine['cores']} cores; load average {load:.2f} before, {machine['load_after']:.2f} after")
     if options.json:

@@ -34,7 +34,7 @@ def page_lines(home: Path, quick: bool) -> Iterator[Line]:
     else:
         yield from browser_lines(env, 1 if quick else 3, quick)
         yield from browser_in_a_crowd(env)
-    yield from crowd_lines(env, owner)
+    yield from crowd_lines(env, owner, quick)
 
 
 def bench_pages(settings: Settings, table: pa.Table, assets: list[Asset], quick: bool) -> Iterator[Measure]:
