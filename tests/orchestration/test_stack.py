@@ -139,6 +139,16 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"never happened: {what}")
 
 
+def remove(home: Path) -> None:
+    """Remove a home whose servers still write to it: a folder may gain a file between its listing and its removal."""
+
+    def removed() -> bool:
+        shutil.rmtree(home, ignore_errors=True)
+        return not home.exists()
+
+    wait_for(removed, f"the removal of {home}")
+
+
 def wait_until_gone(processes: Iterable[psutil.Process]) -> None:
     assert processes
     wait_for(lambda: not any(map(runs, processes)), f"the end of {processes}")
@@ -409,7 +419,7 @@ def test_the_supervisor_of_a_removed_home_leaves_its_successor_alone(home: Path,
     client = start_client(home)
     environment_of(client)
     started = family(home)
-    shutil.rmtree(home)
+    remove(home)
     subprocess.run(["cp", "-a", initialized, home], check=True)
     with local_services(home, postgres=True, s3=False) as env:
         wait_until_gone(started)
@@ -527,7 +537,7 @@ def test_as_an_ordinary_user(tmp_path_factory: pytest.TempPathFactory) -> None:
         leave(client)
         wait_until_gone(started)
     finally:
-        shutil.rmtree(folder)
+        remove(folder)
 
 
 def without_password(home: Path) -> None:
