@@ -2,10 +2,16 @@
 
 import statistics
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import browser
 from benchmarks.dashboard_server import CHANGE_S, COLD_S, PAGES, WARM_S, Line, limit_line, server
+
+BARE = """import plotly.graph_objects as go, streamlit as st
+st.plotly_chart(go.Figure(go.Scatter(x=list(range(240)), y=[n * 7 % 13 for n in range(240)])))
+"""
 
 
 def pick(name: str) -> Callable[[Any], None]:
@@ -56,6 +62,19 @@ def changes(tab: browser.Tab, address: str, quick: bool) -> dict[str, list[float
     return found
 
 
+def bare_page(env: dict[str, str]) -> dict[str, float]:
+    """Seconds until the one chart of a Streamlit script without data or layout is drawn, cold and warm.
+
+    No page of Streamlit is faster on this machine: what a page takes beyond it is the page's own.
+    """
+    with TemporaryDirectory() as folder:
+        script = Path(folder) / "bare.py"
+        script.write_text(BARE)
+        with server(env, script) as (address, _process), browser.chromium() as tab:
+            opened = tab()
+            return {name: opened.first_chart(f"{address}/") for name in ("cold", "warm")}
+
+
 def browser_lines(env: dict[str, str], repeats: int, quick: bool) -> Iterator[Line]:
     """First charts and changes in Chromium, alone: cold is a new server process and a browser that keeps nothing."""
     cold: dict[str, list[float]] = {}
@@ -68,7 +87,10 @@ def browser_lines(env: dict[str, str], repeats: int, quick: bool) -> Iterator[Li
                 warm.setdefault(page or "overview", []).append(opened.first_chart(f"{address}/{page}"))
     with server(env) as (address, _process), browser.chromium() as tab:
         changed = [changes(tab(), address, quick) for _ in range(repeats)]
+    bare = [bare_page(env) for _ in range(repeats)]
     for name, found, limit in (("cold", cold, COLD_S), ("warm", warm, WARM_S)):
+        peer = statistics.median(run[name] for run in bare)
+        yield {"work": f"first chart, {name}, of a bare Streamlit page", "seconds": peer, "note": "the peer"}
         detail = ", ".join(f"{page} {statistics.median(times):.2f}" for page, times in found.items())
         yield limit_line(f"first chart, {name} page", [t for times in found.values() for t in times], limit, detail)
     by_widget = {name: [t for run in changed for t in run[name]] for name in changed[0]}

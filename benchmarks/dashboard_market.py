@@ -59,6 +59,7 @@ def fill_market(connection: Any) -> None:
             "insert into raw.fear_greed (date, value, classification, batch_id) values (%s, %s, %s, 'bench')", days
         )
         cursor.execute(_RUN_METADATA)
+        cursor.execute("analyze")  # as autovacuum would within a minute
 
 
 def fill_snapshots(cursor: Any, snapshot: list[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -18,15 +19,16 @@ Line = dict[str, Any]  # a Measure of the table
 
 
 @contextmanager
-def server(env: dict[str, str]) -> Iterator[tuple[str, psutil.Process]]:
-    """The dashboard in a new process, as `tickmart up` starts it, once it answers."""
+def server(env: dict[str, str], script: Path | None = None) -> Iterator[tuple[str, psutil.Process]]:
+    """The dashboard in a new process, as `tickmart up` starts it, once it answers; or another script likewise."""
     from orchestration.cli.up import dashboard_command
     from orchestration.local.processes import free_port
 
     port = free_port(0)
-    process = subprocess.Popen(
-        dashboard_command(port), cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    command = dashboard_command(port)
+    if script:
+        command[command.index("run") + 1] = str(script)
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(300):
