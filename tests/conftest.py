@@ -37,7 +37,7 @@ SERVER_FIXTURES = {
 }  # fmt: skip
 # Modules and folders whose tests start the command or servers themselves, or load Great Expectations (7 s of CPU).
 STARTS_PROCESSES = (
-    "tests/compose/", "tests/e2e/", "tests/dashboard/test_dashboard_serving.py", "tests/orchestration/test_stack.py",
+    "tests/compose/", "tests/e2e/", "tests/dashboard/test_dashboard_serving.py", "tests/orchestration/local/",
     "tests/orchestration/test_environment.py", "tests/orchestration/test_full_disk.py",
     "tests/orchestration/test_imports.py",
     "tests/orchestration/test_metrics.py", "tests/orchestration/test_quality", "tests/orchestration/test_status.py",

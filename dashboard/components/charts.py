@@ -6,8 +6,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard.charts import base
-from dashboard.components import chart_range
 from dashboard.components.definitions import definitions_help
+from dashboard.state import chart_range
 from dashboard.text import nbsp_units, visible
 
 BINANCE = "[Binance](https://www.binance.com)"

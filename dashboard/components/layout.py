@@ -11,12 +11,12 @@ from dashboard import formats, health
 from dashboard.components import narrow, theme
 from dashboard.components.charts import BINANCE, COINGECKO, FEAR_GREED
 from dashboard.components.messages import QUALITY_PAGE
-from dashboard.components.query_params import ignored_warning
-from dashboard.components.remembered import remember
 from dashboard.components.theme import DEFAULT_PAIR, STREAMLIT_COLORS, color_pair, shows_logos
 from dashboard.database import MartsError
 from dashboard.pages import PAGES
 from dashboard.queries import operations
+from dashboard.state.query_params import ignored_warning
+from dashboard.state.remembered import remember
 from dashboard.text import inline_code, nbsp_units
 
 BANNER_INTERVAL_S = 60

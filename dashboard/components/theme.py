@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import formats
 from dashboard.charts import base
-from dashboard.components.remembered import remembered
+from dashboard.state.remembered import remembered
 
 DEFAULT_PAIR = "blue / orange"
 STREAMLIT_COLORS = {

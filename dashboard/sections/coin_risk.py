@@ -8,13 +8,13 @@ from dashboard.analysis.returns import drawdown_from_ath, monthly_returns, risk_
 from dashboard.analysis.statistics import percentile_of_last
 from dashboard.analysis.summaries import coin_summary
 from dashboard.charts import returns as figures
-from dashboard.components.cache import cached
 from dashboard.components.charts import BINANCE, COINGECKO, chart, heading
 from dashboard.components.csv_download import download
 from dashboard.components.definitions import definitions_help
 from dashboard.components.tables import table
 from dashboard.components.theme import palette
 from dashboard.queries import market, prices
+from dashboard.state.cache import cached
 from dashboard.text import escaped, nbsp_units
 
 SOURCE = f"computed from {BINANCE} spot closes"

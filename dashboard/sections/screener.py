@@ -11,11 +11,11 @@ from dashboard.analysis.screener import Filters, ordered, select
 from dashboard.components.charts import BINANCE, COINGECKO, heading
 from dashboard.components.csv_download import download
 from dashboard.components.definitions import definition
-from dashboard.components.query_params import ON_OFF
-from dashboard.components.remembered import remember, remembered
 from dashboard.components.tables import table
 from dashboard.components.theme import color_pair, palette, shows_logos
 from dashboard.labels import labels
+from dashboard.state.query_params import ON_OFF
+from dashboard.state.remembered import remember, remembered
 from dashboard.text import escaped, nbsp_units, visible
 
 MINIMUMS = {"any": 0, "1M": 1e6, "10M": 1e7, "100M": 1e8, "1B": 1e9, "10B": 1e10}

@@ -10,18 +10,19 @@ from dashboard.analysis.returns import RISK_METRICS
 from dashboard.analysis.summaries import best_and_worst
 from dashboard.charts import base
 from dashboard.charts import compare as figures
-from dashboard.components import chart_range, narrow
-from dashboard.components.cache import cached
+from dashboard.components import narrow
 from dashboard.components.charts import BINANCE, chart, heading
 from dashboard.components.csv_download import download
-from dashboard.components.date_range import DATES, date_range
 from dashboard.components.messages import empty_warehouse
-from dashboard.components.query_params import ON_OFF, check_query_params, ignored_warning
 from dashboard.components.rendering import PageFinished, fragment
 from dashboard.components.tables import data_and_export, table
 from dashboard.components.theme import palette
 from dashboard.labels import labels, resolve_coin
 from dashboard.queries import catalog, prices
+from dashboard.state import chart_range
+from dashboard.state.cache import cached
+from dashboard.state.date_range import DATES, date_range
+from dashboard.state.query_params import ON_OFF, check_query_params, ignored_warning
 from dashboard.text import escaped, inline_code, nbsp_units
 
 MAX_COINS = 5

@@ -5,7 +5,7 @@ import os
 
 import streamlit as st
 
-from dashboard.components.query_params import check_query_params
+from dashboard.state.query_params import check_query_params
 
 LABELS = {
     "url": "URL", "psql": "psql", "python": "pandas", "client": "Python client", "polars": "Polars", "duckdb": "DuckDB",

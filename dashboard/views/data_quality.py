@@ -13,11 +13,9 @@ from dashboard import formats, health
 from dashboard.analysis.quality import api_health, expected_band
 from dashboard.analysis.summaries import quality_summary
 from dashboard.charts import data_quality as figures
-from dashboard.components.cache import cached
 from dashboard.components.charts import BINANCE, COINGECKO, chart, heading
 from dashboard.components.definitions import definition
 from dashboard.components.messages import empty_warehouse
-from dashboard.components.query_params import check_query_params
 from dashboard.components.rendering import PageFinished
 from dashboard.components.status_file import show_status_file, tool_links
 from dashboard.components.tables import table, time_column
@@ -27,6 +25,8 @@ from dashboard.labels import labels
 from dashboard.queries import operations
 from dashboard.sections.check_results import STATUSES, all_checks, failed_checks, severity_icon
 from dashboard.sections.coin_completeness import coin_completeness
+from dashboard.state.cache import cached
+from dashboard.state.query_params import check_query_params
 from dashboard.text import escaped, inline_code
 
 TOLERANCE_PCT = 5.0  # the check on v_price_divergence warns beyond it

@@ -11,7 +11,6 @@ from dashboard import formats, health
 from dashboard.components.csv_download import download
 from dashboard.components.definitions import NO_DEFINITION
 from dashboard.components.messages import empty_warehouse
-from dashboard.components.query_params import check_query_params
 from dashboard.components.rendering import PageFinished
 from dashboard.components.status_file import tool_links
 from dashboard.components.tables import table
@@ -19,6 +18,7 @@ from dashboard.database import MartsError
 from dashboard.lineage import Lineage, read_lineage, split_definition
 from dashboard.pages import PAGES, pages_by_mart
 from dashboard.queries import catalog, operations
+from dashboard.state.query_params import check_query_params
 from dashboard.text import inline_code
 
 COLUMN_TITLES = {

@@ -11,14 +11,11 @@ from dashboard.analysis.sentiment import volume_trend
 from dashboard.analysis.summaries import market_summary
 from dashboard.charts import overview as figures
 from dashboard.charts import sentiment as sentiment_figures
-from dashboard.components.cache import cached
 from dashboard.components.charts import BINANCE, COINGECKO, chart, heading
 from dashboard.components.definitions import definition
 from dashboard.components.messages import empty_warehouse
-from dashboard.components.query_params import ON_OFF, check_query_params
 from dashboard.components.rendering import PageFinished, fragment
 from dashboard.components.theme import colored_change, delta_color, palette
-from dashboard.components.tile_click import clicked_tile
 from dashboard.labels import labels
 from dashboard.queries import market, sentiment
 from dashboard.sections.screener import (
@@ -29,6 +26,9 @@ from dashboard.sections.screener import (
     save_parameters,
     screener,
 )
+from dashboard.state.cache import cached
+from dashboard.state.query_params import ON_OFF, check_query_params
+from dashboard.state.tile_click import clicked_tile
 from dashboard.text import escaped, nbsp_units
 
 WINDOWS = {"1h": "change_1h_pct", "24h": "change_24h_pct", "7d": "change_7d_pct"}

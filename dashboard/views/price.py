@@ -12,14 +12,11 @@ from dashboard.analysis.bars import INTERVALS, INTRADAY, RANGES, Bar, Period, ch
 from dashboard.analysis.comparison import similar_coins
 from dashboard.analysis.moving_averages import with_averages
 from dashboard.charts import price as figures
-from dashboard.components import chart_range, narrow
-from dashboard.components.cache import cached
+from dashboard.components import narrow
 from dashboard.components.charts import BINANCE, COINGECKO, chart, heading
 from dashboard.components.csv_download import download
-from dashboard.components.date_range import DATES, date_range
 from dashboard.components.definitions import definitions_help
 from dashboard.components.messages import empty_warehouse
-from dashboard.components.query_params import ON_OFF, check_query_params, normalized
 from dashboard.components.rendering import PageFinished, fragment
 from dashboard.components.tables import data_and_export, table
 from dashboard.components.theme import colored_change, palette
@@ -28,6 +25,10 @@ from dashboard.queries import catalog, market, prices
 from dashboard.sections import coin_risk
 from dashboard.sections.price_readout import readout
 from dashboard.sections.value_explanation import value_explanation
+from dashboard.state import chart_range
+from dashboard.state.cache import cached
+from dashboard.state.date_range import DATES, date_range
+from dashboard.state.query_params import ON_OFF, check_query_params, normalized
 from dashboard.text import decimals, escaped, inline_code
 
 CHART_TYPES = ["Candles", "Line"]

@@ -9,16 +9,16 @@ from dashboard.analysis.statistics import correlation, rolling_correlation
 from dashboard.charts import base
 from dashboard.charts import sentiment as figures
 from dashboard.components import narrow
-from dashboard.components.cache import cached
 from dashboard.components.charts import BINANCE, FEAR_GREED, chart, heading
 from dashboard.components.csv_download import download
-from dashboard.components.date_range import DATES, date_range
 from dashboard.components.explain_command import explain_command
-from dashboard.components.query_params import ON_OFF, check_query_params
 from dashboard.components.rendering import PageFinished, fragment
 from dashboard.components.tables import data_and_export, table
 from dashboard.components.theme import palette
 from dashboard.queries import sentiment
+from dashboard.state.cache import cached
+from dashboard.state.date_range import DATES, date_range
+from dashboard.state.query_params import ON_OFF, check_query_params
 from dashboard.text import escaped
 
 SPANS = {"1Y": 365, "3Y": 1096, "All": None}

@@ -6,7 +6,7 @@ import pytest
 import streamlit as st
 
 from dashboard.charts import base
-from dashboard.components.cache import cached
+from dashboard.state.cache import cached
 
 CALLS: list[int] = []
 

@@ -3,7 +3,7 @@
 import pytest
 
 from dashboard.charts import base, price
-from dashboard.components import chart_range
+from dashboard.state import chart_range
 from tests.dashboard.frames import candles, days
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.analysis.bars import Period
-from dashboard.components import chart_range
-from dashboard.components.query_params import ignored_warning, normalized
+from dashboard.state import chart_range
+from dashboard.state.query_params import ignored_warning, normalized
 from dashboard.text import inline_code
 
 FIRST, LAST = "from", "to"

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import streamlit as st
 
-from dashboard.components import chart_range
+from dashboard.state import chart_range
 from dashboard.text import inline_code
 
 ON_OFF = ("true", "false")
