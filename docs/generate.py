@@ -3,6 +3,7 @@
 `make docs-site` runs it. Sources: the expectation suites and the dbt manifest (`dbt parse`, which needs no server).
 """
 
+import argparse
 import dataclasses
 import json
 import subprocess
@@ -79,4 +80,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    main(parser.parse_args().folder)
