@@ -10,7 +10,8 @@ SHELL = /bin/sh
 MARKERS = not slow and not kills and not s3_strict and not browser and not engine and not freqtrade and not metricflow
 # Workers take whole files in the order of collection, so that what a file shares is made once; one worker: WORKERS=0.
 WORKERS ?= auto
-PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# A worker that crashes ends the tests: with `--dist loadfile`, pytest-xdist 3.8 waits forever for its replacement.
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 PYTHON ?=
 ARGS ?=
 export PYTHON

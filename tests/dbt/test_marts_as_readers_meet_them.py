@@ -265,14 +265,14 @@ def test_relations_of_removed_models_are_dropped_unless_a_view_reads_them(wareho
 @pytest.mark.parametrize("arguments", [(), ("--full-refresh",)], ids=["refresh", "full refresh"])
 def test_no_mart_is_missing_or_empty_while_a_build_runs(warehouse: Warehouse, arguments: tuple[str, ...]) -> None:
     stop, faults, reads = threading.Event(), set(), [0]
+    # Connected before the build: libpq reads the environment, which dbt's settings change (a crash of glibc otherwise).
+    connection = psycopg2.connect(**connect_arguments(warehouse.variables), options="-c statement_timeout=3s")
+    connection.autocommit = True
     names = {name for (name,) in warehouse.query(RELATIONS)}
     filled = {name for name in names if warehouse.query(f"select 1 from marts.{name} limit 1")}
     assert len(filled) > 20
 
     def read() -> None:
-        options = "-c statement_timeout=3s"
-        connection = psycopg2.connect(**connect_arguments(warehouse.variables), options=options)
-        connection.autocommit = True
         with contextlib.closing(connection), connection.cursor() as cursor:
             while not stop.is_set():
                 for name in sorted(filled):
