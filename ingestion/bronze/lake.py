@@ -121,15 +121,18 @@ class Lake:
             reraise=True,
         )
         with self._reporting(f"{key} cannot be read"):
-            try:
-                return retrying(self._read_body, key)
-            except S3Error as error:
-                if error.code != "NoSuchKey":
-                    raise
-        return None
+            return retrying(self._read_body, key)
 
-    def _read_body(self, key: str) -> bytes:
-        response = self._client.get_object(self.store.bucket, key)
+    def _read_body(self, key: str) -> bytes | None:
+        try:
+            response = self._client.get_object(self.store.bucket, key)
+        except S3Error as error:
+            if error.code != "NoSuchKey":
+                raise
+            # minio's frames and the error refer to each other: with its traceback it would keep all callers' tables until
+            # a collection of cycles (more than 100 MB in a backfill of three years).
+            error.with_traceback(None)
+            return None
         try:
             return response.read()
         finally:

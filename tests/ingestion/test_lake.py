@@ -1,9 +1,11 @@
 """The lake's contract, on two real S3 servers: what is written is whole, what is damaged is named, nothing is lost."""
 
+import gc
 import io
 import random
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -318,3 +320,21 @@ def test_no_flipped_bit_and_no_cut_is_ever_read_as_other_rows() -> None:
 def test_parquet_by_other_writers_is_read(tmp_path: Path) -> None:
     pq.write_table(bars(range(2)), tmp_path / "file")
     assert parse_parquet((tmp_path / "file").read_bytes(), "a-key").equals(bars(range(2)))
+
+
+def test_a_missing_object_leaves_nothing_of_its_caller_to_the_garbage_collector(own_lake: Lake) -> None:
+    class Held:
+        pass
+
+    def read() -> "weakref.ref[Held]":
+        held = Held()
+        assert own_lake.get("binance/klines/interval=1h/date=1999-01-01/bars.parquet") is None
+        return weakref.ref(held)
+
+    read()  # what the first request sets up
+    gc.collect()
+    gc.disable()
+    try:
+        assert read()() is None
+    finally:
+        gc.enable()
