@@ -129,8 +129,8 @@ class Lake:
         except S3Error as error:
             if error.code != "NoSuchKey":
                 raise
-            # minio's frames and the error refer to each other: with its traceback it would keep all callers' tables until
-            # a collection of cycles (more than 100 MB in a backfill of three years).
+            # minio's frames and the error refer to each other: with its traceback it would keep its callers' tables
+            # until a collection of cycles (more than 100 MB in a backfill of three years).
             error.with_traceback(None)
             return None
         try:
