@@ -26,14 +26,14 @@ def query_times(times: int) -> dict[str, Any]:
     if os.environ.get(f"{role}_ROLE"):
         os.environ["PGOPTIONS"] = f"-c role={os.environ[f'{role}_ROLE']}"
     from dashboard.database import MartsError
-    from dashboard.queries import catalog, market, operations, prices, sentiment
+    from dashboard.queries import catalog, market, onchain, operations, prices, sentiment
 
     now = datetime.now(UTC)
     usual = {"crypto_id": "bitcoin", "crypto_ids": COINS, "window_days": 365, "timeframe": "week", "until": now}
-    usual |= {"crypto_id_a": "bitcoin", "crypto_id_b": "ethereum"}
+    usual |= {"crypto_id_a": "bitcoin", "crypto_id_b": "ethereum", "pair": "transactions_trades"}
     taken: dict[str, list[float]] = {}
     missing = []
-    modules = (catalog, market, operations, prices, sentiment)
+    modules = (catalog, market, onchain, operations, prices, sentiment)
     for name, function in (item for module in modules for item in vars(module).items()):
         cached = hasattr(function, "__wrapped__") and hasattr(function, "clear")
         if not (cached or name.startswith("export_")):

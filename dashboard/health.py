@@ -23,6 +23,8 @@ TITLES = {
     "binance_klines": "Binance prices",
     "coingecko_markets": "CoinGecko market snapshots",
     "fear_greed": "Fear & Greed index",
+    "onchain_daily_coinmetrics": "Coin Metrics on-chain series",
+    "onchain_daily_blockchain": "blockchain.com on-chain series",
 }
 TOOL_VARIABLES = {
     "Dagster": "TICKMART_DAGSTER_URL",

@@ -27,7 +27,7 @@ from ingestion.sources.registry import DATASETS, SOURCES
 from ingestion.universe import Asset
 from orchestration.job_names import CHECK_JOB
 from orchestration.partitions import DAYS, run_days
-from orchestration.quality import data_docs, queries, suites
+from orchestration.quality import data_docs, onchain_queries, queries, suites
 from orchestration.quality.frames import read_frames
 from orchestration.quality.runner import CheckResult, SuiteResult, suite_runs, validate_frame, validate_query
 from orchestration.quality.suites import Suite
@@ -255,6 +255,11 @@ def _divergence(stores: Stores, context: dg.AssetCheckExecutionContext, keys: Se
     return queries.DIVERGENCE if comparable else None
 
 
+def _onchain(*_: object) -> str:
+    """Return the months that both providers count; without one nothing is compared, and freshness reports it."""
+    return onchain_queries.ONCHAIN_RECONCILIATION
+
+
 def _freshness_check(suite: Suite) -> Any:
     [dataset] = (dataset for dataset in DATASETS if dataset.name == suite.asset[1])
     return query_check(
@@ -292,4 +297,5 @@ CHECKS = [
     *map(_freshness_check, suites.FRESHNESS),
     *(query_check(*suite) for suite in _AFTER_MODELS),
     query_check(suites.DIVERGENCE, _divergence),
+    query_check(suites.ONCHAIN_RECONCILIATION, _onchain),
 ]

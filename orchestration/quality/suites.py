@@ -30,6 +30,8 @@ FEAR_GREED_STEP = 50
 # The close is up to two hours older than the price, and coins move together.
 MEDIAN_DIVERGENCE_PCT = 3.0
 DIVERGENCE_PCT = 20.0
+# Of 120 months from 2015 to 2024, 118 differed by less; the median month by 0.03%.
+TRANSACTION_COUNTS_PCT = 1.0
 
 # An incident kind of its own (gap_stays, stale_dataset) reports these, so a failure opens no second incident.
 NO_MISSING_BARS, DATA_WITHIN_SLA = "no_missing_bars", "data_within_sla"
@@ -329,7 +331,19 @@ DIVERGENCE = Suite(
     ),
 )  # fmt: skip
 
+ONCHAIN_RECONCILIATION = Suite(
+    "onchain_reconciliation", ("marts", "fct_onchain_market_daily"), "reconciliation",
+    "The transactions that Coin Metrics and blockchain.com count, by month over the last year, without coinbase.",
+    ("month", "days", "coinmetrics_count", "blockchain_count"),
+    (
+        _between("transaction_counts_agree", "difference_pct",
+                 "The two counts of a month differ by less than 1%", "reconciliation",
+                 "a provider that drops or repeats days, or changes what it counts", "warn",
+                 min_value=-TRANSACTION_COUNTS_PCT, max_value=TRANSACTION_COUNTS_PCT),
+    ),
+)  # fmt: skip
+
 SUITES = (
     BRONZE_KLINES, BRONZE_MARKETS, BRONZE_FEAR_GREED, KLINES_COMPLETENESS, *FRESHNESS, KLINES_RECONCILIATION,
-    MARKETS_RECONCILIATION, FEAR_GREED_RECONCILIATION, FCT_PRICES, DIVERGENCE,
+    MARKETS_RECONCILIATION, FEAR_GREED_RECONCILIATION, FCT_PRICES, DIVERGENCE, ONCHAIN_RECONCILIATION,
 )  # fmt: skip

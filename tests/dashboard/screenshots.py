@@ -14,6 +14,7 @@ PAGES = {
     "price": "price?coin=bitcoin&range=1Y&panes=Volume&panes=RSI",
     "sentiment": "sentiment",
     "compare": "compare",
+    "onchain": "onchain",
     "data_quality": "data_quality",
     "dictionary": "dictionary?search=volatility",
 }

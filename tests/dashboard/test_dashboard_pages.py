@@ -165,7 +165,9 @@ def test_table_with_dashes_explains_them(rendered, state, page):
     assert (page, state) != ("price", "marts") or tables
 
 
-@pytest.mark.parametrize(("page", "column"), [("price", "quote_volume"), ("sentiment", "classification")])
+@pytest.mark.parametrize(
+    ("page", "column"), [("price", "quote_volume"), ("sentiment", "classification"), ("onchain", "fee_btc")]
+)
 def test_data_table_is_rendered_only_when_open(rendered, page, column):
     def tables(**query: str) -> list:
         return [table.value for table in rendered("marts", page, **query).dataframe if column in table.value]
@@ -182,6 +184,7 @@ def test_data_table_is_rendered_only_when_open(rendered, page, column):
         ("price", "drawdown", "update marts.fct_daily_summary set drawdown_pct = drawdown_pct - 1"),
         ("sentiment", "history", "update marts.fct_sentiment_daily set btc_close = btc_close * 1.5"),
         ("compare", "indexed", "update marts.fct_daily_summary set close = high"),
+        ("onchain", "lags", "update marts.fct_onchain_lead_lag set correlation = -correlation"),
     ],
 )
 def test_chart_changes_with_the_rows_of_its_mart(open_page, server, page, chart, statement):

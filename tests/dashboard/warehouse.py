@@ -105,6 +105,7 @@ def load_simulated_raw(cursor) -> None:
             for r in shapes.fear_greed_rows(now, DAYS)
         ],
     )
+    _load_onchain(cursor)
     cursor.execute(
         """
         insert into ops.load_ledger (object_key, dataset, sha256, etag, rows, inserted, updated, unchanged, batch_id)
@@ -142,6 +143,29 @@ def load_simulated_raw(cursor) -> None:
             ),
             ('b', 'run_failed', 'error', 'A run failed', 'It works again.', now() - interval '1 day', now())
         """
+    )
+
+
+def _load_onchain(cursor) -> None:
+    """Fill the on-chain series of both providers: twice as many days as candles, one missing, with a weekly cycle."""
+    cursor.execute(
+        """
+        insert into raw.onchain_daily (source, asset, metric, date, value, source_url, fetched_at, batch_id)
+        select
+            source, 'btc', metric, current_date - n,
+            round((size * (1 + 0.2 * sin(n * 2 * pi() / 7) + 0.1 * sin(n * n)))::numeric, 2), 'test', now(), 'test'
+        from generate_series(1, %s) as n
+        cross join (
+            values
+                ('coinmetrics', 'TxCnt', 400000), ('coinmetrics', 'AdrActCnt', 800000),
+                ('coinmetrics', 'FeeTotNtv', 12.5), ('coinmetrics', 'HashRate', 9e8),
+                ('coinmetrics', 'TxTfrCnt', 1200000),
+                ('blockchain', 'n-transactions', 400144), ('blockchain', 'estimated-transaction-volume-usd', 5e9),
+                ('blockchain', 'output-volume', 900000)
+        ) as metrics (source, metric, size)
+        where n <> 40
+        """,
+        (2 * DAYS,),
     )
 
 

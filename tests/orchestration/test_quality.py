@@ -40,6 +40,7 @@ from orchestration.progress import ignore_progress
 from orchestration.quality import data_docs, suites
 from orchestration.quality import queries as quality_queries
 from orchestration.quality.checks import BRONZE_CHECKS, CHECKS
+from orchestration.quality.onchain_queries import ONCHAIN_RECONCILIATION
 from orchestration.quality.runner import SuiteResult, validate_query
 from orchestration.quality.suites import Suite
 from orchestration.resources import Stores
@@ -156,6 +157,7 @@ def queries(loaded: Loaded, yesterday: date) -> dict[Suite, str]:
         suites.FEAR_GREED_RECONCILIATION: quality_queries.fear_greed_reconciliation(history),
         suites.FCT_PRICES: quality_queries.fct_prices(span),
         suites.DIVERGENCE: quality_queries.DIVERGENCE,
+        suites.ONCHAIN_RECONCILIATION: ONCHAIN_RECONCILIATION,
     }
 
 
@@ -292,6 +294,11 @@ CORRUPTIONS: dict[tuple[str, str], list[str]] = {
     ("divergence", "median_divergence_in_range"): ["update marts.fct_market_snapshots set price_usd = price_usd * 1.1"],
     ("divergence", "coin_divergence_in_range"): [
         "update marts.fct_market_snapshots set price_usd = price_usd * 1.5 where crypto_id = 'ethereum'"
+    ],
+    ("onchain_reconciliation", "transaction_counts_agree"): [
+        "insert into marts.fct_onchain_market_daily (crypto_id, date, transaction_count_coinmetrics,"
+        " transaction_count_blockchain, loaded_at) select 'bitcoin', date '{day}' - n, 400000,"
+        " 400144 + case when n < 150 then 0 else 8000 end, now() from generate_series(0, 364) as n"
     ],
 }
 

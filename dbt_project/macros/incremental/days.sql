@@ -6,9 +6,9 @@
 -#}
 
 {#- Pre-hook: delete the days from first_changed_day on. -#}
-{% macro delete_stale_days() -%}
+{% macro delete_stale_days(watermarks=none) -%}
     {%- if is_incremental() -%}
-        delete from {{ this }} where date >= '{{ first_changed_day() }}'::date
+        delete from {{ this }} where date >= '{{ first_changed_day('date', watermarks) }}'::date
     {%- endif -%}
 {%- endmacro %}
 
@@ -22,4 +22,11 @@
 {#- Pre-hook of a small mart that views read: empty it in place. A new table would drop the views on the old one. -#}
 {% macro delete_all_rows() -%}
     {%- if is_incremental() -%} delete from {{ this }} {%- endif -%}
+{%- endmacro %}
+
+{#- Pre-hook of fct_onchain_lead_lag, whose rows depend on all days: delete all if a day changed. -#}
+{% macro delete_if_a_day_changed(date_column, watermarks) -%}
+    {%- if is_incremental() -%}
+        delete from {{ this }} where '{{ first_changed_day(date_column, watermarks) }}'::date < 'infinity'::date
+    {%- endif -%}
 {%- endmacro %}

@@ -27,9 +27,10 @@
 
 {#-
     The first day that this model must write again, as a literal: 'infinity' if there is none, '-infinity' if all. A day has
-    changed when int_day_watermarks has a newer load or another universe fingerprint than this model's newest row.
+    changed when `watermarks` (date, loaded_at, universe_version; by default int_day_watermarks) has a newer load or another
+    universe fingerprint than this model's newest row.
 -#}
-{% macro first_changed_day(date_column='date') -%}
+{% macro first_changed_day(date_column='date', watermarks=none) -%}
     {%- if not (execute and is_incremental()) -%}
         {{- return('-infinity') -}}
     {%- endif -%}
@@ -38,7 +39,7 @@
         ~ " from (select 1) as always"
         ~ " left join (select " ~ date_column ~ " as date, loaded_at, universe_version from " ~ this
         ~ " order by " ~ date_column ~ " desc limit 1) as built on true"
-        ~ " left join " ~ ref('int_day_watermarks') ~ " as days"
+        ~ " left join " ~ (watermarks or ref('int_day_watermarks')) ~ " as days"
         ~ " on days.loaded_at > built.loaded_at or days.date > built.date"
         ~ " or days.universe_version <> built.universe_version"
     ) -%}
