@@ -23,8 +23,8 @@ TITLES = {
     "binance_klines": "Binance prices",
     "coingecko_markets": "CoinGecko market snapshots",
     "fear_greed": "Fear & Greed index",
-    "onchain_daily_coinmetrics": "Coin Metrics on-chain series",
-    "onchain_daily_blockchain": "blockchain.com on-chain series",
+    "onchain_daily_coinmetrics": "On-chain series (Coin Metrics)",
+    "onchain_daily_blockchain": "On-chain series (blockchain.com)",
 }
 TOOL_VARIABLES = {
     "Dagster": "TICKMART_DAGSTER_URL",

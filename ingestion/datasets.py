@@ -99,6 +99,10 @@ class Dataset:
     rejected_least: int = 10
     # Columns of bronze that raw does not have: name, type, description.
     bronze_only: tuple[tuple[str, pa.DataType, str], ...] = ()
+    # Columns of provenance that raw keeps too. With ``fetched_at`` an older fetch never replaces a newer value.
+    raw_provenance: tuple[str, ...] = ()
+    # Decimal columns whose numbers may have more than 38 digits: `sql --lake` shows them in double precision.
+    wide: tuple[str, ...] = ()
     # The column by whose values the raw table is partitioned (docs/performance.md has the reason), and those values.
     parts: tuple[str, tuple[str, ...]] | None = None
 

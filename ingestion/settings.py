@@ -26,6 +26,8 @@ SOURCE_URLS = {
     "BINANCE_ARCHIVE_URL": "https://data.binance.vision",
     "COINGECKO_BASE_URL": "https://api.coingecko.com/api/v3",
     "FEAR_GREED_BASE_URL": "https://api.alternative.me",
+    "COINMETRICS_BASE_URL": "https://community-api.coinmetrics.io",
+    "BLOCKCHAIN_BASE_URL": "https://api.blockchain.info",
 }
 PACKAGED_UNIVERSE = Path(__file__).with_name("universe.csv")
 

@@ -5,5 +5,7 @@ REBUILD_JOB = "rebuild"
 CHECK_JOB = "quality_checks"
 # Market snapshots have no partitions.
 MARKETS_JOB = "markets_refresh"
+# Daily on-chain series have no partitions.
+ONCHAIN_JOB = "onchain_refresh"
 # Days of history that the first refresh of an empty warehouse loads.
 FIRST_LOAD_DAYS = 30

@@ -6,7 +6,8 @@ from typing import Any
 import dagster as dg
 
 from ingestion.sources.coingecko.dataset import MARKETS
-from orchestration.job_names import CHECK_JOB, JOB, MARKETS_JOB, REBUILD_JOB
+from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAILY
+from orchestration.job_names import CHECK_JOB, JOB, MARKETS_JOB, ONCHAIN_JOB, REBUILD_JOB
 from orchestration.partitions import DAYS, range_tags, refresh_days
 from orchestration.quality.checks import CHECKS
 from orchestration.resources import Stores
@@ -20,6 +21,9 @@ def build_jobs(models: dg.AssetsDefinition) -> dict[str, Any]:
     """Return the jobs by name: one for the whole asset graph, the others for a part of it."""
     sources = dg.AssetSelection.groups("bronze", "sources")
     checks = dg.AssetSelection.checks(*models.check_keys, *(key for check in CHECKS for key in check.check_keys))
+    onchain = dg.AssetSelection.assets(*(["bronze", d.name] for d in (COINMETRICS_DAILY, BLOCKCHAIN_DAILY)))
+    # All models: the build plan leaves out what is built, and a new warehouse lacks what others read.
+    refreshed = onchain.downstream() | dg.AssetSelection.assets(["raw", "universe"], *models.keys)
     selections: list[tuple[str, dg.AssetSelection, bool, str]] = [
         (
             JOB, dg.AssetSelection.all(), True,
@@ -32,6 +36,10 @@ def build_jobs(models: dg.AssetsDefinition) -> dict[str, Any]:
         (
             MARKETS_JOB, dg.AssetSelection.assets(["bronze", MARKETS.name]).downstream(), False,
             "A market snapshot and the marts that read it.",
+        ),
+        (
+            ONCHAIN_JOB, refreshed, False,
+            "The daily on-chain series and the marts that read them; the config requests the complete history.",
         ),
         (CHECK_JOB, checks, True, "The quality suites and every dbt test, without building anything."),
     ]  # fmt: skip

@@ -94,7 +94,7 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
             ) from None
 
     @contextmanager
-    def client(self, api: Api, run_id: str) -> Iterator[HttpClient]:
+    def client(self, api: Api, run_id: str, deadline_s: float | None = None) -> Iterator[HttpClient]:
         """Yield the HTTP client of an API with its shared rate limit; its attempts are recorded at the end."""
         settings = self.settings
         with ExitStack() as at_end:
@@ -102,7 +102,7 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
             if api.limits is not None:
                 limiter = SharedRateLimiter(api.name, lambda: self.connect("ingest"), api.limits(settings))
             at_end.callback(limiter.close)
-            client = api.client(settings, limiter=limiter)
+            client = api.client(settings, deadline_s=deadline_s, limiter=limiter)
             at_end.callback(client.close)
             at_end.callback(self._record_attempts, client, run_id)
             yield client

@@ -20,6 +20,8 @@ from dashboard.state.remembered import remember
 from dashboard.text import inline_code, nbsp_units
 
 BANNER_INTERVAL_S = 60
+# The datasets with data of each hour.
+HOURLY = ("binance_klines", "coingecko_markets")
 
 
 def header() -> None:
@@ -150,8 +152,8 @@ def _freshness_banner(shown: tuple[Any, ...]) -> None:
 
 
 def oldest_hourly(datasets: pd.DataFrame) -> datetime | None:
-    """Return the older of the newest candle's end and the newest snapshot; the daily index does not count."""
-    known = datasets.loc[datasets["dataset"] != "fear_greed", "last_data_at"].dropna()
+    """Return the older of the newest candle's end and the newest snapshot; daily datasets do not count."""
+    known = datasets.loc[datasets["dataset"].isin(HOURLY), "last_data_at"].dropna()
     return None if known.empty else known.min().to_pydatetime()
 
 

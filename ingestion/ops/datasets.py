@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from psycopg2.extras import execute_values
 
@@ -12,26 +12,36 @@ from ingestion.settings import Settings
 
 
 def record_datasets(
-    connection: Connection, settings: Settings, datasets: Sequence[Dataset], assets: Mapping[str, Iterable[str]]
+    connection: Connection,
+    settings: Settings,
+    datasets: Sequence[Dataset],
+    assets: Mapping[str, Iterable[str]],
+    optional: Collection[str] = (),
 ) -> None:
     """Write the declared datasets, with the limits of these settings, to ``ops.datasets`` and ``ops.dataset_assets``.
 
-    ``assets`` are for each dataset the assets whose failed checks count for it.
+    ``assets`` are for each dataset the assets whose failed checks count for it, ``optional`` the names of the datasets
+    that a run does not need.
     """
-    rows = [(d.name, d.source, d.sla_seconds(settings), d.degraded_after_seconds(settings)) for d in datasets]
+    rows = [
+        (d.name, d.source, d.sla_seconds(settings), d.degraded_after_seconds(settings), d.name in optional)
+        for d in datasets
+    ]
     pairs = [(dataset, asset) for dataset, names in assets.items() for asset in sorted(names)]
     with connection, connection.cursor() as cursor:
         cursor.execute("delete from ops.datasets where dataset <> all(%s)", ([d.name for d in datasets],))
         execute_values(
             cursor,
             """
-            insert into ops.datasets as known (dataset, source, sla_seconds, degraded_after_seconds) values %s
+            insert into ops.datasets as known (dataset, source, sla_seconds, degraded_after_seconds, optional)
+            values %s
             on conflict (dataset) do update set
                 source = excluded.source, sla_seconds = excluded.sla_seconds,
-                degraded_after_seconds = excluded.degraded_after_seconds, declared_at = clock_timestamp()
+                degraded_after_seconds = excluded.degraded_after_seconds,
+                optional = excluded.optional, declared_at = clock_timestamp()
             where
-                (known.source, known.sla_seconds, known.degraded_after_seconds)
-                <> (excluded.source, excluded.sla_seconds, excluded.degraded_after_seconds)
+                (known.source, known.sla_seconds, known.degraded_after_seconds, known.optional)
+                <> (excluded.source, excluded.sla_seconds, excluded.degraded_after_seconds, excluded.optional)
             """,
             rows,
         )

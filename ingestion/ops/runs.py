@@ -90,11 +90,9 @@ def summarize_run(connection: Connection, run_id: str, earlier: Sequence[str] = 
     connection.commit()
     failures = sorted((c for c in checks if c["status"] != "passed"), key=lambda c: c["severity"])
     errors = sum(c["severity"] == "error" for c in failures)
-    status = "ok"
-    if any(s["status"] == "partial" for s in stages):
-        status = "partial"
-    if any(s["status"] == "failed" for s in stages) or errors:
-        status = "failed"
+    # A fetch that the run does not need says so (`Source.optional`).
+    statuses = {s["status"] for s in stages if not s["detail"].get("optional")}
+    status = "failed" if errors or "failed" in statuses else "partial" if "partial" in statuses else "ok"
     return {
         "run_id": run_id,
         "status": status,

@@ -82,7 +82,8 @@ def load(
     batch = pa.concat_tables(align_decimals([_numbered(o.table, dataset, at) for at, o in enumerate(objects)]))
     order = ("fetched_at", "object_no")
     distinct = last_wins(batch, dataset.key, by=order)
-    if len(distinct) < len(batch):
+    # Without the first of equal values, which may be older than a value between them.
+    if len(distinct) < len(batch) and "fetched_at" not in dataset.raw_provenance:
         distinct = last_wins(without_repeats(dataset, batch, order), dataset.key, by=order)
     with connection, connection.cursor() as cursor:
         _lock_table(cursor, dataset)
@@ -108,7 +109,7 @@ def _numbered(table: pa.Table, dataset: Dataset, at: int) -> pa.Table:
     missing = [n for n in names if n not in table.schema.names]
     if missing:
         raise WarehouseError(f"raw.{dataset.name}: an object has no column {missing[0]}; fetch its day again")
-    columns = table.select([*names, "fetched_at", "batch_id"])
+    columns = table.select([*names, *dict.fromkeys([*dataset.raw_provenance, "fetched_at"]), "batch_id"])
     return columns.append_column("object_no", pa.array(np.full(len(columns), at, dtype="int64")))
 
 
@@ -118,7 +119,7 @@ def _lock_table(cursor: Any, dataset: Dataset) -> None:
 
 
 def _for_copy(batch: pa.Table, dataset: Dataset, loaded_at: datetime) -> pa.Table:
-    table = batch.select([*(c.name for c in dataset.columns), "batch_id"])
+    table = batch.select([*(c.name for c in dataset.columns), *dataset.raw_provenance, "batch_id"])
     return table.append_column("loaded_at", pa.repeat(pa.scalar(loaded_at, UTC_US), len(table)))
 
 
@@ -163,11 +164,21 @@ def _upsert(
         select b.*, {first_key} is null as is_new
         from batch as b
         left join existing as r on {same_key}
-        where {first_key} is null or {differs}
+        where {first_key} is null or ({differs} and {is_newest})
         """,
         existing[1],
     )
-    if cursor.rowcount == 0:
+    changed = cursor.rowcount
+    if "fetched_at" in dataset.raw_provenance:
+        # So that a version fetched between the two does not replace this value when it is loaded later.
+        run(
+            """
+            update raw.{raw} as r set fetched_at = b.fetched_at
+            from batch as b
+            where {same_key} and not {differs} and b.fetched_at > r.fetched_at
+            """
+        )
+    if changed == 0:
         return {}
     run("analyze changes ({key}, is_new)")
     if restated_by is not None:
@@ -197,7 +208,8 @@ def _upsert(
 
 def _statement_parts(dataset: Dataset, existing: str) -> dict[str, sql.Composable]:
     """Return the names and literals of the statements of ``_upsert``."""
-    names = [c.name for c in dataset.columns]
+    names = [*(c.name for c in dataset.columns), *dataset.raw_provenance]
+    is_newest = "b.fetched_at >= r.fetched_at" if "fetched_at" in dataset.raw_provenance else "true"
 
     def listed(parts: Iterable[sql.Composable], separator: str = ", ") -> sql.Composable:
         return sql.SQL(separator).join(parts)
@@ -214,8 +226,10 @@ def _statement_parts(dataset: Dataset, existing: str) -> dict[str, sql.Composabl
         "first_key": sql.Identifier("r", dataset.key[0]),
         "same_key": listed((sql.SQL("r.{0} = b.{0}").format(sql.Identifier(n)) for n in dataset.key), " and "),
         "differs": sql.SQL("({}) is distinct from ({})").format(of("r", dataset.values), of("b", dataset.values)),
+        "is_newest": sql.SQL(is_newest),
         "sets": listed(
-            sql.SQL("{0} = b.{0}").format(sql.Identifier(n)) for n in [*dataset.values, "batch_id", "loaded_at"]
+            sql.SQL("{0} = b.{0}").format(sql.Identifier(n))
+            for n in [*dataset.values, *dataset.raw_provenance, "batch_id", "loaded_at"]
         ),
         "key_pairs": listed(sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier("b", n)) for n in dataset.key),
         "name": sql.Literal(dataset.name),

@@ -44,6 +44,9 @@ KINDS: dict[str, set[str]] = {
     "repeat_coin": set(),  # each page of coins/markets begins with the last coin of the page before
     "drift": {"add", "remove", "retype"},  # new {name: value}, lost fields, numbers as texts and texts as numbers
     "impossible": {"what!", "row"},  # one row (the first) corrupted in one of the ways of IMPOSSIBLE
+    # On-chain series only:
+    "silent": {"last_day"},  # no day after this one (YYYY-MM-DD), or none at all, with status ok
+    "sampled": set(),  # every second day of a chart of blockchain.com, also with sampled=false
     # Archives only:
     "checksum": set(),  # the .CHECKSUM is of another file
     "header": set(),  # the CSV begins with column names
@@ -59,7 +62,7 @@ VALUES: tuple[tuple[set[str], Callable[[Any], bool], str], ...] = (
     ({"probability"}, lambda v: v <= 1, "give a number from 0 to 1"),
     ({"status"}, lambda v: 100 <= v <= 599, "give an HTTP status from 100 to 599"),
     ({"row"}, lambda v: type(v) is int, "give an integer, negative from the end"),
-    ({"match", "contains", "symbol"}, lambda v: isinstance(v, str), "give a text"),
+    ({"match", "contains", "symbol", "last_day"}, lambda v: isinstance(v, str), "give a text"),
     ({"headers", "add"}, lambda v: isinstance(v, dict), "give an object of names and values"),
     ({"remove", "retype"}, lambda v: isinstance(v, list) and all(isinstance(f, str) for f in v), "list names"),
     ({"what"}, lambda v: v in IMPOSSIBLE, f"use one of {', '.join(IMPOSSIBLE)}"),
@@ -205,6 +208,11 @@ def _names(row: Any) -> dict[str, Any]:
             "low": "low_24h",
             "open_time": "last_updated",
         }
+    if "x" in row:
+        return {**{k: k for k in row}, "close": "y", "open_time": "x"}
+    if "asset" in row:
+        metric = next(name for name in row if name not in ("asset", "time"))
+        return {**{k: k for k in row}, "close": metric, "open_time": "time"}
     return {**{k: k for k in row}, "close": "value", "open_time": "timestamp"}
 
 

@@ -1,9 +1,10 @@
 """The simulator's HTTP server: routing, compression, faults in transport, statistics and the clock.
 
-What the services answer is in `services`.
+What the services answer is in `services` and `onchain`.
 
-Base URLs are {host}/binance, {host}/archive, {host}/coingecko/api/v3 and {host}/alternative. Beside them: GET /_stats,
-GET, POST and DELETE /_faults, and POST /_clock {"now": ISO} to set a clock that was started with a fixed moment.
+Base URLs are {host}/binance, {host}/archive, {host}/coingecko/api/v3, {host}/alternative, {host}/coinmetrics and
+{host}/blockchain. Beside them: GET /_stats, GET, POST and DELETE /_faults, and POST /_clock {"now": ISO} to set a clock
+that was started with a fixed moment.
 """
 
 import json
@@ -23,10 +24,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from .chain import Chain
 from .coins import UNIVERSE, all_coins, read_universe
 from .faults import INSTEAD, TRANSPORT, Faults, Rule, moment_ms, parse_rules
 from .market import Market
-from .services import Clock, ErrorResponse, Limiter, Request, Services
+from .onchain import OnchainServices
+from .services import Clock, ErrorResponse, Limiter, Request
 from .shapes import Shapes
 
 
@@ -49,7 +52,7 @@ class Simulator(ThreadingHTTPServer):
     ) -> None:
         """Bind the port (0: a free one); ValueError for a bad universe or moment, OSError for a busy port."""
         self.market = Market(seed, all_coins(read_universe(universe or UNIVERSE)))
-        self.shapes = Shapes(self.market)
+        self.shapes, self.chain = Shapes(self.market), Chain(self.market)
         self.clock = Clock(None if now is None else moment_ms(now), now_moves)
         self.limiter, self.coingecko_limiter = Limiter(weight_limit), Limiter(None)
         self.faults = Faults(seed)
@@ -60,6 +63,7 @@ class Simulator(ThreadingHTTPServer):
         base = self.base_url = f"http://{in_url}:{self.server_address[1]}"
         self.binance_url, self.archive_url = f"{base}/binance", f"{base}/archive"
         self.coingecko_url, self.fear_greed_url = f"{base}/coingecko/api/v3", f"{base}/alternative"
+        self.coinmetrics_url, self.blockchain_url = f"{base}/coinmetrics", f"{base}/blockchain"
 
     def urls(self) -> dict[str, str]:
         """The base URLs by the environment variable that takes each."""
@@ -68,6 +72,8 @@ class Simulator(ThreadingHTTPServer):
             "BINANCE_ARCHIVE_URL": self.archive_url,
             "COINGECKO_BASE_URL": self.coingecko_url,
             "FEAR_GREED_BASE_URL": self.fear_greed_url,
+            "COINMETRICS_BASE_URL": self.coinmetrics_url,
+            "BLOCKCHAIN_BASE_URL": self.blockchain_url,
         }
 
     def stats(self) -> dict[str, Any]:
@@ -104,7 +110,7 @@ def simulator(**settings: Any) -> Iterator[Simulator]:
         thread.join()
 
 
-class Handler(Services):
+class Handler(OnchainServices):
     """One connection: finds the service of a request, and sends its response or the fault that replaces it."""
 
     server: Simulator
@@ -198,6 +204,8 @@ class Handler(Services):
             "/archive": self._archive,
             "/coingecko/api/v3": self._coingecko,
             "/alternative": self._alternative,
+            "/coinmetrics": self._coinmetrics,
+            "/blockchain": self._blockchain,
         }
         prefix = next((p for p in services if path.startswith(f"{p}/")), None)
         if prefix is None:

@@ -49,7 +49,9 @@ class Conventions:
 
     ``used_weight`` reads the weight that the server has counted in this minute; ``banned_until`` the end of a ban of
     this address; ``is_missing`` whether a requested resource does not exist; ``error_code`` and ``error_message`` the
-    API's own code and text. A 404 without an ``error_code`` means that the address of the API is wrong.
+    API's own code and text. A 404 without an ``error_code`` means that the address of the API is wrong. A 403 or 451
+    means that the host rejects this address, unless it ``is_about_request``. ``wait_s`` reads the wait that a 429 asks
+    for.
     """
 
     used_weight: Callable[[Mapping[str, str]], int | None] = lambda headers: None
@@ -57,6 +59,8 @@ class Conventions:
     is_missing: Callable[[Answer], bool] = lambda answer: answer.status == 404
     error_code: Callable[[Any], int | None] = lambda body: None
     error_message: Callable[[Any], str] = _message_of
+    is_about_request: Callable[[Answer], bool] = lambda answer: False
+    wait_s: Callable[[Mapping[str, str]], float | None] = lambda headers: retry_after(headers)
 
 
 PLAIN_HTTP = Conventions()

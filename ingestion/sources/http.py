@@ -30,7 +30,6 @@ from ingestion.sources.conventions import (
     RequestRejected,
     SourceError,
     parsed_body,
-    retry_after,
 )
 from ingestion.sources.rate_limit import MOST_WAIT_S, RateLimiter
 
@@ -307,7 +306,7 @@ class HttpClient:
 
     def _raise_for_status(self, host: str, answer: Answer) -> None:
         """Raise what a status other than 200 means."""
-        status, wait = answer.status, retry_after(answer.headers)
+        status, wait = answer.status, self._conventions.wait_s(answer.headers)
         body = parsed_body(answer)
         text = self._reason(body)
         if (until := self._conventions.banned_until(answer)) is not None:
@@ -322,7 +321,7 @@ class HttpClient:
             raise self._down
         if status == 407:
             raise _HostBlocked(f"{PROXY_FAULT}: it {PROXY_LOGIN}")
-        if status in (403, 451):
+        if status in (403, 451) and not self._conventions.is_about_request(answer):
             raise _HostBlocked(f"answered {status}{text}")
         if status == 429:
             if wait is not None and wait <= MOST_WAIT_S:

@@ -31,13 +31,15 @@ class Finding:
 
 
 Probe = Callable[[HttpClient, Settings], Iterator[Finding]]
+# The longest time without an answer that a run spends on one API of an optional source: two of them cost 15 s.
+OPTIONAL_DEADLINE_S = 7.0
 
 
-def probe_of(path: str, access: Callable[[Settings], str]) -> Probe:
+def probe_of(path: str, access: Callable[[Settings], str], params: Mapping[str, str | int] | None = None) -> Probe:
     """Return a probe that requests a path; ``access`` says by which key."""
 
     def probe(client: HttpClient, settings: Settings) -> Iterator[Finding]:
-        client.get(path)
+        client.get(path, params)
         yield Finding(True, client.source, f"answers, {access(settings)}")
 
     return probe
@@ -66,14 +68,21 @@ class Api:
         self, settings: Settings, *, deadline_s: float | None = None, limiter: RateLimiter | None = None
     ) -> HttpClient:
         """Return a client; the caller closes it. ``deadline_s`` is the longest time without an answer."""
+        usual = Transport()
+        most_s = deadline_s or settings.http_deadline_s
         return HttpClient(
             self.name,
             self.urls(settings),
             setting=self.setting,
             conventions=self.conventions,
             limiter=limiter,
-            deadline=Deadline(deadline_s or settings.http_deadline_s),
-            transport=Transport(headers=self.headers(settings)),
+            deadline=Deadline(min(most_s, settings.http_deadline_s)),
+            transport=Transport(
+                headers=self.headers(settings),
+                # A host has several addresses, and each is tried for so long.
+                connect_s=min(usual.connect_s, most_s / 4),
+                read_s=min(usual.read_s, most_s),
+            ),
         )
 
 
@@ -127,12 +136,15 @@ class LoadCheck:
 
 @dataclass(frozen=True)
 class Source:
-    """A source of one dataset. ``name`` is an identifier: the package, and in the asset ``source/<name>_api``.
+    """A source of one dataset. ``name`` is an identifier, unique among the sources: in the asset ``source/<name>_api``.
 
     ``fetch(context, request, *clients)`` fetches into bronze, with one client for each of ``apis`` in their order; it
     returns what it did, or raises SourceError. ``options`` is a frozen dataclass of the run configuration. A source
     that is fetched ``by_day`` gets a range of UTC days in each run. ``completeness_check`` is the check (name,
     description, expected) of ``FetchResult.shortfall``. ``attribution`` is the text that the source's terms require.
+
+    A refresh of all sources does not need an ``optional`` one: without an answer its checks warn, the run is complete,
+    and the dataset alone becomes late by its SLA. For an answer of each of its APIs it waits ``OPTIONAL_DEADLINE_S``.
     """
 
     name: str
@@ -147,3 +159,9 @@ class Source:
     by_day: bool = False
     completeness_check: tuple[str, str, str] | None = None
     load_checks: tuple[LoadCheck, ...] = ()
+    optional: bool = False
+
+    @property
+    def deadline_s(self) -> float | None:
+        """The longest time without an answer of an API in a refresh of all sources; None for that of the settings."""
+        return OPTIONAL_DEADLINE_S if self.optional else None

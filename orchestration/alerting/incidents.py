@@ -16,7 +16,7 @@ from psycopg2.extras import RealDictCursor
 
 from ingestion.database.connections import Connection
 from ingestion.settings import Settings
-from ingestion.sources.registry import SOURCES
+from ingestion.sources.registry import OPTIONAL, SOURCES
 from orchestration.observability import health
 from orchestration.observability.attempts import newest_failure
 from orchestration.observability.text import problems, span
@@ -33,6 +33,8 @@ SCHEDULER_DOWN_AFTER = timedelta(minutes=5)
 ALWAYS_EVALUATED = ("stale_dataset", "gap_stays", "budget_exhausted")
 # Checks that an incident kind of their own reports.
 REPORTED_BY_OTHER_KINDS = ("holes_are_explained", suites.NO_MISSING_BARS, suites.DATA_WITHIN_SLA)
+# The check of the answers of a source (`assets.source_checks`).
+SOURCE_ANSWERED = "source_answered"
 # The check of rejected records (`assets.source_checks`); its severity says whether there are too many.
 RECORDS_KEPT = "records_kept"
 
@@ -144,8 +146,9 @@ def _checks(cursor: Any, now: datetime) -> Iterator[Finding | str]:
         """,
         (now - CHECKS_SINCE,),
     )
-    for check in cursor.fetchall():
-        if check["check_name"] in REPORTED_BY_OTHER_KINDS:
+    found, awaited = cursor.fetchall(), _awaited_checks(cursor)
+    for check in found:
+        if check["check_name"] in REPORTED_BY_OTHER_KINDS or (check["asset"], check["check_name"]) in awaited:
             continue
         fingerprint = f"check_failed:{check['asset']}:{check['check_name']}"
         if check["status"] == "passed" or _too_many_rejected(check):
@@ -156,6 +159,22 @@ def _checks(cursor: Any, now: datetime) -> Iterator[Finding | str]:
         lines = {"Check": check["description"], "Observed": check["observed"], "Expected": check["expected"]}
         detail = "\n".join(f"{name}: {text}" for name, text in lines.items() if text)
         yield Finding(fingerprint, "check_failed", check["severity"], title, detail, check["run_id"])
+
+
+def _awaited_checks(cursor: Any) -> set[tuple[str, str]]:
+    """Return the checks of optional datasets that fail while their source does not answer: the SLA reports them."""
+    cursor.execute(
+        """
+        select distinct on (dataset) dataset, status
+        from ops.run_stages where stage = 'bronze' and dataset = any(%s)
+        order by dataset, ended_at desc
+        """,
+        (sorted(OPTIONAL),),
+    )
+    without_answer = {row["dataset"] for row in cursor.fetchall() if row["status"] == "failed"}
+    return {(f"raw/{name}", suites.HAS_DATA) for name in OPTIONAL} | {
+        (f"bronze/{name}", SOURCE_ANSWERED) for name in without_answer
+    }
 
 
 def _drift(cursor: Any, now: datetime) -> Iterator[Finding | str]:
@@ -197,9 +216,16 @@ def _too_many_rejected(check: Mapping[str, str]) -> bool:
 
 
 def _stale(cursor: Any, settings: Settings, now: datetime) -> Iterator[Finding]:
-    newest = health.newest_data(cursor)
+    newest, awaited_since = health.newest_data(cursor), health.awaited_since(cursor)
     for dataset, allowed in health.limits(cursor, settings).items():
         newest_at = newest[dataset]
+        if newest_at is None and (since := awaited_since.get(dataset)) is not None:
+            fresh = health.freshness((now - since).total_seconds(), allowed)
+            if fresh != "healthy":
+                title = f"{dataset}: there is no data yet, after its SLA of {span(allowed.sla_seconds)}"
+                detail = f"Requested without success since {since:%Y-%m-%d %H:%M} UTC: see `tickmart status`."
+                # Runs go on without it, however long.
+                yield Finding(f"stale_dataset:{dataset}", "stale_dataset", "warn", title, detail)
         if newest_at is None:
             continue  # never loaded, so not stale
         age = (now - newest_at).total_seconds()

@@ -18,6 +18,7 @@ from ingestion.sources.registry import SOURCES
 from ingestion.sources.source import FetchRequest, Source
 from orchestration.assets.metadata import ONE_RUN, OWNERS, bronze_columns, days
 from orchestration.assets.source_checks import check_source, source_checks, to_asset_check_result
+from orchestration.job_names import JOB
 from orchestration.observability import logs
 from orchestration.partitions import DAYS, run_days
 from orchestration.progress import Progress, ProgressListener
@@ -86,8 +87,11 @@ def _fetch(
     dataset = source.dataset
     with stores.connection("ingest") as connection, ExitStack() as clients_open:
         runs.begin_run(connection, context.run_id, context.job_name)
+        # A refresh of all sources does not need an optional one; a run of this source alone does.
+        optional = source.optional and context.job_name == JOB
+        deadline_s = source.deadline_s if optional else None
         clients: list[HttpClient] = [
-            clients_open.enter_context(stores.client(api, context.run_id)) for api in source.apis
+            clients_open.enter_context(stores.client(api, context.run_id, deadline_s)) for api in source.apis
         ]
         limiter = clients[0].limiter
 
@@ -103,18 +107,19 @@ def _fetch(
             result = FetchResult(dataset.name, error=str(error))
         seconds = time.monotonic() - started
         status = "failed" if result.error else "partial" if result.failed else "ok"
-        detail = _stage_detail(result, limiter.spent)
+        detail = _stage_detail(result, limiter.spent) | ({"optional": True} if optional else {})
         runs.record_stage(
             connection, context.run_id, "bronze", dataset.name,
             status=status, rows=result.rows, files=result.files, seconds=seconds, detail=detail,
         )  # fmt: skip
-        results = check_source(source, result)
+        results = check_source(source, result, required=not optional)
         checks.record_checks(connection, context.run_id, results)
     problems = [check["observed"] for check in results if check["status"] == "failed"]
     logs.unit(
         "fetched", run=context.run_id, asset=f"bronze/{dataset.name}", partition=days(context),
         source=source.apis[0].name, batch=context.run_id, rows=result.rows, files=result.files,
-        rejected=result.rejected, seconds=seconds, status=status, problems=problems or None,
+        rejected=result.rejected, seconds=seconds, status="partial" if optional and result.error else status,
+        problems=problems or None,
     )  # fmt: skip
     for problem in problems:
         context.log.warning(problem)

@@ -24,7 +24,7 @@ from psycopg2.extras import RealDictCursor
 from ingestion.database import connections
 from ingestion.ops import builds, datasets, runs
 from ingestion.ops import checks as ops_checks
-from ingestion.sources.registry import DATASETS
+from ingestion.sources.registry import DATASETS, OPTIONAL
 from ingestion.text import plain
 from orchestration.assets.dagster_dbt import (
     DagsterDbtTranslator,
@@ -36,7 +36,7 @@ from orchestration.assets.dagster_dbt import (
 from orchestration.assets.dbt_plan import BuildPlan, exclusions, plan_build, succeeded
 from orchestration.assets.metadata import BUILT_PROJECT, ONE_RUN, OWNERS
 from orchestration.assets.row_counts import with_row_counts
-from orchestration.job_names import JOB, REBUILD_JOB
+from orchestration.job_names import JOB, ONCHAIN_JOB, REBUILD_JOB
 from orchestration.local.prepared_dbt import prepare_next
 from orchestration.observability import logs
 from orchestration.progress import Progress, ProgressListener
@@ -185,13 +185,13 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
         started = time.monotonic()
         manifest = orjson.loads(dbt_project.manifest_path.read_bytes())
         with stores.connection("ingest") as connection, connections.locked(connection, "dbt"):
-            datasets.record_datasets(connection, stores.settings, DATASETS, dataset_assets(manifest))
+            datasets.record_datasets(connection, stores.settings, DATASETS, dataset_assets(manifest), OPTIONAL)
             plan = None
             # Before dbt reads the files: one that changes meanwhile must cause the next full refresh.
             digest = dbt_project_digest(PROJECT_DIR)
             full_refresh = runs.version(connection, BUILT_PROJECT) != digest
             every_model = context.selected_asset_keys == dbt_build.keys
-            if every_model and context.job_name in (JOB, REBUILD_JOB):
+            if every_model and context.job_name in (JOB, REBUILD_JOB, ONCHAIN_JOB):
                 plan = _plan(connection, context.run_id, manifest, full_refresh=full_refresh)
                 yield from _without_build(context, plan, manifest)
             if plan is None or plan.build or plan.test:

@@ -38,7 +38,8 @@ def build_run_status(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
         if command_pid(context.run) is None:  # a command logs the end of its run
             checks = {word: summary["checks"][word] for word in ("passed", "warned", "failed")}
             logs.unit("run ended", run=context.run_id, job=context.job_name, status=summary["status"], **checks)
-        errors = [s["detail"]["error"] for s in summary["stages"] if s["detail"].get("error")]
+        needed = [s["detail"] for s in summary["stages"] if not s["detail"].get("optional")]
+        errors = [detail["error"] for detail in needed if detail.get("error")]
         scheduled = SCHEDULE_TAG in context.run.tags
         if scheduled and summary["status"] != "failed" and (problem := ping_heartbeat(stores.settings)):
             context.log.warning(problem)

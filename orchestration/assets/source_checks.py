@@ -21,8 +21,8 @@ def source_checks(source: Source) -> list[dg.AssetCheckSpec]:
     return [dg.AssetCheckSpec(name, asset=asset, description=text) for name, text in described.items()]
 
 
-def check_source(source: Source, result: FetchResult) -> list[dict[str, Any]]:
-    """Return the results of ``source_checks`` as rows of ``ops.check_results``."""
+def check_source(source: Source, result: FetchResult, *, required: bool = True) -> list[dict[str, Any]]:
+    """Return the results of ``source_checks`` as rows of ``ops.check_results``; unless ``required``, they warn."""
     dataset = source.dataset
     problems = [result.error] if result.error else list(result.failed.values())
     records = result.rows + result.rejected
@@ -36,8 +36,16 @@ def check_source(source: Source, result: FetchResult) -> list[dict[str, Any]]:
     answered, requested = "; ".join(problems), "an answer for every request"
     too_many = dataset.too_many_rejected(result.rejected, records)
     rows = [
-        _row(asset, "source_answered", SOURCE_ANSWERED, answered, requested, len(problems), bool(result.error)),
-        _row(asset, "records_kept", RECORDS_KEPT, rejected, allowed, result.rejected, too_many),
+        _row(
+            asset,
+            "source_answered",
+            SOURCE_ANSWERED,
+            answered,
+            requested,
+            len(problems),
+            required and bool(result.error),
+        ),
+        _row(asset, "records_kept", RECORDS_KEPT, rejected, allowed, result.rejected, required and too_many),
     ]
     if source.completeness_check is not None:
         name, description, expected = source.completeness_check

@@ -52,7 +52,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
                 f"{stage['files']:,}",
                 f"{stage['seconds']:.2f}",
                 f"{stage['rows_per_s'] or 0:,.0f}",
-                MARK[stage["status"]],
+                _mark(stage),
                 _changed(stage),
             )
             for stage in summary["stages"]
@@ -79,6 +79,12 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     )
     if summary["status"] == "failed":
         terminal.line(console, f"log: {summary['log']}")
+
+
+def _mark(stage: dict[str, Any]) -> str:
+    """Return the status of a stage; the run does not need an optional source, so its failure is no capital one."""
+    unneeded = stage["detail"].get("optional") and stage["status"] == "failed"
+    return "no answer" if unneeded else MARK[stage["status"]]
 
 
 def _changed(stage: dict[str, Any]) -> str:

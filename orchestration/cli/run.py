@@ -22,19 +22,23 @@ from ingestion.datasets import object_day
 from ingestion.settings import Settings, SettingsError
 from ingestion.sources.binance.contract import BINANCE_OPENED, INTERVAL_MS
 from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAILY
+from ingestion.sources.onchain.dataset import FIRST_DAY as ONCHAIN_SINCE
 from ingestion.sources.registry import DATASETS
 from orchestration.cli.demo_home import use_demo_home
 from orchestration.cli.errors import EXIT_CODES, clear_errors, print_error
 from orchestration.cli.output import print_json, print_problems, print_summary
 from orchestration.cli.terminal import console, line
 from orchestration.cli.up import run_services
-from orchestration.job_names import CHECK_JOB, FIRST_LOAD_DAYS, JOB, REBUILD_JOB
+from orchestration.job_names import CHECK_JOB, FIRST_LOAD_DAYS, JOB, ONCHAIN_JOB, REBUILD_JOB
 from orchestration.observability import health, logs
 from orchestration.progress import Progress, ProgressListener
 from orchestration.runner import quiet, refresh_window, run_job
 from orchestration.session import run_session
 
 ONE_DAY = timedelta(days=1)
+# The datasets of both providers.
+ONCHAIN = "onchain_daily"
 # How often a run that is not on a terminal says how far it is.
 LINE_EVERY_S = 10
 
@@ -52,7 +56,14 @@ def run(as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--start", required=True, help="First UTC day, YYYY-MM-DD.")
+@click.option(
+    "--dataset",
+    type=click.Choice([KLINES.name, ONCHAIN]),
+    default=KLINES.name,
+    show_default=True,
+    help="Bars of a range of days, or the complete daily on-chain series since 2009.",
+)
+@click.option("--start", help="First UTC day of the bars, YYYY-MM-DD.")
 @click.option("--end", help="UTC day after the last, YYYY-MM-DD; default: today is the last.")
 @click.option("--interval", type=click.Choice(list(INTERVAL_MS)), default="1h", show_default=True)
 @click.option(
@@ -64,15 +75,30 @@ def run(as_json: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @clear_errors
-def backfill(start: str, end: str | None, interval: str, source: str, as_json: bool) -> None:
+def backfill(dataset: str, start: str | None, end: str | None, interval: str, source: str, as_json: bool) -> None:
     """Load the history of [start, end) in one run.
 
     Interrupt and restart it at any time; running it twice changes nothing.
     """
+    if dataset == ONCHAIN:
+        _backfill_onchain(start or end, as_json)
+        return
+    if start is None:
+        raise SettingsError("--start: name the first UTC day of the bars, YYYY-MM-DD")
     first, last = _backfill_range(start, end)
     with run_session("backfill") as settings:
         config = {"bronze__binance_klines": {"resume": True, "interval": interval, "source": source}}
         _finish(_run(settings, JOB, (first, last), config, "backfill"), as_json)
+
+
+def _backfill_onchain(day: str | None, as_json: bool) -> None:
+    """Load the complete history of every on-chain series: it is one request per series, whatever the range."""
+    if day:
+        raise SettingsError(f"--dataset {ONCHAIN} loads the complete history: leave --start and --end out")
+    with run_session("backfill") as settings:
+        today = datetime.now(UTC).date()
+        config = {f"bronze__{d.name}": {"complete": True} for d in (COINMETRICS_DAILY, BLOCKCHAIN_DAILY)}
+        _finish(_run(settings, ONCHAIN_JOB, (ONCHAIN_SINCE, today + ONE_DAY), config, "backfill"), as_json)
 
 
 @click.command()

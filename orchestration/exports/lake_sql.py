@@ -60,7 +60,9 @@ def _objects(files: pyarrow.fs.FileSystem, bucket: str, dataset: Dataset) -> ds.
     folder_date = [] if "date" in dataset.schema.names else [pa.field("date", pa.date32())]
     interval = [pa.field("interval", pa.string())] if "interval" in dataset.schema.names else []
     fields = [
-        pa.field(field.name, _EXACT) if pa.types.is_decimal(field.type) else field.remove_metadata()
+        pa.field(field.name, pa.float64() if field.name in dataset.wide else _EXACT)
+        if pa.types.is_decimal(field.type)
+        else field.remove_metadata()
         for field in dataset.schema
     ]
     # The schema is given, so that no object is opened before a query needs it.

@@ -194,6 +194,7 @@ Read it with DuckDB: change to this folder and run `duckdb {CATALOG}`; or read `
 ## Terms
 
 The data belongs to its sources: Binance (market data for personal use), CoinGecko (attribution "Data provided by
-CoinGecko"; redistribution needs their license), alternative.me (name the source next to the data). A release for
-yourself or your team is what this is made for. Before you publish one, read the terms of each source.
+CoinGecko"; redistribution needs their license), alternative.me (name the source next to the data), Coin Metrics
+(community data, CC BY-NC 4.0: name the source, not for commercial use), blockchain.com (name the source). A release
+for yourself or your team is what this is made for. Before you publish one, read the terms of each source.
 """

@@ -99,6 +99,8 @@ def simulator_environment(url: str) -> dict[str, str]:
         "BINANCE_ARCHIVE_URL": f"{url}/archive",
         "COINGECKO_BASE_URL": f"{url}/coingecko/api/v3",
         "FEAR_GREED_BASE_URL": f"{url}/alternative",
+        "COINMETRICS_BASE_URL": f"{url}/coinmetrics",
+        "BLOCKCHAIN_BASE_URL": f"{url}/blockchain",
     }
 
 

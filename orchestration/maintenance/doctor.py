@@ -78,7 +78,9 @@ def _sources(settings: Settings) -> Iterator[Finding]:
             if api.probe is None:
                 continue
             try:
-                with contextlib.closing(api.client(settings, deadline_s=20)) as client:
+                with contextlib.closing(api.client(settings, deadline_s=source.deadline_s or 20)) as client:
                     yield from api.probe(client, settings)
             except SourceError as error:
-                yield Finding(False, api.name, str(error).removeprefix(f"{api.name}: "))
+                problem = str(error).removeprefix(f"{api.name}: ")
+                message = f"optional, runs go on without it: {problem}" if source.optional else problem
+                yield Finding(source.optional, api.name, message)

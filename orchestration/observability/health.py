@@ -18,7 +18,7 @@ from psycopg2.extras import RealDictCursor
 
 from ingestion.database import connections
 from ingestion.settings import Settings
-from ingestion.sources.registry import DATASETS
+from ingestion.sources.registry import DATASETS, OPTIONAL
 from ingestion.text import plain
 from orchestration.observability.attempts import newest_failure
 
@@ -72,6 +72,15 @@ def newest_data(cursor: Any) -> dict[str, datetime | None]:
     return dict(zip(NEWEST, row.values() if isinstance(row, dict) else row, strict=True))
 
 
+def awaited_since(cursor: Any) -> dict[str, datetime]:
+    """Return for each optional dataset when it was first requested: it may stay without data until its SLA."""
+    cursor.execute(
+        "select dataset, min(ended_at) as since from ops.run_stages where dataset = any(%s) group by dataset",
+        (sorted(OPTIONAL),),
+    )
+    return dict(tuple(row.values()) if isinstance(row, dict) else row for row in cursor.fetchall())
+
+
 def mart_rows(cursor: Any) -> dict[str, dict[str, Any]]:
     """Return the rows of ``fct_dataset_health`` by dataset, none before it is built; the cursor returns dicts."""
     cursor.execute("select to_regclass('marts.fct_dataset_health') is not null as built")
@@ -107,7 +116,8 @@ def status(settings: Settings) -> dict[str, Any]:
     return {
         "generated_at": now,
         "status": worst(
-            [d["health"] for d in datasets]
+            # A dataset that no run needs may be without data until its SLA; then its health is worse than unknown.
+            [d["health"] for d in datasets if (d["dataset"], d["health"]) not in {(n, "unknown") for n in OPTIONAL}]
             + ["warning"] * bool(alerts["refused"] or late)
             + ["degraded"] * bool(last and last.get("error"))
         ),

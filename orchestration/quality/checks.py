@@ -290,6 +290,7 @@ BRONZE_CHECKS = [
     bronze_check(suites.BRONZE_KLINES, lambda asset: asset.binance_symbol),
     bronze_check(suites.BRONZE_MARKETS, lambda asset: asset.crypto_id),
     bronze_check(suites.BRONZE_FEAR_GREED),
+    *map(bronze_check, suites.BRONZE_ONCHAIN),
 ]
 CHECKS = [
     *BRONZE_CHECKS,

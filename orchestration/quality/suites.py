@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAILY
 from ingestion.sources.registry import DATASETS
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ DIVERGENCE_PCT = 20.0
 TRANSACTION_COUNTS_PCT = 1.0
 
 # An incident kind of its own (gap_stays, stale_dataset) reports these, so a failure opens no second incident.
-NO_MISSING_BARS, DATA_WITHIN_SLA = "no_missing_bars", "data_within_sla"
+NO_MISSING_BARS, DATA_WITHIN_SLA, HAS_DATA = "no_missing_bars", "data_within_sla", "has_data"
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,24 @@ BRONZE_FEAR_GREED = Suite(
 )  # fmt: skip
 
 
+def _onchain(dataset: str) -> Suite:
+    return Suite(
+        f"bronze_{dataset}", ("bronze", dataset), "expectations",
+        "The days that are about to be loaded. An error blocks the load.",
+        ("object_key", "metric", "date"),
+        (
+            _HAS_ROWS,
+            _unique(("object_key", "metric", "date"), "Each object has one value per series and day",
+                    "two answers in one object"),
+            _CONTRACT,
+        ),
+        blocking=True,
+    )  # fmt: skip
+
+
+BRONZE_ONCHAIN = tuple(_onchain(dataset.name) for dataset in (COINMETRICS_DAILY, BLOCKCHAIN_DAILY))
+
+
 # -- raw: after the load -----------------------------------------------------------------------------------------------
 
 KLINES_COMPLETENESS = Suite(
@@ -216,7 +235,7 @@ def _freshness(dataset: str) -> Suite:
         "The age of the newest data, whenever it was loaded, against the dataset's SLA (sla_hours).",
         ("dataset", "newest_at", "age_hours", "sla_hours"),
         (
-            _is_true("has_data", "has_data", "There is data", "freshness", "a source that never answered", "warn"),
+            _is_true(HAS_DATA, "has_data", "There is data", "freshness", "a source that never answered", "warn"),
             _zero(DATA_WITHIN_SLA, "late_hours", "The newest data is within the SLA", "freshness",
                   "a source that answers with old data, a schedule that does not run", "warn"),
             _zero("no_future_data", "early_hours", "No data is from the future", "freshness", "a wrong clock", "warn"),
@@ -344,6 +363,7 @@ ONCHAIN_RECONCILIATION = Suite(
 )  # fmt: skip
 
 SUITES = (
-    BRONZE_KLINES, BRONZE_MARKETS, BRONZE_FEAR_GREED, KLINES_COMPLETENESS, *FRESHNESS, KLINES_RECONCILIATION,
-    MARKETS_RECONCILIATION, FEAR_GREED_RECONCILIATION, FCT_PRICES, DIVERGENCE, ONCHAIN_RECONCILIATION,
+    BRONZE_KLINES, BRONZE_MARKETS, BRONZE_FEAR_GREED, *BRONZE_ONCHAIN, KLINES_COMPLETENESS, *FRESHNESS,
+    KLINES_RECONCILIATION, MARKETS_RECONCILIATION, FEAR_GREED_RECONCILIATION, FCT_PRICES, DIVERGENCE,
+    ONCHAIN_RECONCILIATION,
 )  # fmt: skip

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from ingestion.proxies import VARIABLES
+from ingestion.settings import SOURCE_URLS
 from orchestration import environment
 from orchestration.local.demo import MARK_FILE
 from support.cli import TICKMART, TIMEOUT_S, free_ports
@@ -38,7 +39,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory, real_world: ScriptedS
         "PGHOST": "127.0.0.1", "PGPORT": port, "PGUSER": "real", "PGPASSWORD": "real-password",
         "PGSSLMODE": "require", "PGCHANNELBINDING": "require", "PGGSSENCMODE": "require",
         "MINIO_ENDPOINT": f"127.0.0.1:{port}", "MINIO_ACCESS_KEY": "real", "MINIO_SECRET_KEY": "real-secret",
-        **dict.fromkeys(("BINANCE_BASE_URL", "COINGECKO_BASE_URL", "FEAR_GREED_BASE_URL"), real_world.url),
+        **dict.fromkeys(SOURCE_URLS, real_world.url),
         "SLACK_WEBHOOK_URL": f"{real_world.url}/services/x", "https_proxy": real_world.url,
         "http_proxy": real_world.url, "TICKMART_UNIVERSE": "no-such-file.csv",
     }  # fmt: skip

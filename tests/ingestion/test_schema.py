@@ -261,6 +261,8 @@ def test_raw_tables_match_their_datasets(postgres: Postgres) -> None:
         names = {"timestamptz": "timestamp with time zone"}
         declared = [(c.name, names.get(c.postgres, c.postgres), c.required) for c in dataset.columns]
         provenance = [("loaded_at", "timestamp with time zone", True), ("batch_id", "text", True)]
+        kept = {"source_url": "text", "fetched_at": "timestamp with time zone"}
+        provenance += [(name, kept[name], True) for name in dataset.raw_provenance]
         assert columns == sorted([*declared, *provenance]), table
         key = ask(
             postgres,

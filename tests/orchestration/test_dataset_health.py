@@ -20,7 +20,7 @@ from ingestion.ops import datasets
 from ingestion.settings import Postgres, Settings, load_settings
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.coingecko.dataset import MARKETS
-from ingestion.sources.registry import DATASETS
+from ingestion.sources.registry import DATASETS, OPTIONAL
 from orchestration.alerting import incidents
 from orchestration.assets.dbt import DBT, PROJECT_DIR, dataset_assets
 from orchestration.observability import health, metrics
@@ -31,11 +31,13 @@ pytestmark = pytest.mark.slow  # dbt builds the mart for its tests
 
 ORDER = ["healthy", "unknown", "warning", "degraded"]
 NAMES = [dataset.name for dataset in DATASETS]
+ONCHAIN = ("onchain_daily_coinmetrics", "onchain_daily_blockchain")
 # Ages in seconds with markets every five minutes, so that each dataset has another SLA: 2 h, 10 min, 26 h.
 AGES = {
     "binance_klines": {"fresh": 1800, "late": 4 * 3600, "very late": 10 * 3600, "never loaded": None},
     "coingecko_markets": {"fresh": 300, "late": 1200, "very late": 3600, "never loaded": None},
     "fear_greed": {"fresh": 0, "late": 2 * 86400, "very late": 6 * 86400, "never loaded": None},
+    **{name: {"fresh": 0, "late": 4 * 86400, "very late": 10 * 86400, "never loaded": None} for name in ONCHAIN},
 }
 FRESHNESS = {"fresh": "healthy", "late": "warning", "very late": "degraded", "never loaded": "unknown"}
 LOADS = {"ok": "healthy", "partial": "warning", "failed": "degraded", None: "healthy"}
@@ -50,13 +52,17 @@ SEED = """
     insert into raw.coingecko_markets (crypto_id, snapshot_at, symbol, name, payload, batch_id)
     values ('bitcoin', now(), 'btc', 'Bitcoin', '{}', 'b');
     insert into raw.fear_greed (date, value, classification, batch_id)
-    values ((now() at time zone 'UTC')::date, 5, 'Fear', 'b')
+    values ((now() at time zone 'UTC')::date, 5, 'Fear', 'b');
+    insert into raw.onchain_daily (source, asset, metric, date, value, source_url, fetched_at, batch_id)
+    select source, 'btc', 'count', (now() at time zone 'UTC')::date - 1, 5, 'u', now(), 'b'
+    from unnest(array['coinmetrics', 'blockchain']) as source
 """
 # The rows that say how new a dataset is: in raw, and in the mart that shows it.
 MOMENTS = {
     "binance_klines": (("raw.binance_klines", "open_time"), ("marts.dim_crypto", "last_bar_at")),
     "coingecko_markets": (("raw.coingecko_markets", "snapshot_at"), ("marts.fct_market_snapshots", "snapshot_at")),
     "fear_greed": (("raw.fear_greed", "date"), ("marts.fct_sentiment_daily", "date")),
+    **{name: ((f"raw.{name}", "date"), ("intermediate.int_onchain_series", "newest_date")) for name in ONCHAIN},
 }
 
 
@@ -80,7 +86,7 @@ class Built:
     def declare(self, settings: Settings) -> None:
         """Record the datasets as a run with these settings does."""
         with connections.closing(connections.connect(self.postgres, "ingest")) as connection:
-            datasets.record_datasets(connection, settings, DATASETS, dataset_assets(self.manifest))
+            datasets.record_datasets(connection, settings, DATASETS, dataset_assets(self.manifest), OPTIONAL)
 
     def clear(self) -> None:
         """Delete runs, checks, gaps and rejected records."""
@@ -90,12 +96,14 @@ class Built:
     def set_newest(self, dataset: str, moment: datetime | None) -> None:
         """Set the time of a dataset's newest data in raw and in its mart; None empties both."""
         for table, column in MOMENTS[dataset]:
-            self.ask(f"delete from {table}")
+            own = f" where source = '{dataset.removeprefix('onchain_daily_')}'" if dataset in ONCHAIN else ""
+            self.ask(f"delete from {table}{own}")
             if moment is not None:
                 at: datetime | date = moment.date() if column == "date" else moment
-                at = at - timedelta(hours=1) if dataset == "binance_klines" else at
-                self.ask(f"insert into {table} select * from public.{table.replace('.', '_')}")
-                self.ask(f"update {table} set {column} = %s", (at,))
+                # A bar and a day describe the time up to their end.
+                at -= {KLINES.name: timedelta(hours=1)}.get(dataset, timedelta(days=dataset in ONCHAIN))
+                self.ask(f"insert into {table} select * from public.{table.replace('.', '_')}{own}")
+                self.ask(f"update {table} set {column} = %s{own}", (at,))
 
     def mart(self) -> dict[str, dict[str, Any]]:
         rows = self.ask("select to_jsonb(h) from marts.fct_dataset_health as h")
@@ -149,7 +157,7 @@ def built(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
         assert done.returncode == 0, done.stdout[-3000:]
         made.manifest = json.loads((target / "manifest.json").read_text())
         for table, _ in (pair for pairs in MOMENTS.values() for pair in pairs):
-            made.ask(f"create table public.{table.replace('.', '_')} as select * from {table}")
+            made.ask(f"create table if not exists public.{table.replace('.', '_')} as select * from {table}")
         made.declare(made.settings)
         yield made
 
@@ -255,7 +263,12 @@ def test_before_the_first_run_status_uses_its_own_settings(built: Built):
         slas = {row["dataset"]: row["sla_seconds"] for row in health.status(built.settings)["datasets"]}
     finally:
         built.declare(built.settings)
-    assert slas == {"binance_klines": 7200, "coingecko_markets": 600, "fear_greed": 93600}
+    assert slas == {
+        "binance_klines": 7200,
+        "coingecko_markets": 600,
+        "fear_greed": 93600,
+        **dict.fromkeys(ONCHAIN, 172800),
+    }
 
 
 def test_a_dataset_that_is_no_longer_declared_is_no_longer_shown(built: Built):

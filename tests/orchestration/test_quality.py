@@ -114,7 +114,18 @@ def loaded(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
     (folder / "universe.csv").write_text(UNIVERSE)
     store = bucket_of(stack_env)
     with fresh_database(stack_env) as owner, simulator(seed=5) as sim, pytest.MonkeyPatch.context() as patch:
-        settings = ("BINANCE_", "COINGECKO_", "FEAR_GREED_", "TICKMART_", "PG", "MINIO_", "DAGSTER_", "DBT_")
+        settings = (
+            "BINANCE_",
+            "BLOCKCHAIN_",
+            "COINGECKO_",
+            "COINMETRICS_",
+            "FEAR_GREED_",
+            "TICKMART_",
+            "PG",
+            "MINIO_",
+            "DAGSTER_",
+            "DBT_",
+        )
         env = clean_environment() | {
             **sim.urls(),
             "TICKMART_HOME": str(folder / "home"),
@@ -151,7 +162,7 @@ def queries(loaded: Loaded, yesterday: date) -> dict[Suite, str]:
     span = [(yesterday, yesterday + timedelta(days=2))]
     return {
         suites.KLINES_COMPLETENESS: quality_queries.klines_completeness(span),
-        **{s: quality_queries.freshness(s.asset[1], 26 if s.asset[1] == "fear_greed" else 2) for s in suites.FRESHNESS},
+        **{s: quality_queries.freshness(s.asset[1], SLA_HOURS.get(s.asset[1], 2)) for s in suites.FRESHNESS},
         suites.KLINES_RECONCILIATION: quality_queries.klines_reconciliation(span),
         suites.MARKETS_RECONCILIATION: quality_queries.markets_reconciliation(snapshots),
         suites.FEAR_GREED_RECONCILIATION: quality_queries.fear_greed_reconciliation(history),
@@ -185,6 +196,8 @@ def _insert_bar(later: str) -> str:
     )
 
 
+ONCHAIN = ("onchain_daily_coinmetrics", "onchain_daily_blockchain")
+SLA_HOURS = {"fear_greed": 26, **dict.fromkeys(ONCHAIN, 48)}
 CORRUPTIONS: dict[tuple[str, str], list[str]] = {
     ("klines_completeness", "symbol_days_requested"): [
         "delete from ops.coverage where symbol = 'ETHUSDT' and date = '{day}'"
@@ -213,6 +226,14 @@ CORRUPTIONS: dict[tuple[str, str], list[str]] = {
                     "insert into raw.fear_greed (date, value, classification, batch_id) "
                     "values (current_date + 3, 50, 'Neutral', 'test')"
                 ],
+            },
+            **{
+                name: {
+                    "has_data": [f"delete from raw.{name}"],
+                    "data_within_sla": [f"delete from raw.{name} where date > current_date - 5"],
+                    "no_future_data": [f"update raw.{name} set date = date + 8000"],
+                }
+                for name in ONCHAIN
             },
         }.items()
         for check, statements in checks.items()

@@ -16,6 +16,8 @@ import pytest
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.coingecko.dataset import MARKETS, markets_key
 from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key
+from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAILY
+from ingestion.sources.onchain.dataset import FIRST_DAY as ONCHAIN_SINCE
 from orchestration.quality import data_docs, frames, suites
 from orchestration.quality.runner import SuiteResult, validate_frame
 from orchestration.quality.suites import Suite
@@ -69,6 +71,21 @@ def days() -> Rows:
     ]
 
 
+def onchain_days() -> Rows:
+    """Ten days of a series."""
+    return [
+        {
+            "source": "coinmetrics",
+            "asset": "btc",
+            "metric": "TxCnt",
+            "date": DAY - timedelta(days=n),
+            "value": Decimal(40 + n),
+            "object_key": f"onchain/coinmetrics/date={DAY}/daily.parquet",
+        }
+        for n in range(10)
+    ]
+
+
 def _set(**values: Any) -> Corruption:
     return lambda rows: rows[5].update(values)
 
@@ -109,6 +126,11 @@ FEAR_GREED_CORRUPTIONS: dict[str, Corruption] = {
     "records_meet_contract": _set(value=101),
     "classification_is_known": _set(classification="Panic"),
 }
+ONCHAIN_CORRUPTIONS: dict[str, Corruption] = {
+    "has_rows": list.clear,
+    "unique_key": _again,
+    "records_meet_contract": _set(value=Decimal(-1)),
+}
 # One record for each reason of a contract that a stored object can have.
 VIOLATIONS: dict[Suite, dict[str, Corruption]] = {
     suites.BRONZE_KLINES: {
@@ -148,10 +170,22 @@ VIOLATIONS: dict[Suite, dict[str, Corruption]] = {
         "value is below 0": _set(value=-1),
     },
 }
+VIOLATIONS |= {
+    suite: {
+        "value is missing": _set(value=None),
+        "value is below 0": _set(value=Decimal(-1)),
+        f"date is before {ONCHAIN_SINCE} or not over": _set(date=ONCHAIN_SINCE - timedelta(days=1)),
+    }
+    for suite in suites.BRONZE_ONCHAIN
+}
 BATCHES = {
     suites.BRONZE_KLINES: (KLINES, bars, KLINES_CORRUPTIONS),
     suites.BRONZE_MARKETS: (MARKETS, coins, MARKETS_CORRUPTIONS),
     suites.BRONZE_FEAR_GREED: (FEAR_GREED, days, FEAR_GREED_CORRUPTIONS),
+    **{
+        suite: (dataset, onchain_days, ONCHAIN_CORRUPTIONS)
+        for suite, dataset in zip(suites.BRONZE_ONCHAIN, (COINMETRICS_DAILY, BLOCKCHAIN_DAILY), strict=True)
+    },
 }
 
 

@@ -9,6 +9,12 @@ with datasets as (
 
 ),
 
+onchain_series as (
+
+    select * from {{ ref('int_onchain_series') }}
+
+),
+
 newest_data as (
 
     select
@@ -29,6 +35,14 @@ newest_data as (
         -- each object of the index contains its full history, so the ledger's sum would count a day many times
         count(*) as counted_rows
     from {{ ref('fct_sentiment_daily') }}
+    union all
+    select
+        'onchain_daily_' || source as dataset,
+        -- the end of the newest day of the series that is furthest behind
+        {{ utc_midnight('min(newest_date) + 1') }} as last_data_at,
+        sum(days)::bigint as counted_rows
+    from onchain_series
+    group by source
 
 ),
 
@@ -47,24 +61,46 @@ loads as (
 attempts as (
 
     select
-        dataset,
-        ended_at as last_attempt_at,
-        first_value(run_id) over (partition by dataset order by ended_at desc) = run_id as is_newest_run,
-        status
-    from {{ ref('stg_tickmart__run_stages') }}
-    where ended_at >= current_timestamp - {{ hours(168) }}
+        stages.dataset,
+        stages.ended_at as last_attempt_at,
+        first_value(stages.run_id) over (partition by stages.dataset order by stages.ended_at desc)
+        = stages.run_id as is_newest_run,
+        stages.status,
+        coalesce(
+            datasets.optional and stages.stage = 'bronze' and stages.status = 'failed', false
+        ) as is_unanswered
+    from {{ ref('stg_tickmart__run_stages') }} as stages
+    left join datasets on stages.dataset = datasets.dataset
+    where stages.ended_at >= current_timestamp - {{ hours(168) }}
 
 ),
 
+-- an optional source without an answer is no fault: its data becomes late by its SLA
 newest_attempts as (
 
     select
         dataset,
         max(last_attempt_at) as last_attempt_at,
-        max(case status when 'failed' then 3 when 'partial' then 2 else 0 end) as load_level
+        max(
+            case when is_unanswered then 0 when status = 'failed' then 3 when status = 'partial' then 2 else 0 end
+        ) as load_level,
+        bool_or(is_unanswered) as is_unanswered
     from attempts
     where is_newest_run
     group by dataset
+
+),
+
+-- the age of an optional dataset that never had data
+awaited as (
+
+    select
+        datasets.dataset,
+        extract(epoch from current_timestamp - min(stages.ended_at))::double precision as awaited_seconds
+    from datasets
+    left join {{ ref('stg_tickmart__run_stages') }} as stages on datasets.dataset = stages.dataset
+    where datasets.optional
+    group by datasets.dataset
 
 ),
 
@@ -72,6 +108,7 @@ latest_checks as (
 
     select
         asset,
+        check_name,
         severity,
         status,
         row_number() over (partition by asset, check_name order by checked_at desc, check_id desc) as recency
@@ -90,7 +127,12 @@ checks as (
     from latest_checks
     inner join {{ ref('stg_tickmart__dataset_assets') }} as dataset_assets
         on latest_checks.asset = dataset_assets.asset
-    where latest_checks.recency = 1
+    left join awaited on dataset_assets.dataset = awaited.dataset
+    left join newest_attempts on dataset_assets.dataset = newest_attempts.dataset
+    where
+        latest_checks.recency = 1
+        and not coalesce(newest_attempts.is_unanswered and latest_checks.check_name = 'source_answered', false)
+        and not (awaited.dataset is not null and latest_checks.check_name = 'has_data')
     group by dataset_assets.dataset
 
 ),
@@ -125,6 +167,7 @@ measured as (
         loads.last_loaded_at,
         newest_attempts.last_attempt_at,
         extract(epoch from current_timestamp - newest_data.last_data_at)::double precision as age_seconds,
+        awaited.awaited_seconds,
         datasets.sla_seconds::double precision as sla_seconds,
         datasets.degraded_after_seconds,
         coalesce(newest_data.counted_rows, loads.loaded_rows) as estimated_rows,
@@ -150,6 +193,7 @@ measured as (
     left join newest_attempts on datasets.dataset = newest_attempts.dataset
     left join checks on datasets.dataset = checks.dataset
     left join gaps on datasets.dataset = gaps.dataset
+    left join awaited on datasets.dataset = awaited.dataset
     left join rejected on datasets.dataset = rejected.dataset
 
 ),
@@ -159,9 +203,9 @@ with_levels as (
     select
         *,
         case
+            when coalesce(age_seconds, awaited_seconds) > degraded_after_seconds then 3
+            when coalesce(age_seconds, awaited_seconds) > sla_seconds then 2
             when age_seconds is null then 1
-            when age_seconds > degraded_after_seconds then 3
-            when age_seconds > sla_seconds then 2
             else 0
         end as freshness_level
     from measured

@@ -1,6 +1,10 @@
+-- The two partitions of raw.onchain_daily: each is a dataset, whose loads decide what is built.
+
 with source as (
 
-    select * from {{ source('raw', 'onchain_daily') }}
+    select * from {{ source('raw', 'onchain_daily_coinmetrics') }}
+    union all
+    select * from {{ source('raw', 'onchain_daily_blockchain') }}
 
 )
 

@@ -9,5 +9,6 @@ select
     source,
     sla_seconds,
     degraded_after_seconds,
+    optional,
     declared_at
 from source

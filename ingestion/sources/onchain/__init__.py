@@ -1,0 +1,1 @@
+"""Coin Metrics and blockchain.com: daily on-chain series of Bitcoin."""
