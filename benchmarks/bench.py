@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.api import bench_api, child_api
 from benchmarks.load import bench_load, child_load
 from benchmarks.measuring import ROOT, Measure, bars, clear, peak_mb, write_days
+from benchmarks.onchain import bench_onchain, child_bitcoin_load, child_fetch
 from benchmarks.reading import bench_client, bench_export, build_marts, child_client
 from benchmarks.warehouse import bench_marts, bench_refresh
 from benchmarks.whole_run import add_options, bench_run
@@ -28,7 +29,7 @@ from ingestion.bronze.lake import Lake
 from ingestion.settings import Settings
 from orchestration.session import session
 
-WORKS = ("load", "api", "marts", "refresh", "client", "export", "run", "dashboard")
+WORKS = ("load", "api", "marts", "refresh", "client", "export", "run", "dashboard", "onchain")
 
 
 def child_queries(times: int) -> dict[str, Any]:
@@ -42,6 +43,8 @@ CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {
     "api": child_api,
     "client": child_client,
     "queries": child_queries,
+    "onchain_fetch": child_fetch,
+    "onchain_load": child_bitcoin_load,
 }
 
 
@@ -79,7 +82,7 @@ def show(lines: list[Measure]) -> None:
 
 
 def works(settings: Settings, options: argparse.Namespace) -> Iterator[Measure]:
-    table, assets = bars(options.rows) if options.only - {"api"} else (None, [])
+    table, assets = bars(options.rows) if options.only - {"api", "onchain"} else (None, [])
     if "load" in options.only:
         lake = Lake(settings.object_store)
         lake.ensure_bucket()
@@ -98,6 +101,8 @@ def works(settings: Settings, options: argparse.Namespace) -> Iterator[Measure]:
         yield from bench_client(settings)
     if "export" in options.only:
         yield from bench_export(settings)
+    if "onchain" in options.only:
+        yield from bench_onchain(settings, options)
     if "dashboard" in options.only:
         from benchmarks.dashboard import bench_pages  # not above: see child_queries
 
@@ -123,7 +128,7 @@ def measure(options: argparse.Namespace) -> Iterator[Measure]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(WORKS), help=f"comma list of {', '.join(WORKS)}")
-    parser.add_argument("--rows", type=int, help="bars of all but api and run (default 1,314,000)")
+    parser.add_argument("--rows", type=int, help="bars, or transactions, of all but api and run (default 1,314,000)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows, no naive peer, one year")
     parser.add_argument("--peers", type=Path, nargs="?", const=ROOT / "bench-results" / "peers",
                         help="also measure dlt, installed into this folder")  # fmt: skip

@@ -23,6 +23,7 @@ TITLES = {
     "binance_klines": "Binance prices",
     "coingecko_markets": "CoinGecko market snapshots",
     "fear_greed": "Fear & Greed index",
+    "bitcoin_transactions": "Bitcoin transactions",
     "onchain_daily_coinmetrics": "On-chain series (Coin Metrics)",
     "onchain_daily_blockchain": "On-chain series (blockchain.com)",
 }

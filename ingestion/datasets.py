@@ -66,6 +66,11 @@ class StoredRejection:
     batch_rejected_at: datetime
 
 
+def always(settings: Settings) -> bool:
+    """Return True: runs fetch the dataset by any settings."""
+    return True
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A dataset under one name (asset, raw table, rows of ops): its provider, its form and its contract."""
@@ -105,6 +110,12 @@ class Dataset:
     wide: tuple[str, ...] = ()
     # The column by whose values the raw table is partitioned (docs/performance.md has the reason), and those values.
     parts: tuple[str, tuple[str, ...]] | None = None
+    # Whether runs fetch the dataset. One that is off is not expected to be fresh, and is no part of the status.
+    is_on: Callable[[Settings], bool] = always
+    # Raw is loaded by whole objects, not by records: its rows have no key and no provenance of their own.
+    whole_objects: bool = False
+    # SQL for the number of rows in raw, where counting them takes too long.
+    count_sql: str | None = None
 
     @property
     def schema(self) -> pa.Schema:
@@ -126,6 +137,11 @@ class Dataset:
     def assets(self) -> tuple[str, ...]:
         """Names of the assets that exist for this dataset alone and that no model makes."""
         return (f"bronze/{self.name}", f"raw/{self.name}", *self.other_assets)
+
+    @property
+    def rows_sql(self) -> str:
+        """SQL for the number of rows in raw."""
+        return self.count_sql or f"select count(*) from raw.{self.name}"  # noqa: S608 - a declared name
 
     def degraded_after_seconds(self, settings: Settings) -> int:
         """Return the age of the newest data, in seconds, past which the dataset is degraded."""

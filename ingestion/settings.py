@@ -29,6 +29,7 @@ SOURCE_URLS = {
     "COINMETRICS_BASE_URL": "https://community-api.coinmetrics.io",
     "BLOCKCHAIN_BASE_URL": "https://api.blockchain.info",
 }
+BITCOIN_TRANSACTIONS_URL = "s3://aws-public-blockchain/v1.0/btc"
 PACKAGED_UNIVERSE = Path(__file__).with_name("universe.csv")
 
 
@@ -129,6 +130,8 @@ class Settings:
     coingecko_calls_per_minute: int
     coingecko_calls_per_month: int
     markets_every_minutes: int
+    bitcoin_transactions: bool
+    bitcoin_transactions_url: str
     alerting: Alerting
 
 
@@ -163,6 +166,10 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         coingecko_calls_per_minute=_whole(values, "TICKMART_COINGECKO_CALLS_PER_MINUTE", 25 if key else 10, 1, 10_000),
         coingecko_calls_per_month=_whole(values, "TICKMART_COINGECKO_CALLS_PER_MONTH", 10_000, 1, 100_000_000),
         markets_every_minutes=_whole(values, "TICKMART_MARKETS_EVERY_MINUTES", 60, 5, 60),
+        bitcoin_transactions=_flag(values, "TICKMART_BITCOIN_TRANSACTIONS", default=False),
+        bitcoin_transactions_url=_bucket_url(
+            "BITCOIN_TRANSACTIONS_URL", values.get("BITCOIN_TRANSACTIONS_URL", BITCOIN_TRANSACTIONS_URL)
+        ),
         alerting=_alerting(values),
     )
 
@@ -279,6 +286,26 @@ def _urls(name: str, value: str) -> tuple[str, ...]:
             f"{name}: {value!r} names no host; write one URL, or several with commas between, or unset it"
         )
     return urls
+
+
+def _bucket_url(name: str, value: str) -> str:
+    """Validate the address of a bucket (s3://, http://, https://, the region as its only query) or folder (file://)."""
+    address, _, query = value.partition("?")
+    form = f"{name}: {value!r} is not s3://bucket/prefix, https://endpoint/bucket/prefix or file:///folder; correct it"
+    if "@" in value:
+        raise SettingsError(f"{name}: leave user and password out of the URL; the bucket is read anonymously")
+    if query and not re.fullmatch(r"region=[a-z0-9-]+", query):
+        raise SettingsError(form)
+    try:
+        parts = urlsplit(address)
+        parts.port  # noqa: B018 - urllib validates the port only when it is read
+    except ValueError:
+        raise SettingsError(form) from None
+    has_place = bool(parts.path.strip("/")) if parts.scheme in ("http", "https", "file") else True
+    has_host = bool(parts.hostname) != (parts.scheme == "file")
+    if parts.scheme not in ("s3", "http", "https", "file") or not (has_place and has_host) or not _plain_text(value):
+        raise SettingsError(form)
+    return value.rstrip("/")
 
 
 def _plain_text(value: str) -> bool:

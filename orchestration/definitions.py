@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from ingestion.settings import load_settings
-from orchestration.assets.dbt import DBT, DbtCli, build_models, ops_table_specs, project
+from orchestration.assets.dbt import DBT, DbtCli, build_models, other_table_specs, project
 from orchestration.assets.raw import ASSETS, RAW, raw_universe
 from orchestration.assets.run_status import build_run_status
 from orchestration.job_names import JOB, MARKETS_JOB
@@ -40,7 +40,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     if every_minutes < 60:
         schedules.append(build_markets_schedule(jobs[MARKETS_JOB], every_minutes))
     return dg.Definitions(
-        assets=[*ASSETS, *ops_table_specs(dbt_project, defined), models, run_status],  # type: ignore[list-item]
+        assets=[*ASSETS, *other_table_specs(dbt_project, defined), models, run_status],  # type: ignore[list-item]
         asset_checks=CHECKS,
         jobs=[*jobs.values(), housekeeping],
         schedules=schedules,

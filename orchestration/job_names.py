@@ -5,7 +5,8 @@ REBUILD_JOB = "rebuild"
 CHECK_JOB = "quality_checks"
 # Market snapshots have no partitions.
 MARKETS_JOB = "markets_refresh"
-# Daily on-chain series have no partitions.
+# Daily on-chain series and Bitcoin's transactions have no partitions: they begin before Binance.
 ONCHAIN_JOB = "onchain_refresh"
+BITCOIN_JOB = "bitcoin_transactions_refresh"
 # Days of history that the first refresh of an empty warehouse loads.
 FIRST_LOAD_DAYS = 30

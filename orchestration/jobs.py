@@ -5,9 +5,12 @@ from typing import Any
 
 import dagster as dg
 
+from ingestion.settings import load_settings
+from ingestion.sources.bitcoin.dataset import BITCOIN_TRANSACTIONS
 from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAILY
-from orchestration.job_names import CHECK_JOB, JOB, MARKETS_JOB, ONCHAIN_JOB, REBUILD_JOB
+from ingestion.sources.registry import DATASETS
+from orchestration.job_names import BITCOIN_JOB, CHECK_JOB, JOB, MARKETS_JOB, ONCHAIN_JOB, REBUILD_JOB
 from orchestration.partitions import DAYS, range_tags, refresh_days
 from orchestration.quality.checks import CHECKS
 from orchestration.resources import Stores
@@ -22,11 +25,16 @@ def build_jobs(models: dg.AssetsDefinition) -> dict[str, Any]:
     sources = dg.AssetSelection.groups("bronze", "sources")
     checks = dg.AssetSelection.checks(*models.check_keys, *(key for check in CHECKS for key in check.check_keys))
     onchain = dg.AssetSelection.assets(*(["bronze", d.name] for d in (COINMETRICS_DAILY, BLOCKCHAIN_DAILY)))
+    bitcoin = dg.AssetSelection.assets(["bronze", BITCOIN_TRANSACTIONS.name])
     # All models: the build plan leaves out what is built, and a new warehouse lacks what others read.
-    refreshed = onchain.downstream() | dg.AssetSelection.assets(["raw", "universe"], *models.keys)
+    every_model = dg.AssetSelection.assets(["raw", "universe"], *models.keys)
+    # A dataset that is off costs a run nothing; its backfill and a rebuild have jobs of their own.
+    settings = load_settings()
+    off = [dataset.name for dataset in DATASETS if not dataset.is_on(settings)]
+    not_fetched = dg.AssetSelection.assets(*([layer, name] for layer in ("bronze", "raw") for name in off))
     selections: list[tuple[str, dg.AssetSelection, bool, str]] = [
         (
-            JOB, dg.AssetSelection.all(), True,
+            JOB, dg.AssetSelection.all() - not_fetched, True,
             "Sources, bronze, raw, marts and every check, over a range of UTC days.",
         ),
         (
@@ -38,8 +46,12 @@ def build_jobs(models: dg.AssetsDefinition) -> dict[str, Any]:
             "A market snapshot and the marts that read it.",
         ),
         (
-            ONCHAIN_JOB, refreshed, False,
+            ONCHAIN_JOB, onchain.downstream() | every_model, False,
             "The daily on-chain series and the marts that read them; the config requests the complete history.",
+        ),
+        (
+            BITCOIN_JOB, bitcoin.downstream() | every_model, False,
+            "Bitcoin's transactions of a range of days, by the config, and the marts that read them.",
         ),
         (CHECK_JOB, checks, True, "The quality suites and every dbt test, without building anything."),
     ]  # fmt: skip

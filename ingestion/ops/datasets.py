@@ -21,13 +21,14 @@ def record_datasets(
     """Write the declared datasets, with the limits of these settings, to ``ops.datasets`` and ``ops.dataset_assets``.
 
     ``assets`` are for each dataset the assets whose failed checks count for it, ``optional`` the names of the datasets
-    that a run does not need.
+    that a run does not need. A dataset that is off is not written.
     """
+    datasets = [dataset for dataset in datasets if dataset.is_on(settings)]
     rows = [
         (d.name, d.source, d.sla_seconds(settings), d.degraded_after_seconds(settings), d.name in optional)
         for d in datasets
     ]
-    pairs = [(dataset, asset) for dataset, names in assets.items() for asset in sorted(names)]
+    pairs = [(dataset.name, asset) for dataset in datasets for asset in sorted(assets.get(dataset.name, ()))]
     with connection, connection.cursor() as cursor:
         cursor.execute("delete from ops.datasets where dataset <> all(%s)", ([d.name for d in datasets],))
         execute_values(

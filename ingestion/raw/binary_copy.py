@@ -8,7 +8,7 @@ go where (``loader``). Measured on 1.3 million bars: 1.0 s of CPU here and 2.0 s
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -46,10 +46,22 @@ def binary_copy(table: pa.Table) -> Iterator[bytes]:
 
     string is text, int64 bigint, timestamp timestamptz and decimal numeric, with the scale it has (as from CSV).
     """
+    yield from binary_copies([table])
+
+
+def binary_copies(tables: Iterable[pa.Table]) -> Iterator[bytes]:
+    """Yield one COPY of several tables of the same columns, which may also have these types, and nulls but in texts.
+
+    fixed_size_binary is bytea, int32 integer, bool boolean. Consecutive rows that lack the same columns are encoded as
+    one array: fast where nulls are rare or everywhere.
+    """
     yield _HEADER
-    for at in range(0, len(table), _PIECE):
-        piece = table.slice(at, _PIECE).combine_chunks()
-        yield from _rows([_column(piece[name].chunk(0)) for name in piece.schema.names], len(piece))
+    for table in tables:
+        for at in range(0, len(table), _PIECE):
+            piece = table.slice(at, _PIECE).combine_chunks()
+            columns = [piece[name].chunk(0) for name in piece.schema.names]
+            nulls = {at: np.asarray(array.is_null()) for at, array in enumerate(columns) if array.null_count}
+            yield from _rows([_column(array) for array in columns], nulls, len(piece))
     yield _TRAILER
 
 
@@ -63,7 +75,16 @@ def _column(array: pa.Array) -> _Texts | _Fixed:
         return offsets, np.frombuffer(array.buffers()[2] or b"", dtype=np.uint8)
     if pa.types.is_decimal(array.type):
         return _numeric(array)
-    numbers: NDArray[np.int64] = array.view(pa.int64()).to_numpy()
+    if pa.types.is_fixed_size_binary(array.type):
+        width = array.type.byte_width
+        values: _Fixed = np.frombuffer(array.buffers()[1], dtype=f"V{width}")
+        return values[array.offset : array.offset + len(array)]
+    if pa.types.is_boolean(array.type):
+        return np.asarray(array.fill_null(False)).astype("u1").view("V1")
+    if pa.types.is_int32(array.type):
+        small: NDArray[np.int32] = array.fill_null(0).to_numpy()
+        return small.astype(">i4").view("V4")
+    numbers: NDArray[np.int64] = array.view(pa.int64()).fill_null(0).to_numpy()
     if pa.types.is_timestamp(array.type):
         numbers = numbers - _POSTGRES_EPOCH_US
     return numbers.astype(">i8").view("V8")
@@ -101,22 +122,31 @@ def _numeric(array: pa.Decimal128Array) -> _Fixed:
     return out.view(f"V{2 * out.shape[1]}").reshape(n)
 
 
-def _rows(columns: list[_Texts | _Fixed], n: int) -> Iterator[bytes]:
-    """Yield the rows; consecutive rows with texts of equal lengths are encoded as one array."""
+def _rows(columns: list[_Texts | _Fixed], nulls: dict[int, NDArray[np.bool_]], n: int) -> Iterator[bytes]:
+    """Yield the rows; consecutive rows with texts of equal lengths and nulls in the same columns are one array.
+
+    ``nulls`` marks the null rows of the columns that have any.
+    """
     breaks = np.zeros(n, dtype=bool)
     breaks[0] = True
     for column in columns:
         if isinstance(column, tuple):
             lengths = np.diff(column[0])
             breaks[1:] |= lengths[1:] != lengths[:-1]
+    for missing in nulls.values():
+        breaks[1:] |= missing[1:] != missing[:-1]
     starts = np.flatnonzero(breaks).tolist()
     for start, end in zip(starts, [*starts[1:], n], strict=True):
-        values = [_slice(column, start, end) for column in columns]
+        values = [
+            np.empty(end - start, dtype="V0") if at in nulls and nulls[at][start] else _slice(column, start, end)
+            for at, column in enumerate(columns)
+        ]
         fields = [(f"{part}{at}", kind) for at, v in enumerate(values) for part, kind in (("n", ">i4"), ("v", v.dtype))]
         out = np.empty(end - start, dtype=[("fields", ">i2"), *fields])
         out["fields"] = len(columns)
         for at, value in enumerate(values):
-            out[f"n{at}"], out[f"v{at}"] = value.dtype.itemsize, value
+            is_null = at in nulls and nulls[at][start]
+            out[f"n{at}"], out[f"v{at}"] = -1 if is_null else value.dtype.itemsize, value
         yield out.tobytes()
 
 

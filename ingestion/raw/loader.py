@@ -52,6 +52,17 @@ class BronzeObject:
     table: pa.Table
 
 
+@dataclass(frozen=True)
+class LoadedObject:
+    """An object as the ledger records it: its listing, the hash of its bytes, and how many rows it changed."""
+
+    info: ObjectInfo
+    sha256: str
+    rows: int
+    inserted: int
+    updated: int
+
+
 def load_totals(connection: Connection, dataset: Dataset, batch_id: str) -> Loaded:
     """Return what the loads of a batch changed by the ledger, including interrupted steps."""
     query = """
@@ -86,7 +97,7 @@ def load(
     if len(distinct) < len(batch) and "fetched_at" not in dataset.raw_provenance:
         distinct = last_wins(without_repeats(dataset, batch, order), dataset.key, by=order)
     with connection, connection.cursor() as cursor:
-        _lock_table(cursor, dataset)
+        lock_table(cursor, dataset)
         cursor.execute("select clock_timestamp()")
         loaded_at = cursor.fetchone()[0]  # type: ignore[index]
         existing = (f"select * from raw.{dataset.name}", ())  # noqa: S608 - a declared name
@@ -98,9 +109,11 @@ def load(
         else:
             _copy(cursor, f"raw.{dataset.name}", dataset, _for_copy(distinct, dataset, loaded_at))
             changes = {at: (int(n), 0) for at, n in enumerate(np.bincount(np.asarray(distinct["object_no"])))}
-        by_object = [(o, *changes.get(at, (0, 0))) for at, o in enumerate(objects)]
-        _write_ledger(cursor, dataset, by_object, batch_id, loaded_at)
-    rows, inserted, updated = (sum(n) for n in zip(*((len(o.table), i, u) for o, i, u in by_object), strict=True))
+        by_object = [
+            LoadedObject(o.info, o.sha256, len(o.table), *changes.get(at, (0, 0))) for at, o in enumerate(objects)
+        ]
+        write_ledger(cursor, dataset, by_object, batch_id, loaded_at)
+    rows, inserted, updated = (sum(n) for n in zip(*((o.rows, o.inserted, o.updated) for o in by_object), strict=True))
     return Loaded(len(objects), rows, inserted, updated, rows - inserted - updated)
 
 
@@ -113,7 +126,8 @@ def _numbered(table: pa.Table, dataset: Dataset, at: int) -> pa.Table:
     return columns.append_column("object_no", pa.array(np.full(len(columns), at, dtype="int64")))
 
 
-def _lock_table(cursor: Any, dataset: Dataset) -> None:
+def lock_table(cursor: Any, dataset: Dataset) -> None:
+    """Wait for other loads of a dataset's raw table, until the end of the transaction."""
     cursor.execute("set local lock_timeout = '120s'")
     cursor.execute("select pg_advisory_xact_lock(%s, %s)", lock_key(f"table raw.{dataset.name}"))
 
@@ -236,13 +250,10 @@ def _statement_parts(dataset: Dataset, existing: str) -> dict[str, sql.Composabl
     }
 
 
-def _write_ledger(
-    cursor: Any,
-    dataset: Dataset,
-    objects: Sequence[tuple[BronzeObject, int, int]],
-    batch_id: str,
-    loaded_at: datetime,
+def write_ledger(
+    cursor: Any, dataset: Dataset, objects: Sequence[LoadedObject], batch_id: str, loaded_at: datetime
 ) -> None:
+    """Record loaded objects in ``ops.load_ledger``, in the transaction that loads them."""
     execute_values(
         cursor,
         """
@@ -259,16 +270,16 @@ def _write_ledger(
                 o.info.key,
                 o.sha256,
                 o.info.etag,
-                len(o.table),
-                i,
-                u,
-                len(o.table) - i - u,
+                o.rows,
+                o.inserted,
+                o.updated,
+                o.rows - o.inserted - o.updated,
                 dataset.name,
                 batch_id,
                 loaded_at,
-                loaded_at if i + u else None,
+                loaded_at if o.inserted + o.updated else None,
             )
-            for o, i, u in objects
+            for o in objects
         ],
         page_size=1000,
     )
@@ -319,10 +330,12 @@ def load_pending(
 
 
 def empty(connection: Connection, dataset: Dataset) -> None:
-    """Empty a raw table and its ledger, in one transaction: the next load reads all of its objects."""
+    """Empty the raw tables of a dataset and its ledger, in one transaction: the next load reads all of its objects."""
+    others = [name.removeprefix("raw/") for name in dataset.other_assets if name.startswith("raw/")]
     with connection, connection.cursor() as cursor:
-        _lock_table(cursor, dataset)
-        cursor.execute(sql.SQL("truncate raw.{}").format(sql.Identifier(dataset.name)))
+        lock_table(cursor, dataset)
+        for name in (dataset.name, *others):
+            cursor.execute(sql.SQL("truncate raw.{}").format(sql.Identifier(name)))
         cursor.execute("delete from ops.load_ledger where dataset = %s", (dataset.name,))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ingestion.sources.binance.source import BINANCE
+from ingestion.sources.bitcoin.source import BITCOIN
 from ingestion.sources.coingecko.source import COINGECKO
 from ingestion.sources.fear_greed.source import ALTERNATIVE_ME
 from ingestion.sources.onchain.source import BLOCKCHAIN, COINMETRICS
 from ingestion.sources.source import Source
 
-SOURCES: tuple[Source, ...] = (BINANCE, COINGECKO, ALTERNATIVE_ME, COINMETRICS, BLOCKCHAIN)
+SOURCES: tuple[Source, ...] = (BINANCE, COINGECKO, ALTERNATIVE_ME, COINMETRICS, BLOCKCHAIN, BITCOIN)
 DATASETS = tuple(source.dataset for source in SOURCES)
 # Names of the datasets that a run does not need.
 OPTIONAL = frozenset(source.dataset.name for source in SOURCES if source.optional)

@@ -14,6 +14,7 @@ from typing import Any
 from ingestion.bronze.results import FetchResult
 from ingestion.database.connections import Connection
 from ingestion.datasets import Dataset
+from ingestion.raw.loader import Loaded, load_pending
 from ingestion.settings import Settings
 from ingestion.sources.conventions import PLAIN_HTTP, Conventions
 from ingestion.sources.http import Deadline, HttpClient, Transport
@@ -91,13 +92,14 @@ class FetchRequest:
     """What a run asks of a source.
 
     ``days`` is the run's half-open range of UTC days, given to sources that are fetched by day; ``options`` is a value
-    of the dataclass that the source declares as its options.
+    of the dataclass that the source declares as its options; ``settings`` are those of the process.
     """
 
     universe: Sequence[Asset]
     at: datetime
     days: tuple[date, date] | None = None
     options: Any = None
+    settings: Settings | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ class Source:
     returns what it did, or raises SourceError. ``options`` is a frozen dataclass of the run configuration. A source
     that is fetched ``by_day`` gets a range of UTC days in each run. ``completeness_check`` is the check (name,
     description, expected) of ``FetchResult.shortfall``. ``attribution`` is the text that the source's terms require.
+    ``load`` loads what is pending into raw; ``probe`` is what doctor reports of a source without an HTTP API.
 
     A refresh of all sources does not need an ``optional`` one: without an answer its checks warn, the run is complete,
     and the dataset alone becomes late by its SLA. For an answer of each of its APIs it waits ``OPTIONAL_DEADLINE_S``.
@@ -160,6 +163,8 @@ class Source:
     completeness_check: tuple[str, str, str] | None = None
     load_checks: tuple[LoadCheck, ...] = ()
     optional: bool = False
+    load: Callable[..., tuple[Loaded, list[str]]] = load_pending
+    probe: Callable[[Settings], Iterator[Finding]] | None = None
 
     @property
     def deadline_s(self) -> float | None:

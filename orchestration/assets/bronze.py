@@ -14,6 +14,7 @@ from ingestion.bronze.write import Context
 from ingestion.bronze.write import Progress as FetchProgress
 from ingestion.ops import checks, runs
 from ingestion.sources.http import HttpClient, SourceError
+from ingestion.sources.rate_limit import RateLimiter
 from ingestion.sources.registry import SOURCES
 from ingestion.sources.source import FetchRequest, Source
 from orchestration.assets.metadata import ONE_RUN, OWNERS, bronze_columns, days
@@ -60,6 +61,7 @@ def build_bronze(source: Source) -> dg.AssetsDefinition:
             at=datetime.now(UTC),
             days=run_days(context.run) if source.by_day else None,
             options=source.options(**config.model_dump()) if source.options else None,  # type: ignore[attr-defined]
+            settings=stores.settings,
         )
         return _fetch(context, stores, source, request, progress)
 
@@ -93,7 +95,7 @@ def _fetch(
         clients: list[HttpClient] = [
             clients_open.enter_context(stores.client(api, context.run_id, deadline_s)) for api in source.apis
         ]
-        limiter = clients[0].limiter
+        limiter = clients[0].limiter if clients else RateLimiter()
 
         def report(state: FetchProgress) -> None:
             rate = state.rows / max(time.monotonic() - started, 1e-9)
@@ -117,9 +119,9 @@ def _fetch(
     problems = [check["observed"] for check in results if check["status"] == "failed"]
     logs.unit(
         "fetched", run=context.run_id, asset=f"bronze/{dataset.name}", partition=days(context),
-        source=source.apis[0].name, batch=context.run_id, rows=result.rows, files=result.files,
-        rejected=result.rejected, seconds=seconds, status="partial" if optional and result.error else status,
-        problems=problems or None,
+        source=source.apis[0].name if source.apis else source.name, batch=context.run_id, rows=result.rows,
+        files=result.files, rejected=result.rejected, seconds=seconds,
+        status="partial" if optional and result.error else status, problems=problems or None,
     )  # fmt: skip
     for problem in problems:
         context.log.warning(problem)

@@ -36,7 +36,7 @@ from orchestration.assets.dagster_dbt import (
 from orchestration.assets.dbt_plan import BuildPlan, exclusions, plan_build, succeeded
 from orchestration.assets.metadata import BUILT_PROJECT, ONE_RUN, OWNERS
 from orchestration.assets.row_counts import with_row_counts
-from orchestration.job_names import JOB, ONCHAIN_JOB, REBUILD_JOB
+from orchestration.job_names import BITCOIN_JOB, JOB, ONCHAIN_JOB, REBUILD_JOB
 from orchestration.local.prepared_dbt import prepare_next
 from orchestration.observability import logs
 from orchestration.progress import Progress, ProgressListener
@@ -126,13 +126,16 @@ def test_description(manifest: Mapping[str, Any], unique_id: str) -> str:
     return str(macro["description"].format_map(arguments)) or str(node["name"])
 
 
-def ops_table_specs(dbt_project: DbtProject, defined: set[dg.AssetKey]) -> list[dg.AssetSpec]:
-    """Return specs of the ops tables that models read and no asset in ``defined`` writes (every run writes them)."""
+def other_table_specs(dbt_project: DbtProject, defined: set[dg.AssetKey]) -> list[dg.AssetSpec]:
+    """Return specs of the tables of ops and raw that models read and no asset in ``defined`` stands for.
+
+    Every run writes those of ops; a table of raw without an asset is written with that of its dataset.
+    """
     manifest = orjson.loads(dbt_project.manifest_path.read_bytes())
     return [
-        dg.AssetSpec(["ops", s["name"]], group_name="ops", kinds={"postgres"}, description=s["description"])
+        dg.AssetSpec([s["schema"], s["name"]], group_name=s["schema"], kinds={"postgres"}, description=s["description"])
         for s in manifest["sources"].values()
-        if s["schema"] == "ops" and dg.AssetKey(["ops", s["name"]]) not in defined
+        if dg.AssetKey([s["schema"], s["name"]]) not in defined
     ]
 
 
@@ -191,7 +194,7 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
             digest = dbt_project_digest(PROJECT_DIR)
             full_refresh = runs.version(connection, BUILT_PROJECT) != digest
             every_model = context.selected_asset_keys == dbt_build.keys
-            if every_model and context.job_name in (JOB, REBUILD_JOB, ONCHAIN_JOB):
+            if every_model and context.job_name in (JOB, REBUILD_JOB, ONCHAIN_JOB, BITCOIN_JOB):
                 plan = _plan(connection, context.run_id, manifest, full_refresh=full_refresh)
                 yield from _without_build(context, plan, manifest)
             if plan is None or plan.build or plan.test:

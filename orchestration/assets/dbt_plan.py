@@ -93,7 +93,10 @@ def plan_build(manifest: Mapping[str, Any], state: BuildState, unvalidated: Coll
     deferred = any(name.startswith("intermediate.aside_") for name in state.relations)
     for unique_id, node in graph.nodes.items():
         raw_tables[unique_id] = graph.raw_tables(unique_id, raw_tables)
-        versions = {name: state.versions.get(name, "no rows") for name in sorted(raw_tables[unique_id])}
+        # A model without rows until a table has some is not built for the other tables that it reads.
+        needed = node["config"].get("meta", {}).get("empty_without")
+        reads = [needed] if needed and needed not in state.versions else sorted(raw_tables[unique_id])
+        versions = {name: state.versions.get(name, "no rows") for name in reads}
         inputs = plan.inputs[unique_id] = "; ".join(f"raw.{name}: {version}" for name, version in versions.items())
         name, built = f"{node['schema']}.{node['name']}", state.built.get(unique_id)
         is_new = built != inputs

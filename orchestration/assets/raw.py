@@ -6,10 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from ingestion.datasets import Dataset
 from ingestion.ops import checks, runs
 from ingestion.raw import loader
-from ingestion.raw.loader import load_pending
 from ingestion.sources.registry import SOURCES
 from ingestion.sources.source import LoadCheck, LoadedRun, Source
 from orchestration.assets.bronze import APIS, BRONZE, UNIVERSE_FILE
@@ -67,7 +65,7 @@ def build_raw(source: Source) -> dg.AssetsDefinition:
         stores: Stores,
         progress: dg.ResourceParam[ProgressListener],
     ) -> Iterator[Any]:
-        loaded = _load(context, stores, dataset, config, progress)
+        loaded = _load(context, stores, source, config, progress)
         of_raw = [check for check in source.load_checks if not check.maintains]
         yield loaded._replace(check_results=[_after_load(context, stores, source, check)[0] for check in of_raw])
         for check in source.load_checks:
@@ -85,12 +83,13 @@ def build_raw(source: Source) -> dg.AssetsDefinition:
 def _load(
     context: dg.AssetExecutionContext,
     stores: Stores,
-    dataset: Dataset,
+    source: Source,
     config: RawConfig,
     progress: ProgressListener,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Load what is pending, unless blocking checks of bronze failed, and record the stage."""
     started = time.monotonic()
+    dataset = source.dataset
     with stores.connection("ingest") as connection:
         runs.begin_run(connection, context.run_id, context.job_name)
         failed = checks.failed_blocking_checks(connection, counted_runs(context), f"bronze/{dataset.name}")
@@ -104,7 +103,7 @@ def _load(
                 detail = f"{rows:,} rows, {rows / max(time.monotonic() - started, 1e-9):,.0f}/s"
                 progress(Progress(f"load {dataset.name}", done, total, "objects", detail))
 
-            _, damaged = load_pending(
+            _, damaged = source.load(
                 stores.lake(), connection, dataset, context.run_id, restating=not config.rebuild, on_progress=report
             )
         loaded = loader.load_totals(connection, dataset, context.run_id)
@@ -126,7 +125,7 @@ def _load(
             rows=loaded.rows, files=loaded.objects, seconds=seconds, status="partial" if damaged else "ok", **detail,
         )  # fmt: skip
         with connection.cursor() as cursor:
-            cursor.execute(f"select count(*) from raw.{dataset.name}")  # noqa: S608
+            cursor.execute(dataset.rows_sql)
             count = cursor.fetchone()[0]  # type: ignore[index]
     release_memory()
     return dg.MaterializeResult(

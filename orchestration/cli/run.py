@@ -22,6 +22,8 @@ from ingestion.datasets import object_day
 from ingestion.settings import Settings, SettingsError
 from ingestion.sources.binance.contract import BINANCE_OPENED, INTERVAL_MS
 from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.bitcoin.dataset import BITCOIN_TRANSACTIONS
+from ingestion.sources.bitcoin.ingest import GENESIS
 from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAILY
 from ingestion.sources.onchain.dataset import FIRST_DAY as ONCHAIN_SINCE
 from ingestion.sources.registry import DATASETS
@@ -30,7 +32,7 @@ from orchestration.cli.errors import EXIT_CODES, clear_errors, print_error
 from orchestration.cli.output import print_json, print_problems, print_summary
 from orchestration.cli.terminal import console, line
 from orchestration.cli.up import run_services
-from orchestration.job_names import CHECK_JOB, FIRST_LOAD_DAYS, JOB, ONCHAIN_JOB, REBUILD_JOB
+from orchestration.job_names import BITCOIN_JOB, CHECK_JOB, FIRST_LOAD_DAYS, JOB, ONCHAIN_JOB, REBUILD_JOB
 from orchestration.observability import health, logs
 from orchestration.progress import Progress, ProgressListener
 from orchestration.runner import quiet, refresh_window, run_job
@@ -58,12 +60,12 @@ def run(as_json: bool) -> None:
 @click.command()
 @click.option(
     "--dataset",
-    type=click.Choice([KLINES.name, ONCHAIN]),
+    type=click.Choice([KLINES.name, ONCHAIN, BITCOIN_TRANSACTIONS.name]),
     default=KLINES.name,
     show_default=True,
-    help="Bars of a range of days, or the complete daily on-chain series since 2009.",
+    help="Bars or Bitcoin transactions of a range of days, or the complete daily on-chain series since 2009.",
 )
-@click.option("--start", help="First UTC day of the bars, YYYY-MM-DD.")
+@click.option("--start", help="First UTC day, YYYY-MM-DD.")
 @click.option("--end", help="UTC day after the last, YYYY-MM-DD; default: today is the last.")
 @click.option("--interval", type=click.Choice(list(INTERVAL_MS)), default="1h", show_default=True)
 @click.option(
@@ -84,11 +86,21 @@ def backfill(dataset: str, start: str | None, end: str | None, interval: str, so
         _backfill_onchain(start or end, as_json)
         return
     if start is None:
-        raise SettingsError("--start: name the first UTC day of the bars, YYYY-MM-DD")
-    first, last = _backfill_range(start, end)
+        raise SettingsError("--start: name the first UTC day, YYYY-MM-DD")
+    if dataset == BITCOIN_TRANSACTIONS.name:
+        _backfill_bitcoin(*_backfill_range(start, end, GENESIS, "Bitcoin has no block"), as_json)
+        return
+    first, last = _backfill_range(start, end, BINANCE_OPENED, "Binance has no bars")
     with run_session("backfill") as settings:
         config = {"bronze__binance_klines": {"resume": True, "interval": interval, "source": source}}
         _finish(_run(settings, JOB, (first, last), config, "backfill"), as_json)
+
+
+def _backfill_bitcoin(first: date, last: date, as_json: bool) -> None:
+    """Load Bitcoin's transactions of [first, last), whether runs refresh them or not."""
+    with run_session("backfill") as settings:
+        config = {f"bronze__{BITCOIN_TRANSACTIONS.name}": {"start": first.isoformat(), "end": last.isoformat()}}
+        _finish(_run(settings, BITCOIN_JOB, (first, last), config, "backfill"), as_json)
 
 
 def _backfill_onchain(day: str | None, as_json: bool) -> None:
@@ -169,8 +181,11 @@ def build_marts() -> str:
     return "partial"
 
 
-def _backfill_range(start: str, end: str | None) -> tuple[date, date]:
-    """Return the half-open range of days that can be loaded; SettingsError if there are none."""
+def _backfill_range(start: str, end: str | None, since: date, nothing: str) -> tuple[date, date]:
+    """Return the half-open range of days from ``since`` on that can be loaded; SettingsError if there are none.
+
+    ``nothing`` says what there is not before.
+    """
     today = datetime.now(UTC).date()
     first = _day("--start", start)
     last = _day("--end", end) if end else today + ONE_DAY
@@ -178,9 +193,9 @@ def _backfill_range(start: str, end: str | None) -> tuple[date, date]:
         raise SettingsError(f"--start {first} is not before --end {last}; the range is half-open, [start, end)")
     if first > today:
         raise SettingsError(f"--start {first} is in the future; today is {today} (UTC)")
-    first, last = max(first, BINANCE_OPENED), min(last, today + ONE_DAY)
+    first, last = max(first, since), min(last, today + ONE_DAY)
     if first >= last:
-        raise SettingsError(f"--end {end}: Binance has no bars before {BINANCE_OPENED}; choose a later day")
+        raise SettingsError(f"--end {end}: {nothing} before {since}; choose a later day")
     return first, last
 
 

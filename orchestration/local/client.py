@@ -101,6 +101,8 @@ def simulator_environment(url: str) -> dict[str, str]:
         "FEAR_GREED_BASE_URL": f"{url}/alternative",
         "COINMETRICS_BASE_URL": f"{url}/coinmetrics",
         "BLOCKCHAIN_BASE_URL": f"{url}/blockchain",
+        # The simulator serves no bucket.
+        "TICKMART_BITCOIN_TRANSACTIONS": "false",
     }
 
 

@@ -74,6 +74,8 @@ def _stores(settings: Settings) -> Iterator[Finding]:
 
 def _sources(settings: Settings) -> Iterator[Finding]:
     for source in SOURCES:
+        if source.probe is not None:
+            yield from source.probe(settings)
         for api in source.apis:
             if api.probe is None:
                 continue

@@ -41,8 +41,12 @@ class Limits:
 
 
 def declared_limits(settings: Settings) -> dict[str, Limits]:
-    """Return the limits of each dataset from the settings of this process."""
-    return {d.name: Limits(d.sla_seconds(settings), d.degraded_after_seconds(settings)) for d in DATASETS}
+    """Return the limits of each dataset that is on from the settings of this process."""
+    return {
+        d.name: Limits(d.sla_seconds(settings), d.degraded_after_seconds(settings))
+        for d in DATASETS
+        if d.is_on(settings)
+    }
 
 
 def limits(cursor: Any, settings: Settings) -> dict[str, Limits]:
@@ -136,12 +140,13 @@ def _dataset_rows(cursor: Any, settings: Settings, now: datetime) -> list[dict[s
     newest = newest_data(cursor)
     last_runs = _last_runs(cursor)
     marts = mart_rows(cursor)
+    counts = {dataset.name: dataset.rows_sql for dataset in DATASETS}
     rows = []
     for name, allowed in limits(cursor, settings).items():
         cursor.execute(
             f"""
             select
-                (select count(*) from raw.{name}) as rows,
+                ({counts[name]}) as rows,
                 (select max(loaded_at) from ops.load_ledger where dataset = %(name)s) as last_load,
                 (
                     select count(*) from ops.rejected_records where dataset = %(name)s and replayed_at is null

@@ -190,3 +190,24 @@ def test_any_order_of_loads_drops_and_kills_equals_a_full_refresh(
     aside = "select count(*) from pg_class where relname like 'aside%'"
     assert warehouse.query(aside) == [(0,)]
     assert_full_refresh_changes_nothing(warehouse)
+
+
+def test_a_model_that_is_empty_without_a_dataset_is_built_for_that_dataset_alone(warehouse: Warehouse) -> None:
+    warehouse.parsed()
+    selective = SelectiveBuilds(warehouse)
+    with contextlib.closing(warehouse.connect()) as connection:
+        state = builds.read_state(connection, ["staging", "intermediate", "marts"])
+    activity = "model.tickmart.fct_onchain_activity"
+    relations = frozenset(f"{n['schema']}.{n['name']}" for n in selective.manifest["nodes"].values())
+
+    def inputs_after(before: dict[str, str], versions: dict[str, str]) -> tuple[str | None, dict[str, str]]:
+        plan = plan_build(selective.manifest, builds.BuildState(versions, before, relations))
+        return plan.build.get(activity), plan.inputs
+
+    _, empty_inputs = inputs_after({}, {**state.versions, "binance_klines": "1"})
+    assert inputs_after(empty_inputs, {**state.versions, "binance_klines": "2"})[0] is None
+    loaded = {**state.versions, "binance_klines": "2", "bitcoin_transactions": "1"}
+    why, inputs = inputs_after(empty_inputs, loaded)
+    assert "bitcoin_transactions" in (why or "")
+    # With rows, its other inputs count as well.
+    assert "binance_klines" in (inputs_after(inputs, {**loaded, "binance_klines": "3"})[0] or "")

@@ -2,6 +2,7 @@
 
 import io
 from decimal import Context, Decimal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from ingestion.arrow import UTC_US
 from ingestion.database import connections
-from ingestion.raw.binary_copy import Stream, ahead, binary_copy, fits
+from ingestion.raw.binary_copy import Stream, ahead, binary_copies, binary_copy, fits
 from ingestion.settings import Postgres
 
 DIGITS = 38
@@ -76,3 +77,37 @@ def test_binary_and_csv_bring_the_same_values_in_the_same_writing(
 )
 def test_what_binary_leaves_out_is_said_beforehand(column: pa.Array) -> None:
     assert not fits(pa.table({"column": column}))
+
+
+NULLABLE = st.lists(
+    st.tuples(
+        st.binary(min_size=5, max_size=5) | st.none(),
+        st.integers(-(2**31), 2**31 - 1) | st.none(),
+        st.booleans() | st.none(),
+        st.integers(-(2**63), 2**63 - 1) | st.none(),
+        st.datetimes() | st.none(),
+    ),
+    max_size=20,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=NULLABLE)
+def test_bytes_small_numbers_booleans_and_nulls_arrive_as_they_are(
+    shared_database: Postgres, rows: list[tuple[Any, ...]]
+) -> None:
+    kinds = {"code": pa.binary(5), "small": pa.int32(), "flag": pa.bool_(), "number": pa.int64(), "moment": UTC_US}
+    columns = zip(*rows, strict=True) if rows else ((),) * len(kinds)
+    table = pa.table(
+        {name: pa.array(values, kind) for (name, kind), values in zip(kinds.items(), columns, strict=True)}
+    )
+    # Several tables, and slices, whose offsets into the buffers must be right.
+    pieces = [table.slice(0, len(rows) // 2), table.slice(len(rows) // 2)]
+    with connections.closing(connections.connect(shared_database)) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "create temp table sent (code bytea, small integer, flag boolean, number bigint, moment timestamptz)"
+        )
+        cursor.copy_expert("copy sent from stdin (format binary)", Stream(ahead(binary_copies(pieces))), size=64)
+        cursor.execute("select code, small, flag, number, moment::timestamp from sent")
+        found = [(None if code is None else bytes(code), *rest) for code, *rest in cursor.fetchall()]
+    assert found == rows

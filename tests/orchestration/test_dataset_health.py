@@ -4,7 +4,7 @@ import json
 import subprocess
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,15 @@ pytestmark = pytest.mark.slow  # dbt builds the mart for its tests
 
 ORDER = ["healthy", "unknown", "warning", "degraded"]
 NAMES = [dataset.name for dataset in DATASETS]
+# Off by default.
+ON = {"TICKMART_BITCOIN_TRANSACTIONS": "true"}
 ONCHAIN = ("onchain_daily_coinmetrics", "onchain_daily_blockchain")
 # Ages in seconds with markets every five minutes, so that each dataset has another SLA: 2 h, 10 min, 26 h.
 AGES = {
     "binance_klines": {"fresh": 1800, "late": 4 * 3600, "very late": 10 * 3600, "never loaded": None},
     "coingecko_markets": {"fresh": 300, "late": 1200, "very late": 3600, "never loaded": None},
     "fear_greed": {"fresh": 0, "late": 2 * 86400, "very late": 6 * 86400, "never loaded": None},
+    "bitcoin_transactions": {"fresh": 3600, "late": 6 * 3600, "very late": 20 * 3600, "never loaded": None},
     **{name: {"fresh": 0, "late": 4 * 86400, "very late": 10 * 86400, "never loaded": None} for name in ONCHAIN},
 }
 FRESHNESS = {"fresh": "healthy", "late": "warning", "very late": "degraded", "never loaded": "unknown"}
@@ -53,6 +56,10 @@ SEED = """
     values ('bitcoin', now(), 'btc', 'Bitcoin', '{}', 'b');
     insert into raw.fear_greed (date, value, classification, batch_id)
     values ((now() at time zone 'UTC')::date, 5, 'Fear', 'b');
+    insert into raw.bitcoin_blocks (
+        source_day, block_hash, block_number, block_timestamp, transaction_count, row_count, is_final, batch_id
+    )
+    values (current_date, sha256('block'), 850000, now(), 1, 1, true, 'b');
     insert into raw.onchain_daily (source, asset, metric, date, value, source_url, fetched_at, batch_id)
     select source, 'btc', 'count', (now() at time zone 'UTC')::date - 1, 5, 'u', now(), 'b'
     from unnest(array['coinmetrics', 'blockchain']) as source
@@ -63,6 +70,7 @@ MOMENTS = {
     "coingecko_markets": (("raw.coingecko_markets", "snapshot_at"), ("marts.fct_market_snapshots", "snapshot_at")),
     "fear_greed": (("raw.fear_greed", "date"), ("marts.fct_sentiment_daily", "date")),
     **{name: ((f"raw.{name}", "date"), ("intermediate.int_onchain_series", "newest_date")) for name in ONCHAIN},
+    "bitcoin_transactions": (("raw.bitcoin_blocks", "block_timestamp"),),
 }
 
 
@@ -144,7 +152,7 @@ def settings_of(owner: Postgres, **env: str) -> Settings:
 def built(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     target = tmp_path_factory.mktemp("dbt")
     with fresh_database(stack_env) as owner:
-        made = Built(owner, settings_of(owner, TICKMART_MARKETS_EVERY_MINUTES="5"), {})
+        made = Built(owner, settings_of(owner, TICKMART_MARKETS_EVERY_MINUTES="5", **ON), {})
         made.ask(SEED)
         env = clean_environment() | {
             "PGHOST": owner.host, "PGPORT": str(owner.port), "PGDATABASE": owner.database,
@@ -246,7 +254,7 @@ def test_an_interval_of_five_minutes_is_an_sla_of_600_s_everywhere(built: Built)
 
 def test_status_reports_the_slas_of_the_runs_whatever_its_own_settings(built: Built):
     built.declare(built.settings)
-    hourly = settings_of(built.postgres)
+    hourly = settings_of(built.postgres, **ON)
     [row] = (d for d in health.status(hourly)["datasets"] if d["dataset"] == MARKETS.name)
     assert row["sla_seconds"] == 600
     built.declare(hourly)
@@ -267,8 +275,22 @@ def test_before_the_first_run_status_uses_its_own_settings(built: Built):
         "binance_klines": 7200,
         "coingecko_markets": 600,
         "fear_greed": 93600,
+        "bitcoin_transactions": 14400,
         **dict.fromkeys(ONCHAIN, 172800),
     }
+
+
+def test_a_dataset_that_is_off_is_not_shown_and_cannot_be_stale(built: Built):
+    off = settings_of(built.postgres)
+    built.set_newest("bitcoin_transactions", datetime.now(UTC) - timedelta(days=9))
+    assert "bitcoin_transactions" in built.stale()
+    built.declare(off)
+    try:
+        shown = {row["dataset"] for row in health.status(off)["datasets"]}
+        assert shown == set(built.mart()) == set(NAMES) - {"bitcoin_transactions"}
+        assert "bitcoin_transactions" not in replace(built, settings=off).stale()
+    finally:
+        built.declare(built.settings)
 
 
 def test_a_dataset_that_is_no_longer_declared_is_no_longer_shown(built: Built):

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from ingestion.datasets import always
 from ingestion.sources.registry import DATASETS, OPTIONAL
 from orchestration.observability import health
 from orchestration.observability.attempts import record_failure
 from support.cli import ROOT, TICKMART, clean_environment
 from support.pipeline import Chain
+
+ON = [dataset for dataset in DATASETS if dataset.is_on is always]
 
 
 class StatusCommand:
@@ -71,7 +74,7 @@ def run_status(chain: Chain, home: Path) -> StatusCommand:
 def test_a_healthy_warehouse_exits_0(fresh: Chain, tmp_path):
     command = run_status(fresh, tmp_path / "home")
     # An optional dataset may be without data until its SLA.
-    assert command.health == {d.name: "unknown" if d.name in OPTIONAL else "healthy" for d in DATASETS}
+    assert command.health == {d.name: "unknown" if d.name in OPTIONAL else "healthy" for d in ON}
     assert (command.code, command.status["status"]) == (0, "healthy")
     assert command.status["datasets"][0]["last_run"]["run_id"] == "run-1"
 
@@ -158,4 +161,4 @@ def test_the_dashboard_reads_status_json(tmp_path, monkeypatch):
 
     StatusCommand(tmp_path, PGHOST="127.0.0.1", PGPORT="9", PGUSER="me", PGPASSWORD="x")
     monkeypatch.setenv("TICKMART_HOME", str(tmp_path))
-    assert [row["health"] for row in read_status()["datasets"]] == ["Unknown"] * len(DATASETS)
+    assert [row["health"] for row in read_status()["datasets"]] == ["Unknown"] * len(ON)

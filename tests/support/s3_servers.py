@@ -74,16 +74,17 @@ class Processes:
 class Rclone:
     name = "rclone"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, key: str = "loader,correct-secret") -> None:
+        """Without a key, anybody may read and write."""
         self._processes, self._port = Processes(folder), free_port(0)
         (folder / "data").mkdir()
-        self._folder = folder
+        self.folder, self._key = folder, key
 
     def start(self) -> None:
         program = Path(sysconfig.get_path("scripts")) / "rclone"
         self._processes.spawn(
-            *(program, "serve", "s3", "--config", "", "--addr", f"127.0.0.1:{self._port}", self._folder / "data"),
-            env={"RCLONE_AUTH_KEY": '"loader,correct-secret"'},
+            *(program, "serve", "s3", "--config", "", "--addr", f"127.0.0.1:{self._port}", self.folder / "data"),
+            env={"RCLONE_AUTH_KEY": f'"{self._key}"'} if self._key else {},
         )
         self._processes.await_port(self._port)
 

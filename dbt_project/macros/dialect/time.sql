@@ -30,6 +30,15 @@
     date_trunc('hour', {{ instant }}, 'UTC')
 {%- endmacro %}
 
+{#- The start of the span of so many minutes, counted from 00:00 UTC, that contains an instant. The minutes divide a day. -#}
+{% macro utc_span(minutes, instant) -%}
+    {{ return(adapter.dispatch('utc_span')(minutes, instant)) }}
+{%- endmacro %}
+
+{% macro postgres__utc_span(minutes, instant) -%}
+    date_bin(make_interval(mins => {{ minutes }}), {{ instant }}, '2000-01-01 00:00:00+00'::timestamptz)
+{%- endmacro %}
+
 {#- An interval of hours. Never use days: a day of a session in New York can have 23 or 25 hours. -#}
 {% macro hours(count) -%}
     {{ return(adapter.dispatch('hours')(count)) }}

@@ -43,6 +43,13 @@ newest_data as (
         sum(days)::bigint as counted_rows
     from onchain_series
     group by source
+    union all
+    select
+        'bitcoin_transactions' as dataset,
+        max(block_timestamp) as last_data_at,
+        -- of a replaced day, the ledger has the rows of the object and not what raw had before
+        coalesce(sum(row_count), 0)::bigint as counted_rows
+    from {{ ref('stg_bitcoin__blocks') }}
 
 ),
 
