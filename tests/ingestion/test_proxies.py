@@ -9,6 +9,7 @@ import pytest
 from ingestion import proxies
 from ingestion.settings import SettingsError, load_settings, secrets
 from ingestion.sources.http import Deadline, HttpClient, SourceError
+from ingestion.sources.registry import SOURCES
 from orchestration.alerting import channels
 from orchestration.alerting.heartbeat import ping
 from orchestration.alerting.messages import Message, Unavailable
@@ -176,7 +177,8 @@ def test_doctor_says_which_source_uses_which_proxy(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://me:canary@p:3128")
     monkeypatch.setenv("no_proxy", "api.coingecko.com")
     said = proxies_used(load_settings({}))
-    assert "Binance, Binance archive, Fear & Greed: proxy http://p:3128 (https_proxy)" in said
+    others = ", ".join(api.name for source in SOURCES for api in source.apis if api.name != "CoinGecko")
+    assert f"{others}: proxy http://p:3128 (https_proxy)" in said
     assert "CoinGecko: none" in said
     assert "canary" not in said
 

@@ -317,9 +317,8 @@ CORRUPTIONS: dict[tuple[str, str], list[str]] = {
         "update marts.fct_market_snapshots set price_usd = price_usd * 1.5 where crypto_id = 'ethereum'"
     ],
     ("onchain_reconciliation", "transaction_counts_agree"): [
-        "insert into marts.fct_onchain_market_daily (crypto_id, date, transaction_count_coinmetrics,"
-        " transaction_count_blockchain, loaded_at) select 'bitcoin', date '{day}' - n, 400000,"
-        " 400144 + case when n < 150 then 0 else 8000 end, now() from generate_series(0, 364) as n"
+        "update marts.fct_onchain_market_daily set transaction_count_blockchain = transaction_count_blockchain * 1.02"
+        " where date between date '{day}' - 364 and date '{day}' - 150"
     ],
 }
 
