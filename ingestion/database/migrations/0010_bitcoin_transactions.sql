@@ -30,8 +30,8 @@ comment on column raw.bitcoin_blocks.transaction_count is 'Transactions of the b
 comment on column raw.bitcoin_blocks.row_count is 'Rows of the block in bronze: fewer than transaction_count when records were rejected.';
 comment on column raw.bitcoin_blocks.is_final is 'Whether a daily file had the block, not a file of its own.';
 
--- Columns by falling alignment: 149 bytes per row, 152 in the order of the source. An index on (block_hash, txid) would
--- add 80 bytes per row; the blocks' index guards the key instead, and times are found by BRIN (a page for 30 MB).
+-- Columns by falling alignment: 149 bytes per row, 158 in the order of the source. An index on (block_hash, txid) would
+-- add 96 bytes per row; the blocks' index guards the key instead, and times are found by BRIN.
 create table raw.bitcoin_transactions (
     block_timestamp timestamptz not null,
     output_sats bigint not null,

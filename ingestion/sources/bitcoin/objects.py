@@ -61,7 +61,7 @@ def _serialize(table: pa.Table, files: Sequence[str], fetched_at: datetime, batc
     """Return the Parquet file of a day's transactions. Provenance is added by row group: it would double the day."""
     schema = BITCOIN_TRANSACTIONS.schema
     sink = io.BytesIO()
-    # Hashes do not repeat, but the block's; zstd takes a fifth off the rest (46 bytes per row, snappy 58).
+    # Transaction ids do not repeat: 46 bytes per row, 52 with dictionaries of all columns, 56 with snappy.
     repeating = ["block_hash", "source_url", "batch_id", "block_timestamp", "block_number", "fetched_at"]
     with pq.ParquetWriter(
         sink, schema, compression="zstd", write_page_checksum=True, use_dictionary=repeating,
