@@ -10,10 +10,8 @@ import contextlib
 import hashlib
 import io
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import certifi
 import pyarrow as pa
@@ -33,10 +31,9 @@ from ingestion.datasets import Dataset
 from ingestion.settings import ObjectStore
 
 __all__ = [
-    "DamagedObject", "Lake", "LakeError", "ObjectInfo", "Written", "parse_parquet", "read_ahead", "to_parquet",
+    "DamagedObject", "Lake", "LakeError", "ObjectInfo", "Written", "parse_parquet", "to_parquet",
 ]  # fmt: skip
 
-T = TypeVar("T")
 TIMEOUT = urllib3.Timeout(connect=5, read=60)
 
 
@@ -202,35 +199,6 @@ class Lake:
             raise LakeError(f"object store {where}, {problem}: {cause} ({shown}): {fix}") from error
 
 
-def read_ahead(read: Callable[[ObjectInfo], T | None], objects: Sequence[ObjectInfo]) -> Iterator[T]:
-    """Yield what ``read`` returns for each object, in order, without None; the next objects are read in advance."""
-    pending: deque[tuple[int, Future[T | None]]] = deque()
-    with ThreadPoolExecutor(READERS, thread_name_prefix="lake") as pool:
-        for info in [*objects, None]:
-            while pending and (info is None or sum(size for size, _ in pending) + info.size > READ_AHEAD_BYTES):
-                if (found := pending.popleft()[1].result()) is not None:
-                    yield found
-            if info is not None:
-                pending.append((info.size, pool.submit(read, info)))
-
-
-def read_batches(
-    read: Callable[[ObjectInfo], T | None], objects: Sequence[ObjectInfo], rows_of: Callable[[T], int], rows: int
-) -> Iterator[list[T]]:
-    """Yield what ``read_ahead`` yields in lists of at least ``rows`` rows; the last one may have fewer."""
-    batch: list[T] = []
-    for item in read_ahead(read, objects):
-        batch.append(item)
-        if sum(map(rows_of, batch)) >= rows:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-READERS = 8
-# As stored; some 20 MB in memory. One day of minute bars of fifty symbols is 5 MB.
-READ_AHEAD_BYTES = 5 << 20
 BODY_ATTEMPTS = 4
 _CUT_BODY = (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError)
 # An abandoned multipart upload is useless after a day, a replaced version after a month.

@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +18,16 @@ from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 from ingestion.arrow import UTC_US, align_decimals, last_wins
-from ingestion.bronze.lake import DamagedObject, Lake, ObjectInfo, read_batches
 from ingestion.bronze.merge import without_repeats
+from ingestion.bronze.objects import DamagedObject, ObjectInfo
+from ingestion.bronze.read_ahead import read_batches
 from ingestion.database.connections import LOCK_SPACE, Connection, WarehouseError, fetch, lock_key, locked
 from ingestion.datasets import Dataset
 from ingestion.raw import binary_copy
 from ingestion.universe import Asset
+
+if TYPE_CHECKING:
+    from ingestion.bronze.lake import Lake
 
 # Rows of the objects that one transaction loads: some 15 MB. The next batch is read meanwhile.
 LOAD_ROWS = 60_000

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.arrow import align_decimals
-from ingestion.bronze.lake import DamagedObject, Lake, ObjectInfo, read_batches
+from ingestion.bronze.lake import DamagedObject, Lake, ObjectInfo
+from ingestion.bronze.read_ahead import read_batches
 from ingestion.datasets import PROVENANCE, Dataset, object_day
 from ingestion.sources.binance.contract import INTERVAL_MS
 from ingestion.validation import Rule, validate

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import pyarrow as pa
 from psycopg2.extras import execute_values
 
-from ingestion.bronze.lake import Lake
 from ingestion.bronze.objects import DamagedObject, ObjectInfo
 from ingestion.database.connections import Connection, execute, locked
 from ingestion.datasets import Dataset, object_day
@@ -25,6 +24,9 @@ from ingestion.raw.loader import Loaded, LoadedObject, lock_table, pending_objec
 from ingestion.sources.bitcoin.chain import Block, left_out
 from ingestion.sources.bitcoin.dataset import transactions_key
 from ingestion.sources.bitcoin.objects import read_objects, rows_of_blocks
+
+if TYPE_CHECKING:
+    from ingestion.bronze.lake import Lake
 
 # A reorganization of more than six blocks has not been seen since 2013.
 REORGANIZED = 6

@@ -6,14 +6,13 @@ import hashlib
 import io
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ingestion.arrow import UTC_US
-from ingestion.bronze.lake import Lake
 from ingestion.bronze.objects import DamagedObject, LakeError, Written
 from ingestion.sources.bitcoin.chain import Block
 from ingestion.sources.bitcoin.dataset import (
@@ -24,6 +23,9 @@ from ingestion.sources.bitcoin.dataset import (
     transactions_key,
 )
 from ingestion.sources.bitcoin.day import Day
+
+if TYPE_CHECKING:
+    from ingestion.bronze.lake import Lake
 
 ROW_GROUP = 1 << 16
 
