@@ -29,6 +29,7 @@ SOURCE_URLS = {
     "COINMETRICS_BASE_URL": "https://community-api.coinmetrics.io",
     "BLOCKCHAIN_BASE_URL": "https://api.blockchain.info",
 }
+MARKET_URLS = ("BINANCE_BASE_URL", "BINANCE_ARCHIVE_URL", "COINGECKO_BASE_URL", "FEAR_GREED_BASE_URL")
 BITCOIN_TRANSACTIONS_URL = "s3://aws-public-blockchain/v1.0/btc"
 PACKAGED_UNIVERSE = Path(__file__).with_name("universe.csv")
 
@@ -133,6 +134,14 @@ class Settings:
     bitcoin_transactions: bool
     bitcoin_transactions_url: str
     alerting: Alerting
+
+    def is_public(self, name: str) -> bool:
+        """Return whether a source's address is its default one."""
+        return self.source_urls[name] == _urls(name, SOURCE_URLS[name])
+
+    def has_other_market(self) -> bool:
+        """Return whether every market source has an address of its own: recorded, simulated or in a closed network."""
+        return not any(self.is_public(name) for name in MARKET_URLS)
 
 
 def home_of(environ: Mapping[str, str]) -> Path:

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from ingestion.bronze import rejected as bronze_rejected
 from ingestion.bronze.results import FetchResult
 from ingestion.raw import loader
+from ingestion.settings import MARKET_URLS, load_settings
 from ingestion.simulator.server import Simulator
 from ingestion.sources.http import HttpClient
+from ingestion.sources.onchain import source as onchain
 from ingestion.sources.onchain.client import CONVENTIONS, blockchain_series, coinmetrics_series
 from ingestion.sources.onchain.dataset import (
     BLOCKCHAIN_DAILY,
@@ -26,6 +28,7 @@ from ingestion.sources.onchain.dataset import (
     COINMETRICS_METRICS,
 )
 from ingestion.sources.onchain.ingest import DailyOptions, Provider, ingest_daily
+from ingestion.sources.source import FetchRequest, Source
 from orchestration.exports.lake_sql import lake_connection
 from support.http_client import Server
 from support.pipeline import Chain
@@ -232,6 +235,35 @@ def test_a_source_that_does_not_answer_is_one_error(chain: Chain, fetch: Callabl
     result = fetch("http://127.0.0.1:9")
     assert result.error
     assert (result.failed, result.rows, result.written) == ({}, 0, ())
+
+
+@pytest.mark.parametrize("source", [onchain.COINMETRICS, onchain.BLOCKCHAIN], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    ("addresses", "complete", "asks"),
+    [
+        (MARKET_URLS, False, False),
+        (MARKET_URLS, True, True),
+        (MARKET_URLS[:1], False, True),
+        ((*MARKET_URLS, "COINMETRICS_BASE_URL", "BLOCKCHAIN_BASE_URL"), False, True),
+        ((), False, True),
+    ],
+    ids=["another market", "a backfill beside it", "one mirror", "all others", "public"],
+)
+def test_a_refresh_of_another_market_asks_no_public_provider(
+    chain: Chain,
+    client_of: Client,
+    serve: Server,
+    source: Source,
+    addresses: tuple[str, ...],
+    complete: bool,
+    asks: bool,
+) -> None:
+    server = serve(by=lambda asked: Reply(403))
+    environ = dict.fromkeys(addresses, "http://127.0.0.1:9/other")
+    request = FetchRequest((), NOW, options=DailyOptions(complete), settings=load_settings(environ))
+    result = source.fetch(chain.context(), request, client_of(server.url, conventions=CONVENTIONS))
+    assert bool(server.asked) == asks
+    assert asks or source.apis[0].setting in result.notes[0]
 
 
 def test_a_source_that_refuses_every_series_is_one_error_and_one_that_refuses_a_series_is_none(

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from ingestion.bronze.results import FetchResult
+from ingestion.bronze.write import Context
+from ingestion.sources.http import HttpClient
 from ingestion.sources.onchain.client import CONVENTIONS, blockchain_series, coinmetrics_series
 from ingestion.sources.onchain.dataset import (
     BLOCKCHAIN_DAILY,
@@ -11,7 +16,7 @@ from ingestion.sources.onchain.dataset import (
 )
 from ingestion.sources.onchain.ingest import DailyOptions, Provider, ingest_daily
 from ingestion.sources.rate_limit import Limits
-from ingestion.sources.source import Api, Source, probe_of
+from ingestion.sources.source import Api, FetchRequest, Source, probe_of
 
 # Coin Metrics allows 10 requests in 6 seconds and address; a run makes five, one after the other.
 COINMETRICS_PER_MINUTE = 100
@@ -19,12 +24,21 @@ COINMETRICS_PER_MINUTE = 100
 BLOCKCHAIN_PER_MINUTE = 30
 
 
+def _fetch(provider: Provider, api: Api, context: Context, request: FetchRequest, client: HttpClient) -> FetchResult:
+    """Fetch a provider's series; a refresh of recorded or simulated markets does not mix them with the public chain."""
+    settings, options = request.settings, request.options or DailyOptions()
+    if settings and options == DailyOptions() and settings.has_other_market() and settings.is_public(api.setting):
+        note = f"{api.name} is not asked: the market sources have addresses of their own; set {api.setting} as well"
+        return FetchResult(provider.dataset.name, notes=(note,))
+    return ingest_daily(context, client, provider, request.at, options)
+
+
 def _declare(provider: Provider, api: Api, description: str, attribution: str) -> Source:
     return Source(
         name=provider.source,
         dataset=provider.dataset,
         apis=(api,),
-        fetch=lambda context, request, client: ingest_daily(context, client, provider, request.at, request.options),
+        fetch=partial(_fetch, provider, api),
         description=description,
         bronze_description=f"Days of {api.name}'s series that were new or restated, by the day on which it sent them.",
         raw_description=f"Daily on-chain series of Bitcoin by {api.name}, one row per metric and UTC day.",
