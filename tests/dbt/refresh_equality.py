@@ -63,10 +63,10 @@ def empty(warehouse: Warehouse) -> None:
     )
 
 
-def differences(warehouse: Warehouse) -> dict[str, int]:
+def differences(warehouse: Warehouse, tables: Sequence[str] = TABLES) -> dict[str, int]:
     """By table, the number of rows that only the table or only its copy in the schema `incremental` has."""
     found = {}
-    for table in TABLES:
+    for table in tables:
         copy = f"incremental.{table.partition('.')[2]}"
         [(count,)] = warehouse.query(
             f"select count(*) from ((table {table} except all table {copy}) union all"
