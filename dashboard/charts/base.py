@@ -183,3 +183,26 @@ def correlation_lines(lines: dict[str, pd.Series], colors: Palette) -> go.Figure
     figure.update_yaxes(range=[-limit, limit], side="right", hoverformat=".2f")
     figure.update_xaxes(hoverformat=HOVER_DAY)
     return figure
+
+
+def lag_bars(lags: pd.DataFrame, colors: Palette, height: int) -> go.Figure:
+    """Return bars of correlations by lag in days, those outside the band highlighted (lag, correlation, n, band)."""
+    figure = blank(colors, height, showlegend=False)
+    figure.add_scatter(
+        x=[*lags["lag"], *lags["lag"][::-1]],
+        y=[*lags["band"], *-lags["band"][::-1]],
+        fill="toself",
+        mode="none",
+        fillcolor=faded(colors.muted, 0.2),
+        hoverinfo="skip",
+    )
+    beyond = lags["correlation"].abs() > lags["band"]
+    figure.add_bar(
+        x=lags["lag"],
+        y=lags["correlation"],
+        customdata=lags[["n", "band"]],
+        marker={"color": np.where(beyond, colors.up, faded(colors.muted, 0.6)), "line_width": 0},
+        hovertemplate="lag %{x} d: %{y}<br>n = %{customdata[0]}, band ± %{customdata[1]:.2f}<extra></extra>",
+    )
+    figure.update_yaxes(side="right", zeroline=True, zerolinecolor=colors.muted, hoverformat=".2f")
+    return figure

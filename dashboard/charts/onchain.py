@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from dashboard import formats
 from dashboard.analysis.onchain import Fit
-from dashboard.charts.base import HOVER_DAY, Palette, axis_colors, blank, faded
+from dashboard.charts.base import HOVER_DAY, Palette, axis_colors, blank, faded, lag_bars
 from dashboard.text import label
 
 
@@ -79,27 +79,10 @@ def _middle(values: pd.Series) -> list[float] | None:
 
 def lead_lag_bars(lags: pd.DataFrame, names: tuple[str, str], colors: Palette) -> go.Figure:
     """Return the correlation at each lag in days with its 95% band; correlations outside are highlighted."""
-    figure = blank(colors, 320, showlegend=False)
-    figure.add_scatter(
-        x=[*lags["lag_days"], *lags["lag_days"][::-1]],
-        y=[*lags["band_95"], *-lags["band_95"][::-1]],
-        fill="toself",
-        mode="none",
-        fillcolor=faded(colors.muted, 0.2),
-        hoverinfo="skip",
-    )
-    figure.add_bar(
-        x=lags["lag_days"],
-        y=lags["correlation"],
-        customdata=lags[["n", "band_95"]],
-        marker={"color": np.where(outside(lags), colors.up, faded(colors.muted, 0.6)), "line_width": 0},
-        hovertemplate="lag %{x} d: %{y}<br>n = %{customdata[0]}, band ± %{customdata[1]:.2f}<extra></extra>",
-    )
+    figure = lag_bars(lags.rename(columns={"lag_days": "lag", "band_95": "band"}), colors, 320)
     largest = lags[["correlation", "band_95"]].abs().max().max()
     limit = max(0.1, 1.15 * float(largest)) if pd.notna(largest) else 0.1
-    figure.update_yaxes(
-        range=[-limit, limit], side="right", zeroline=True, zerolinecolor=colors.muted, hoverformat=".2f"
-    )
+    figure.update_yaxes(range=[-limit, limit])
     figure.update_xaxes(title=f"Lag (days, >0: {label(names[0]).lower()} first)", dtick=7, range=[-15.6, 15.6])
     return figure
 

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard import formats
-from dashboard.charts.base import FIT, HOVER_DAY, Palette, axis_colors, blank, faded, fit_prices
+from dashboard.charts.base import FIT, HOVER_DAY, Palette, axis_colors, blank, faded, fit_prices, lag_bars
 from dashboard.text import label
 
 ZONES = ((0, 25, "Extreme Fear"), (25, 47, "Fear"), (47, 54, "Neutral"), (54, 76, "Greed"), (76, 100, "Extreme Greed"))
@@ -121,27 +121,9 @@ def volume_lines(trend: pd.DataFrame, colors: Palette) -> go.Figure:
 
 def lead_lag_bars(lags: pd.DataFrame, colors: Palette) -> go.Figure:
     """Return the correlation at each lag in days with the 95% band of independent series."""
-    figure = blank(colors, 300, showlegend=False)
-    beyond = lags["correlation"].abs() > lags["band"]
-    figure.add_scatter(
-        x=[*lags["lag"], *lags["lag"][::-1]],
-        y=[*lags["band"], *-lags["band"][::-1]],
-        fill="toself",
-        mode="none",
-        fillcolor=faded(colors.muted, 0.2),
-        hoverinfo="skip",
-    )
-    figure.add_bar(
-        x=lags["lag"],
-        y=lags["correlation"],
-        customdata=lags[["n", "band"]],
-        marker={"color": np.where(beyond, colors.up, faded(colors.muted, 0.6)), "line_width": 0},
-        hovertemplate="lag %{x} d: %{y}<br>n = %{customdata[0]}, band ± %{customdata[1]:.2f}<extra></extra>",
-    )
+    figure = lag_bars(lags, colors, 300)
     limit = max(0.3, float(lags["correlation"].abs().max() or 0) * 1.15) if lags["correlation"].notna().any() else 0.3
-    figure.update_yaxes(
-        range=[-limit, limit], side="right", zeroline=True, zerolinecolor=colors.muted, hoverformat=".2f"
-    )
+    figure.update_yaxes(range=[-limit, limit])
     # space for the first and last tick label, which phones would drop
     ends = [lags["lag"].min() - 1.6, lags["lag"].max() + 1.6] if len(lags) else None
     figure.update_xaxes(title="Lag (days, >0: sentiment leads)", dtick=7, range=ends)
