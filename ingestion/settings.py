@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import quote, unquote, urlsplit
 
-from ingestion import proxies
+from ingestion import proxies, setting_values
+from ingestion.setting_values import SettingsError
 
 Role = Literal["ingest", "transform", "quality_ro", "dashboard_ro", "reader", "dagster"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -32,10 +33,6 @@ SOURCE_URLS = {
 MARKET_URLS = ("BINANCE_BASE_URL", "BINANCE_ARCHIVE_URL", "COINGECKO_BASE_URL", "FEAR_GREED_BASE_URL")
 BITCOIN_TRANSACTIONS_URL = "s3://aws-public-blockchain/v1.0/btc"
 PACKAGED_UNIVERSE = Path(__file__).with_name("universe.csv")
-
-
-class SettingsError(ValueError):
-    """An invalid setting; the message is one line: variable, value, fix."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ class Settings:
 
     def is_public(self, name: str) -> bool:
         """Return whether a source's address is its default one."""
-        return self.source_urls[name] == _urls(name, SOURCE_URLS[name])
+        return self.source_urls[name] == setting_values.urls(name, SOURCE_URLS[name])
 
     def has_other_market(self) -> bool:
         """Return whether every market source has an address of its own: recorded, simulated or in a closed network."""
@@ -157,7 +154,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     except proxies.ProxyError as error:
         raise SettingsError(str(error)) from None
     key = values.get("COINGECKO_API_KEY")
-    if key is not None and not _plain_text(key):
+    if key is not None and not setting_values.plain_text(key):
         raise SettingsError("COINGECKO_API_KEY: a key has neither spaces nor special characters; copy it again")
     home = home_of(environ)
     return Settings(
@@ -166,17 +163,23 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         postgres=_postgres(values),
         object_store=_object_store(values),
         universe_path=Path(values.get("TICKMART_UNIVERSE", str(PACKAGED_UNIVERSE))).expanduser().absolute(),
-        source_urls={name: _urls(name, values.get(name, default)) for name, default in SOURCE_URLS.items()},
+        source_urls={
+            name: setting_values.urls(name, values.get(name, default)) for name, default in SOURCE_URLS.items()
+        },
         coingecko_api_key=key,
-        http_deadline_s=_number(values, "TICKMART_HTTP_DEADLINE_SECONDS", 900, 5, 86_400),
+        http_deadline_s=setting_values.number(values, "TICKMART_HTTP_DEADLINE_SECONDS", 900, 5, 86_400),
         # A restart with recovery takes seconds, an update of the server a minute.
-        postgres_wait_s=_number(values, "TICKMART_POSTGRES_PATIENCE_SECONDS", 90, 0, 3600),
+        postgres_wait_s=setting_values.number(values, "TICKMART_POSTGRES_PATIENCE_SECONDS", 90, 0, 3600),
         # Keyless calls share one limit per IP (5 to 15 a minute have been reported), a Demo key has 30 to 100.
-        coingecko_calls_per_minute=_whole(values, "TICKMART_COINGECKO_CALLS_PER_MINUTE", 25 if key else 10, 1, 10_000),
-        coingecko_calls_per_month=_whole(values, "TICKMART_COINGECKO_CALLS_PER_MONTH", 10_000, 1, 100_000_000),
-        markets_every_minutes=_whole(values, "TICKMART_MARKETS_EVERY_MINUTES", 60, 5, 60),
-        bitcoin_transactions=_flag(values, "TICKMART_BITCOIN_TRANSACTIONS", default=False),
-        bitcoin_transactions_url=_bucket_url(
+        coingecko_calls_per_minute=setting_values.whole(
+            values, "TICKMART_COINGECKO_CALLS_PER_MINUTE", 25 if key else 10, 1, 10_000
+        ),
+        coingecko_calls_per_month=setting_values.whole(
+            values, "TICKMART_COINGECKO_CALLS_PER_MONTH", 10_000, 1, 100_000_000
+        ),
+        markets_every_minutes=setting_values.whole(values, "TICKMART_MARKETS_EVERY_MINUTES", 60, 5, 60),
+        bitcoin_transactions=setting_values.flag(values, "TICKMART_BITCOIN_TRANSACTIONS", default=False),
+        bitcoin_transactions_url=setting_values.bucket_url(
             "BITCOIN_TRANSACTIONS_URL", values.get("BITCOIN_TRANSACTIONS_URL", BITCOIN_TRANSACTIONS_URL)
         ),
         alerting=_alerting(values),
@@ -209,32 +212,25 @@ def _alerting(values: Mapping[str, str]) -> Alerting:
         there, missing = ("SMTP_URL", "ALERT_EMAIL_TO") if "SMTP_URL" in values else ("ALERT_EMAIL_TO", "SMTP_URL")
         raise SettingsError(f"{there} is set but {missing} is not: set both to get alerts by e-mail, or unset {there}")
     smtp = _smtp(values["SMTP_URL"]) if "SMTP_URL" in values else None
-    sender = values.get("ALERT_EMAIL_FROM") or (smtp.user if smtp and _is_address(smtp.user or "") else None)
+    sender = values.get("ALERT_EMAIL_FROM") or (
+        smtp.user if smtp and setting_values.is_address(smtp.user or "") else None
+    )
     webhook, heartbeat = values.get("SLACK_WEBHOOK_URL"), values.get("HEARTBEAT_URL")
     if webhook is not None:
-        _secret_url("SLACK_WEBHOOK_URL", webhook, "copy it again, https://hooks.slack.com/services/..., from Slack")
+        setting_values.secret_url(
+            "SLACK_WEBHOOK_URL", webhook, "copy it again, https://hooks.slack.com/services/..., from Slack"
+        )
     if heartbeat is not None:
-        _secret_url("HEARTBEAT_URL", heartbeat, "copy it again: the https:// address that your monitor wants pinged")
+        setting_values.secret_url(
+            "HEARTBEAT_URL", heartbeat, "copy it again: the https:// address that your monitor wants pinged"
+        )
     return Alerting(
         slack_webhook_url=webhook,
         smtp=smtp,
-        email_to=_addresses("ALERT_EMAIL_TO", values.get("ALERT_EMAIL_TO", "")),
-        email_from=_addresses("ALERT_EMAIL_FROM", sender)[0] if sender else "tickmart@localhost",
+        email_to=setting_values.addresses("ALERT_EMAIL_TO", values.get("ALERT_EMAIL_TO", "")),
+        email_from=setting_values.addresses("ALERT_EMAIL_FROM", sender)[0] if sender else "tickmart@localhost",
         heartbeat_url=heartbeat,
     )
-
-
-def _secret_url(name: str, value: str, fix: str) -> None:
-    """Validate a URL that is itself a secret: it is never shown, and needs https unless the host is this machine."""
-    try:
-        parts = urlsplit(value)
-        parts.port  # noqa: B018 - urllib validates the port only when it is read
-    except ValueError:
-        raise SettingsError(f"{name}: its value is not a URL (not shown: it is secret); {fix}") from None
-    if parts.scheme != "https" and not (parts.scheme == "http" and proxies.is_loopback(parts.hostname or "")):
-        raise SettingsError(f"{name}: its value is not an https URL (not shown: it is secret); {fix}")
-    if not parts.hostname or len(parts.path) < 2 or parts.username or parts.fragment or not _plain_text(value):
-        raise SettingsError(f"{name}: its value is not a complete URL (not shown: it is secret); {fix}")
 
 
 def _smtp(value: str) -> Smtp:
@@ -250,7 +246,7 @@ def _smtp(value: str) -> Smtp:
         or parts.path not in ("", "/")
         or parts.query
         or parts.fragment
-        or not _plain_text(value)
+        or not setting_values.plain_text(value)
     ):
         raise SettingsError(f"SMTP_URL: its value is not a mail server (not shown: it is secret); {fix}")
     if bool(parts.username) != bool(parts.password):
@@ -258,95 +254,6 @@ def _smtp(value: str) -> Smtp:
     tls = parts.scheme == "smtps"
     user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
     return Smtp(parts.hostname, port or (465 if tls else 587), tls, user, password)
-
-
-def _is_address(text: str) -> bool:
-    return re.fullmatch(r"[^@\s,<>\"]+@[^@\s,<>\"]+", text) is not None
-
-
-def _addresses(name: str, value: str) -> tuple[str, ...]:
-    found = tuple(part.strip() for part in value.split(",") if part.strip())
-    for address in found:
-        if not _is_address(address) or not _plain_text(address):
-            raise SettingsError(f"{name}: {address!r} is not an address; write me@example.org, commas between several")
-    if value and not found:
-        raise SettingsError(f"{name}: {value!r} has no address; write me@example.org, or unset it")
-    return found
-
-
-def _url(name: str, value: str) -> str:
-    if "@" in value or "?" in value:
-        # The value is not shown: it may contain a password or a key.
-        raise SettingsError(f"{name}: leave user, password and query out of the URL; keys have variables of their own")
-    try:
-        parts = urlsplit(value)
-        parts.port  # noqa: B018 - urllib validates the port only when it is read
-    except ValueError as error:
-        raise SettingsError(f"{name}: {value!r} is not a URL ({error}); write it like http://host:8600/path") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment or not _plain_text(value):
-        raise SettingsError(f"{name}: {value!r} is not an http(s) URL; write it like https://host/path")
-    return value.rstrip("/")
-
-
-def _urls(name: str, value: str) -> tuple[str, ...]:
-    urls = tuple(_url(name, part.strip()) for part in value.split(",") if part.strip())
-    if not urls:
-        raise SettingsError(
-            f"{name}: {value!r} names no host; write one URL, or several with commas between, or unset it"
-        )
-    return urls
-
-
-def _bucket_url(name: str, value: str) -> str:
-    """Validate the address of a bucket (s3://, http://, https://, the region as its only query) or folder (file://)."""
-    address, _, query = value.partition("?")
-    form = f"{name}: {value!r} is not s3://bucket/prefix, https://endpoint/bucket/prefix or file:///folder; correct it"
-    if "@" in value:
-        raise SettingsError(f"{name}: leave user and password out of the URL; the bucket is read anonymously")
-    if query and not re.fullmatch(r"region=[a-z0-9-]+", query):
-        raise SettingsError(form)
-    try:
-        parts = urlsplit(address)
-        parts.port  # noqa: B018 - urllib validates the port only when it is read
-    except ValueError:
-        raise SettingsError(form) from None
-    has_place = bool(parts.path.strip("/")) if parts.scheme in ("http", "https", "file") else True
-    has_host = bool(parts.hostname) != (parts.scheme == "file")
-    if parts.scheme not in ("s3", "http", "https", "file") or not (has_place and has_host) or not _plain_text(value):
-        raise SettingsError(form)
-    return value.rstrip("/")
-
-
-def _plain_text(value: str) -> bool:
-    """Return whether a text can be part of a header or a URL without escaping."""
-    return value.isascii() and value.isprintable() and " " not in value
-
-
-def _number(values: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
-    text = values.get(name)
-    if text is None:
-        return default
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not low <= number <= high:
-        raise SettingsError(f"{name}: {text!r} is not a number from {low:g} to {high:g}; correct or unset it")
-    return number
-
-
-def _whole(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    number = _number(values, name, default, low, high)
-    if number != int(number):
-        raise SettingsError(f"{name}: {values[name]!r} is not an integer from {low} to {high}; correct or unset it")
-    return int(number)
-
-
-def _flag(values: Mapping[str, str], name: str, *, default: bool) -> bool:
-    text = values.get(name, "true" if default else "false").lower()
-    if text not in ("true", "false", "1", "0", "yes", "no"):
-        raise SettingsError(f"{name}: {text!r} is neither true nor false; write one of them, or unset it")
-    return text in ("true", "1", "yes")
 
 
 def _postgres(values: Mapping[str, str]) -> Postgres | None:
@@ -366,22 +273,9 @@ def _postgres(values: Mapping[str, str]) -> Postgres | None:
         )
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]  # an IPv6 address as in a URL; libpq expects it without brackets
-    port = _whole(values, "PGPORT", 5432, 1, 65_535)
+    port = setting_values.whole(values, "PGPORT", 5432, 1, 65_535)
     user = values.get("PGUSER", "postgres")
     return Postgres(host, port, values.get("PGDATABASE", user), user, values.get("PGPASSWORD", ""))
-
-
-def _is_endpoint(text: str) -> bool:
-    """Return whether a text is host or host:port, an IPv6 address in brackets."""
-    try:
-        parts = urlsplit(f"//{text}")
-        port = parts.port
-    except ValueError:
-        return False
-    in_brackets = parts.netloc.startswith("[")
-    bare = f"[{parts.hostname}]" if in_brackets else parts.hostname or ""
-    written = text.lower() in (bare, f"{bare}:{port}") and port != 0
-    return written and bool(parts.hostname) and _plain_text(text)
 
 
 def _object_store(values: Mapping[str, str]) -> ObjectStore | None:
@@ -394,7 +288,7 @@ def _object_store(values: Mapping[str, str]) -> ObjectStore | None:
                 f"or unset {', '.join(stray)} for the embedded one"
             )
         return None
-    if not _is_endpoint(endpoint):
+    if not setting_values.is_endpoint(endpoint):
         raise SettingsError(
             f"MINIO_ENDPOINT: {endpoint!r} must be host or host:port, an IPv6 address in brackets ([::1]:9000), no "
             "scheme, no path; MINIO_SECURE=true means https"
@@ -402,7 +296,7 @@ def _object_store(values: Mapping[str, str]) -> ObjectStore | None:
     for name in ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"):
         if name not in values:
             raise SettingsError(f"{name} is missing: MINIO_ENDPOINT={endpoint} needs both keys; there is no default")
-        if not _plain_text(values[name]):
+        if not setting_values.plain_text(values[name]):
             raise SettingsError(f"{name}: a key has neither spaces nor special characters; copy it again")
     bucket = values.get("MINIO_BUCKET", "bronze")
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
@@ -412,5 +306,5 @@ def _object_store(values: Mapping[str, str]) -> ObjectStore | None:
         values["MINIO_ACCESS_KEY"],
         values["MINIO_SECRET_KEY"],
         bucket,
-        _flag(values, "MINIO_SECURE", default=False),
+        setting_values.flag(values, "MINIO_SECURE", default=False),
     )
