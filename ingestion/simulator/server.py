@@ -1,10 +1,10 @@
 """The simulator's HTTP server: routing, compression, faults in transport, statistics and the clock.
 
-What the services answer is in `services` and `onchain`.
+What the services answer is in `services`, `onchain` and `bucket`.
 
-Base URLs are {host}/binance, {host}/archive, {host}/coingecko/api/v3, {host}/alternative, {host}/coinmetrics and
-{host}/blockchain. Beside them: GET /_stats, GET, POST and DELETE /_faults, and POST /_clock {"now": ISO} to set a clock
-that was started with a fixed moment.
+Base URLs are {host}/binance, {host}/archive, {host}/coingecko/api/v3, {host}/alternative, {host}/coinmetrics,
+{host}/blockchain, and the S3 bucket {host}/aws-public-blockchain. Beside them: GET /_stats, GET, POST and DELETE
+/_faults, and POST /_clock {"now": ISO} to set a clock that was started with a fixed moment.
 """
 
 import json
@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from .bucket import BUCKET, ROOT, BucketServices, Days
 from .chain import Chain
 from .coins import UNIVERSE, all_coins, read_universe
 from .faults import INSTEAD, TRANSPORT, Faults, Rule, moment_ms, parse_rules
 from .market import Market
-from .onchain import OnchainServices
 from .services import Clock, ErrorResponse, Limiter, Request
 from .shapes import Shapes
 
@@ -56,6 +56,7 @@ class Simulator(ThreadingHTTPServer):
         self.clock = Clock(None if now is None else moment_ms(now), now_moves)
         self.limiter, self.coingecko_limiter = Limiter(weight_limit), Limiter(None)
         self.faults = Faults(seed)
+        self.bitcoin_days = Days()
         self.requests, self.lock = Counter[tuple[str, int]](), threading.Lock()
         in_url = f"[{host}]" if ":" in host else host
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -74,6 +75,7 @@ class Simulator(ThreadingHTTPServer):
             "FEAR_GREED_BASE_URL": self.fear_greed_url,
             "COINMETRICS_BASE_URL": self.coinmetrics_url,
             "BLOCKCHAIN_BASE_URL": self.blockchain_url,
+            "BITCOIN_TRANSACTIONS_URL": f"{self.base_url}/{BUCKET}/{ROOT}",
         }
 
     def stats(self) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def simulator(**settings: Any) -> Iterator[Simulator]:
         thread.join()
 
 
-class Handler(OnchainServices):
+class Handler(BucketServices):
     """One connection: finds the service of a request, and sends its response or the fault that replaces it."""
 
     server: Simulator
@@ -131,7 +133,7 @@ class Handler(OnchainServices):
         if fault["kind"] == "truncate":
             body = body[: int(fault.get("bytes", len(body) // 2))]
             self.close_connection = True
-        binary = headers.get("Content-Type", "").startswith("application/zip")
+        binary = headers.get("Content-Type", "").startswith(("application/zip", "binary/"))
         if len(body) > 1024 and not binary and "gzip" in self.headers.get("Accept-Encoding", ""):
             packer = zlib.compressobj(1, zlib.DEFLATED, 31)
             body = packer.compress(body) + packer.flush()
@@ -206,13 +208,15 @@ class Handler(OnchainServices):
             "/alternative": self._alternative,
             "/coinmetrics": self._coinmetrics,
             "/blockchain": self._blockchain,
+            f"/{BUCKET}": self._bucket,
         }
-        prefix = next((p for p in services if path.startswith(f"{p}/")), None)
+        prefix = next((p for p in services if f"{path}/".startswith(f"{p}/")), None)
         if prefix is None:
             return self._send(404, {"error": f"no service at {path}"})
         request = Request(path.removeprefix(prefix), parse_qsl(parts.query, keep_blank_values=True), now, rules)
         try:
-            self._send(200, services[prefix](request), request.headers, rules)
+            body = services[prefix](request)
+            self._send(request.status, body, request.headers, rules)
         except ErrorResponse as error:
             self._send(error.status, error.body, request.headers | error.headers, rules)
 
