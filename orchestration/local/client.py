@@ -101,7 +101,8 @@ def simulator_environment(url: str) -> dict[str, str]:
         "FEAR_GREED_BASE_URL": f"{url}/alternative",
         "COINMETRICS_BASE_URL": f"{url}/coinmetrics",
         "BLOCKCHAIN_BASE_URL": f"{url}/blockchain",
-        # The simulator serves no bucket.
+        "BITCOIN_TRANSACTIONS_URL": f"{url}/aws-public-blockchain/v1.0/btc",
+        # Off as by default: `backfill --dataset bitcoin_transactions` loads days of the simulated bucket.
         "TICKMART_BITCOIN_TRANSACTIONS": "false",
     }
 
