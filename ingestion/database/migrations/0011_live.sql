@@ -98,6 +98,8 @@ comment on table ops.stream_connections is 'One row per connection of a collecto
 
 create table ops.stream_status (
     stream text primary key,
+    broker_id text not null,
+    last_sequence bigint not null,
     received_at timestamptz,
     sink_at timestamptz not null,
     broker_bytes bigint not null,
@@ -107,5 +109,8 @@ create table ops.stream_status (
     problem text
 );
 comment on table ops.stream_status is 'One row per stream: when the sink last committed, and how full the broker is.';
+comment on column ops.stream_status.broker_id is 'When the stream of the broker was created: another one begins at sequence 1.';
+comment on column ops.stream_status.last_sequence is
+'Sequence of the last message whose record is in raw; written in the transaction that loads it.';
 comment on column ops.stream_status.received_at is 'When the collector received the newest loaded message.';
 comment on column ops.stream_status.missing_assets is 'Assets of the universe that the exchange does not list.';
