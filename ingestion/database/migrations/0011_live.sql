@@ -16,7 +16,7 @@ create table raw.okx_trades (
     batch_id text not null,
     primary key (inst_id, trade_id, ts)
 ) partition by range (ts);
-create index okx_trades_ts on raw.okx_trades using brin (ts) with (autosummarize = on);
+create index okx_trades_ts on raw.okx_trades (ts);
 comment on table raw.okx_trades is 'One row per trade message of OKX, partitioned by UTC day.';
 comment on column raw.okx_trades.trade_id is 'Id of the last fill of the message: it covers the ids from trade_id - fills + 1 on.';
 comment on column raw.okx_trades.side is 'Side of the taker.';
@@ -44,7 +44,7 @@ create table raw.okx_tickers (
     batch_id text not null,
     primary key (inst_id, ts)
 ) partition by range (ts);
-create index okx_tickers_ts on raw.okx_tickers using brin (ts) with (autosummarize = on);
+create index okx_tickers_ts on raw.okx_tickers (ts);
 comment on table raw.okx_tickers is 'One row per ticker message of OKX, partitioned by UTC day.';
 comment on column raw.okx_tickers.bid is 'Best bid; null when the order book has none.';
 comment on column raw.okx_tickers.volume_24h is 'Volume of the last 24 hours in the base currency.';
