@@ -152,9 +152,12 @@ class Collector:
         if not (trade_id.isdigit() and fills.isdigit()):
             return True  # the sink rejects it with its reason
         observed = self._sequences.observe(inst_id, int(trade_id), int(fills), now)
-        if observed.gap is not None:
+        if observed.opened is not None:
             since = self._end_reason if inst_id in self._fresh else "ids skipped"
-            await self._open(observed.gap, since)
+            await self._open(observed.opened, since)
+        if observed.late_for is not None:
+            frame = _frame(Frame("data", TRADES, inst_id), [dict(record)])
+            self._filler.hold(observed.late_for, pack(now, "w", frame), message_id(TRADES, dict(record)))
         self._fresh.discard(inst_id)
         return observed.is_new
 

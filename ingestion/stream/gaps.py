@@ -23,8 +23,10 @@ from ingestion.sources.okx.source import API
 from ingestion.stream.broker import Publisher
 from ingestion.stream.envelope import EVENTS, event, pack, subject_of
 
-# A message that overtook another: the other one comes within milliseconds.
+# Trades are in REST some moments after the stream has them.
 GRACE_S = 2.0
+# The most late messages that are held for a gap.
+HELD = 1000
 # Waits between attempts; then the gap stays.
 RETRIES_S = (2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 REST_S = 60.0
@@ -36,6 +38,8 @@ class _Work:
     due: float
     attempts: int = 0
     filled: int = 0
+    # Messages that came late: stored if REST does not answer.
+    held: list[tuple[bytes, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -54,6 +58,12 @@ class GapFiller:
         self._works[_key(gap)] = _Work(reason, time.monotonic() + GRACE_S)
         await self._report(gap, self._works[_key(gap)], closed_us=None, is_filled=False)
 
+    def hold(self, gap: Gap, payload: bytes, message_id: str) -> None:
+        """Keep a message that came late for a gap until REST has answered."""
+        held = self._works.setdefault(_key(gap), _Work("unknown", 0.0)).held
+        if len(held) < HELD:
+            held.append((payload, message_id))
+
     def resume(self, state: Mapping[str, Any]) -> None:
         """Take up the open gaps of an earlier collector."""
         reasons = {tuple(key): reason for *key, reason in state.get("reasons", ())}
@@ -70,9 +80,7 @@ class GapFiller:
             await asyncio.sleep(0.25)
             for gap in self.sequences.open_gaps():
                 work = self._works.setdefault(_key(gap), _Work("unknown", 0.0))
-                if gap.is_complete:
-                    await self._close(gap, work, is_filled=True)
-                elif time.monotonic() >= work.due:
+                if time.monotonic() >= work.due:
                     await self._fill(gap, work)
 
     async def _fill(self, gap: Gap, work: _Work) -> None:
@@ -81,18 +89,20 @@ class GapFiller:
         except SourceError as error:
             if work.attempts >= len(RETRIES_S):
                 work.reason = f"{work.reason}; {error}"
+                for payload, name in work.held:
+                    await self.publisher.publish(subject_of("fills", gap.inst_id), payload, name)
+                work.filled = len(work.held)
                 await self._close(gap, work, is_filled=False)
                 return
             work.due = time.monotonic() + RETRIES_S[work.attempts]
             work.attempts += 1
             return
-        records = [record for record in fills.records if gap.lacks(int(record["tradeId"]))]
-        for record in records:
+        for record in fills.records:
             frame = orjson.dumps({"arg": {"channel": TRADES, "instId": gap.inst_id}, "data": [record]})
             subject = subject_of("fills", gap.inst_id)
             await self.publisher.publish(subject, pack(time.time_ns() // 1000, "r", frame), message_id(TRADES, record))
         await self.publisher.flush()
-        work.filled = len(records)
+        work.filled = len(fills.records)
         if not fills.is_complete:
             work.reason = f"{work.reason}; REST does not reach back to it"
         await self._close(gap, work, is_filled=fills.is_complete)
