@@ -23,6 +23,15 @@ from support.cli import ROOT
 from support.local_services import runs, servers
 
 WITHIN_S = 90.0
+# The collector with a patience of seconds, where OKX's rules need half a minute.
+IMPATIENT = """
+import sys
+from ingestion.stream import __main__ as process, collector
+collector.KeepAlive = lambda: collector_keep_alive
+from ingestion.stream.connection import KeepAlive
+collector_keep_alive = KeepAlive(ping_after_s=0.8, pong_within_s=0.8, no_data_s=4.0)
+sys.exit(process.main(["collect"]))
+"""
 
 
 @dataclass
@@ -32,6 +41,7 @@ class LiveStream:
     home: Path
     simulator: Simulator
     environment: dict[str, str]
+    is_impatient: bool = False
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -42,8 +52,9 @@ class LiveStream:
         """Start `collect` and `sink`, or one of them."""
         for role in roles or ("collect", "sink"):
             with (self.home / "logs" / f"{role}.log").open("ab") as log:
+                module = ["-c", IMPATIENT] if self.is_impatient and role == "collect" else ["-m", "ingestion.stream"]
                 self.processes[role] = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "ingestion.stream", role], env=self.environment, cwd=self.home,
+                    [sys.executable, "-P", *module, role], env=self.environment, cwd=self.home,
                     stdin=subprocess.PIPE, stdout=log, stderr=log,
                 )  # fmt: skip
 

@@ -9,6 +9,7 @@ gap; whether trades are missing there, the ids of REST decide, whose trades are 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -30,6 +31,32 @@ class Gap:
     def has(self, trade_id: int) -> bool:
         """Return whether a trade belongs to the gap."""
         return self.after < trade_id < self.before
+
+
+class Acknowledged:
+    """The trade id of each instrument up to which the broker has acknowledged every message.
+
+    A message that is on its way when the collector is killed may be lost: the next collector must ask for it again.
+    """
+
+    def __init__(self) -> None:
+        self.ids: dict[str, int] = {}
+        self._sent: dict[str, deque[int]] = {}
+        self._early: dict[str, set[int]] = {}
+
+    def sent(self, inst_id: str, trade_id: int) -> None:
+        """Record a message on its way."""
+        self._sent.setdefault(inst_id, deque()).append(trade_id)
+
+    def acknowledged(self, inst_id: str, trade_id: int) -> None:
+        """Record the acknowledgement of a message."""
+        sent, early = self._sent[inst_id], self._early.setdefault(inst_id, set())
+        early.add(trade_id)
+        while sent and sent[0] in early:
+            newest = sent.popleft()
+            if newest not in sent:
+                early.discard(newest)
+            self.ids[inst_id] = max(newest, self.ids.get(inst_id, newest))
 
 
 @dataclass(frozen=True)
@@ -97,9 +124,9 @@ class Sequences:
         for inst_id, trade_id in ids.items():
             self.ids[inst_id] = max(trade_id, self.ids.get(inst_id, trade_id))
 
-    def to_state(self) -> dict[str, Any]:
-        """Return ids and open gaps as JSON has them."""
-        return {"ids": self.ids, "gaps": [asdict(gap) for gap in self.open_gaps()]}
+    def to_state(self, ids: Mapping[str, int]) -> dict[str, Any]:
+        """Return open gaps and ids as JSON has them; ``ids`` are the newest that the broker has acknowledged."""
+        return {"ids": dict(ids), "gaps": [asdict(gap) for gap in self.open_gaps()]}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Sequences:

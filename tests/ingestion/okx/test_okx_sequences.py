@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ingestion.sources.okx.sequences import Sequences
+from ingestion.sources.okx.sequences import Acknowledged, Sequences
 
 INST = "BTC-USDT"
 
@@ -33,9 +33,11 @@ class Stream(RuleBasedStateMachine):
         super().__init__()
         self.exchange = Exchange()
         self.sequences = Sequences()
-        # What raw would have by its key: the id of a message and its fills.
+        self.acknowledged = Acknowledged()
+        # What raw would have by its key: the id of a message and its fills; and what is on its way to the broker.
         self.stored: dict[int, int] = {}
-        self.saved = json.dumps(self.sequences.to_state())
+        self.on_its_way: list[tuple[int, int]] = []
+        self.saved = json.dumps(self.sequences.to_state({}))
 
     @rule()
     def connect(self) -> None:
@@ -58,7 +60,7 @@ class Stream(RuleBasedStateMachine):
             self.receive(*self.exchange.wire.pop(0))
 
     # Before the first message nothing is known of what it overtook.
-    @precondition(lambda self: self.stored and len(self.exchange.wire) > 1)
+    @precondition(lambda self: self.sequences.ids and len(self.exchange.wire) > 1)
     @rule(data=st.data())
     def reorder(self, data: st.DataObject) -> None:
         self.exchange.wire = data.draw(st.permutations(self.exchange.wire))
@@ -68,7 +70,7 @@ class Stream(RuleBasedStateMachine):
     def duplicate(self, data: st.DataObject) -> None:
         self.exchange.wire.append(data.draw(st.sampled_from(self.exchange.wire)))
 
-    @precondition(lambda self: self.stored and self.exchange.wire)
+    @precondition(lambda self: self.sequences.ids and self.exchange.wire)
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
         self.exchange.wire.remove(data.draw(st.sampled_from(self.exchange.wire)))
@@ -80,21 +82,39 @@ class Stream(RuleBasedStateMachine):
             for trade_id in range(gap.after + 1, gap.before):
                 self.stored[trade_id] = 1
             self.sequences.close(gap, is_filled=True)
+            self.save()
 
     @rule()
     def restart(self) -> None:
         """Kill the collector: what it saved when a gap opened is there, and the newest id that the broker has."""
         self.drop()
-        self.sequences = Sequences.from_state(json.loads(self.saved))
+        self.on_its_way.clear()
+        self.sequences, self.acknowledged = Sequences.from_state(json.loads(self.saved)), Acknowledged()
         if self.stored:
             self.sequences.advance({INST: max(self.stored)})
+        self.acknowledged.ids.update(self.sequences.ids)
+
+    @precondition(lambda self: self.on_its_way)
+    @rule(count=st.integers(1, 5))
+    def acknowledge(self, count: int) -> None:
+        """The broker has the oldest messages; later they are in raw."""
+        for _ in range(min(count, len(self.on_its_way))):
+            trade_id, fills = self.on_its_way.pop(0)
+            self.stored[trade_id] = fills
+            self.acknowledged.acknowledged(INST, trade_id)
+
+    @rule()
+    def save(self) -> None:
+        """The collector stores its state every ten seconds."""
+        self.saved = json.dumps(self.sequences.to_state(self.acknowledged.ids))
 
     def receive(self, trade_id: int, fills: int) -> None:
         observed = self.sequences.observe(INST, trade_id, fills, 0)
         if observed.opened is not None:
-            self.saved = json.dumps(self.sequences.to_state())
+            self.save()
         if observed.is_new:
-            self.stored[trade_id] = fills
+            self.on_its_way.append((trade_id, fills))
+            self.acknowledged.sent(INST, trade_id)
 
     def covered(self) -> list[int]:
         return sorted(i for last, fills in self.stored.items() for i in range(last - fills + 1, last + 1))
@@ -107,11 +127,13 @@ class Stream(RuleBasedStateMachine):
     def teardown(self) -> None:
         """One more trade and the answers of REST leave nothing out."""
         self.drop()
+        self.acknowledge(len(self.on_its_way))
         if not self.stored:
             return
         self.connect()
         self.exchange.trade(1)
         self.deliver(1)
+        self.acknowledge(1)
         self.fill()
         covered = self.covered()
         assert covered == list(range(covered[0], self.exchange.trade_id + 1))
