@@ -37,7 +37,8 @@ def test_the_compose_file_keeps_the_schema():
 
 def test_what_starts_by_itself_is_the_stack_and_what_is_extra_has_a_profile():
     assert {
-        "postgres", "minio", "init", "dagster-code", "dagster-daemon", "dagster-webserver", "dashboard", "docs",
+        "postgres", "minio", "init", "dagster-code", "dagster-daemon", "dagster-webserver", "dashboard", "docs", "nats",
+        "stream",
     } == ALWAYS  # fmt: skip
     profiles = {p for service in SERVICES.values() for p in service.get("profiles", [])}
     assert profiles == {"demo", "monitoring", "public", "admin", "viewer", "tools"}

@@ -238,7 +238,9 @@ class Collector:
     async def _save(self) -> bool:
         """Store ids and open gaps in the broker; return whether it has them."""
         try:
-            await self._broker.save_state(STATE_KEY, self._sequences.to_state(self._acknowledged.ids) | {"reasons": self._filler.reasons()})
+            await self._broker.save_state(
+                STATE_KEY, self._sequences.to_state(self._acknowledged.ids) | {"reasons": self._filler.reasons()}
+            )
         except BROKER_ERRORS:
             return False
         return True

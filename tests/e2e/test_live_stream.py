@@ -1,4 +1,4 @@
-"""The stream end to end on real servers: what the exchange sent is in raw once, whatever is killed or fails meanwhile."""
+"""The stream end to end on real servers: what the exchange sent is in raw once, whatever is killed meanwhile."""
 
 import random
 from collections.abc import Iterator

@@ -107,7 +107,9 @@ class LiveStream:
             time.sleep(1)
         ids = exchange.stats()["ids"]
         exchange.rate = 500
-        until(lambda: all(exchange.stats()["ids"][i][1] > ids.get(i, [0, 0])[1] for i in exchange.instruments), "trades")
+        until(
+            lambda: all(exchange.stats()["ids"][i][1] > ids.get(i, [0, 0])[1] for i in exchange.instruments), "trades"
+        )
         exchange.rate = 0
         time.sleep(0.2)
         until(self.is_complete, "all trades in raw", self)

@@ -81,8 +81,8 @@ class Sequences:
         """Record a message with the ids (trade_id - fills, trade_id].
 
         A message that comes late for an open gap is held: REST fills the gap with single trades, and the message would
-        double some of them; a killed collector could not know which. One that comes after its gap was filled is not new.
-        An older one that no gap explains is passed on: the broker and the key of raw decide whether it is known.
+        double some of them; a killed collector could not know which. One that comes after its gap was filled is not
+        new. An older one that no gap explains is passed on: the broker and the key of raw decide whether it is known.
         """
         first = trade_id - (fills or 1) + 1
         newest = self.ids.get(inst_id)
