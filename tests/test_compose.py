@@ -237,7 +237,7 @@ def test_make_secrets_writes_random_passwords_for_the_owners_eyes_and_never_chan
     values = dict(line.split("=", 1) for line in first.splitlines())
     assert values.pop("POSTGRES_PASSWORD") == "of-long-ago"
     assert values.pop("SLACK_WEBHOOK_URL") == ""
-    assert len(values) == len(set(values.values())) == 9
+    assert len(values) == len(set(values.values())) == 10
     assert all(re.fullmatch(r"[0-9a-f]{40}", value) for value in values.values())
     assert secrets(path) == first
     assert secrets(tmp_path / "other") != first

@@ -28,6 +28,7 @@ GRACE_S = 2.0
 # The most late messages that are held for a gap.
 HELD = 1000
 # Waits between attempts; then the gap stays.
+AT_ONCE = 5
 RETRIES_S = (2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 REST_S = 60.0
 
@@ -44,7 +45,7 @@ class _Work:
 
 @dataclass
 class GapFiller:
-    """Works on one gap after the other."""
+    """Works on a few gaps at once."""
 
     settings: Settings
     publisher: Publisher
@@ -78,10 +79,10 @@ class GapFiller:
         """Fill gaps until canceled."""
         while True:
             await asyncio.sleep(0.25)
-            for gap in self.sequences.open_gaps():
-                work = self._works.setdefault(_key(gap), _Work("unknown", 0.0))
-                if time.monotonic() >= work.due:
-                    await self._fill(gap, work)
+            now = time.monotonic()
+            works = [(g, self._works.setdefault(_key(g), _Work("unknown", 0.0))) for g in self.sequences.open_gaps()]
+            due = [(gap, work) for gap, work in works if now >= work.due]
+            await asyncio.gather(*(self._fill(gap, work) for gap, work in due[:AT_ONCE]))
 
     async def _fill(self, gap: Gap, work: _Work) -> None:
         try:
