@@ -93,6 +93,7 @@ def test_an_instrument_that_is_delisted_is_named_and_the_others_go_on(shared: Li
     shared.simulator.exchange.rate = 0
 
 
+@pytest.mark.slow
 def test_a_full_broker_holds_the_collector_back_and_the_gap_is_filled(own: LiveStream) -> None:
     own.environment["TICKMART_LIVE_BROKER_MB"] = "1"
     own.start("collect")

@@ -28,6 +28,7 @@ IMPATIENT = """
 import sys
 from ingestion.stream import __main__ as process, collector
 collector.KeepAlive = lambda: collector_keep_alive
+collector.STABLE_S = 0.5
 from ingestion.stream.connection import KeepAlive
 collector_keep_alive = KeepAlive(ping_after_s=0.8, pong_within_s=0.8, no_data_s=4.0)
 sys.exit(process.main(["collect"]))
