@@ -4,14 +4,17 @@
     A pre-hook deletes these days, and the model then writes the days that it lacks.
 -#}
 
-{#- Pre-hook: delete the days whose state differs from `current`, a subquery with date and the columns of `state`. -#}
-{% macro delete_changed_days(current, state) -%}
+{#-
+    Pre-hook: delete the days whose state differs from `current`, a subquery with date and the columns of `state`.
+    `of_a_day` is a condition that few rows of each written day meet.
+-#}
+{% macro delete_changed_days(current, state, of_a_day="timeframe = '1d'") -%}
     {%- if is_incremental() -%}
         {%- set columns = state | join(', ') -%}
         delete from {{ this }}
         where date in (
             select written.date
-            from (select distinct date, {{ columns }} from {{ this }} where timeframe = '1d') as written
+            from (select distinct date, {{ columns }} from {{ this }} where {{ of_a_day }}) as written
             left join {{ current }} as current_days on written.date = current_days.date
             where
                 current_days.date is null
@@ -23,11 +26,11 @@
 {%- endmacro %}
 
 {#- Condition: the model lacks a day, of the relation `days`. -#}
-{% macro is_missing_day(days) -%}
+{% macro is_missing_day(days, of_a_day="timeframe = '1d'") -%}
     {%- if is_incremental() -%}
         not exists (
             select 1 from {{ this }} as written
-            where written.date = {{ days }}.date and written.timeframe = '1d'
+            where written.date = {{ days }}.date and {{ of_a_day }}
         )
     {%- else -%}
         true
@@ -46,7 +49,7 @@
     )
 {%- endmacro %}
 
-{#- Subquery: the state of each day of on-chain activity and of bitcoin's hourly bars. -#}
+{#- Subquery: the state of each day of on-chain activity, of bitcoin's hourly bars and of its 15m candles. -#}
 {% macro activity_days() -%}
     (
         select
@@ -54,7 +57,9 @@
             activity.loaded_at,
             activity.day_block_count,
             bars.market_loaded_at,
-            coalesce(bars.day_bar_count, 0) as day_bar_count
+            coalesce(bars.day_bar_count, 0) as day_bar_count,
+            quarters.intraday_loaded_at,
+            coalesce(quarters.day_quarter_count, 0) as day_quarter_count
         from {{ ref('int_onchain_activity') }} as activity
         left join (
             select
@@ -65,6 +70,15 @@
             where crypto_id = 'bitcoin'
             group by 1
         ) as bars on activity.date = bars.date
+        left join (
+            select
+                date,
+                max(loaded_at) as intraday_loaded_at,
+                count(*)::integer as day_quarter_count
+            from {{ ref('fct_candles_intraday') }}
+            where crypto_id = 'bitcoin' and timeframe = '15m'
+            group by date
+        ) as quarters on activity.date = quarters.date
         where activity.timeframe = '1d'
     )
 {%- endmacro %}
