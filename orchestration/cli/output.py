@@ -170,6 +170,27 @@ def print_incidents(found: list[dict[str, Any]], console: Console) -> None:
         terminal.line(console, "no incident so far")
 
 
+def print_crossings(rules: Sequence[Rule], found: Sequence[Crossing], console: Console) -> None:
+    """Print one line per crossing of a price rule, and how often each rule fired."""
+    names = ("known (UTC)", "rule", "asset", "metric", "value", "threshold")
+    rows = [
+        (
+            _minute(crossing.at),
+            crossing.rule.name,
+            crossing.crypto_id,
+            crossing.rule.metric,
+            f"{crossing.value:.10g}",
+            f"{crossing.rule.comparison} {crossing.rule.threshold:.10g}",
+        )
+        for crossing in found
+    ]
+    if rows:
+        terminal.table(console, names, rows, right=("value",))
+    counts = Counter(crossing.rule.name for crossing in found)
+    for rule in rules:
+        terminal.line(console, f"{rule.name}: {counts[rule.name]:,} notification(s)")
+
+
 def print_rejected(found: list[dict[str, Any]], console: Console) -> None:
     """Print one line per rejected record."""
     names = ("rejected (UTC)", "dataset", "reason", "record", "replayed (UTC)")
