@@ -16,7 +16,8 @@ from psycopg2.extras import execute_values
 
 from ingestion.database import connections
 from ingestion.database.connections import Connection
-from ingestion.settings import Settings, SettingsError
+from ingestion.setting_values import SettingsError
+from ingestion.settings import Settings
 from ingestion.universe import UniverseError
 from orchestration.alerting.incidents import Finding
 from orchestration.alerting.price_crossings import Crossing, Point, State, advance
@@ -46,7 +47,9 @@ def observe(settings: Settings, now: datetime) -> Observed:
         return Observed(problem=str(error))
     except psycopg2.ProgrammingError as error:
         # For example a column that marts of an older version lack. Other alerts go on.
-        return Observed(problem=f"the marts cannot be read: {' '.join(str(error).split())[:200]}; see `tickmart status`")
+        return Observed(
+            problem=f"the marts cannot be read: {' '.join(str(error).split())[:200]}; see `tickmart status`"
+        )
 
 
 def _unseen(settings: Settings, rules: Iterable[Rule], now: datetime) -> dict[tuple[str, str], list[Point]]:

@@ -1,7 +1,7 @@
 """When a price rule fires: the state of one rule and asset, advanced value by value.
 
-Pure: the live evaluation and `tickmart alert simulate` call the same function. Does not belong here: reading and storing
-(``price_alerts``).
+Pure: the live evaluation and `tickmart alert simulate` call the same function. Does not belong here: reading marts and
+storing states (``price_alerts``).
 """
 
 from __future__ import annotations

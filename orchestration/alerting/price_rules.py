@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from ingestion.settings import Settings, SettingsError
+from ingestion.setting_values import SettingsError
+from ingestion.settings import Settings
 from ingestion.universe import read_universe
 
 DEFAULT_FILE = "alert_rules.yml"
@@ -48,11 +49,11 @@ _HOURS = Rows("fct_prices", "opened_at", timedelta(hours=1))
 MARTS = {
     "fct_prices": Mart(
         _HOURS, _HOURS, timedelta(hours=1),
-        frozenset(
-            "open high low close volume quote_volume trade_count taker_buy_volume vwap_1h vwap_session vwap_24h"
-            " return_1h_pct log_return_1h change_24h_pct change_7d_pct ma_7d ma_30d ma_90d"
-            " volatility_24h volatility_7d volatility_30d".split()
-        ),
+        frozenset({
+            "open", "high", "low", "close", "volume", "quote_volume", "trade_count", "taker_buy_volume", "vwap_1h",
+            "vwap_session", "vwap_24h", "return_1h_pct", "log_return_1h", "change_24h_pct", "change_7d_pct", "ma_7d",
+            "ma_30d", "ma_90d", "volatility_24h", "volatility_7d", "volatility_30d",
+        }),
     ),
 }  # fmt: skip
 COMPARISONS = ("above", "below")
@@ -97,7 +98,9 @@ def read_rules(settings: Settings, path: Path | None = None) -> tuple[Rule, ...]
     except FileNotFoundError:
         if named is None:
             return ()
-        raise SettingsError(f"{file}: no such file; TICKMART_ALERT_RULES must name a YAML file of price rules") from None
+        raise SettingsError(
+            f"{file}: no such file; TICKMART_ALERT_RULES must name a YAML file of price rules"
+        ) from None
     except (OSError, ValueError) as error:
         raise SettingsError(f"{file}: cannot be read ({error}); it must be a UTF-8 YAML file") from None
     return parse_rules(text, str(file), {asset.crypto_id for asset in read_universe(settings.universe_path)})
@@ -116,7 +119,9 @@ def parse_rules(text: str, file: str, universe: Collection[str]) -> tuple[Rule, 
         return ()
     entries = content.get("rules") if isinstance(content, dict) and set(content) == {"rules"} else None
     if not isinstance(entries, list):
-        raise SettingsError(f"{file}: has no list of rules; write `rules:` and below it one `- name: ...` for each rule")
+        raise SettingsError(
+            f"{file}: has no list of rules; write `rules:` and below it one `- name: ...` for each rule"
+        )
     rules: list[Rule] = []
     for number, entry in enumerate(entries, start=1):
         rule = _rule(entry, file, number, universe)
@@ -150,7 +155,9 @@ def _rule(entry: Any, file: str, number: int, universe: Collection[str]) -> Rule
             f"{where}: metric {metric!r} is no number of {mart}; write one of {', '.join(sorted(MARTS[mart].metrics))}"
         )
     if entry["comparison"] not in COMPARISONS:
-        raise SettingsError(f"{where}: comparison {entry['comparison']!r} is neither above nor below; write one of them")
+        raise SettingsError(
+            f"{where}: comparison {entry['comparison']!r} is neither above nor below; write one of them"
+        )
     return Rule(
         name,
         mart,

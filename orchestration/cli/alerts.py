@@ -86,7 +86,7 @@ def alert_simulate(since: datetime, path: Path | None, as_json: bool) -> None:
         rules = read_rules(settings, path.absolute() if path else None)
         if not rules:
             raise SettingsError(
-                f"there are no price rules: write {settings.home / DEFAULT_FILE}, or name a file in TICKMART_ALERT_RULES"
+                f"there are no price rules: write {settings.home / DEFAULT_FILE}, or set TICKMART_ALERT_RULES"
             )
         found = price_alerts.simulate(connection, rules, since.replace(tzinfo=UTC))
     if as_json:

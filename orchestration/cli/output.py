@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import orjson
 from rich.console import Console
 
 from ingestion.text import plain
+from orchestration.alerting.price_crossings import Crossing
+from orchestration.alerting.price_rules import Rule
 from orchestration.cli import terminal
 from orchestration.cli.errors import print_error
 from orchestration.local.demo import hint
