@@ -204,8 +204,13 @@ def test_a_simulation_over_history_notifies_what_a_live_evaluation_hour_by_hour_
         for crypto_id, values in (("bitcoin", bitcoin), ("ethereum", ethereum)):
             if hour < len(values):
                 market.add(hour, crypto_id, values[hour])
-        # After an hour without an evaluation the next one evaluates both; a repeated one changes nothing.
-        if hour == 0 or hour not in late:
+        # After an hour without an evaluation the next one evaluates both; a repeated one changes nothing. A rule
+        # without a state starts at the newest value, so each asset's first value is evaluated in its hour.
+        is_new = any(
+            values[hour : hour + 1] not in ([], [None]) and set(values[:hour]) <= {None}
+            for values in (bitcoin, ethereum)
+        )
+        if is_new or hour not in late:
             market.evaluate(hour)
             market.evaluate(hour + 0.5)
     market.evaluate(hour)
