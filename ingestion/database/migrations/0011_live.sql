@@ -16,7 +16,7 @@ create table raw.okx_trades (
     batch_id text not null,
     primary key (inst_id, trade_id, ts)
 ) partition by range (ts);
-create index okx_trades_ts on raw.okx_trades using brin (ts) with (autosummarize = on);
+create index okx_trades_ts on raw.okx_trades (ts);
 comment on table raw.okx_trades is 'One row per trade message of OKX, partitioned by UTC day.';
 comment on column raw.okx_trades.trade_id is 'Id of the last fill of the message: it covers the ids from trade_id - fills + 1 on.';
 comment on column raw.okx_trades.side is 'Side of the taker.';
@@ -44,7 +44,7 @@ create table raw.okx_tickers (
     batch_id text not null,
     primary key (inst_id, ts)
 ) partition by range (ts);
-create index okx_tickers_ts on raw.okx_tickers using brin (ts) with (autosummarize = on);
+create index okx_tickers_ts on raw.okx_tickers (ts);
 comment on table raw.okx_tickers is 'One row per ticker message of OKX, partitioned by UTC day.';
 comment on column raw.okx_tickers.bid is 'Best bid; null when the order book has none.';
 comment on column raw.okx_tickers.volume_24h is 'Volume of the last 24 hours in the base currency.';
@@ -98,6 +98,8 @@ comment on table ops.stream_connections is 'One row per connection of a collecto
 
 create table ops.stream_status (
     stream text primary key,
+    broker_id text not null,
+    last_sequence bigint not null,
     received_at timestamptz,
     sink_at timestamptz not null,
     broker_bytes bigint not null,
@@ -107,5 +109,8 @@ create table ops.stream_status (
     problem text
 );
 comment on table ops.stream_status is 'One row per stream: when the sink last committed, and how full the broker is.';
+comment on column ops.stream_status.broker_id is 'When the stream of the broker was created: another one begins at sequence 1.';
+comment on column ops.stream_status.last_sequence is
+'Sequence of the last message whose record is in raw; written in the transaction that loads it.';
 comment on column ops.stream_status.received_at is 'When the collector received the newest loaded message.';
 comment on column ops.stream_status.missing_assets is 'Assets of the universe that the exchange does not list.';
