@@ -48,6 +48,15 @@
     interval '{{ count }} hours'
 {%- endmacro %}
 
+{#- An interval of minutes. -#}
+{% macro minutes(count) -%}
+    {{ return(adapter.dispatch('minutes')(count)) }}
+{%- endmacro %}
+
+{% macro postgres__minutes(count) -%}
+    interval '{{ count }} minutes'
+{%- endmacro %}
+
 {#- Window frame (t - hours, t] over an ordering by instant. A missing bar does not extend it. -#}
 {% macro trailing_hours(count) -%}
     {{ return(adapter.dispatch('trailing_hours')(count)) }}

@@ -1,0 +1,17 @@
+with source as (
+
+    select * from {{ source('raw', 'okx_trades') }}
+
+)
+
+select
+    inst_id,
+    trade_id,
+    ts as traded_at,
+    price,
+    size as volume,
+    side as taker_side,
+    coalesce(fills, 1) as trade_count,
+    received_at,
+    loaded_at
+from source
