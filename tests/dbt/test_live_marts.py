@@ -1,4 +1,4 @@
-"""Live prices: fct_live_1m is incremental by changed minutes and equal to a full refresh; the views read the newest rows."""
+"""Live prices: fct_live_1m is incremental by changed minutes and equal to a full build, whatever arrives when."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,7 +29,7 @@ class Stream:
 
     def load(self, trades: list[tuple[Any, ...]] = (), tickers: list[tuple[Any, ...]] = ()) -> None:
         """Load trades (inst, id, seconds, price, size, side) and tickers (inst, seconds, last, bid, ask)."""
-        self.now += timedelta(minutes=7)
+        self.now += timedelta(minutes=11)
         provenance = (self.now, "wss://test", self.now, self.now, "b")
         rows = [
             (inst, number, START + timedelta(seconds=s), price, size, side, 2, *provenance)
@@ -37,7 +37,8 @@ class Stream:
         ]
         self._upsert("raw.okx_trades", TRADE_COLUMNS, ("inst_id", "trade_id", "ts"), rows)
         quotes = [
-            (inst, START + timedelta(seconds=s), last, bid, ask, 100, *provenance) for inst, s, last, bid, ask in tickers
+            (inst, START + timedelta(seconds=s), last, bid, ask, 100, *provenance)
+            for inst, s, last, bid, ask in tickers
         ]
         self._upsert("raw.okx_tickers", TICKER_COLUMNS, ("inst_id", "ts"), quotes)
 
@@ -48,15 +49,16 @@ class Stream:
         self.warehouse.copy("raw.arriving", columns, list({row[: len(key)]: row for row in rows}.values()))
         assignments = ", ".join(f"{column} = excluded.{column}" for column in columns if column not in key)
         self.warehouse.execute(
-            f"insert into {table} select * from raw.arriving on conflict ({', '.join(key)}) do update set {assignments};"
-            "drop table raw.arriving"
+            f"insert into {table} select * from raw.arriving on conflict ({', '.join(key)})"
+            f" do update set {assignments}; drop table raw.arriving"
         )
 
 
 @pytest.fixture(autouse=True, scope="module")
 def staging(warehouse: Warehouse) -> None:
     warehouse.execute(
-        "create table raw.okx_trades_test partition of raw.okx_trades for values from ('2026-03-01+00') to ('2026-03-04+00');"
+        "create table raw.okx_trades_test partition of raw.okx_trades"
+        " for values from ('2026-03-01+00') to ('2026-03-04+00');"
         "create table raw.okx_tickers_test partition of raw.okx_tickers"
         " for values from ('2026-03-01+00') to ('2026-03-04+00');"
         "grant select on all tables in schema raw to transform"
@@ -93,8 +95,9 @@ def assert_a_new_table_is_equal(warehouse: Warehouse) -> None:
 
 INSTRUMENTS = st.sampled_from(["BTC-USDT", "ETH-USDT", "XXX-USDT"])
 PRICES = st.integers(90, 110)
+SIDES = st.sampled_from(["buy", "sell"])
 TRADES = st.lists(
-    st.tuples(INSTRUMENTS, st.integers(1, 40), st.integers(0, 300), PRICES, st.integers(1, 9), st.sampled_from(["buy", "sell"])),
+    st.tuples(INSTRUMENTS, st.integers(1, 40), st.integers(0, 300), PRICES, st.integers(1, 9), SIDES),
     max_size=8,
 )  # fmt: skip
 TICKERS = st.lists(st.tuples(INSTRUMENTS, st.integers(0, 300), PRICES, PRICES, PRICES), max_size=8)
@@ -159,9 +162,7 @@ def test_without_live_prices_every_model_is_built_and_passes_its_tests(warehouse
 
 def test_an_hour_far_from_its_prices_on_binance_fails_the_check(warehouse: Warehouse) -> None:
     stream = start(warehouse)
-    bars = [
-        Bar("BTCUSDT", START + timedelta(hours=h), 100, 102, 98, 101, 10, 1000, 5) for h in range(2)
-    ]
+    bars = [Bar("BTCUSDT", START + timedelta(hours=h), 100, 102, 98, 101, 10, 1000, 5) for h in range(2)]
     RawLoads(warehouse).load(bars)
     stream.load([("BTC-USDT", n, n * 60, 102.9 if n else 97.1, 1, "buy") for n in range(40)])
     warehouse.run()

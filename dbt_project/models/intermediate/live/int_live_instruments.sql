@@ -13,7 +13,9 @@ ranked as (
     select
         *,
         regexp_replace(binance_symbol, 'USDT$', '-USDT') as inst_id,
-        row_number() over (partition by binance_symbol order by valid_to_at desc, valid_from_at desc, crypto_id) as recency
+        row_number() over (
+            partition by binance_symbol order by valid_to_at desc, valid_from_at desc, crypto_id
+        ) as recency
     from universe
     where binance_symbol like '%USDT'
 
