@@ -36,6 +36,12 @@ PAGES = (
     _page("compare", "Compare", "compare_arrows", "dim_crypto fct_daily_summary fct_prices fct_correlations_daily"),
     _page("onchain", "On-chain", "link", "fct_onchain_market_daily fct_onchain_lead_lag"),
     _page(
+        "live",
+        "Live",
+        "bolt",
+        "v_live_latest v_live_minutes v_live_stream_minutes v_live_status v_live_gaps v_live_connections fct_live_1m",
+    ),
+    _page(
         "data_quality",
         "Data quality",
         "fact_check",

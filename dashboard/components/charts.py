@@ -14,6 +14,7 @@ BINANCE = "[Binance](https://www.binance.com)"
 BLOCKCHAIN = "[blockchain.com](https://www.blockchain.com/explorer/charts)"
 COINGECKO = "Data provided by [CoinGecko](https://www.coingecko.com)"
 COIN_METRICS = "[Coin Metrics community](https://coinmetrics.io/community-network-data/) (CC BY-NC 4.0)"
+OKX = "[OKX](https://www.okx.com)"
 FEAR_GREED = "[Crypto Fear & Greed Index by alternative.me](https://alternative.me/crypto/fear-and-greed-index/)"
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import formats, health
 from dashboard.components import narrow, theme
-from dashboard.components.charts import BINANCE, BLOCKCHAIN, COIN_METRICS, COINGECKO, FEAR_GREED
+from dashboard.components.charts import BINANCE, BLOCKCHAIN, COIN_METRICS, COINGECKO, FEAR_GREED, OKX
 from dashboard.components.messages import QUALITY_PAGE
 from dashboard.components.theme import DEFAULT_PAIR, STREAMLIT_COLORS, color_pair, shows_logos
 from dashboard.database import MartsError
@@ -170,8 +170,9 @@ def footer() -> None:
     st.divider()
     st.caption(
         nbsp_units(
-            f"Exchange prices and volumes: {BINANCE} spot, in USDT. Market capitalization, ranks and 24 h volumes: "
-            f"{COINGECKO}. Sentiment: {FEAR_GREED}. On-chain: {COIN_METRICS}, {BLOCKCHAIN}. "
+            f"Exchange prices and volumes: {BINANCE} spot, in USDT; live prices: {OKX}. "
+            f"Market capitalization, ranks and 24 h volumes: {COINGECKO}. Sentiment: {FEAR_GREED}. "
+            f"On-chain: {COIN_METRICS}, {BLOCKCHAIN}. "
             "All times are UTC. **Not financial advice.**"
         )
     )

@@ -45,6 +45,7 @@ class Mart:
 
 
 # The numeric columns of each mart that a threshold makes sense for (a test compares them with the contracts).
+_LIVE = frozenset({"last", "spread_bps", "change_24h_pct"})
 _HOURS = Rows("fct_prices", "opened_at", timedelta(hours=1))
 MARTS = {
     "fct_prices": Mart(
@@ -54,6 +55,10 @@ MARTS = {
             "vwap_session", "vwap_24h", "return_1h_pct", "log_return_1h", "change_24h_pct", "change_7d_pct", "ma_7d",
             "ma_30d", "ma_90d", "volatility_24h", "volatility_7d", "volatility_30d",
         }),
+    ),
+    "v_live_latest": Mart(
+        Rows("v_live_latest", "ts", timedelta(0)), Rows("fct_live_1m", "minute", timedelta(minutes=1)),
+        timedelta(minutes=5), _LIVE,
     ),
 }  # fmt: skip
 COMPARISONS = ("above", "below")
