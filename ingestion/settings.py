@@ -29,9 +29,11 @@ SOURCE_URLS = {
     "FEAR_GREED_BASE_URL": "https://api.alternative.me",
     "COINMETRICS_BASE_URL": "https://community-api.coinmetrics.io",
     "BLOCKCHAIN_BASE_URL": "https://api.blockchain.info",
+    "OKX_BASE_URL": "https://www.okx.com",
 }
 MARKET_URLS = ("BINANCE_BASE_URL", "BINANCE_ARCHIVE_URL", "COINGECKO_BASE_URL", "FEAR_GREED_BASE_URL")
 BITCOIN_TRANSACTIONS_URL = "s3://aws-public-blockchain/v1.0/btc"
+OKX_WS_URL = "wss://ws.okx.com:8443/ws/v5/public"
 PACKAGED_UNIVERSE = Path(__file__).with_name("universe.csv")
 
 
@@ -132,6 +134,12 @@ class Settings:
     markets_every_minutes: int
     bitcoin_transactions: bool
     bitcoin_transactions_url: str
+    live: bool | None
+    """Whether live prices are on; None means on in `up`, `demo` and the services, which set it for their runs."""
+    okx_ws_url: str
+    nats_url: str | None = field(repr=False)
+    live_raw_days: int
+    live_broker_mb: int
     alerting: Alerting
 
     def is_public(self, name: str) -> bool:
@@ -184,8 +192,20 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         bitcoin_transactions_url=setting_values.bucket_url(
             "BITCOIN_TRANSACTIONS_URL", values.get("BITCOIN_TRANSACTIONS_URL", BITCOIN_TRANSACTIONS_URL)
         ),
+        live=setting_values.switch(values, "TICKMART_LIVE"),
+        okx_ws_url=setting_values.stream_url("OKX_WS_URL", values.get("OKX_WS_URL", OKX_WS_URL), ("ws", "wss")),
+        nats_url=_nats_url(values),
+        live_raw_days=setting_values.whole(values, "TICKMART_LIVE_RAW_DAYS", 7, 1, 3650),
+        # An hour without Postgres at 2,000 messages a second is 2.5 GB.
+        live_broker_mb=setting_values.whole(values, "TICKMART_LIVE_BROKER_MB", 4096, 1, 1_000_000),
         alerting=_alerting(values),
     )
+
+
+def _nats_url(values: Mapping[str, str]) -> str | None:
+    if "NATS_URL" not in values:
+        return None
+    return setting_values.stream_url("NATS_URL", values["NATS_URL"], ("tls", "nats"), login=True)
 
 
 def secrets(environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -194,7 +214,7 @@ def secrets(environ: Mapping[str, str] = os.environ) -> list[str]:
     found = {environ.get(name, "").strip() for name in names}
     found |= {value for name, value in environ.items() if re.fullmatch(r"TICKMART_PG_\w+_PASSWORD", name)}
     found |= {urlsplit(environ.get(name, "")).path for name in ("SLACK_WEBHOOK_URL", "HEARTBEAT_URL")}
-    for name in ("SMTP_URL", "DAGSTER_PG_URL"):
+    for name in ("SMTP_URL", "DAGSTER_PG_URL", "NATS_URL"):
         password = urlsplit(environ.get(name, "")).password
         found |= {password, unquote(password)} if password else set()
     found |= proxies.logins(environ)

@@ -1,10 +1,11 @@
 """The simulator's HTTP server: routing, compression, faults in transport, statistics and the clock.
 
-What the services answer is in `services` and `onchain`.
+What the services answer is in `services`, `onchain` and `okx`; OKX's WebSocket is in `websocket`.
 
-Base URLs are {host}/binance, {host}/archive, {host}/coingecko/api/v3, {host}/alternative, {host}/coinmetrics and
-{host}/blockchain. Beside them: GET /_stats, GET, POST and DELETE /_faults, and POST /_clock {"now": ISO} to set a clock
-that was started with a fixed moment.
+Base URLs are {host}/binance, {host}/archive, {host}/coingecko/api/v3, {host}/alternative, {host}/coinmetrics,
+{host}/blockchain and {host}/okx, with its WebSocket at {host}/okx/ws/v5/public. Beside them: GET /_stats, GET, POST
+and DELETE /_faults, POST /_okx {"rate": 2000} or {"do": "drop"} for the stream, and POST /_clock {"now": ISO} to set a
+clock that was started with a fixed moment.
 """
 
 import json
@@ -28,9 +29,10 @@ from .chain import Chain
 from .coins import UNIVERSE, all_coins, read_universe
 from .faults import INSTEAD, TRANSPORT, Faults, Rule, moment_ms, parse_rules
 from .market import Market
-from .onchain import OnchainServices
+from .okx import Exchange, OkxServices
 from .services import Clock, ErrorResponse, Limiter, Request
 from .shapes import Shapes
+from .websocket import Session, accept_key
 
 
 class Simulator(ThreadingHTTPServer):
@@ -49,6 +51,7 @@ class Simulator(ThreadingHTTPServer):
         now: str | int | None = None,
         now_moves: bool = False,
         weight_limit: int = 6000,
+        live_rate: float = 40.0,
     ) -> None:
         """Bind the port (0: a free one); ValueError for a bad universe or moment, OSError for a busy port."""
         self.market = Market(seed, all_coins(read_universe(universe or UNIVERSE)))
@@ -56,6 +59,7 @@ class Simulator(ThreadingHTTPServer):
         self.clock = Clock(None if now is None else moment_ms(now), now_moves)
         self.limiter, self.coingecko_limiter = Limiter(weight_limit), Limiter(None)
         self.faults = Faults(seed)
+        self.exchange = Exchange(self.shapes, read_universe(universe or UNIVERSE), self.clock, live_rate)
         self.requests, self.lock = Counter[tuple[str, int]](), threading.Lock()
         in_url = f"[{host}]" if ":" in host else host
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -64,6 +68,8 @@ class Simulator(ThreadingHTTPServer):
         self.binance_url, self.archive_url = f"{base}/binance", f"{base}/archive"
         self.coingecko_url, self.fear_greed_url = f"{base}/coingecko/api/v3", f"{base}/alternative"
         self.coinmetrics_url, self.blockchain_url = f"{base}/coinmetrics", f"{base}/blockchain"
+        self.okx_url = f"{base}/okx"
+        self.okx_ws_url = f"{self.okx_url.replace('http', 'ws', 1)}/ws/v5/public"
 
     def urls(self) -> dict[str, str]:
         """The base URLs by the environment variable that takes each."""
@@ -74,6 +80,8 @@ class Simulator(ThreadingHTTPServer):
             "FEAR_GREED_BASE_URL": self.fear_greed_url,
             "COINMETRICS_BASE_URL": self.coinmetrics_url,
             "BLOCKCHAIN_BASE_URL": self.blockchain_url,
+            "OKX_BASE_URL": self.okx_url,
+            "OKX_WS_URL": self.okx_ws_url,
         }
 
     def stats(self) -> dict[str, Any]:
@@ -86,6 +94,7 @@ class Simulator(ThreadingHTTPServer):
             "requests": sum(sum(by_status.values()) for by_status in paths.values()),
             "paths": paths,
             "weight_used": self.limiter.total,
+            "okx": self.exchange.stats(),
             "faults_served": dict(self.faults.served),
             "now": datetime.fromtimestamp(self.clock.now_ms() / 1000, UTC).isoformat(),
         }
@@ -105,12 +114,13 @@ def simulator(**settings: Any) -> Iterator[Simulator]:
     try:
         yield server
     finally:
+        server.exchange.stop()
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-class Handler(OnchainServices):
+class Handler(OkxServices):
     """One connection: finds the service of a request, and sends its response or the fault that replaces it."""
 
     server: Simulator
@@ -199,6 +209,8 @@ class Handler(OnchainServices):
                 time.sleep(rule["seconds"])
         if rules and rules[-1]["kind"] in INSTEAD:
             return self._answer_instead(rules[-1])
+        if path == "/okx/ws/v5/public" and "Sec-WebSocket-Key" in self.headers:
+            return self._stream()
         services = {
             "/binance": self._binance,
             "/archive": self._archive,
@@ -206,6 +218,7 @@ class Handler(OnchainServices):
             "/alternative": self._alternative,
             "/coinmetrics": self._coinmetrics,
             "/blockchain": self._blockchain,
+            "/okx": self._okx,
         }
         prefix = next((p for p in services if path.startswith(f"{p}/")), None)
         if prefix is None:
@@ -218,6 +231,18 @@ class Handler(OnchainServices):
 
     do_HEAD = do_GET
 
+    def _stream(self) -> None:
+        """Accept a WebSocket, and serve it until it ends."""
+        self.close_connection = True
+        self.send_response_only(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", accept_key(self.headers["Sec-WebSocket-Key"]))
+        self.end_headers()
+        self.wfile.flush()
+        self._count(101)
+        Session(self.connection, self.server.exchange).run()
+
     def do_POST(self) -> None:
         """Replace the faults, or set the clock."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -226,6 +251,8 @@ class Handler(OnchainServices):
             if self.path == "/_faults":
                 self.server.faults.set(parse_rules(body, "/_faults"))
                 return self._send(200, {"faults": len(self.server.faults.rules)})
+            if self.path == "/_okx":
+                return self._send(200, self.server.exchange.obey(json.loads(body)))
             if self.path == "/_clock":
                 self.server.clock.set(moment_ms(json.loads(body)["now"]))
                 return self._send(200, {"now_ms": self.server.clock.now_ms()})

@@ -36,8 +36,11 @@ WORKSPACE = Path(__file__).resolve().parents[2] / "docker" / "workspace.yaml"
 PROCESSES: dict[str, Sequence[str]] = {
     "code": (*CODE_SERVER, "-h", "0.0.0.0"),  # noqa: S104 - a container
     "webserver": ("dagster_webserver", "-h", "0.0.0.0", "-w", str(WORKSPACE)),  # noqa: S104 - a container
+    "stream": ("ingestion.stream",),
     "daemon": ("dagster._daemon", "run", "-w", str(WORKSPACE)),
 }
+# The processes that ask the sources; the others reach tickmart's own services only.
+ASK_SOURCES = ("code", "stream")
 WEAK_SECRETS = {"postgres", "password", "changeme", "minioadmin", "admin", "secret", "tickmart", "dagster", "bronze"}
 MIN_SECRET_LENGTH = 12
 
@@ -62,7 +65,7 @@ def init() -> None:
 @click.option("--read-only", is_flag=True, help="Start a webserver that can only show, not launch.")
 @clear_errors
 def serve(process: str, port: int | None, read_only: bool) -> None:
-    """Run one of Dagster's processes for docker-compose.yml."""
+    """Run one of the processes of docker-compose.yml: Dagster's, or the stream."""
     # It replaces this process, with its files in the home and telemetry off.
     settings = load_settings()
     prepare_home(settings.home)
@@ -71,6 +74,7 @@ def serve(process: str, port: int | None, read_only: bool) -> None:
         # Runs of an earlier code server are closed by the sensor `close_dead_runs`, not here: Dagster retries a run as
         # soon as it is closed, and that needs a code server that answers.
         os.environ[CODE_SERVER_SINCE] = str(time.time())
+    if process in ASK_SOURCES:
         with connections.connected(settings.postgres, "ingest") as connection:
             demo.apply_source_mode(connection)
     argv = environment.python("-m", *PROCESSES[process], *(["-p", str(port)] if port is not None else []))
@@ -78,7 +82,7 @@ def serve(process: str, port: int | None, read_only: bool) -> None:
     click.echo(f"tickmart: starting {process}", err=True)
     sys.stderr.flush()
     os.chdir(settings.home / WORKING_FOLDER)
-    env = dict(os.environ) if process == "code" else environment.without_proxies(os.environ)
+    env = dict(os.environ) if process in ASK_SOURCES else environment.without_proxies(os.environ)
     os.execve(sys.executable, argv, env)  # noqa: S606
 
 
