@@ -1,3 +1,5 @@
+{{ config(materialized='view') }}
+
 select
     gap_id,
     inst_id,

@@ -1,3 +1,5 @@
+{{ config(materialized='view') }}
+
 with instruments as (
 
     select * from {{ ref('int_live_instruments') }}

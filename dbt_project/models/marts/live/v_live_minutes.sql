@@ -1,4 +1,6 @@
 -- One probe of the index per instrument and minute: the time does not depend on the number of messages.
+{{ config(materialized='view') }}
+
 with instruments as (
 
     select * from {{ ref('int_live_instruments') }}
@@ -7,8 +9,7 @@ with instruments as (
 
 recent_minutes as (
 
-    select {{ utc_span(1, 'current_timestamp') }} - minutes_ago * {{ minutes(1) }} as minute
-    from generate_series(0, 120) as ago (minutes_ago)
+    {{ recent_minutes(120) }}
 
 )
 
