@@ -28,11 +28,9 @@ class Span:
 RANGES = {"30 min": Span(30, 1), "2 h": Span(120, 1), "24 h": Span(1440, 10), "7 d": Span(10_080, 60)}
 
 
-def watchlist(latest: pd.DataFrame, minutes: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    """Return the rows of the watchlist: price, changes, spread, age, mini chart."""
-    charts = mini_charts(minutes)
-    first = minutes.groupby("crypto_id")["last"].first()
-    started = latest["crypto_id"].map(first)
+def watchlist(latest: pd.DataFrame, trends: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """Return the rows of the watchlist: price, changes, spread, age, mini chart of the coins' `trends`."""
+    started = latest["crypto_id"].map(trends["first"])
     return pd.DataFrame(
         {
             "Coin": latest["crypto_id"].map(names),
@@ -42,16 +40,17 @@ def watchlist(latest: pd.DataFrame, minutes: pd.DataFrame, names: Mapping[str, s
             "Spread": latest["spread_bps"],
             "Age": latest["age_s"],
             "24h volume": latest["quote_volume_24h"],
-            "Last 2 hours": latest["crypto_id"].map(charts),
+            "Last 2 hours": latest["crypto_id"].map(trends["chart"]),
         }
     )
 
 
-def mini_charts(minutes: pd.DataFrame) -> pd.Series:
-    """Return by coin the last price of every five minutes, oldest first: a list of at most 25."""
+def trends(minutes: pd.DataFrame) -> pd.DataFrame:
+    """Return by coin its first price, and the last price of every five minutes, oldest first: a list of at most 25."""
     spans = minutes["minute"].dt.floor(f"{MINI_CHART_MINUTES}min")
     last = minutes["last"].groupby([minutes["crypto_id"], spans]).last()
-    return last.groupby(level=0).agg(list)
+    charts = last.groupby(level=0).agg(list)
+    return pd.DataFrame({"first": minutes.groupby("crypto_id")["last"].first(), "chart": charts})
 
 
 def prices_of(

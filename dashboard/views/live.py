@@ -127,7 +127,8 @@ def watchlist() -> None:
         return
     stopped_warning(latest)
     heading("Watchlist", [f"v_live_latest.{column}" for column in COLUMNS.values()])
-    rows = analysis.watchlist(latest, live.recent_minutes(), labels(latest, "name", "symbol", min_parts=2))
+    trends = cached(analysis.trends, live.recent_minutes())
+    rows = analysis.watchlist(latest, trends, labels(latest, "name", "symbol", min_parts=2))
     config: dict[str, Any] = {
         name: st.column_config.Column(help=definition("v_live_latest", column), width=88)
         for name, column in COLUMNS.items()

@@ -66,7 +66,8 @@ def test_the_watchlist_has_the_change_of_two_hours_and_a_mini_chart_of_every_fif
         {"crypto_id": ["a", "b"], "last": [12.0, 1.0], "change_24h_pct": 1.0, "spread_bps": 2.0, "age_s": 3.0,
          "quote_volume_24h": 4.0}
     )  # fmt: skip
-    rows = analysis.watchlist(latest, minutes(a={119: 10.0, 6: 11.0, 5: 13.0, 0: 12.0}), {"a": "A", "b": "B"})
+    trends = analysis.trends(minutes(a={119: 10.0, 6: 11.0, 5: 13.0, 0: 12.0}))
+    rows = analysis.watchlist(latest, trends, {"a": "A", "b": "B"})
     assert rows["2h"].tolist() == pytest.approx([20, np.nan], nan_ok=True)
     assert rows["Last 2 hours"].iloc[0] == [10.0, 11.0, 13.0, 12.0]
 
