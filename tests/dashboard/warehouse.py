@@ -106,6 +106,7 @@ def load_simulated_raw(cursor) -> None:
         ],
     )
     _load_onchain(cursor)
+    _load_bitcoin(cursor)
     load_live(cursor)
     cursor.execute(
         """
@@ -232,6 +233,37 @@ def load_live(cursor) -> None:
             broker_id, last_sequence
         )
         values ('okx', now(), now(), 1000000, 100000000, 12, array['tron'], 'test', 1)
+        """
+    )
+
+
+def _load_bitcoin(cursor) -> None:
+    """Fill four weeks of Bitcoin blocks, one an hour, with a coinbase and two to six transactions."""
+    cursor.execute(
+        """
+        create table raw.bitcoin_transactions_test partition of raw.bitcoin_transactions default;
+        insert into raw.bitcoin_blocks (
+            source_day, block_hash, block_number, block_timestamp, transaction_count, row_count, is_final, loaded_at,
+            batch_id
+        )
+        select
+            (opened_at at time zone 'UTC')::date, decode(md5(n::text) || md5(n::text), 'hex'), 900000 + n, opened_at,
+            3 + n % 5, 3 + n % 5, true, now(), 'test'
+        from (
+            select n, date_trunc('day', now(), 'UTC') - interval '28 days' + n * interval '1 hour' as opened_at
+            from generate_series(0, 28 * 24 - 1) as n
+        ) as hours;
+        insert into raw.bitcoin_transactions (
+            block_hash, txid, block_number, block_timestamp, is_coinbase, input_count, output_count, output_sats,
+            fee_sats, size_bytes, virtual_size
+        )
+        select
+            block_hash, decode(md5(block_number || ' ' || place) || md5(''), 'hex'), block_number, block_timestamp,
+            place = 1, case when place = 1 then 0 else place % 3 + 1 end, place % 4 + 1,
+            (10 ^ (2 + (block_number + place) % 9))::bigint, case when place > 1 then 150 * (1 + block_number % 30) end,
+            300, 100 + 40 * place
+        from raw.bitcoin_blocks
+        cross join lateral generate_series(1, transaction_count) as place;
         """
     )
 
