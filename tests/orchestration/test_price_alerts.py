@@ -293,6 +293,34 @@ def test_concurrent_evaluations_notify_a_crossing_once(market):
     assert len(market.notified()) == 1
 
 
+def test_a_rule_on_live_prices_fires_as_its_simulation_over_the_minutes(market):
+    market.chain.ask(
+        """
+        set role transform;
+        create table marts.v_live_latest (crypto_id text primary key, ts timestamptz, last numeric);
+        create table marts.fct_live_1m (
+            crypto_id text, minute timestamptz, last numeric, primary key (crypto_id, minute)
+        )
+        """
+    )
+    try:
+        live = {"mart": "v_live_latest", "metric": "last", "asset": "bitcoin", "comparison": "above", "threshold": 100}
+        market.write(dict(live, name="high"), {**live, "name": "long", "for": "2m"})
+        for at, price in enumerate([99, 101, 102, 99, 101, 101, 101]):
+            minute = START + at * timedelta(minutes=1)
+            closed = minute + timedelta(minutes=1)
+            market.chain.ask("insert into marts.fct_live_1m values ('bitcoin', %s, %s)", (minute, price))
+            market.chain.ask(
+                "insert into marts.v_live_latest values ('bitcoin', %s, %s)"
+                " on conflict (crypto_id) do update set ts = excluded.ts, last = excluded.last", (closed, price)
+            )  # fmt: skip
+            market.evaluate((closed - START) / HOUR - 1)
+        assert market.notified() == market.simulated()
+        assert [name.split(":")[1] for name in market.notified()] == ["high", "high", "long"]
+    finally:
+        market.chain.ask("drop table marts.v_live_latest, marts.fct_live_1m")
+
+
 # -- the command ------------------------------------------------------------------------------------------------------
 
 

@@ -1,9 +1,4 @@
-with source as (
-
-    select * from {{ source('raw', 'okx_tickers') }}
-
-)
-
+-- No CTE: Postgres cannot use the order of an index for the newest row through a view that has one.
 select
     inst_id,
     ts as quoted_at,
@@ -22,4 +17,4 @@ select
     {{ change_pct('last', 'open_24h') }} as change_24h_pct,
     received_at,
     loaded_at
-from source
+from {{ source('raw', 'okx_tickers') }}

@@ -1,9 +1,4 @@
-with source as (
-
-    select * from {{ source('raw', 'okx_trades') }}
-
-)
-
+-- No CTE: Postgres cannot use the order of an index for the newest row through a view that has one.
 select
     inst_id,
     trade_id,
@@ -14,4 +9,4 @@ select
     coalesce(fills, 1) as trade_count,
     received_at,
     loaded_at
-from source
+from {{ source('raw', 'okx_trades') }}
