@@ -210,7 +210,15 @@ def _nats_url(values: Mapping[str, str]) -> str | None:
 
 def secrets(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return the secret values in ``environ``, longest first, so that a log can remove them."""
-    names = ("COINGECKO_API_KEY", "MINIO_SECRET_KEY", "PGPASSWORD", "SLACK_WEBHOOK_URL", "SMTP_URL", "HEARTBEAT_URL")
+    names = (
+        "COINGECKO_API_KEY",
+        "MINIO_SECRET_KEY",
+        "PGPASSWORD",
+        "SLACK_WEBHOOK_URL",
+        "SMTP_URL",
+        "HEARTBEAT_URL",
+        "NATS_PASSWORD",
+    )
     found = {environ.get(name, "").strip() for name in names}
     found |= {value for name, value in environ.items() if re.fullmatch(r"TICKMART_PG_\w+_PASSWORD", name)}
     found |= {urlsplit(environ.get(name, "")).path for name in ("SLACK_WEBHOOK_URL", "HEARTBEAT_URL")}

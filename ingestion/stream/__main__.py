@@ -35,6 +35,10 @@ def main(arguments: list[str]) -> int:
     """Run a role, or both in processes of their own; return the exit code."""
     try:
         settings = load_settings()
+        if settings.live is False:
+            say("TICKMART_LIVE is off: no live prices are collected")
+            signal.sigwait({signal.SIGTERM, signal.SIGINT})
+            return 0
         if settings.nats_url is None or settings.postgres is None or settings.object_store is None:
             raise SettingsError("the stream needs NATS_URL, PGHOST and MINIO_ENDPOINT: start it with `tickmart stream`")
         if arguments[:1] and arguments[0] in ROLES:

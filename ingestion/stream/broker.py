@@ -150,6 +150,7 @@ class _Sent:
     payload: bytes
     message_id: str
     at: float
+    on_ack: Callable[[], None] | None
 
 
 class Publisher:
@@ -180,13 +181,15 @@ class Publisher:
         if self._retrying is not None:
             self._retrying.cancel()
 
-    async def publish(self, subject: str, payload: bytes, message_id: str) -> None:
-        """Send a message; wait while the window is full."""
+    async def publish(
+        self, subject: str, payload: bytes, message_id: str, on_ack: Callable[[], None] | None = None
+    ) -> None:
+        """Send a message; wait while the window is full. ``on_ack`` is called once the broker has it."""
         while len(self._sent) >= self._window:
             self._room.clear()
             await self._room.wait()
         self._number += 1
-        sent = self._sent[self._number] = _Sent(subject, payload, message_id, time.monotonic())
+        sent = self._sent[self._number] = _Sent(subject, payload, message_id, time.monotonic(), on_ack)
         self._empty.clear()
         await self._send(self._number, sent)
 
@@ -211,8 +214,11 @@ class Publisher:
         if "error" in body:
             self.is_full = self.is_full or body["error"].get("err_code") == FULL
             return
-        if self._sent.pop(number, None) is None:
+        sent = self._sent.pop(number, None)
+        if sent is None:
             return
+        if sent.on_ack is not None:
+            sent.on_ack()
         self.is_full = False
         self.acknowledged += 1
         self.duplicates += bool(body.get("duplicate"))

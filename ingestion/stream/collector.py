@@ -21,7 +21,7 @@ from ingestion.sources.conventions import SourceError
 from ingestion.sources.okx.client import instruments_of, live_instruments
 from ingestion.sources.okx.load import newest_ids
 from ingestion.sources.okx.messages import TRADES, Frame, message_id
-from ingestion.sources.okx.sequences import Gap, Sequences
+from ingestion.sources.okx.sequences import Acknowledged, Gap, Sequences
 from ingestion.sources.okx.source import API
 from ingestion.stream.broker import BROKER_ERRORS, Broker, Publisher
 from ingestion.stream.connection import Connection, Ended, KeepAlive
@@ -77,7 +77,7 @@ class Collector:
         self._quietly = OncePerMinute(say)
         self._keep_alive = keep_alive or KeepAlive()
         self._publisher = Publisher(broker)
-        self._sequences = Sequences()
+        self._sequences, self._acknowledged = Sequences(), Acknowledged()
         self._filler = GapFiller(settings, self._publisher, self._sequences, self._save, say)
         self._instruments: dict[str, Asset] = {}
         self._missing: dict[str, str] = {}
@@ -142,19 +142,32 @@ class Collector:
         if len(self._delays) < 1000 and (stamp := str(records[-1].get("ts", ""))).isdigit():
             self._delays.append(now / 1e6 - int(stamp) / 1e3)
         text = received if len(records) == len(frame.records) else _frame(frame, records)
+        on_ack = self._when_acknowledged(frame.inst_id, records) if frame.channel == TRADES else None
         await self._publisher.publish(
             subject_of(frame.channel, frame.inst_id), pack(now, "w", text),
-            "|".join(message_id(frame.channel, record) for record in records)[:400],
+            "|".join(message_id(frame.channel, record) for record in records)[:400], on_ack,
         )  # fmt: skip
+
+    def _when_acknowledged(self, inst_id: str, records: Sequence[Mapping[str, Any]]) -> Callable[[], None] | None:
+        """Record that trades are on their way; return what records that the broker has them."""
+        ids = [int(r["tradeId"]) for r in records if str(r.get("tradeId", "")).isdigit()]
+        if not ids:
+            return None
+        newest = max(ids)
+        self._acknowledged.sent(inst_id, newest)
+        return lambda: self._acknowledged.acknowledged(inst_id, newest)
 
     async def _is_new(self, inst_id: str, record: Mapping[str, Any], now: int) -> bool:
         trade_id, fills = str(record.get("tradeId", "")), str(record.get("count") or 1)
         if not (trade_id.isdigit() and fills.isdigit()):
             return True  # the sink rejects it with its reason
         observed = self._sequences.observe(inst_id, int(trade_id), int(fills), now)
-        if observed.gap is not None:
+        if observed.opened is not None:
             since = self._end_reason if inst_id in self._fresh else "ids skipped"
-            await self._open(observed.gap, since)
+            await self._open(observed.opened, since)
+        if observed.late_for is not None:
+            frame = _frame(Frame("data", TRADES, inst_id), [dict(record)])
+            self._filler.hold(observed.late_for, pack(now, "w", frame), message_id(TRADES, dict(record)))
         self._fresh.discard(inst_id)
         return observed.is_new
 
@@ -214,6 +227,7 @@ class Collector:
             self._sequences.advance(await asyncio.to_thread(self._ids_of_raw, inst_ids))
         except WarehouseError as error:
             self._say(f"{error}; the collector continues without it")
+        self._acknowledged.ids.update(self._sequences.ids)
         self._filler.resume(stored or {})
 
     def _ids_of_raw(self, inst_ids: Sequence[str]) -> dict[str, int]:
@@ -224,7 +238,9 @@ class Collector:
     async def _save(self) -> bool:
         """Store ids and open gaps in the broker; return whether it has them."""
         try:
-            await self._broker.save_state(STATE_KEY, self._sequences.to_state() | {"reasons": self._filler.reasons()})
+            await self._broker.save_state(
+                STATE_KEY, self._sequences.to_state(self._acknowledged.ids) | {"reasons": self._filler.reasons()}
+            )
         except BROKER_ERRORS:
             return False
         return True

@@ -52,7 +52,7 @@ class Connection:
         on_lost: Callable[[str, str], Awaitable[None]],
         keep_alive: KeepAlive,
     ) -> None:
-        self._url, self._inst_ids = url, set(inst_ids)
+        self._url, self._inst_ids, self._subscribed = url, set(inst_ids), frozenset(inst_ids)
         self._on_data, self._on_lost, self._keep_alive = on_data, on_lost, keep_alive
         self._is_waiting = True
         self._last_frame = self._last_data = time.monotonic()
@@ -105,7 +105,7 @@ class Connection:
         elif frame.kind == "notice" and frame.code == CLOSING_SOON:
             return f"notice {frame.text}"
         elif frame.kind in ("error", "unsubscribed"):
-            inst_id = rejected_instrument(frame, self._inst_ids)
+            inst_id = rejected_instrument(frame, self._subscribed)
             if inst_id is None:
                 return f"error {frame.text}"
             if inst_id in self._inst_ids:

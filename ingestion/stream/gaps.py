@@ -23,9 +23,12 @@ from ingestion.sources.okx.source import API
 from ingestion.stream.broker import Publisher
 from ingestion.stream.envelope import EVENTS, event, pack, subject_of
 
-# A message that overtook another: the other one comes within milliseconds.
+# Trades are in REST some moments after the stream has them.
 GRACE_S = 2.0
+# The most late messages that are held for a gap.
+HELD = 1000
 # Waits between attempts; then the gap stays.
+AT_ONCE = 5
 RETRIES_S = (2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 REST_S = 60.0
 
@@ -36,11 +39,13 @@ class _Work:
     due: float
     attempts: int = 0
     filled: int = 0
+    # Messages that came late: stored if REST does not answer.
+    held: list[tuple[bytes, str]] = field(default_factory=list)
 
 
 @dataclass
 class GapFiller:
-    """Works on one gap after the other."""
+    """Works on a few gaps at once."""
 
     settings: Settings
     publisher: Publisher
@@ -53,6 +58,12 @@ class GapFiller:
         """Report a new gap, which is asked for after the grace time."""
         self._works[_key(gap)] = _Work(reason, time.monotonic() + GRACE_S)
         await self._report(gap, self._works[_key(gap)], closed_us=None, is_filled=False)
+
+    def hold(self, gap: Gap, payload: bytes, message_id: str) -> None:
+        """Keep a message that came late for a gap until REST has answered."""
+        held = self._works.setdefault(_key(gap), _Work("unknown", 0.0)).held
+        if len(held) < HELD:
+            held.append((payload, message_id))
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Take up the open gaps of an earlier collector."""
@@ -68,12 +79,10 @@ class GapFiller:
         """Fill gaps until canceled."""
         while True:
             await asyncio.sleep(0.25)
-            for gap in self.sequences.open_gaps():
-                work = self._works.setdefault(_key(gap), _Work("unknown", 0.0))
-                if gap.is_complete:
-                    await self._close(gap, work, is_filled=True)
-                elif time.monotonic() >= work.due:
-                    await self._fill(gap, work)
+            now = time.monotonic()
+            works = [(g, self._works.setdefault(_key(g), _Work("unknown", 0.0))) for g in self.sequences.open_gaps()]
+            due = [(gap, work) for gap, work in works if now >= work.due]
+            await asyncio.gather(*(self._fill(gap, work) for gap, work in due[:AT_ONCE]))
 
     async def _fill(self, gap: Gap, work: _Work) -> None:
         try:
@@ -81,18 +90,20 @@ class GapFiller:
         except SourceError as error:
             if work.attempts >= len(RETRIES_S):
                 work.reason = f"{work.reason}; {error}"
+                for payload, name in work.held:
+                    await self.publisher.publish(subject_of("fills", gap.inst_id), payload, name)
+                work.filled = len(work.held)
                 await self._close(gap, work, is_filled=False)
                 return
             work.due = time.monotonic() + RETRIES_S[work.attempts]
             work.attempts += 1
             return
-        records = [record for record in fills.records if gap.lacks(int(record["tradeId"]))]
-        for record in records:
+        for record in fills.records:
             frame = orjson.dumps({"arg": {"channel": TRADES, "instId": gap.inst_id}, "data": [record]})
             subject = subject_of("fills", gap.inst_id)
             await self.publisher.publish(subject, pack(time.time_ns() // 1000, "r", frame), message_id(TRADES, record))
         await self.publisher.flush()
-        work.filled = len(records)
+        work.filled = len(fills.records)
         if not fills.is_complete:
             work.reason = f"{work.reason}; REST does not reach back to it"
         await self._close(gap, work, is_filled=fills.is_complete)

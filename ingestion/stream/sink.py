@@ -258,14 +258,14 @@ class Sink:
 def _delays(tables: Sequence[pa.Table], committed: datetime) -> tuple[float | None, float | None]:
     """Return median and 95th percentile of the seconds from the exchange's stamp to the commit.
 
-    Trades from REST, which are as old as their gap, are no part of it.
+    Trades from REST, which are as old as their gap, and records of a clock that is wrong are no part of it.
     """
     stamps = [np.asarray(t["ts"].cast(pa.int64())) for t in tables]
     received = [np.asarray(t["received_at"].cast(pa.int64())) for t in tables]
     if not stamps:
         return None, None
     at, got = np.concatenate(stamps), np.concatenate(received)
-    live = at[got - at < timedelta(minutes=1) // timedelta(microseconds=1)]
+    live = at[np.abs(got - at) < timedelta(minutes=1) // timedelta(microseconds=1)]
     if not len(live):
         return None, None
     seconds = (committed.timestamp() * 1e6 - live) / 1e6

@@ -26,20 +26,27 @@ class Nats(LoggedServer):
     def start(self) -> None:
         """Start it."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        config = self._folder / "nats.conf"
-        # The password is in a file of mode 0600: ps shows arguments. Bounded by the streams' max_bytes.
-        write_private(
-            config,
-            f'listen: "{LOOPBACK}:{self.port or -1}"\n'
-            f'authorization {{ user: "{self._login["user"]}", password: "{self._login["password"]}" }}\n'
-            f'jetstream {{ store_dir: "{self._folder}", max_memory_store: 16MB, max_file_store: 1TB,'
-            f' sync_interval: "{SYNC_INTERVAL}" }}\n'
-            "max_payload: 8MB\n",
-        )
-        self.launch([_binary(), "--config", config], server_environment(), self._folder)
+        config = write_config(self._folder, f"{LOOPBACK}:{self.port or -1}", self._login)
+        self.launch([nats_binary(), "--config", config], server_environment(), self._folder)
 
 
-def _binary() -> Path:
+def write_config(folder: Path, listen: str, login: dict[str, str], more: str = "") -> Path:
+    """Write the server's configuration into the folder of its files; return its path."""
+    config = folder / "nats.conf"
+    # The password is in a file of mode 0600: ps shows arguments. The streams' max_bytes bound the files.
+    write_private(
+        config,
+        f'listen: "{listen}"\n'
+        f'authorization {{ user: "{login["user"]}", password: "{login["password"]}" }}\n'
+        f'jetstream {{ store_dir: "{folder}", max_memory_store: 16MB, max_file_store: 1TB,'
+        f' sync_interval: "{SYNC_INTERVAL}" }}\n'
+        f"max_payload: 8MB\n{more}",
+    )
+    return config
+
+
+def nats_binary() -> Path:
+    """Return the server's program; LocalServicesError without it."""
     binary = Path(sysconfig.get_path("scripts")) / "nats-server"
     if binary.exists():
         return binary

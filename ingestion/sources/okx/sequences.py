@@ -9,8 +9,9 @@ gap; whether trades are missing there, the ids of REST decide, whose trades are 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 # Gaps of an instrument that stay in memory after they are closed, so that a late message is recognized.
@@ -19,31 +20,52 @@ CLOSED_GAPS = 50
 
 @dataclass
 class Gap:
-    """The trade ids strictly between two that were received; ``seen`` are ranges that came late, both ends included."""
+    """The trade ids strictly between two that were received."""
 
     inst_id: str
     after: int
     before: int
     opened_us: int
-    seen: list[tuple[int, int]] = field(default_factory=list)
     is_open: bool = True
 
-    def lacks(self, trade_id: int) -> bool:
-        """Return whether a trade belongs to the gap and did not come late."""
-        return self.after < trade_id < self.before and not any(low <= trade_id <= high for low, high in self.seen)
+    def has(self, trade_id: int) -> bool:
+        """Return whether a trade belongs to the gap."""
+        return self.after < trade_id < self.before
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether late messages have all of its ids."""
-        return sum(high - low + 1 for low, high in self.seen) >= self.before - self.after - 1
+
+class Acknowledged:
+    """The trade id of each instrument up to which the broker has acknowledged every message.
+
+    A message that is on its way when the collector is killed may be lost: the next collector must ask for it again.
+    """
+
+    def __init__(self) -> None:
+        self.ids: dict[str, int] = {}
+        self._sent: dict[str, deque[int]] = {}
+        self._early: dict[str, set[int]] = {}
+
+    def sent(self, inst_id: str, trade_id: int) -> None:
+        """Record a message on its way."""
+        self._sent.setdefault(inst_id, deque()).append(trade_id)
+
+    def acknowledged(self, inst_id: str, trade_id: int) -> None:
+        """Record the acknowledgement of a message."""
+        sent, early = self._sent[inst_id], self._early.setdefault(inst_id, set())
+        early.add(trade_id)
+        while sent and sent[0] in early:
+            newest = sent.popleft()
+            if newest not in sent:
+                early.discard(newest)
+            self.ids[inst_id] = max(newest, self.ids.get(inst_id, newest))
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What a trade message is: whether to store it, and the gap that it opened."""
+    """What a trade message is: whether to store it, the gap that it opened, and the open gap that it came late for."""
 
     is_new: bool
-    gap: Gap | None = None
+    opened: Gap | None = None
+    late_for: Gap | None = None
 
 
 class Sequences:
@@ -58,8 +80,9 @@ class Sequences:
     def observe(self, inst_id: str, trade_id: int, fills: int | None, now_us: int) -> Observed:
         """Record a message with the ids (trade_id - fills, trade_id].
 
-        A message is not new if REST has filled its place meanwhile. An older one that no gap explains is passed on: the
-        broker and the key of raw decide whether it is known.
+        A message that comes late for an open gap is held: REST fills the gap with single trades, and the message would
+        double some of them; a killed collector could not know which. One that comes after its gap was filled is not
+        new. An older one that no gap explains is passed on: the broker and the key of raw decide whether it is known.
         """
         first = trade_id - (fills or 1) + 1
         newest = self.ids.get(inst_id)
@@ -70,14 +93,11 @@ class Sequences:
             gap = Gap(inst_id, newest, first, now_us)
             self._gaps.setdefault(inst_id, []).append(gap)
             self.ids[inst_id] = trade_id
-            return Observed(is_new=True, gap=gap)
+            return Observed(is_new=True, opened=gap)
         self.ids[inst_id] = max(newest, trade_id)
         for gap in self._gaps.get(inst_id, ()):
-            if gap.after < trade_id < gap.before:
-                is_late = gap.lacks(trade_id) and gap.lacks(first) and gap.is_open
-                if is_late:
-                    gap.seen.append((max(first, gap.after + 1), trade_id))
-                return Observed(is_new=is_late)
+            if gap.has(trade_id):
+                return Observed(is_new=False, late_for=gap if gap.is_open else None)
         return Observed(is_new=True)
 
     def close(self, gap: Gap, *, is_filled: bool) -> None:
@@ -104,12 +124,11 @@ class Sequences:
         for inst_id, trade_id in ids.items():
             self.ids[inst_id] = max(trade_id, self.ids.get(inst_id, trade_id))
 
-    def to_state(self) -> dict[str, Any]:
-        """Return ids and open gaps as JSON has them."""
-        return {"ids": self.ids, "gaps": [asdict(gap) for gap in self.open_gaps()]}
+    def to_state(self, ids: Mapping[str, int]) -> dict[str, Any]:
+        """Return open gaps and ids as JSON has them; ``ids`` are the newest that the broker has acknowledged."""
+        return {"ids": dict(ids), "gaps": [asdict(gap) for gap in self.open_gaps()]}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Sequences:
         """Return the state that ``to_state`` has written."""
-        gaps = [Gap(**{**g, "seen": [(low, high) for low, high in g["seen"]]}) for g in state.get("gaps", ())]
-        return cls(state.get("ids"), gaps)
+        return cls(state.get("ids"), [Gap(**gap) for gap in state.get("gaps", ())])

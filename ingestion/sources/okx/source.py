@@ -9,11 +9,12 @@ from ingestion.bronze.results import FetchResult
 from ingestion.bronze.write import Context
 from ingestion.datasets import Dataset
 from ingestion.sources.http import HttpClient
+from ingestion.sources.okx.checks import TRADE_CHECKS
 from ingestion.sources.okx.client import CONVENTIONS
 from ingestion.sources.okx.dataset import OKX_TICKERS, OKX_TRADES
 from ingestion.sources.okx.load import load_objects
 from ingestion.sources.rate_limit import Limits
-from ingestion.sources.source import Api, FetchRequest, Source, probe_of
+from ingestion.sources.source import Api, FetchRequest, LoadCheck, Source, probe_of
 
 # OKX allows 20 requests of history in two seconds and address; half of it leaves room for other programs.
 REQUESTS_PER_MINUTE = 300
@@ -26,7 +27,9 @@ API = Api(
 )
 
 
-def _declare(name: str, dataset: Dataset, apis: tuple[Api, ...], what: str) -> Source:
+def _declare(
+    name: str, dataset: Dataset, apis: tuple[Api, ...], what: str, checks: tuple[LoadCheck, ...] = ()
+) -> Source:
     def fetch(context: Context, request: FetchRequest, *clients: HttpClient) -> FetchResult:
         return FetchResult(dataset.name)
 
@@ -41,8 +44,9 @@ def _declare(name: str, dataset: Dataset, apis: tuple[Api, ...], what: str) -> S
         attribution="Live prices: OKX (https://www.okx.com)",
         optional=True,
         load=load_objects,
+        load_checks=checks,
     )
 
 
-TRADES = _declare("okx_trades", OKX_TRADES, (API,), "trades")
+TRADES = _declare("okx_trades", OKX_TRADES, (API,), "trades", TRADE_CHECKS)
 TICKERS = _declare("okx_tickers", OKX_TICKERS, (), "tickers")
