@@ -9,8 +9,12 @@ from dashboard import formats
 from dashboard.charts.base import HOVER_TIME, Palette, blank
 from dashboard.text import label
 
+Ends = tuple[pd.Timestamp, pd.Timestamp]
 
-def price_lines(prices: pd.DataFrame, shown: pd.DataFrame, names: Mapping[str, str], colors: Palette) -> go.Figure:
+
+def price_lines(
+    prices: pd.DataFrame, shown: pd.DataFrame, names: Mapping[str, str], colors: Palette, ends: Ends
+) -> go.Figure:
     """Return a line per coin of `shown` (prices, or changes of several coins); tooltips have the price."""
     figure = blank(colors, 340, hovermode="x unified", showlegend=len(shown.columns) > 1)
     shades = (colors.up, *colors.lines)
@@ -26,7 +30,7 @@ def price_lines(prices: pd.DataFrame, shown: pd.DataFrame, names: Mapping[str, s
         )
     several = len(shown.columns) > 1
     figure.update_yaxes(side="right", tickprefix="" if several else "$", ticksuffix="%" if several else "")
-    figure.update_xaxes(hoverformat=HOVER_TIME)
+    _time_axis(figure, ends)
     return figure
 
 
@@ -56,7 +60,7 @@ def average_prices(averages: pd.DataFrame, names: Mapping[str, str], colors: Pal
     return figure
 
 
-def messages(minutes: pd.DataFrame, colors: Palette) -> go.Figure:
+def messages(minutes: pd.DataFrame, colors: Palette, ends: Ends) -> go.Figure:
     """Return messages per minute, trades on tickers."""
     figure = blank(colors, 260, barmode="stack", hovermode="x unified", bargap=0.1)
     for column, name, color in (("tickers", "Tickers", colors.up), ("trades", "Trades", colors.lines[0])):
@@ -65,11 +69,11 @@ def messages(minutes: pd.DataFrame, colors: Palette) -> go.Figure:
             hovertemplate="%{y}",
         )  # fmt: skip
     figure.update_yaxes(side="right", rangemode="tozero", hoverformat=",.0f")
-    figure.update_xaxes(hoverformat=HOVER_TIME)
+    _time_axis(figure, ends)
     return figure
 
 
-def delays(minutes: pd.DataFrame, colors: Palette) -> go.Figure:
+def delays(minutes: pd.DataFrame, colors: Palette, ends: Ends) -> go.Figure:
     """Return the median and the 95th percentile of the delay."""
     figure = blank(colors, 260, hovermode="x unified")
     for column, name, dash, color in (
@@ -81,5 +85,9 @@ def delays(minutes: pd.DataFrame, colors: Palette) -> go.Figure:
             line={"color": color, "dash": dash, "width": 1.5},
         )  # fmt: skip
     figure.update_yaxes(side="right", rangemode="tozero", ticksuffix=" s", hoverformat=".2f")
-    figure.update_xaxes(hoverformat=HOVER_TIME)
+    _time_axis(figure, ends)
     return figure
+
+
+def _time_axis(figure: go.Figure, ends: Ends) -> None:
+    figure.update_xaxes(range=list(ends), hoverformat=HOVER_TIME)

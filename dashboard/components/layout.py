@@ -22,6 +22,8 @@ from dashboard.text import inline_code, nbsp_units
 BANNER_INTERVAL_S = 60
 # The datasets with data of each hour.
 HOURLY = ("binance_klines", "coingecko_markets")
+# The datasets that the page Live shows by itself.
+LIVE = ("okx_trades", "okx_tickers")
 
 
 def header() -> None:
@@ -110,8 +112,10 @@ def _datasets() -> pd.DataFrame | None:
 
 
 def _newest(datasets: pd.DataFrame | None) -> tuple[Any, ...]:
-    """Return what identifies the loaded data."""
-    return () if datasets is None else tuple(datasets["last_data_at"].astype(str))
+    """Return what identifies the loaded data, without live prices, which are newer each second."""
+    if datasets is None:
+        return ()
+    return tuple(datasets.loc[~datasets["dataset"].isin(LIVE), "last_data_at"].astype(str))
 
 
 @st.fragment(run_every=BANNER_INTERVAL_S)

@@ -100,7 +100,7 @@ def styled(rows: pd.DataFrame, colors: Any) -> Any:
 
     return rows.style.format(
         {
-            "Last": formats.price, "24h volume": formats.money, "Age": age_text, "Spread": spread_text,
+            "Last": price_text, "24h volume": formats.money, "Age": age_text, "Spread": spread_text,
             **dict.fromkeys(CHANGES, formats.change),
         },
         na_rep=formats.MISSING,
@@ -115,8 +115,15 @@ def age_text(seconds: float | None) -> str:
 
 
 def spread_text(bps: float | None) -> str:
-    """Format a spread in basis points."""
-    return formats.MISSING if formats.is_missing(bps) else f"{formats.number(bps, 2)} bp"
+    """Format a spread in basis points; that of a large pair is a few thousandths."""
+    return formats.MISSING if formats.is_missing(bps) else f"{formats.number(bps, 2 if bps >= 1 else 4)} bp"
+
+
+def price_text(value: float | None) -> str:
+    """Format a price with the digits in which it moves from second to second."""
+    if formats.is_missing(value) or value < 1:
+        return formats.price(value)
+    return f"${formats.number(value, 1 if value >= 10_000 else 2 if value >= 100 else 4)}"
 
 
 @repeated(1)
@@ -155,6 +162,12 @@ def watchlist() -> None:
     )
 
 
+def time_range(span: Span, now: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """Return the ends of the time axis: whole minutes, so that figures of one minute are the same."""
+    end = now.ceil("min")
+    return end - pd.Timedelta(minutes=span.minutes + 1), end
+
+
 @repeated(10)
 def price_charts(chosen: list[str], span: Span, names: dict[str, str], scope: str) -> None:
     now = pd.Timestamp(datetime.now(UTC))
@@ -168,7 +181,7 @@ def price_charts(chosen: list[str], span: Span, names: dict[str, str], scope: st
     heading("Price through time", ["v_live_minutes.last", "fct_live_1m.last"])
     shown = analysis.changes_since_start(prices) if several else prices
     chart(
-        cached(figures.price_lines, prices, shown, names, palette()),
+        cached(figures.price_lines, prices, shown, names, palette(), time_range(span, now)),
         "prices",
         alt=f"Live prices of {', '.join(names[c] for c in prices.columns)}, {scope}",
         caption=("Change since the start of the range. " if several else "")
@@ -191,8 +204,8 @@ def price_charts(chosen: list[str], span: Span, names: dict[str, str], scope: st
 
 @repeated(10)
 def stream_charts(span: Span, scope: str) -> None:
-    minutes = live.stream_minutes(span.hours, span.bin_minutes)
-    minutes = minutes[minutes["minute"] >= pd.Timestamp(datetime.now(UTC)) - pd.Timedelta(minutes=span.minutes)]
+    minutes, now = live.stream_minutes(span.hours, span.bin_minutes), pd.Timestamp(datetime.now(UTC))
+    minutes = minutes[minutes["minute"] >= now - pd.Timedelta(minutes=span.minutes)]
     if minutes.empty:
         st.info("No message was loaded in this range.", title="No messages in this range")
         return
@@ -204,7 +217,7 @@ def stream_charts(span: Span, scope: str) -> None:
             )
             total = minutes[["trades", "tickers"]].sum(axis=1)
             chart(
-                cached(figures.messages, minutes, palette()),
+                cached(figures.messages, minutes, palette(), time_range(span, now)),
                 "messages",
                 alt=f"Messages per minute, {scope}; newest {formats.count(total.iloc[-1])}",
                 caption=f"Loaded trades and tickers. Duplicates: {formats.count(minutes['duplicates'].sum())}, "
@@ -215,7 +228,7 @@ def stream_charts(span: Span, scope: str) -> None:
             heading("Delay", [f"v_live_stream_minutes.{name}" for name in ("delay_p50_s", "delay_p95_s")])
             newest = minutes.iloc[-1]
             chart(
-                cached(figures.delays, minutes, palette()),
+                cached(figures.delays, minutes, palette(), time_range(span, now)),
                 "delays",
                 alt=f"Delay from exchange to database, {scope}: median {formats.number(newest['delay_p50_s'], 2)} s, "
                 f"95th percentile {formats.number(newest['delay_p95_s'], 2)} s",
@@ -246,13 +259,15 @@ def completeness() -> None:
     else:
         config = {"opened_at": time_column("opened_at"), "closed_at": time_column("closed_at")}
         table(
-            gaps, alt="Newest gaps in trade ids", missing="The gap is still being filled", height=220,
+            gaps, alt="Newest gaps in trade ids", missing="The gap is still being filled",
+            height=min(220, 38 + 35 * len(gaps)),
             column_config=config,
         )  # fmt: skip
     if len(connections):
         config = {"connected_at": time_column("connected_at"), "ended_at": time_column("ended_at")}
         table(
-            connections, alt="Newest connections of the collector", missing="The connection lasts", height=180,
+            connections, alt="Newest connections of the collector", missing="The connection lasts",
+            height=min(180, 38 + 35 * len(connections)),
             column_config=config,
         )  # fmt: skip
     missing = None if status.empty else status["missing_assets"].iloc[0]

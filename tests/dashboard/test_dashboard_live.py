@@ -13,11 +13,13 @@ from dashboard.analysis import live as analysis
 from dashboard.analysis.live import RANGES
 from dashboard.charts import base
 from dashboard.charts import live as charts
+from dashboard.components import layout
 from dashboard.queries import live
 from tests.dashboard.support import figures, numbers, page_text
 
 LIGHT = base.palette()
 NOW = pd.Timestamp("2026-03-02 10:00", tz="UTC")
+ENDS = (NOW - pd.Timedelta(hours=2), NOW)
 NONE = pd.DataFrame({"crypto_id": [], "minute": pd.to_datetime([], utc=True), "last": []})
 
 
@@ -37,7 +39,7 @@ def minutes(**prices: dict[int, float]) -> pd.DataFrame:
 def test_a_line_breaks_at_a_minute_without_a_price():
     prices = analysis.prices_of(["a"], RANGES["30 min"], minutes(a={3: 1.0, 1: 3.0}), NONE, NOW)
     assert prices["a"].tolist() == pytest.approx([1, np.nan, 3], nan_ok=True)
-    figure = charts.price_lines(prices, prices, {"a": "A"}, LIGHT)
+    figure = charts.price_lines(prices, prices, {"a": "A"}, LIGHT, ENDS)
     assert {trace.connectgaps for trace in figure.data} == {False}
 
 
@@ -76,8 +78,15 @@ def test_the_watchlist_has_the_change_of_two_hours_and_a_mini_chart_of_every_fif
 def test_figures_without_values_are_drawn():
     prices = analysis.prices_of(["a"], RANGES["2 h"], NONE, NONE, NOW)
     assert prices.empty
-    charts.price_lines(prices, analysis.changes_since_start(prices), {"a": "A"}, LIGHT).to_json()
+    charts.price_lines(prices, analysis.changes_since_start(prices), {"a": "A"}, LIGHT, ENDS).to_json()
     charts.average_prices(analysis.averages(prices), {"a": "A"}, LIGHT).to_json()
+
+
+def test_newer_live_prices_are_no_new_data_of_the_page():
+    health = pd.DataFrame({"dataset": ["binance_klines", "okx_tickers"], "last_data_at": [NOW, NOW]})
+    later = health.assign(last_data_at=[NOW, NOW + pd.Timedelta(seconds=1)])
+    assert layout._newest(health) == layout._newest(later)
+    assert layout._newest(health) != layout._newest(later.assign(last_data_at=NOW + pd.Timedelta(hours=1)))
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------
