@@ -108,6 +108,7 @@ class Session:
         elif what == "binary":
             self._enqueue([frame(bytes(range(200)), BINARY)])
         elif what == "half_frame":
+            self._is_silent = True
             self._enqueue([frame(b"x" * 1000)[:300]])
             self._cut_at = time.monotonic() + 0.1
         elif what == "subscription_error":

@@ -160,8 +160,8 @@ class Publisher:
         self._broker, self._window = broker, window
         self._sent: dict[int, _Sent] = {}
         self._number = 0
-        self._room, self._empty = asyncio.Event(), asyncio.Event()
-        self._room.set()
+        self._window_open, self._empty = asyncio.Event(), asyncio.Event()
+        self._window_open.set()
         self._empty.set()
         self._inbox = ""
         self._retrying: asyncio.Task[None] | None = None
@@ -186,8 +186,8 @@ class Publisher:
     ) -> None:
         """Send a message; wait while the window is full. ``on_ack`` is called once the broker has it."""
         while len(self._sent) >= self._window:
-            self._room.clear()
-            await self._room.wait()
+            self._window_open.clear()
+            await self._window_open.wait()
         self._number += 1
         sent = self._sent[self._number] = _Sent(subject, payload, message_id, time.monotonic(), on_ack)
         self._empty.clear()
@@ -222,7 +222,7 @@ class Publisher:
         self.is_full = False
         self.acknowledged += 1
         self.duplicates += bool(body.get("duplicate"))
-        self._room.set()
+        self._window_open.set()
         if not self._sent:
             self._empty.set()
 

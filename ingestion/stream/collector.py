@@ -261,7 +261,7 @@ class Collector:
     def _problem(self) -> str | None:
         delays, self._delays = sorted(self._delays), []
         if self._publisher.is_full:
-            return "the broker is full: the collector waits until the sink has made room; check Postgres and S3"
+            return "the broker is full: the collector waits until the sink has read it; check Postgres and S3"
         if delays and abs(delays[0]) > CLOCKS_DIFFER_S:
             return f"the clocks of this machine and OKX differ by {delays[0]:.0f} s: set the time of this machine"
         return None

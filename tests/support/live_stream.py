@@ -23,11 +23,12 @@ from support.cli import ROOT
 from support.local_services import runs, servers
 
 WITHIN_S = 90.0
-# The collector with a patience of seconds, where OKX's rules need half a minute.
+# The collector with waits of seconds, where OKX's rules need half a minute.
 IMPATIENT = """
 import sys
 from ingestion.stream import __main__ as process, collector
 collector.KeepAlive = lambda: collector_keep_alive
+collector.STABLE_S = 0.5
 from ingestion.stream.connection import KeepAlive
 collector_keep_alive = KeepAlive(ping_after_s=0.8, pong_within_s=0.8, no_data_s=4.0)
 sys.exit(process.main(["collect"]))
@@ -117,8 +118,11 @@ class LiveStream:
     def sent(self) -> dict[str, tuple[int, int, Decimal]]:
         """First id, last id and volume of each instrument, by the exchange."""
         found = {}
-        for inst_id, instrument in self.simulator.exchange.instruments.items():
-            volume = sum(fills * size for _, fills, _, _, size, _ in instrument.trades)
+        exchange = self.simulator.exchange
+        with exchange.lock:
+            trades = {inst_id: list(instrument.trades) for inst_id, instrument in exchange.instruments.items()}
+        for inst_id, instrument in exchange.instruments.items():
+            volume = sum(fills * size for _, fills, _, _, size, _ in trades[inst_id])
             found[inst_id] = (instrument.first_id, instrument.trade_id, Decimal(volume).scaleb(-8))
         return found
 

@@ -108,7 +108,7 @@ def _copy(cursor: Any, target: str, rows: pa.Table) -> None:
 
 
 def _in_fours(rows: pa.Table) -> pa.Table:
-    """Return rows whose decimals have a scale that ``binary_copies`` encodes; ArrowInvalid if one has no room."""
+    """Return rows whose decimals have a scale that ``binary_copies`` encodes; ArrowInvalid if one does not fit."""
     for at, column in enumerate(rows.columns):
         if pa.types.is_decimal(column.type) and (column.type.scale % 4 or pa.types.is_decimal256(column.type)):
             kind = pa.decimal128(38, -(-column.type.scale // 4) * 4)

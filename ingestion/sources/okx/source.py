@@ -16,7 +16,7 @@ from ingestion.sources.okx.load import load_objects
 from ingestion.sources.rate_limit import Limits
 from ingestion.sources.source import Api, FetchRequest, LoadCheck, Source, probe_of
 
-# OKX allows 20 requests of history in two seconds and address; half of it leaves room for other programs.
+# OKX allows 20 requests of history in two seconds and address; half of it leaves the rest to other programs.
 REQUESTS_PER_MINUTE = 300
 API = Api(
     name="OKX",
