@@ -32,8 +32,9 @@ pytestmark = pytest.mark.slow  # dbt builds the mart for its tests
 ORDER = ["healthy", "unknown", "warning", "degraded"]
 NAMES = [dataset.name for dataset in DATASETS]
 # Off by default.
-ON = {"TICKMART_BITCOIN_TRANSACTIONS": "true"}
+ON = {"TICKMART_BITCOIN_TRANSACTIONS": "true", "TICKMART_LIVE": "on"}
 ONCHAIN = ("onchain_daily_coinmetrics", "onchain_daily_blockchain")
+LIVE = ("okx_trades", "okx_tickers")
 # Ages in seconds with markets every five minutes, so that each dataset has another SLA: 2 h, 10 min, 26 h.
 AGES = {
     "binance_klines": {"fresh": 1800, "late": 4 * 3600, "very late": 10 * 3600, "never loaded": None},
@@ -41,6 +42,7 @@ AGES = {
     "fear_greed": {"fresh": 0, "late": 2 * 86400, "very late": 6 * 86400, "never loaded": None},
     "bitcoin_transactions": {"fresh": 3600, "late": 6 * 3600, "very late": 20 * 3600, "never loaded": None},
     **{name: {"fresh": 0, "late": 4 * 86400, "very late": 10 * 86400, "never loaded": None} for name in ONCHAIN},
+    **{name: {"fresh": 0, "late": 300, "very late": 3600, "never loaded": None} for name in LIVE},
 }
 FRESHNESS = {"fresh": "healthy", "late": "warning", "very late": "degraded", "never loaded": "unknown"}
 LOADS = {"ok": "healthy", "partial": "warning", "failed": "degraded", None: "healthy"}
@@ -62,7 +64,14 @@ SEED = """
     values (current_date, sha256('block'), 850000, now(), 1, 1, true, 'b');
     insert into raw.onchain_daily (source, asset, metric, date, value, source_url, fetched_at, batch_id)
     select source, 'btc', 'count', (now() at time zone 'UTC')::date - 1, 5, 'u', now(), 'b'
-    from unnest(array['coinmetrics', 'blockchain']) as source
+    from unnest(array['coinmetrics', 'blockchain']) as source;
+    create table raw.okx_trades_any partition of raw.okx_trades default;
+    create table raw.okx_tickers_any partition of raw.okx_tickers default;
+    insert into raw.okx_trades
+        (inst_id, trade_id, ts, price, size, side, received_at, source_url, fetched_at, batch_id)
+    values ('BTC-USDT', 1, now(), 1, 1, 'buy', now(), 'u', now(), 'b');
+    insert into raw.okx_tickers (inst_id, ts, last, received_at, source_url, fetched_at, batch_id)
+    values ('BTC-USDT', now(), 1, now(), 'u', now(), 'b')
 """
 # The rows that say how new a dataset is: in raw, and in the mart that shows it.
 MOMENTS = {
@@ -71,6 +80,7 @@ MOMENTS = {
     "fear_greed": (("raw.fear_greed", "date"), ("marts.fct_sentiment_daily", "date")),
     **{name: ((f"raw.{name}", "date"), ("intermediate.int_onchain_series", "newest_date")) for name in ONCHAIN},
     "bitcoin_transactions": (("raw.bitcoin_blocks", "block_timestamp"),),
+    **{name: ((f"raw.{name}", "ts"),) for name in LIVE},
 }
 
 
@@ -277,6 +287,7 @@ def test_before_the_first_run_status_uses_its_own_settings(built: Built):
         "fear_greed": 93600,
         "bitcoin_transactions": 14400,
         **dict.fromkeys(ONCHAIN, 172800),
+        **dict.fromkeys(LIVE, 120),
     }
 
 
@@ -287,7 +298,7 @@ def test_a_dataset_that_is_off_is_not_shown_and_cannot_be_stale(built: Built):
     built.declare(off)
     try:
         shown = {row["dataset"] for row in health.status(off)["datasets"]}
-        assert shown == set(built.mart()) == set(NAMES) - {"bitcoin_transactions"}
+        assert shown == set(built.mart()) == set(NAMES) - {"bitcoin_transactions", *LIVE}
         assert "bitcoin_transactions" not in replace(built, settings=off).stale()
     finally:
         built.declare(built.settings)

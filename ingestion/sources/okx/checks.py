@@ -48,13 +48,14 @@ _DUPLICATES = f"""
 _AGE = """
     select minute, 'all', 1
     from generate_series(
-        greatest(
-            (select date_trunc('minute', max(connected_at)) + interval '1 minute' from ops.stream_connections),
-            date_trunc('minute', now()) - make_interval(secs => %s)
-        ),
+        date_trunc('minute', now()) - make_interval(secs => %s),
         date_trunc('minute', now()) - interval '1 minute', interval '1 minute'
     ) as minute
     where not exists (select 1 from ops.stream_minutes as m where m.minute = minute.minute)
+    and exists (
+        select 1 from ops.stream_connections as c
+        where c.connected_at <= minute.minute and coalesce(c.ended_at, now()) >= minute.minute + interval '1 minute'
+    )
     order by 1
 """
 
@@ -95,7 +96,7 @@ TRADE_CHECKS = (
     ),
     _check(
         "every_minute_has_messages",
-        "Since the collector connected, messages were loaded in every minute.",
-        "messages in every minute", _AGE, "minute without messages",
+        "In every minute with a connection, messages were loaded.",
+        "messages in every minute with a connection", _AGE, "minute without messages",
     ),
 )  # fmt: skip
