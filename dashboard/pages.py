@@ -41,6 +41,12 @@ PAGES = (
         "fct_onchain_market_daily fct_onchain_lead_lag fct_onchain_activity fct_onchain_distribution",
     ),
     _page(
+        "live",
+        "Live",
+        "bolt",
+        "v_live_latest v_live_minutes v_live_stream_minutes v_live_status v_live_gaps v_live_connections fct_live_1m",
+    ),
+    _page(
         "data_quality",
         "Data quality",
         "fact_check",

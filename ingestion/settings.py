@@ -112,6 +112,8 @@ class Alerting:
     email_to: tuple[str, ...] = ()
     email_from: str = ""
     heartbeat_url: str | None = field(default=None, repr=False)
+    rules_path: Path | None = None
+    """The file of the price rules; None is alert_rules.yml in TICKMART_HOME, if it exists."""
 
 
 @dataclass(frozen=True)
@@ -258,6 +260,7 @@ def _alerting(values: Mapping[str, str]) -> Alerting:
         email_to=setting_values.addresses("ALERT_EMAIL_TO", values.get("ALERT_EMAIL_TO", "")),
         email_from=setting_values.addresses("ALERT_EMAIL_FROM", sender)[0] if sender else "tickmart@localhost",
         heartbeat_url=heartbeat,
+        rules_path=Path(rules).expanduser().absolute() if (rules := values.get("TICKMART_ALERT_RULES")) else None,
     )
 
 

@@ -42,8 +42,8 @@ SYSTEM = (
 )  # fmt: skip
 # Made absolute, because children have another working directory.
 PATHS = (
-    "TICKMART_HOME", "TICKMART_BACKUPS", "TICKMART_UNIVERSE", "SSL_CERT_FILE", "SSL_CERT_DIR", "PGSSLROOTCERT",
-    "PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "PGSSLCRLDIR", "PGPASSFILE",
+    "TICKMART_HOME", "TICKMART_BACKUPS", "TICKMART_UNIVERSE", "TICKMART_ALERT_RULES", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "PGSSLCRLDIR", "PGPASSFILE",
 )  # fmt: skip
 # Files that libpq reads from ~/.postgresql (https://www.postgresql.org/docs/18/libpq-ssl.html).
 _LIBPQ_FILES = {
