@@ -1,10 +1,10 @@
 """The simulator's HTTP server: routing, compression, faults in transport, statistics and the clock.
 
-What the services answer is in `services` and `onchain`.
+What the services answer is in `services`, `onchain` and `news`.
 
-Base URLs are {host}/binance, {host}/archive, {host}/coingecko/api/v3, {host}/alternative, {host}/coinmetrics and
-{host}/blockchain. Beside them: GET /_stats, GET, POST and DELETE /_faults, and POST /_clock {"now": ISO} to set a clock
-that was started with a fixed moment.
+Base URLs are {host}/binance, {host}/archive, {host}/coingecko/api/v3, {host}/alternative, {host}/coinmetrics,
+{host}/blockchain, {host}/gdelt, {host}/hackernews, {host}/feeds and {host}/x. Beside them: GET /_stats, GET, POST and
+DELETE /_faults, and POST /_clock {"now": ISO} to set a clock that was started with a fixed moment.
 """
 
 import json
@@ -28,7 +28,8 @@ from .chain import Chain
 from .coins import UNIVERSE, all_coins, read_universe
 from .faults import INSTEAD, TRANSPORT, Faults, Rule, moment_ms, parse_rules
 from .market import Market
-from .onchain import OnchainServices
+from .news import FEEDS, NewsServices
+from .press import Press
 from .services import Clock, ErrorResponse, Limiter, Request
 from .shapes import Shapes
 
@@ -64,6 +65,7 @@ class Simulator(ThreadingHTTPServer):
         self.binance_url, self.archive_url = f"{base}/binance", f"{base}/archive"
         self.coingecko_url, self.fear_greed_url = f"{base}/coingecko/api/v3", f"{base}/alternative"
         self.coinmetrics_url, self.blockchain_url = f"{base}/coinmetrics", f"{base}/blockchain"
+        self.press = Press(self.market)
 
     def urls(self) -> dict[str, str]:
         """The base URLs by the environment variable that takes each."""
@@ -74,6 +76,10 @@ class Simulator(ThreadingHTTPServer):
             "FEAR_GREED_BASE_URL": self.fear_greed_url,
             "COINMETRICS_BASE_URL": self.coinmetrics_url,
             "BLOCKCHAIN_BASE_URL": self.blockchain_url,
+            "GDELT_BASE_URL": f"{self.base_url}/gdelt",
+            "HN_BASE_URL": f"{self.base_url}/hackernews",
+            "NEWS_FEEDS": ",".join(f"{self.base_url}/feeds/{name}" for name in FEEDS),
+            "X_BASE_URL": f"{self.base_url}/x",
         }
 
     def stats(self) -> dict[str, Any]:
@@ -110,7 +116,7 @@ def simulator(**settings: Any) -> Iterator[Simulator]:
         thread.join()
 
 
-class Handler(OnchainServices):
+class Handler(NewsServices):
     """One connection: finds the service of a request, and sends its response or the fault that replaces it."""
 
     server: Simulator
@@ -206,6 +212,10 @@ class Handler(OnchainServices):
             "/alternative": self._alternative,
             "/coinmetrics": self._coinmetrics,
             "/blockchain": self._blockchain,
+            "/gdelt": self._gdelt,
+            "/hackernews": self._hackernews,
+            "/feeds": self._feed,
+            "/x": self._x,
         }
         prefix = next((p for p in services if path.startswith(f"{p}/")), None)
         if prefix is None:

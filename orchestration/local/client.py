@@ -101,6 +101,10 @@ def simulator_environment(url: str) -> dict[str, str]:
         "FEAR_GREED_BASE_URL": f"{url}/alternative",
         "COINMETRICS_BASE_URL": f"{url}/coinmetrics",
         "BLOCKCHAIN_BASE_URL": f"{url}/blockchain",
+        "GDELT_BASE_URL": f"{url}/gdelt",
+        "HN_BASE_URL": f"{url}/hackernews",
+        "NEWS_FEEDS": f"{url}/feeds/coinpost.xml,{url}/feeds/ledgernews.atom",
+        "X_BASE_URL": f"{url}/x",
         # The simulator serves no bucket.
         "TICKMART_BITCOIN_TRANSACTIONS": "false",
     }
