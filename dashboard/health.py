@@ -26,6 +26,11 @@ TITLES = {
     "bitcoin_transactions": "Bitcoin transactions",
     "onchain_daily_coinmetrics": "On-chain series (Coin Metrics)",
     "onchain_daily_blockchain": "On-chain series (blockchain.com)",
+    "headlines_gdelt": "Headlines (GDELT)",
+    "headlines_hackernews": "Headlines (Hacker News)",
+    "headlines_rss": "Headlines (news feeds)",
+    "headlines_x": "Posts (X)",
+    "news_tone_gdelt": "News tone (GDELT)",
 }
 TOOL_VARIABLES = {
     "Dagster": "TICKMART_DAGSTER_URL",
