@@ -36,7 +36,7 @@ def score_version() -> str:
 
 
 def compound(title: str) -> float:
-    """Return VADER's compound score of a headline, from -1 (negative) to 1 (positive); 0 without a word that counts."""
+    """Return VADER's compound score of a headline, from -1 (negative) to 1 (positive); 0 if no word counts."""
     text = _phrases().sub(lambda found: found[0].lower().replace(" ", "_"), title.translate(_QUOTES))
     return float(_analyzer().polarity_scores(text)["compound"])
 

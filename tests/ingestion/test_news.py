@@ -17,6 +17,7 @@ from ingestion.sources.http import HttpClient, Transport
 from ingestion.sources.news import source as news
 from ingestion.sources.news.client import GDELT_ARTICLES, X_CONVENTIONS
 from ingestion.sources.news.dataset import HEADLINES, X_HEADLINES
+from ingestion.sources.news.deletions import delete_gone_posts
 from ingestion.sources.news.ingest import X_REQUESTS_PER_DAY, HeadlineOptions
 from ingestion.sources.source import FetchRequest, Source
 from ingestion.universe import read_universe
@@ -233,6 +234,30 @@ def test_posts_are_read_once_without_authors(
     assert "author_id" not in json.dumps(table.to_pylist(), default=str)
     assert not any("@desk" in title for title in table["title"].to_pylist())
     assert {row[0] for row in chain.ask("select page_authors > 1 from raw.headlines_x")} == {True}
+
+
+def test_posts_that_are_gone_at_x_are_deleted_in_raw_and_bronze(
+    chain: Chain, fetch: Callable[..., FetchResult], simulator: Simulator, client_of: Client
+) -> None:
+    now = datetime.fromtimestamp(simulator.clock.now_ms() / 1000, UTC)
+    url = simulator.urls()["X_BASE_URL"]
+    fetch(news.X_SOURCE, url, now, token=X_TOKEN)
+    before = {own_id for own_id, _, _ in stored(chain, news.X_SOURCE)}
+    headers = Transport(headers={"Authorization": f"Bearer {X_TOKEN}"})
+    client = client_of(url, source="X", conventions=X_CONVENTIONS, transport=headers)
+    asked, gone = delete_gone_posts(chain.lake, chain.connection, client, now)
+    assert (asked, 0 < gone < asked) == (200, True)
+    left = {own_id for own_id, _, _ in stored(chain, news.X_SOURCE)}
+    assert len(before - left) == gone
+    assert {row[0] for row in chain.ask("select external_id from raw.headline_scores where source = 'x'")} == left
+    in_bronze = {
+        own_id
+        for info in chain.lake.list(f"{X_HEADLINES.prefix}/")
+        for own_id in chain.lake.read(info.key)[0]["external_id"].to_pylist()
+    }
+    assert in_bronze == left
+    # Posts that are there are not asked for again on the same day.
+    assert delete_gone_posts(chain.lake, chain.connection, client, now) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -52,3 +52,10 @@ create table raw.news_tone_gdelt (
     batch_id text not null,
     primary key (topic, date)
 );
+
+create table ops.post_checks (
+    external_id text primary key,
+    checked_at timestamptz not null
+);
+comment on table ops.post_checks is
+'When X was last asked whether a stored post still exists; posts that are gone are deleted here.';

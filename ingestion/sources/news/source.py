@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ingestion.bronze.results import FetchResult
@@ -153,7 +154,7 @@ X_SOURCE = _declare(
     ),
 )  # fmt: skip
 TONE_SOURCE = _declare(
-    "gdelt_tone", datasets.GDELT_TONE, GDELT, _tone,
+    "gdelt_tone", datasets.GDELT_TONE, replace(GDELT, probe=None), _tone,
     (
         "GDELT DOC 2.0: daily tone of the world's news",
         "Days of GDELT's tone that were new or restated, by the day on which GDELT sent them.",
