@@ -18,11 +18,12 @@ DAYS_SHOWN = 3
 
 def joined(sentiment: pd.DataFrame, market: pd.DataFrame) -> pd.DataFrame:
     """Return every day of the market's history with the chosen headlines; a day without any counts 0."""
-    days = market.drop(columns=["headline_count", "scored_count", "mean_compound", "positive_pct", "negative_pct",
-                                "source_count"])  # fmt: skip
+    own = ["headline_count", "scored_count", "mean_compound", "positive_pct", "negative_pct", "source_count"]
+    days = market.drop(columns=[*own, "count_z_90d"])
     found = days.merge(sentiment, on="date", how="left")
     counts = ["headline_count", "scored_count", "source_count"]
-    return found.assign(**found[counts].fillna(0).astype(int))
+    found = found.assign(**found[counts].fillna(0).astype(int))
+    return found.assign(count_z_90d=count_z(found["headline_count"]))
 
 
 def lead_lag(days: pd.DataFrame, max_lag: int = MAX_LAG) -> pd.DataFrame:

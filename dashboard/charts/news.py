@@ -28,11 +28,11 @@ def price_sentiment_count(days: pd.DataFrame, coin: str, colors: Palette) -> go.
         x=days["date"], y=mean.rolling(7, min_periods=4).mean(), yaxis="y2", name="7-day mean", connectgaps=False,
         line={"color": colors.lines[0], "width": 1.8}, hovertemplate="%{y:+.2f}",
     )  # fmt: skip
-    unusual = days["z"].abs() > UNUSUAL_Z
+    unusual = days["count_z_90d"].abs() > UNUSUAL_Z
     figure.add_bar(
         x=days["date"], y=days["headline_count"], yaxis="y3", name="Headlines",
         marker={"color": np.where(unusual, colors.up, faded(colors.muted, 0.45)), "line_width": 0},
-        customdata=days["z"].map(formats.ratio), hovertemplate="%{y}, z %{customdata}",
+        customdata=days["count_z_90d"].map(formats.ratio), hovertemplate="%{y}, z %{customdata}",
     )  # fmt: skip
     axis = {"side": "right", "fixedrange": True}
     figure.update_yaxes(domain=[0.58, 1], tickformat=",.6~r", **axis)

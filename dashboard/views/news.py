@@ -221,7 +221,6 @@ def page() -> None:
     name = next(label for label, value in names.items() if value == crypto_id)
     chosen = (crypto_id, source, language)
     days = statistics.joined(news.daily_sentiment(*chosen), news.daily_market(crypto_id))
-    days["z"] = statistics.count_z(days["headline_count"])
     shown = days[(days["date"] >= first) & (days["date"] < end)].reset_index(drop=True)
     title.title(summary(shown, name), anchor=False)
     if shown["headline_count"].sum() == 0:

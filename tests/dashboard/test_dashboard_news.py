@@ -21,7 +21,7 @@ def days(n: int, slope: float = 0.0, lag: int = 0, seed: int = 3) -> pd.DataFram
     returns = slope * sentiment.shift(lag) + noise.normal(0, 0.05, n)
     return pd.DataFrame({
         "date": pd.date_range("2025-01-01", periods=n), "mean_compound": sentiment, "return_pct": returns,
-        "headline_count": 5, "scored_count": 5, "close": 100.0, "z": 0.0,
+        "headline_count": 5, "scored_count": 5, "close": 100.0, "count_z_90d": 0.0,
     })  # fmt: skip
 
 
