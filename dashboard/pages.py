@@ -34,7 +34,12 @@ PAGES = (
     ),
     _page("sentiment", "Sentiment", "mood", "fct_sentiment_daily fct_sentiment_returns fct_daily_summary"),
     _page("compare", "Compare", "compare_arrows", "dim_crypto fct_daily_summary fct_prices fct_correlations_daily"),
-    _page("onchain", "On-chain", "link", "fct_onchain_market_daily fct_onchain_lead_lag"),
+    _page(
+        "onchain",
+        "On-chain",
+        "link",
+        "fct_onchain_market_daily fct_onchain_lead_lag fct_onchain_activity fct_onchain_distribution",
+    ),
     _page("news", "News", "newspaper", "dim_crypto fct_headlines fct_headline_sentiment_daily"),
     _page(
         "data_quality",

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from urllib.parse import quote, unquote, urlsplit
 
 from ingestion import proxies, setting_values
-from ingestion.setting_values import SettingsError
+from ingestion.setting_values import SettingsError as SettingsError
 
 Role = Literal["ingest", "transform", "quality_ro", "dashboard_ro", "reader", "dagster"]
 ROLES: tuple[Role, ...] = get_args(Role)

@@ -11,6 +11,7 @@ from dashboard.state import chart_range
 from dashboard.text import nbsp_units, visible
 
 BINANCE = "[Binance](https://www.binance.com)"
+BITCOIN_BUCKET = "[AWS Public Blockchain Data](https://registry.opendata.aws/aws-public-blockchain/)"
 BLOCKCHAIN = "[blockchain.com](https://www.blockchain.com/explorer/charts)"
 COINGECKO = "Data provided by [CoinGecko](https://www.coingecko.com)"
 COIN_METRICS = "[Coin Metrics community](https://coinmetrics.io/community-network-data/) (CC BY-NC 4.0)"

@@ -35,11 +35,11 @@ def time_column(label: str, **options: Any) -> Any:
 
 
 @contextmanager
-def data_and_export() -> Iterator[bool]:
-    """Show the expander for a page's rows and CSV, bound to the URL; yield whether it is open.
+def data_and_export(key: str = "data", title: str = "Data table & export") -> Iterator[bool]:
+    """Show the expander for rows and their CSV, bound to the URL; yield whether it is open.
 
     Rows are rendered only when open: on Price they are another 120 kB per interaction.
     """
-    expander = st.expander("Data table & export", key="data", on_change="rerun", bind="query-params")
+    expander = st.expander(title, key=key, on_change="rerun", bind="query-params")
     with expander:
         yield bool(expander.open)

@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboard import formats
 from dashboard.analysis import onchain as statistics
-from dashboard.analysis.onchain import PAIRS, Pair
+from dashboard.analysis.onchain import PAIRS, TIMEFRAMES, Pair
 from dashboard.charts import base
 from dashboard.charts import onchain as figures
 from dashboard.components import narrow
@@ -15,6 +15,7 @@ from dashboard.components.rendering import PageFinished, fragment
 from dashboard.components.tables import data_and_export, table
 from dashboard.components.theme import palette
 from dashboard.queries import onchain
+from dashboard.sections.onchain_transactions import COMPARED, MEASURES, transactions
 from dashboard.state.cache import cached
 from dashboard.state.date_range import DATES, date_range
 from dashboard.state.query_params import ON_OFF, check_query_params
@@ -231,7 +232,21 @@ def page() -> None:
             icon=":material/hourglass_empty:",
         )
         raise PageFinished
-    check_query_params(*DATES, range=RANGES, series=PAIRS, method=METHODS, log=ON_OFF, fee_log=ON_OFF, data=ON_OFF)
+    check_query_params(
+        *DATES,
+        range=RANGES,
+        series=PAIRS,
+        method=METHODS,
+        log=ON_OFF,
+        fee_log=ON_OFF,
+        data=ON_OFF,
+        timeframe=TIMEFRAMES,
+        compared=COMPARED,
+        span_log=ON_OFF,
+        rate_log=ON_OFF,
+        measure=MEASURES,
+        span_data=ON_OFF,
+    )
     st.title(summary(history), anchor=False)
     pair, scope, first, end = controls(history)
     shown = within(history, first, end)
@@ -251,6 +266,7 @@ def page() -> None:
             lead_and_lag(lags, pair)
     rolling_correlation(pair_days, pair)
     fees(shown)
+    transactions(first, end)
 
 
 page()

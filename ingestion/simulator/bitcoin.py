@@ -40,20 +40,24 @@ def block_hash(number: int, fork: str = "") -> str:
 def make_day(
     day: date, *, first: int = FIRST_HEIGHT, blocks: int = 144, per_block: int = 4, fork: str = ""
 ) -> SimulatedDay:
-    """Return a day of equally spaced blocks with ``per_block`` transactions each, the coinbase included.
+    """Return a day of blocks at random times from 00:05 on, with ``per_block`` transactions each.
 
     The same arguments give the same rows. Blocks are built on each other; those of a ``fork`` have other hashes.
     """
     generator = np.random.default_rng([day.toordinal(), first, len(fork)])
     start = datetime(day.year, day.month, day.day, tzinfo=UTC).replace(tzinfo=None)
-    times = [start + timedelta(seconds=300 + at * (86_000 // blocks)) for at in range(blocks)]
+    seconds = 300 + np.concatenate([[0], 1 + np.sort(generator.choice(86_000, blocks - 1, replace=False))])
+    times = [start + timedelta(seconds=int(at)) for at in seconds]
     rows = blocks * per_block
     place = np.tile(np.arange(per_block), blocks)
     coinbase = place == 0
     block_of = np.repeat(np.arange(blocks), per_block)
     virtual = generator.integers(110, 900, rows)
     fees = np.where(coinbase, 0, (virtual * generator.uniform(1, 60, rows)).astype(np.int64))
-    outputs = generator.integers(1, 5 * SATS, rows)
+    # Most outputs are small and a few are most of the value: lognormal, median 0.02 BTC.
+    outputs = np.clip(generator.lognormal(np.log(0.02 * SATS), 2.5, rows), 1, 10_000 * SATS).astype(np.int64)
+    inputs = generator.choice([1, 1, 1, 2, 3, 12], rows)
+    payees = generator.choice([1, 2, 2, 2, 2, 9], rows)
     outputs[coinbase] = (50 * SATS >> first // 210_000) + np.bincount(block_of, fees, blocks).astype(np.int64)
     hashes = [block_hash(first + at, fork) for at in range(blocks)]
     numbers = pa.array(first + block_of, pa.int64())
@@ -68,8 +72,8 @@ def make_day(
             "index": pa.array(place, pa.int64()),
             "virtual_size": pa.array(virtual, pa.int64()),
             "lock_time": pa.array(np.zeros(rows, dtype=np.int64)),
-            "input_count": pa.array(np.where(coinbase, 0, 2), pa.int64()),
-            "output_count": pa.array(np.full(rows, 2), pa.int64()),
+            "input_count": pa.array(np.where(coinbase, 0, inputs), pa.int64()),
+            "output_count": pa.array(payees, pa.int64()),
             "is_coinbase": pa.array(coinbase),
             "output_value": pa.array(outputs / SATS),
             "outputs": pa.nulls(rows, _NESTED),

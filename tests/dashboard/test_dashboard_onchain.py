@@ -14,6 +14,9 @@ from tests.dashboard.support import figures, numbers, page_text
 
 LIGHT = base.palette()
 NAMES = ("Chain", "Market")
+TRANSACTION_FIGURES = {
+    "spans", "deviations", "fee_rates", "week_transaction_count", "week_trade_count", "distribution",
+}  # fmt: skip
 LAGS = pd.DataFrame({"lag_days": range(-14, 15), "correlation": 0.1, "band_95": 0.2, "n": 100})
 
 
@@ -81,7 +84,7 @@ def test_figures_without_values_have_axis_ranges_of_nonzero_length(figure):
 @pytest.mark.parametrize(("series", "key"), [(name, pair.key) for name, pair in PAIRS.items()])
 def test_page_shows_the_values_of_its_marts(rendered, server, series, key):
     shown = figures(rendered("marts", "onchain", series=series, method="Spearman", range="All"))
-    assert set(shown) == {"activity", "changes", "lags", "rolling", "fees"}
+    assert set(shown) == {"activity", "changes", "lags", "rolling", "fees"} | TRANSACTION_FIGURES
     rows = server.query(
         "tickmart",
         f"select correlation, n from marts.fct_onchain_lead_lag where pair = '{key}' order by lag_days",
@@ -123,7 +126,7 @@ def test_page_explains_what_is_missing_when_only_the_chain_is_loaded(open_page, 
     )
     app = open_page(server.reader("chain_only"), "onchain", range="All")
     assert not app.exception
-    assert set(figures(app)) == {"activity"}
+    assert set(figures(app)) == {"activity"} | TRANSACTION_FIGURES
     assert {notice.title for notice in app.info} >= {
         "Not enough days",
         "No correlation in this range",
@@ -135,3 +138,78 @@ def test_range_without_data_says_so(open_page, marts):
     app = open_page(marts, "onchain", **{"from": "2009-01-01", "to": "2009-01-02"})
     assert not app.exception
     assert any(notice.title == "No data in this range" for notice in app.info)
+
+
+def test_page_shows_the_transactions_of_its_marts(rendered, server):
+    shown = figures(rendered("marts", "onchain", range="All", timeframe="1D", measure="Type"))
+    rows = server.query(
+        "tickmart",
+        "select transaction_count, trade_count, median_fee_rate from marts.fct_onchain_activity"
+        " where timeframe = '1d' order by started_at",
+    )
+    for trace, column in zip(shown["spans"]["data"], (0, 1), strict=True):
+        values = np.array([row[column] for row in rows], dtype=float)
+        assert numbers(trace["y"]) == pytest.approx(values, nan_ok=True)
+    assert numbers(shown["fee_rates"]["data"][1]["y"]) == pytest.approx([row[2] for row in rows])
+    rows = server.query(
+        "tickmart",
+        "select sum(transaction_count), sum(output_btc) from marts.fct_onchain_distribution where measure = 'type'"
+        " group by range_number order by range_number",
+    )
+    for trace, column in zip(shown["distribution"]["data"], (0, 1), strict=True):
+        total = sum(row[column] for row in rows)
+        assert numbers(trace["x"]) == pytest.approx([float(100 * row[column] / total) for row in rows])
+
+
+def test_hours_of_the_week_are_their_difference_from_the_mean(rendered, server):
+    shown = figures(rendered("marts", "onchain", range="All"))
+    [(count, mean)] = server.query(
+        "tickmart",
+        "select avg(transaction_count) filter (where extract(isodow from started_at at time zone 'UTC') = 3"
+        " and extract(hour from started_at at time zone 'UTC') = 5), avg(transaction_count)"
+        " from marts.fct_onchain_activity where timeframe = '1h' and trade_count is not null",
+    )
+    grid = shown["week_transaction_count"]["data"][0]["z"]
+    assert float(numbers(grid).reshape(7, 24)[2][5]) == pytest.approx(float(100 * (count / mean - 1)), abs=2)
+
+
+def test_without_transactions_the_page_says_how_to_load_them(open_page, server):
+    server.copy_database("no_transactions", "tickmart")
+    server.execute("no_transactions", "truncate marts.fct_onchain_activity, marts.fct_onchain_distribution")
+    app = open_page(server.reader("no_transactions"), "onchain")
+    assert not app.exception
+    assert not TRANSACTION_FIGURES & set(figures(app))
+    assert any("--dataset bitcoin_transactions" in notice.value for notice in app.info)
+
+
+def test_a_timeframe_with_too_many_spans_becomes_a_longer_one():
+    assert statistics.choose_timeframe("15m", pd.Timedelta("7D")) == "15m"
+    assert statistics.choose_timeframe("15m", pd.Timedelta("60D")) == "1h"
+    assert statistics.choose_timeframe(None, pd.Timedelta("100D")) == "4h"
+    assert statistics.choose_timeframe("15m", pd.Timedelta("9999D")) == "1d"
+
+
+def test_a_common_weekly_cycle_alone_is_no_correlation():
+    hours = pd.date_range("2026-01-05", periods=24 * 7 * 20, freq="h", tz="UTC")
+    noise = np.random.default_rng(1)
+    cycle = np.exp(np.sin(hours.dayofweek * 24 + hours.hour))
+    spans = pd.DataFrame(
+        {
+            "started_at": hours,
+            "a": cycle * np.exp(noise.normal(0, 0.1, len(hours))),
+            "b": cycle * np.exp(noise.normal(0, 0.1, len(hours))),
+        }
+    )
+    assert spans["a"].corr(spans["b"]) > 0.8
+    changes = statistics.without_weekly_cycle(spans, "a", "b")
+    assert abs(changes["chain"].corr(changes["market"])) < statistics.band(changes)
+    together = statistics.without_weekly_cycle(spans.assign(b=spans["a"] ** 2), "a", "b")
+    assert statistics.fit(together).slope == pytest.approx(2)
+
+
+def test_the_band_grows_with_the_autocorrelation_of_both_series():
+    noise = np.random.default_rng(2)
+    white = pd.DataFrame(noise.normal(size=(4000, 2)), columns=["chain", "market"])
+    smooth = white.rolling(20).mean().dropna()
+    assert statistics.band(white) == pytest.approx(1.96 / 4000**0.5, rel=0.1)
+    assert statistics.band(smooth) > 3 * statistics.band(white)

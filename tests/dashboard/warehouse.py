@@ -107,6 +107,7 @@ def load_simulated_raw(cursor) -> None:
     )
     _load_onchain(cursor)
     _load_news(cursor)
+    _load_bitcoin(cursor)
     cursor.execute(
         """
         insert into ops.load_ledger (object_key, dataset, sha256, etag, rows, inserted, updated, unchanged, batch_id)
@@ -191,7 +192,7 @@ def _load_news(cursor) -> None:
             source, external_id, title_hash, score_version, compound, tag_version, crypto_ids, canonical_url, title_key
         )
         select
-            source, external_id, '', 'v', 
+            source, external_id, '', 'v',
             case when language = 'en' then round(sin(hashtext(external_id))::numeric, 2) end,
             'v', case when external_id like '%%-1' then '{bitcoin,ethereum}' else '{}' end::text[], url, title
         from raw.headlines;
@@ -199,6 +200,37 @@ def _load_news(cursor) -> None:
         select 't', current_date - n, sin(n), 'test', now(), 'test' from generate_series(1, %s) as n
         """,
         (DAYS, DAYS),
+    )
+
+
+def _load_bitcoin(cursor) -> None:
+    """Fill four weeks of Bitcoin blocks, one an hour, with a coinbase and two to six transactions."""
+    cursor.execute(
+        """
+        create table raw.bitcoin_transactions_test partition of raw.bitcoin_transactions default;
+        insert into raw.bitcoin_blocks (
+            source_day, block_hash, block_number, block_timestamp, transaction_count, row_count, is_final, loaded_at,
+            batch_id
+        )
+        select
+            (opened_at at time zone 'UTC')::date, decode(md5(n::text) || md5(n::text), 'hex'), 900000 + n, opened_at,
+            3 + n % 5, 3 + n % 5, true, now(), 'test'
+        from (
+            select n, date_trunc('day', now(), 'UTC') - interval '28 days' + n * interval '1 hour' as opened_at
+            from generate_series(0, 28 * 24 - 1) as n
+        ) as hours;
+        insert into raw.bitcoin_transactions (
+            block_hash, txid, block_number, block_timestamp, is_coinbase, input_count, output_count, output_sats,
+            fee_sats, size_bytes, virtual_size
+        )
+        select
+            block_hash, decode(md5(block_number || ' ' || place) || md5(''), 'hex'), block_number, block_timestamp,
+            place = 1, case when place = 1 then 0 else place % 3 + 1 end, place % 4 + 1,
+            (10 ^ (2 + (block_number + place) % 9))::bigint, case when place > 1 then 150 * (1 + block_number % 30) end,
+            300, 100 + 40 * place
+        from raw.bitcoin_blocks
+        cross join lateral generate_series(1, transaction_count) as place;
+        """
     )
 
 

@@ -16,8 +16,13 @@ from refresh_equality import RawLoads
 from small_markets import hours_between, random_walk
 
 FIRST = date(2024, 6, 1)
-SELECTION = ("--select", "int_onchain_activity", "fct_onchain_activity")
-TABLES = ("intermediate.int_onchain_activity", "marts.fct_onchain_activity")
+SELECTION = ("--select", "int_onchain_activity", "fct_onchain_activity", "fct_onchain_distribution")
+TABLES = ("intermediate.int_onchain_activity", "marts.fct_onchain_activity", "marts.fct_onchain_distribution")
+LOWER_BOUNDS = {
+    "output_btc": ("0", "0.0001", "0.001", "0.01", "0.1", "1", "10", "100", "1000"),
+    "virtual_bytes": ("0", "150", "250", "500", "1000", "2000", "5000", "10000", "50000"),
+    "fee_rate": ("0", "1", "2", "5", "10", "20", "50", "100", "200"),
+}
 MINUTES = {"15m": 15, "1h": 60, "4h": 240, "1d": 1440}
 
 
@@ -86,6 +91,28 @@ class Chain:
             )  # fmt: skip
         return found
 
+    def distribution(self) -> dict[tuple[date, str, str], int]:
+        """Transactions by day, measure and range, in plain Python."""
+        counts: dict[tuple[date, str, str], int] = defaultdict(int)
+        for row in (row for rows in self.rows.values() for row in rows if not row[8]):
+            for measure, value in (
+                ("output_btc", Decimal(row[1]) / 10**8), ("virtual_bytes", Decimal(row[7])),
+                ("fee_rate", None if row[2] is None else Decimal(row[2]) / row[7]),
+            ):  # fmt: skip
+                counts[row[0].date(), measure, range_of(measure, value)] += 1
+            kind = "3 or more outputs" if row[5] > 2 else "2 or more inputs, 2 outputs"
+            counts[row[0].date(), "type", kind] += 1
+        return dict(counts)
+
+
+def range_of(measure: str, value: Decimal | None) -> str:
+    """The label of the range of a value."""
+    if value is None:
+        return "unknown"
+    bounds = LOWER_BOUNDS[measure]
+    at = sum(value >= Decimal(bound) for bound in bounds)
+    return f"{bounds[at - 1]} to <{bounds[at]}" if at < len(bounds) else f"from {bounds[-1]}"
+
 
 def escaped(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Rows for COPY, where a backslash is written twice."""
@@ -143,6 +170,8 @@ def test_a_span_has_what_its_blocks_have(warehouse: Warehouse) -> None:
         " round(p90_fee_rate::numeric, 9)::float8 from marts.fct_onchain_activity"
     )
     assert {row[:2]: row[2:] for row in found} == chain.expected()
+    found = warehouse.query("select date, measure, label, transaction_count from marts.fct_onchain_distribution")
+    assert {row[:3]: row[3] for row in found} == chain.distribution()
     result = warehouse.dbt("test", *SELECTION, "--exclude-resource-type", "unit_test")
     assert result.success, result.log
     assert {name for name, status in result.statuses.items() if status == "pass"} >= {

@@ -16,6 +16,15 @@
     end
 {%- endmacro %}
 
+{#- The number of the range that contains a value: 1 from the first lower bound on, 0 below it, null for null. -#}
+{% macro range_number(value, lower_bounds) -%}
+    {{ return(adapter.dispatch('range_number')(value, lower_bounds)) }}
+{%- endmacro %}
+
+{% macro postgres__range_number(value, lower_bounds) -%}
+    width_bucket({{ value }}, array[{{ lower_bounds | join(', ') }}]::double precision[])
+{%- endmacro %}
+
 {#- A 32-bit fingerprint of a text. -#}
 {% macro fingerprint(text) -%}
     {{ return(adapter.dispatch('fingerprint')(text)) }}

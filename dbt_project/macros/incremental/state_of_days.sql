@@ -4,14 +4,17 @@
     A pre-hook deletes these days, and the model then writes the days that it lacks.
 -#}
 
-{#- Pre-hook: delete the days whose state differs from `current`, a subquery with date and the columns of `state`. -#}
-{% macro delete_changed_days(current, state) -%}
+{#-
+    Pre-hook: delete the days whose state differs from `current`, a subquery with date and the columns of `state`.
+    `of_a_day` is a condition that few rows of each written day meet.
+-#}
+{% macro delete_changed_days(current, state, of_a_day="timeframe = '1d'") -%}
     {%- if is_incremental() -%}
         {%- set columns = state | join(', ') -%}
         delete from {{ this }}
         where date in (
             select written.date
-            from (select distinct date, {{ columns }} from {{ this }} where timeframe = '1d') as written
+            from (select distinct date, {{ columns }} from {{ this }} where {{ of_a_day }}) as written
             left join {{ current }} as current_days on written.date = current_days.date
             where
                 current_days.date is null
@@ -23,11 +26,11 @@
 {%- endmacro %}
 
 {#- Condition: the model lacks a day, of the relation `days`. -#}
-{% macro is_missing_day(days) -%}
+{% macro is_missing_day(days, of_a_day="timeframe = '1d'") -%}
     {%- if is_incremental() -%}
         not exists (
             select 1 from {{ this }} as written
-            where written.date = {{ days }}.date and written.timeframe = '1d'
+            where written.date = {{ days }}.date and {{ of_a_day }}
         )
     {%- else -%}
         true
