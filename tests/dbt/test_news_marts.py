@@ -158,4 +158,7 @@ def test_the_order_of_arrivals_changes_nothing(warehouse: Warehouse, headlines: 
 def test_unit_tests_pass(warehouse: Warehouse, headlines: list[Headline]) -> None:
     result = warehouse.dbt("test", "--select", "test_type:unit,path:models/*/news", "--resource-type", "unit_test")
     assert result.success, result.log[-4000:]
-    assert len(result.statuses) == 3
+    assert {name for name in result.statuses if not name.startswith("tickmart-")} == {
+        "copies_within_three_days_are_one_headline", "a_headline_has_a_row_for_each_asset",
+        "a_day_counts_its_headlines_once",
+    }  # fmt: skip
