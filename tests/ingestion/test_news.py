@@ -217,6 +217,20 @@ def test_a_source_that_does_not_answer_is_one_error(source: Source, fetch: Calla
     assert (result.rows, result.written) == (0, ())
 
 
+def test_a_term_that_fails_is_named_and_its_span_is_read_again_by_the_next_run(
+    chain: Chain, fetch: Callable[..., FetchResult], simulator: Simulator
+) -> None:
+    now = datetime.fromtimestamp(simulator.clock.now_ms() / 1000, UTC)
+    url = simulator.urls()["HN_BASE_URL"]
+    simulator.faults.set([{"kind": "status", "status": 400, "contains": "query=ethereum", "body": {"message": "no"}}])
+    first = fetch(news.HACKERNEWS_SOURCE, url, now)
+    assert (first.error, set(first.failed)) == (None, {"ethereum"})
+    known = len(stored(chain, news.HACKERNEWS_SOURCE))
+    simulator.faults.clear()
+    assert fetch(news.HACKERNEWS_SOURCE, url, now).failed == {}
+    assert len(stored(chain, news.HACKERNEWS_SOURCE)) > known > 0
+
+
 def test_posts_are_read_once_without_authors(
     chain: Chain, fetch: Callable[..., FetchResult], simulator: Simulator
 ) -> None:

@@ -16,7 +16,7 @@ from ingestion.bronze.write import Context, accept, reject, rows_by_object, with
 from ingestion.database.connections import fetch, locked
 from ingestion.datasets import Dataset, midnight
 from ingestion.ops import series
-from ingestion.sources.http import HttpClient, SourceError
+from ingestion.sources.http import HttpClient, RequestRejected, SourceError
 from ingestion.sources.news import client as requests
 from ingestion.sources.news.client import Pace, Reading
 from ingestion.sources.news.dataset import (
@@ -229,22 +229,19 @@ def _read_span(
             for page in reading.pages(span.start, span.end, span.pages):
                 results.append(store(context, dataset, [page], now, whole=span.whole))
         except SourceError as error:
-            if error.kind != "failing" or len(readings) == 1:
+            is_about_term = isinstance(error, RequestRejected) or error.kind == "failing"
+            if len(readings) == 1 or not is_about_term:
                 results.append(FetchResult(dataset.name, error=str(error)))
                 break
             results.append(FetchResult(dataset.name, failed={name: str(error)}))
         results.append(_left_out(dataset, name, reading, span))
-    answered = any(result.error is None and not result.failed for result in results[1:])
-    if answered and results[-1].error is None:
-        series.record_answers(context.connection, dataset, [(SERIES, not _is_backfill(span))], now)
     merged = merge_results(*results)
+    # After a failure the next run reads the same span again; a backfill says nothing about what is new.
+    if merged.error is None and not merged.failed and span.pages != BACKFILL_PAGES:
+        series.record_answers(context.connection, dataset, [(SERIES, True)], now)
     if len(merged.failed) == len(readings) > 1:
         merged = replace(merged, error=next(iter(merged.failed.values())))
     return merged
-
-
-def _is_backfill(span: _Span) -> bool:
-    return span.pages == BACKFILL_PAGES
 
 
 def _left_out(dataset: Dataset, name: str, reading: Reading, span: _Span) -> FetchResult:
