@@ -180,7 +180,7 @@ def _load_news(cursor) -> None:
             batch_id
         )
         select
-            (array['gdelt', 'rss'])[1 + m % 2], n || '-' || m,
+            (array['gdelt', 'rss'])[1 + mod(m, 2)], n || '-' || m,
             (current_date - n)::timestamptz + m * interval '1 hour',
             case when m = 0 and n = 1 then '<img src=x onerror=alert(1)> [link](javascript:alert(1)) ‮' else '' end
                 || 'Headline ' || n || ' ' || m,
