@@ -22,6 +22,7 @@ from dashboard.state.date_range import DATES, date_range
 from dashboard.state.query_params import ON_OFF, check_query_params
 from dashboard.text import escaped, truncated, visible
 
+MARKET_NAME = "the market"
 RANGES = {"1M": 30, "3M": 91, "1Y": 365, "All": None}
 ONE_DAY = pd.Timedelta(days=1)
 DAILY, HEADLINES = "fct_headline_sentiment_daily", "fct_headlines"
@@ -65,14 +66,16 @@ def controls(
 
 
 def providers(source: str) -> str:
-    return PROVIDERS[source] if source in PROVIDERS else ", ".join(PROVIDERS.values())
+    """Return the chosen provider, or all that have headlines."""
+    loaded = dict.fromkeys(news.sources_and_languages()["source"])
+    return ", ".join(PROVIDERS[name] for name in loaded if name in PROVIDERS and source in (name, ANY))
 
 
 @fragment
 def history(shown: pd.DataFrame, name: str, source: str, scope: str) -> None:
     heading("News and price", definitions("mean_compound", "headline_count", "count_z_90d", "close"))
     first, last = shown["date"].iloc[0], shown["date"].iloc[-1]
-    priced = "Bitcoin" if name == "Market" else name
+    priced = "Bitcoin" if name == MARKET_NAME else name
     chart(
         cached(figures.price_sentiment_count, shown, priced, palette()),
         "news_history",
@@ -80,7 +83,7 @@ def history(shown: pd.DataFrame, name: str, source: str, scope: str) -> None:
         f"{last:%Y-%m-%d}",
         caption="Per UTC day of publication. Sentiment: mean VADER score of English headlines, −1 to 1, with its 7-day "
         "mean. Highlighted numbers are more than 2 standard deviations from the 90 days before. Days without data are "
-        "blank.",
+        "blank. A source counts from its first loaded day on: more sources are more headlines.",
         source=f"{providers(source)}; {BINANCE}",
         range_scope=scope,
         redraw="history",
@@ -218,7 +221,7 @@ def page() -> None:
     spans = news.daily_market(MARKET)["date"]
     loaded = (spans.iloc[0].tz_localize("UTC"), (spans.iloc[-1] + ONE_DAY).tz_localize("UTC"))
     crypto_id, source, language, (first, end, scope) = controls(names, sources, languages, loaded)
-    name = next(label for label, value in names.items() if value == crypto_id)
+    name = MARKET_NAME if crypto_id == MARKET else next(label for label, value in names.items() if value == crypto_id)
     chosen = (crypto_id, source, language)
     days = statistics.joined(news.daily_sentiment(*chosen), news.daily_market(crypto_id))
     shown = days[(days["date"] >= first) & (days["date"] < end)].reset_index(drop=True)

@@ -17,6 +17,8 @@ from .services import ErrorResponse, Request
 FEEDS = ("coinpost.xml", "ledgernews.atom")
 # A feed has the items of so many hours.
 FEED_HOURS = 48
+# GDELT's updates come each quarter of an hour.
+UPDATE_MS = HOUR_MS // 4
 GDELT_MOST, HN_MOST, X_DAYS = 250, 1000, 7
 TIMESPAN = re.compile(r"(\d+)(min|h|d|w|m|hours?|days?|weeks?|months?)")
 SPAN_HOURS = {"h": 1, "hour": 1, "d": 24, "day": 24, "w": 168, "week": 168, "m": 720, "month": 720}
@@ -53,7 +55,8 @@ class NewsServices(OnchainServices):
                 "timeline": [{"series": "Average Tone", "data": points}],
             }
         most = min(int(query.get("maxrecords", "75")), GDELT_MOST)
-        found = self.server.press.stories(start, min(end, request.now_ms))[:most]
+        stories = self.server.press.stories(start - UPDATE_MS, min(end, request.now_ms))
+        found = [s for s in stories if start <= _seen_ms(s) <= min(end, request.now_ms)][:most]
         return {"articles": [_article(story) for story in found]} if found else {}
 
     def _gdelt_span(self, query: dict[str, str], now_ms: int) -> tuple[int, int]:
@@ -117,10 +120,14 @@ class NewsServices(OnchainServices):
         return {"data": newer[at : at + size], "meta": meta}
 
 
+def _seen_ms(story: Story) -> int:
+    """Return when GDELT saw an article: at the first update after its publication."""
+    return -(-story.at_ms // UPDATE_MS) * UPDATE_MS
+
+
 def _article(story: Story) -> dict[str, str]:
-    quarter = story.at_ms // (HOUR_MS // 4) * (HOUR_MS // 4)
     return {
-        "url": f"{story.url}?utm_source=gdelt", "url_mobile": "", "title": story.title, "seendate": _stamp(quarter),
+        "url": f"{story.url}?utm_source=gdelt", "url_mobile": "", "title": story.title, "seendate": _stamp(_seen_ms(story)),
         "socialimage": "", "domain": story.domain, "language": story.language, "sourcecountry": "United States",
     }  # fmt: skip
 

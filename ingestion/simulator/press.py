@@ -76,7 +76,8 @@ class Press:
     def _make_returns(self, coin: int, until: int) -> dict[int, float]:
         prices = [float(p) for p in self._market.daily_prices_usd(self._coins[coin], until * DAY_MS)]
         last = until - len(prices) + 1
-        return {last + n: prices[n] / prices[n - 1] - 1 for n in range(1, len(prices)) if prices[n - 1] > 0}
+        # The price of a day is that at its start.
+        return {last + n - 1: prices[n] / prices[n - 1] - 1 for n in range(1, len(prices)) if prices[n - 1] > 0}
 
     def _move(self, coin: int, day: int) -> float:
         # One series for all days of half a year: its end does not change the days before.
