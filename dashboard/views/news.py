@@ -34,7 +34,8 @@ PROVIDERS = {
 }
 SOURCE_NAMES = {"gdelt": "GDELT", "hackernews": "Hacker News", "rss": "News feeds", "x": "X"}
 NOT_STATED = "not stated"
-PER_DAY = 4
+# Shown of a day, chosen among those with the strongest scores of either sign.
+PER_DAY, CANDIDATES_PER_DAY = 4, 12
 
 
 def definitions(*columns: str) -> list[str]:
@@ -154,7 +155,7 @@ def strongest_days(days: pd.DataFrame, chosen: tuple[str, str, str]) -> None:
             f"No day of this range has {statistics.MIN_HEADLINES} scored headlines.", title="Too few scored headlines"
         )
         return
-    found = news.headlines_of(*chosen, texts, PER_DAY)
+    found = news.headlines_of(*chosen, texts, CANDIDATES_PER_DAY)
     with st.grid(2, min_column_width=340, gap="medium"):
         for title, group in (("Most negative", negative), ("Most positive", positive)):
             with st.container():
@@ -165,10 +166,11 @@ def strongest_days(days: pd.DataFrame, chosen: tuple[str, str, str]) -> None:
                         f"{formats.count(day.headline_count)} headlines, return {formats.signed(day.return_pct)}"
                     )
                     rows = found[found["date"] == day.date]
+                    rows = rows.sort_values("compound", ascending=group is negative, kind="stable").head(PER_DAY)
                     st.markdown("\n".join(headline_line(row) for _, row in rows.iterrows()))
     st.caption(
         f"Mean score of at least {statistics.MIN_HEADLINES} headlines; of each day the {PER_DAY} with the strongest "
-        "scores. Links open in a new tab."
+        "scores of its sign. Links open in a new tab."
     )
 
 

@@ -79,7 +79,7 @@ class NewsServices(OnchainServices):
         # Of the press, one headline in nine is a story.
         found = [
             story for story in self.server.press.stories(max(low * 1000, request.now_ms - 400 * DAY_MS), high * 1000)
-            if story.number % 9 == 0 and term in story.title.casefold()
+            if story.number % 9 == 0 and story.language == "English" and term in story.title.casefold()
         ]  # fmt: skip
         size = min(int(query.get("hitsPerPage", "20")), HN_MOST)
         return {"hits": [_hit(story) for story in found[:size]], "nbHits": len(found), "hitsPerPage": size, "page": 0}
@@ -127,8 +127,8 @@ def _seen_ms(story: Story) -> int:
 
 def _article(story: Story) -> dict[str, str]:
     return {
-        "url": f"{story.url}?utm_source=gdelt", "url_mobile": "", "title": story.title, "seendate": _stamp(_seen_ms(story)),
-        "socialimage": "", "domain": story.domain, "language": story.language, "sourcecountry": "United States",
+        "url": f"{story.url}?utm_source=gdelt", "url_mobile": "", "title": story.title,
+        "seendate": _stamp(_seen_ms(story)), "socialimage": "", "domain": story.domain, "language": story.language, "sourcecountry": "United States",
     }  # fmt: skip
 
 

@@ -119,6 +119,15 @@ def test_headlines_are_links_to_web_addresses_and_their_text_is_no_markup(render
     assert "](javascript" not in lists
 
 
+def test_headlines_of_a_day_begin_with_the_strongest_of_its_sign(rendered):
+    app = rendered("marts", "news", range="All")
+    lists = [str(m.value) for m in app.markdown if str(m.value).startswith("- [")]
+    scores = [[float(s.replace("\u2212", "-")) for s in re.findall(r"; (\u2212?\d\.\d+)[,)]", text)] for text in lists]
+    half = len(scores) // 2
+    assert all(found == sorted(found) for found in scores[:half])
+    assert all(found == sorted(found, reverse=True) for found in scores[half:])
+
+
 def test_page_states_n_and_what_the_score_can_show(rendered):
     text = page_text(rendered("marts", "news", range="All"))
     for part in ("n = ", "labeled by hand", "gdeltproject.org", "not known on its day"):
