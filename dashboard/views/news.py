@@ -59,7 +59,7 @@ def controls(
     with narrow.controls("range", "Range and sources"):
         with narrow.always("asset"):
             asset = st.selectbox("Asset", list(names), key="asset", width=200, bind="query-params")
-        period = date_range(RANGES, "3M", loaded)
+        period = date_range(RANGES, "1Y", loaded)
         source = st.selectbox("Source", list(sources), key="source", width=150, bind="query-params")
         language = st.selectbox("Language", languages, key="language", width=150, bind="query-params")
     first, end = (at.tz_localize(None) for at in period.bounds(*loaded))

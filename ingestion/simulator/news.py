@@ -128,7 +128,8 @@ def _seen_ms(story: Story) -> int:
 def _article(story: Story) -> dict[str, str]:
     return {
         "url": f"{story.url}?utm_source=gdelt", "url_mobile": "", "title": story.title,
-        "seendate": _stamp(_seen_ms(story)), "socialimage": "", "domain": story.domain, "language": story.language, "sourcecountry": "United States",
+        "seendate": _stamp(_seen_ms(story)), "socialimage": "", "domain": story.domain, "language": story.language,
+        "sourcecountry": "United States",
     }  # fmt: skip
 
 
