@@ -16,8 +16,9 @@ from refresh_equality import RawLoads
 from small_markets import hours_between, random_walk
 
 FIRST = date(2024, 6, 1)
-SELECTION = ("--select", "int_onchain_activity", "fct_onchain_activity", "fct_onchain_distribution")
-TABLES = ("intermediate.int_onchain_activity", "marts.fct_onchain_activity", "marts.fct_onchain_distribution")
+MODELS = ("fct_candles_intraday", "int_onchain_activity", "fct_onchain_activity", "fct_onchain_distribution")
+SELECTION = ("--select", *MODELS)
+TABLES = tuple(f"{'intermediate' if model.startswith('int_') else 'marts'}.{model}" for model in MODELS)
 LOWER_BOUNDS = {
     "output_btc": ("0", "0.0001", "0.001", "0.01", "0.1", "1", "10", "100", "1000"),
     "virtual_bytes": ("0", "150", "250", "500", "1000", "2000", "5000", "10000", "50000"),
@@ -141,6 +142,31 @@ def bars(first: int, last: int) -> list[Any]:
     return random_walk("BTCUSDT", hours, price=67_000, decimals=2, seed=4)[first:last]
 
 
+def load_intraday(loads: RawLoads, interval: str, first: datetime, count: int, seed: int = 0) -> None:
+    """Load bars of 1m or 15m; those of an odd seed have impossible prices every seventh time."""
+    loads.now += timedelta(minutes=1)
+    minutes = MINUTES.get(interval, 1)
+    loads.warehouse.execute(
+        """
+        insert into raw.binance_klines
+            (symbol, interval, open_time, open, high, low, close, volume, close_time, quote_volume, trade_count,
+            taker_buy_base_volume, taker_buy_quote_volume, loaded_at, batch_id)
+        select
+            'BTCUSDT', %(interval)s, at, price, price + 2,
+            case when %(seed)s %% 2 = 1 and n %% 7 = 0 then -1 else 90 end, price + 1, 3,
+            at + %(minutes)s * interval '1 minute' - interval '1 ms', 3 * price, 5, 1, price, %(now)s, 'test'
+        from (
+            select n, 100 + (n * 13 + %(seed)s) %% 50 as price, %(first)s + n * %(minutes)s * interval '1 minute' as at
+            from generate_series(0, %(count)s - 1) as n
+        ) as bars
+        on conflict (symbol, interval, open_time) do update set
+            open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
+            quote_volume = excluded.quote_volume, loaded_at = excluded.loaded_at
+        """,
+        {"interval": interval, "minutes": minutes, "first": first, "count": count, "seed": seed, "now": loads.now},
+    )  # fmt: skip
+
+
 def build(warehouse: Warehouse) -> None:
     warehouse.run("--select", "int_crypto_hourly", *SELECTION[1:])
 
@@ -243,6 +269,13 @@ def test_any_history_of_days_equals_a_full_refresh(warehouse: Warehouse, history
         chain.load(FIRST + timedelta(days=place), seed, blocks)
         if seed == 3:
             loads.load(bars(blocks * 8, blocks * 8 + 5) or bars(0, 1))
+        if seed:
+            first = datetime(2024, 6, 1 + place, blocks, 7, tzinfo=UTC)
+            load_intraday(
+                loads, "15m" if seed == 2 else "1m", first.replace(minute=0) if seed == 2 else first, 100, seed
+            )
+        if (seed, blocks) in ((0, 1), (1, 2)):
+            loads.set_universe([("bitcoin", "BTCUSDT", None, f"2024-06-0{2 + seed}")])
         if builds:
             build(warehouse)
     build(warehouse)
@@ -261,3 +294,54 @@ def test_rows_that_are_not_those_of_their_blocks_fail_a_test(warehouse: Warehous
 @pytest.fixture(autouse=True, scope="module")
 def staging(warehouse: Warehouse) -> None:
     warehouse.run("--select", "staging")
+
+
+def test_a_complete_day_has_the_count_of_coin_metrics(warehouse: Warehouse) -> None:
+    chain, _ = start(warehouse)
+    for n in range(3):
+        chain.load(FIRST + timedelta(days=n), seed=n)
+    warehouse.execute(
+        "update raw.bitcoin_blocks as blocks"
+        " set block_number = numbered.n, median_time = blocks.source_day::timestamp at time zone 'UTC'"
+        " from (select block_hash, row_number() over (order by source_day, block_number) as n"
+        " from raw.bitcoin_blocks) as numbered where blocks.block_hash = numbered.block_hash;"
+        "truncate raw.onchain_daily;"
+        "insert into raw.onchain_daily (source, asset, metric, date, value, source_url, fetched_at, batch_id)"
+        " select 'coinmetrics', 'btc', 'TxCnt', source_day, sum(transaction_count - 1), 'test', now(), 'test'"
+        " from raw.bitcoin_blocks group by source_day"
+    )
+    outer = "update raw.onchain_daily set value = value * 2 where date <> '2024-06-02'"  # incomplete at one end
+    middle = "update raw.onchain_daily set value = value * 1.1 where date = '2024-06-02'"
+    found = []
+    for change in (outer, middle):
+        warehouse.execute(change)
+        warehouse.run("--select", "+int_onchain_daily", "stg_bitcoin__blocks")
+        statuses = warehouse.dbt("test", "--select", "test_name:agrees_with_daily_series").statuses
+        found.append(set(statuses.values()) - {"success"})
+    assert found == [{"pass"}, {"warn"}]
+
+
+def test_a_quarter_of_an_hour_has_the_candle_of_its_minutes(warehouse: Warehouse) -> None:
+    chain, loads = start(warehouse)
+    chain.load(FIRST, seed=1, blocks=200)
+    midnight = datetime(2024, 6, 1, tzinfo=UTC)
+    load_intraday(loads, "1m", midnight, 60)
+    build(warehouse)
+    load_intraday(loads, "15m", midnight + timedelta(minutes=30), 6)
+    build(warehouse)
+    found = warehouse.query(
+        "select started_at, open, high, low, close, volume, quote_volume, trade_count from marts.fct_onchain_activity"
+        " where timeframe = '15m' and close is not null order by 1"
+    )
+    price = [100 + n * 13 % 50 for n in range(60)]
+    expected = {
+        midnight + timedelta(minutes=at): (
+            price[at], max(price[at : at + 15]) + 2, 90, price[at + 14] + 1, 45, 3 * sum(price[at : at + 15]), 75,
+        )
+        for at in (0, 15)
+    } | {
+        midnight + timedelta(minutes=30 + 15 * n): (price[n], price[n] + 2, 90, price[n] + 1, 3, 3 * price[n], 5)
+        for n in range(6)
+    }  # fmt: skip
+    assert len(found) >= 4
+    assert {row[0]: row[1:] for row in found}.items() <= expected.items()

@@ -30,3 +30,26 @@
         delete from {{ this }} where '{{ first_changed_day(date_column, watermarks) }}'::date < 'infinity'::date
     {%- endif -%}
 {%- endmacro %}
+
+{#- Pre-hook of fct_candles_intraday: delete the days that it writes again. -#}
+{% macro delete_changed_intraday_days() -%}
+    {%- set days = changed_intraday_days() -%}
+    {%- if is_incremental() and days is none -%}
+        delete from {{ this }}
+    {%- elif days -%}
+        delete from {{ this }} where date in ('{{ days | join("', '") }}')
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Condition: an instant lies on one of the days of a list, which is ordered; any instant if the list is none. -#}
+{% macro is_on_days(instant, days) -%}
+    {%- if days is none -%}
+        true
+    {%- elif days -%}
+        {{ instant }} >= {{ utc_midnight("'" ~ days[0] ~ "'::date") }}
+        and {{ instant }} < {{ utc_midnight("'" ~ days[-1] ~ "'::date + 1") }}
+        and {{ utc_date(instant) }} in ('{{ days | join("', '") }}')
+    {%- else -%}
+        false
+    {%- endif -%}
+{%- endmacro %}

@@ -17,6 +17,14 @@
     ) }}
 {%- endmacro %}
 
+{#- Fingerprint of the whole universe; an aggregate over stg_tickmart__universe. -#}
+{% macro whole_universe_fingerprint() -%}
+    {{ fingerprint(
+        "string_agg(crypto_id || '|' || binance_symbol || '|' || coalesce(to_char(valid_from, 'YYYYMMDD'), '') || '|'"
+        ~ " || coalesce(to_char(valid_to, 'YYYYMMDD'), ''), ',' order by crypto_id, valid_from_at, binance_symbol)"
+    ) }}
+{%- endmacro %}
+
 {#- Subquery: the newest row of each asset in a relation, as (crypto_id, <instant>, loaded_at, series_version). -#}
 {% macro newest_row_per_asset(relation, instant) -%}
     {{ return(adapter.dispatch('newest_row_per_asset')(relation, instant)) }}

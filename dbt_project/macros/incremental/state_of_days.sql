@@ -49,7 +49,7 @@
     )
 {%- endmacro %}
 
-{#- Subquery: the state of each day of on-chain activity and of bitcoin's hourly bars. -#}
+{#- Subquery: the state of each day of on-chain activity, of bitcoin's hourly bars and of its 15m candles. -#}
 {% macro activity_days() -%}
     (
         select
@@ -57,7 +57,9 @@
             activity.loaded_at,
             activity.day_block_count,
             bars.market_loaded_at,
-            coalesce(bars.day_bar_count, 0) as day_bar_count
+            coalesce(bars.day_bar_count, 0) as day_bar_count,
+            quarters.intraday_loaded_at,
+            coalesce(quarters.day_quarter_count, 0) as day_quarter_count
         from {{ ref('int_onchain_activity') }} as activity
         left join (
             select
@@ -68,6 +70,15 @@
             where crypto_id = 'bitcoin'
             group by 1
         ) as bars on activity.date = bars.date
+        left join (
+            select
+                date,
+                max(loaded_at) as intraday_loaded_at,
+                count(*)::integer as day_quarter_count
+            from {{ ref('fct_candles_intraday') }}
+            where crypto_id = 'bitcoin' and timeframe = '15m'
+            group by date
+        ) as quarters on activity.date = quarters.date
         where activity.timeframe = '1d'
     )
 {%- endmacro %}

@@ -48,3 +48,25 @@
     {%- endif -%}
     {{- return(found.rows[0][0] or 'infinity') -}}
 {%- endmacro %}
+
+{#-
+    The UTC days of 1m and 15m bars that were loaded since this model was built, as a list of texts. None means all days: on
+    a full refresh, for an empty model, and after a change of the universe.
+-#}
+{% macro changed_intraday_days() -%}
+    {%- if not (execute and is_incremental()) -%}
+        {{- return(none) -}}
+    {%- endif -%}
+    {%- set built = run_query(
+        "select (select universe_version from " ~ this ~ " limit 1) = (select " ~ whole_universe_fingerprint()
+        ~ " from " ~ ref('stg_tickmart__universe') ~ ")"
+    ) -%}
+    {%- if not built.rows[0][0] -%}
+        {{- return(none) -}}
+    {%- endif -%}
+    {%- set days = run_query(
+        "select distinct to_char(" ~ utc_date('opened_at') ~ ", 'YYYY-MM-DD') from " ~ ref('stg_binance__ohlcv')
+        ~ " where bar_interval in ('15m', '1m') and loaded_at > '" ~ newest_load() ~ "'::timestamptz order by 1"
+    ) -%}
+    {{- return(days.columns[0].values() | list) -}}
+{%- endmacro %}

@@ -71,6 +71,21 @@ def _ranges(batch: pa.Table) -> _Ranges:
     return starts[0], starts[1], starts[2], batch["open_time"].take(last).to_pylist()
 
 
+# Counting 50 million bars takes 10 to 20 seconds of two cores. The planner's estimate is within a few percent of them.
+_EXACT_BARS = 5_000_000
+_COUNT = f"""
+    select case
+        when estimated.rows > {_EXACT_BARS} then estimated.rows
+        else (select count(*) from raw.binance_klines)
+    end
+    from (
+        select sum(c.reltuples)::bigint as rows
+        from pg_partition_tree('raw.binance_klines') as p
+        inner join pg_class as c on c.oid = p.relid
+        where p.isleaf
+    ) as estimated
+"""  # noqa: S608 - a number
+
 KLINES = Dataset(
     name=NAME,
     source="Binance",
@@ -97,4 +112,5 @@ KLINES = Dataset(
     parse_rejected=_parse_rejected,
     existing_rows=lambda batch: (_EXISTING_BARS, _ranges(batch)),
     other_assets=("ops/gaps",),
+    count_sql=_COUNT,
 )

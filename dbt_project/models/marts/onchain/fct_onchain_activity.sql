@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='append',
         on_schema_change='fail',
-        pre_hook="{{ delete_changed_days(activity_days(), ['loaded_at', 'day_block_count', 'market_loaded_at', 'day_bar_count']) }}",
+        pre_hook="{{ delete_changed_days(activity_days(), ['loaded_at', 'day_block_count', 'market_loaded_at', 'day_bar_count', 'intraday_loaded_at', 'day_quarter_count']) }}",
         indexes=[{'columns': ['date']}],
     )
 }}
@@ -29,7 +29,6 @@ hourly as (
 
 ),
 
--- from an hour on: a bar of 15 minutes is in no mart
 candles as (
 
     select
@@ -46,6 +45,25 @@ candles as (
     cross join (values ('1h', 60), ('4h', 240), ('1d', 1440)) as timeframes (timeframe, minutes)
     group by timeframes.timeframe, timeframes.minutes, started_at
     having count(*) = timeframes.minutes / 60
+
+    union all
+
+    select
+        quarters.timeframe,
+        quarters.started_at,
+        quarters.open,
+        quarters.high,
+        quarters.low,
+        quarters.close,
+        quarters.volume,
+        quarters.quote_volume,
+        quarters.trade_count
+    from days
+    inner join {{ ref('fct_candles_intraday') }} as quarters on days.date = quarters.date
+    where
+        quarters.crypto_id = 'bitcoin'
+        and quarters.timeframe = '15m'
+        and quarters.minute_count = 15
 
 )
 
@@ -73,7 +91,9 @@ select
     days.loaded_at,
     days.day_block_count,
     days.market_loaded_at,
-    days.day_bar_count
+    days.day_bar_count,
+    days.intraday_loaded_at,
+    days.day_quarter_count
 from days
 inner join {{ ref('int_onchain_activity') }} as activity on days.date = activity.date
 left join candles

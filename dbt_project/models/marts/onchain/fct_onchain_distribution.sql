@@ -35,7 +35,8 @@ ranges as (
         {%- for measure, lower_bounds in bounds.items() %}
         {%- for lower in lower_bounds %}
         {%- set upper = 'null' if loop.last else lower_bounds[loop.index] %}
-        ('{{ measure }}', {{ loop.index }}, {{ lower }}, {{ upper }}, '{{ 'from %s' % lower if loop.last else '%s to <%s' % (lower, upper) }}'),
+        {%- set label = 'from %s' % lower if loop.last else '%s to <%s' % (lower, upper) %}
+        ('{{ measure }}', {{ loop.index }}, {{ lower }}, {{ upper }}, '{{ label }}'),
         {%- endfor %}
         {%- endfor %}
         ('fee_rate', 0, null, null, 'unknown'),
@@ -77,7 +78,9 @@ counted as (
                 virtual_size,
                 {{ range_number('output_sats / 1e8::double precision', bounds['output_btc']) }} as output_range,
                 {{ range_number('virtual_size::double precision', bounds['virtual_bytes']) }} as size_range,
-                coalesce({{ range_number('fee_sats::double precision / nullif(virtual_size, 0)', bounds['fee_rate']) }}, 0) as fee_range,
+                coalesce(
+                    {{ range_number('fee_sats::double precision / nullif(virtual_size, 0)', bounds['fee_rate']) }}, 0
+                ) as fee_range,
                 case when output_count > 2 then 5 else 2 * least(input_count - 1, 1) + output_count end as type_number
             from {{ ref('stg_bitcoin__transactions') }}
             where
