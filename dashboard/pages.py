@@ -40,6 +40,7 @@ PAGES = (
         "link",
         "fct_onchain_market_daily fct_onchain_lead_lag fct_onchain_activity fct_onchain_distribution",
     ),
+    _page("news", "News", "newspaper", "dim_crypto fct_headlines fct_headline_sentiment_daily"),
     _page(
         "live",
         "Live",

@@ -30,6 +30,12 @@ SOURCE_URLS = {
     "COINMETRICS_BASE_URL": "https://community-api.coinmetrics.io",
     "BLOCKCHAIN_BASE_URL": "https://api.blockchain.info",
     "OKX_BASE_URL": "https://www.okx.com",
+    "GDELT_BASE_URL": "https://api.gdeltproject.org",
+    "HN_BASE_URL": "https://hn.algolia.com",
+    # Feeds do not stand in for each other: each is requested.
+    "NEWS_FEEDS": "https://www.coindesk.com/arc/outboundfeeds/rss,https://cointelegraph.com/rss,https://decrypt.co/feed,"
+    "https://www.theblock.co/rss.xml,https://bitcoinmagazine.com/feed,https://cryptoslate.com/feed",
+    "X_BASE_URL": "https://api.x.com",
 }
 MARKET_URLS = ("BINANCE_BASE_URL", "BINANCE_ARCHIVE_URL", "COINGECKO_BASE_URL", "FEAR_GREED_BASE_URL")
 BITCOIN_TRANSACTIONS_URL = "s3://aws-public-blockchain/v1.0/btc"
@@ -127,6 +133,7 @@ class Settings:
     universe_path: Path
     source_urls: Mapping[str, tuple[str, ...]]
     coingecko_api_key: str | None = field(repr=False)
+    x_bearer_token: str | None = field(repr=False)
     http_deadline_s: float
     postgres_wait_s: float
     coingecko_calls_per_minute: int
@@ -163,9 +170,10 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         proxies.check(environ)
     except proxies.ProxyError as error:
         raise SettingsError(str(error)) from None
+    for name in ("COINGECKO_API_KEY", "X_BEARER_TOKEN"):
+        if name in values and not setting_values.plain_text(values[name]):
+            raise SettingsError(f"{name}: a key has neither spaces nor special characters; copy it again")
     key = values.get("COINGECKO_API_KEY")
-    if key is not None and not setting_values.plain_text(key):
-        raise SettingsError("COINGECKO_API_KEY: a key has neither spaces nor special characters; copy it again")
     home = home_of(environ)
     return Settings(
         home=home,
@@ -177,6 +185,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             name: setting_values.urls(name, values.get(name, default)) for name, default in SOURCE_URLS.items()
         },
         coingecko_api_key=key,
+        x_bearer_token=values.get("X_BEARER_TOKEN"),
         http_deadline_s=setting_values.number(values, "TICKMART_HTTP_DEADLINE_SECONDS", 900, 5, 86_400),
         # A restart with recovery takes seconds, an update of the server a minute.
         postgres_wait_s=setting_values.number(values, "TICKMART_POSTGRES_PATIENCE_SECONDS", 90, 0, 3600),
@@ -211,14 +220,9 @@ def _nats_url(values: Mapping[str, str]) -> str | None:
 def secrets(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return the secret values in ``environ``, longest first, so that a log can remove them."""
     names = (
-        "COINGECKO_API_KEY",
-        "MINIO_SECRET_KEY",
-        "PGPASSWORD",
-        "SLACK_WEBHOOK_URL",
-        "SMTP_URL",
-        "HEARTBEAT_URL",
-        "NATS_PASSWORD",
-    )
+        "COINGECKO_API_KEY", "X_BEARER_TOKEN", "MINIO_SECRET_KEY", "PGPASSWORD", "SLACK_WEBHOOK_URL", "SMTP_URL",
+        "HEARTBEAT_URL", "NATS_PASSWORD",
+    )  # fmt: skip
     found = {environ.get(name, "").strip() for name in names}
     found |= {value for name, value in environ.items() if re.fullmatch(r"TICKMART_PG_\w+_PASSWORD", name)}
     found |= {urlsplit(environ.get(name, "")).path for name in ("SLACK_WEBHOOK_URL", "HEARTBEAT_URL")}

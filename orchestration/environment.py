@@ -20,7 +20,7 @@ from ingestion.settings import SOURCE_URLS
 # Prefixes end in "_". `tests/orchestration/test_environment.py` checks that each setting is listed.
 OWN = (
     "TICKMART_", *SOURCE_URLS, "BITCOIN_TRANSACTIONS_URL", "OKX_WS_URL", "NATS_URL", "NATS_PASSWORD",
-    "COINGECKO_API_KEY",
+    "COINGECKO_API_KEY", "X_BEARER_TOKEN",
     "MINIO_ENDPOINT", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY", "MINIO_BUCKET", "MINIO_SECURE",
     "SLACK_WEBHOOK_URL", "SMTP_URL", "ALERT_EMAIL_TO", "ALERT_EMAIL_FROM", "HEARTBEAT_URL",
     "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE",

@@ -1,11 +1,12 @@
 """The simulator's HTTP server: routing, compression, faults in transport, statistics and the clock.
 
-What the services answer is in `services`, `onchain`, `bucket` and `okx`; OKX's WebSocket is in `websocket`.
+What the services answer is in `services`, `onchain`, `bucket`, `news` and `okx`; OKX's WebSocket is in `websocket`.
 
 Base URLs are {host}/binance, {host}/archive, {host}/coingecko/api/v3, {host}/alternative, {host}/coinmetrics,
-{host}/blockchain, the S3 bucket {host}/aws-public-blockchain and {host}/okx, with its WebSocket at
-{host}/okx/ws/v5/public. Beside them: GET /_stats, GET, POST and DELETE /_faults, POST /_okx {"rate": 2000} or
-{"do": "drop"} for the stream, and POST /_clock {"now": ISO} to set a clock that was started with a fixed moment.
+{host}/blockchain, {host}/gdelt, {host}/hackernews, {host}/feeds, {host}/x, the S3 bucket {host}/aws-public-blockchain
+and {host}/okx, with its WebSocket at {host}/okx/ws/v5/public. Beside them: GET /_stats, GET, POST and DELETE /_faults,
+POST /_okx {"rate": 2000} or {"do": "drop"} for the stream, and POST /_clock {"now": ISO} to set a clock that was
+started with a fixed moment.
 """
 
 import json
@@ -30,7 +31,9 @@ from .chain import Chain
 from .coins import UNIVERSE, all_coins, read_universe
 from .faults import INSTEAD, TRANSPORT, Faults, Rule, moment_ms, parse_rules
 from .market import Market
+from .news import FEEDS, NewsServices
 from .okx import Exchange, OkxServices
+from .press import Press
 from .services import Clock, ErrorResponse, Limiter, Request
 from .shapes import Shapes
 from .websocket import Session, accept_key
@@ -72,6 +75,7 @@ class Simulator(ThreadingHTTPServer):
         self.coinmetrics_url, self.blockchain_url = f"{base}/coinmetrics", f"{base}/blockchain"
         self.okx_url = f"{base}/okx"
         self.okx_ws_url = f"{self.okx_url.replace('http', 'ws', 1)}/ws/v5/public"
+        self.press = Press(self.market)
 
     def urls(self) -> dict[str, str]:
         """The base URLs by the environment variable that takes each."""
@@ -85,6 +89,10 @@ class Simulator(ThreadingHTTPServer):
             "BITCOIN_TRANSACTIONS_URL": f"{self.base_url}/{BUCKET}/{ROOT}",
             "OKX_BASE_URL": self.okx_url,
             "OKX_WS_URL": self.okx_ws_url,
+            "GDELT_BASE_URL": f"{self.base_url}/gdelt",
+            "HN_BASE_URL": f"{self.base_url}/hackernews",
+            "NEWS_FEEDS": ",".join(f"{self.base_url}/feeds/{name}" for name in FEEDS),
+            "X_BASE_URL": f"{self.base_url}/x",
         }
 
     def stats(self) -> dict[str, Any]:
@@ -123,7 +131,7 @@ def simulator(**settings: Any) -> Iterator[Simulator]:
         thread.join()
 
 
-class Handler(BucketServices, OkxServices):
+class Handler(BucketServices, OkxServices, NewsServices):
     """One connection: finds the service of a request, and sends its response or the fault that replaces it."""
 
     server: Simulator
@@ -223,6 +231,10 @@ class Handler(BucketServices, OkxServices):
             "/blockchain": self._blockchain,
             f"/{BUCKET}": self._bucket,
             "/okx": self._okx,
+            "/gdelt": self._gdelt,
+            "/hackernews": self._hackernews,
+            "/feeds": self._feed,
+            "/x": self._x,
         }
         prefix = next((p for p in services if f"{path}/".startswith(f"{p}/")), None)
         if prefix is None:

@@ -37,8 +37,8 @@ READY_WITHIN_S = 120.0
 CHECK_EVERY_S = 60.0
 # Prefixes of variables that the dashboard does not get: anyone may open it.
 NOT_FOR_THE_DASHBOARD = (
-    "TICKMART_PG_", "DAGSTER_PG_", "MINIO_", "COINGECKO_API_KEY", "SLACK_WEBHOOK_URL", "SMTP_URL", "HEARTBEAT_URL",
-    "NATS_URL",
+    "TICKMART_PG_", "DAGSTER_PG_", "MINIO_", "COINGECKO_API_KEY", "X_BEARER_TOKEN", "SLACK_WEBHOOK_URL", "SMTP_URL",
+    "HEARTBEAT_URL", "NATS_URL",
 )  # fmt: skip
 
 

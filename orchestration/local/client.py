@@ -112,6 +112,10 @@ def simulator_environment(url: str) -> dict[str, str]:
         "BITCOIN_TRANSACTIONS_URL": f"{url}/aws-public-blockchain/v1.0/btc",
         "OKX_BASE_URL": f"{url}/okx",
         "OKX_WS_URL": f"{url.replace('http', 'ws', 1)}/okx/ws/v5/public",
+        "GDELT_BASE_URL": f"{url}/gdelt",
+        "HN_BASE_URL": f"{url}/hackernews",
+        "NEWS_FEEDS": f"{url}/feeds/coinpost.xml,{url}/feeds/ledgernews.atom",
+        "X_BASE_URL": f"{url}/x",
         # Off as by default: `backfill --dataset bitcoin_transactions` loads days of the simulated bucket.
         "TICKMART_BITCOIN_TRANSACTIONS": "false",
     }

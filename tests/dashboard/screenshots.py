@@ -16,6 +16,7 @@ PAGES = {
     "compare": "compare",
     "onchain": "onchain",
     "live": "live",
+    "news": "news",
     "data_quality": "data_quality",
     "dictionary": "dictionary?search=volatility",
 }

@@ -106,6 +106,7 @@ def load_simulated_raw(cursor) -> None:
         ],
     )
     _load_onchain(cursor)
+    _load_news(cursor)
     _load_bitcoin(cursor)
     load_live(cursor)
     cursor.execute(
@@ -234,6 +235,38 @@ def load_live(cursor) -> None:
         )
         values ('okx', now(), now(), 1000000, 100000000, 12, array['tron'], 'test', 1)
         """
+    )
+
+
+def _load_news(cursor) -> None:
+    """Fill headlines with scores: four a day of two sources, one of them hostile, and GDELT's tone."""
+    cursor.execute(
+        """
+        insert into raw.headlines (
+            source, external_id, published_at, title, url, publisher, language, channel, source_url, fetched_at,
+            batch_id
+        )
+        select
+            (array['gdelt', 'rss'])[1 + mod(m, 2)], n || '-' || m,
+            (current_date - n)::timestamptz + m * interval '1 hour',
+            case when m = 0 and n = 1 then '<img src=x onerror=alert(1)> [link](javascript:alert(1)) ‮' else '' end
+                || 'Headline ' || n || ' ' || m,
+            'https://a.example/' || n || '/' || m || '_(x)', 'a.example', case when m = 3 then 'German' else 'en' end,
+            'q', 'test', now(), 'test'
+        from generate_series(0, %s) as n
+        cross join generate_series(0, 3) as m;
+        insert into raw.headline_scores (
+            source, external_id, title_hash, score_version, compound, tag_version, crypto_ids, canonical_url, title_key
+        )
+        select
+            source, external_id, '', 'v',
+            case when language = 'en' then round(sin(hashtext(external_id))::numeric, 2) end,
+            'v', case when external_id like '%%-1' then '{bitcoin,ethereum}' else '{}' end::text[], url, title
+        from raw.headlines;
+        insert into raw.news_tone_gdelt (topic, date, tone, source_url, fetched_at, batch_id)
+        select 't', current_date - n, sin(n), 'test', now(), 'test' from generate_series(1, %s) as n
+        """,
+        (DAYS, DAYS),
     )
 
 
