@@ -8,5 +8,7 @@ MARKETS_JOB = "markets_refresh"
 # Daily on-chain series and Bitcoin's transactions have no partitions: they begin before Binance.
 ONCHAIN_JOB = "onchain_refresh"
 BITCOIN_JOB = "bitcoin_transactions_refresh"
+# Headlines have none either: a backfill reads a range of days by its config.
+NEWS_JOB = "headlines_refresh"
 # Days of history that the first refresh of an empty warehouse loads.
 FIRST_LOAD_DAYS = 30

@@ -8,9 +8,10 @@ import dagster as dg
 from ingestion.settings import load_settings
 from ingestion.sources.bitcoin.dataset import BITCOIN_TRANSACTIONS
 from ingestion.sources.coingecko.dataset import MARKETS
+from ingestion.sources.news.dataset import GDELT_TONE, HEADLINES
 from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAILY
 from ingestion.sources.registry import DATASETS
-from orchestration.job_names import BITCOIN_JOB, CHECK_JOB, JOB, MARKETS_JOB, ONCHAIN_JOB, REBUILD_JOB
+from orchestration.job_names import BITCOIN_JOB, CHECK_JOB, JOB, MARKETS_JOB, NEWS_JOB, ONCHAIN_JOB, REBUILD_JOB
 from orchestration.partitions import DAYS, range_tags, refresh_days
 from orchestration.quality.checks import CHECKS
 from orchestration.resources import Stores
@@ -30,6 +31,7 @@ def build_jobs(models: dg.AssetsDefinition) -> dict[str, Any]:
     every_model = dg.AssetSelection.assets(["raw", "universe"], *models.keys)
     # A dataset that is off costs a run nothing; its backfill and a rebuild have jobs of their own.
     settings = load_settings()
+    news = dg.AssetSelection.assets(*(["bronze", d.name] for d in (*HEADLINES, GDELT_TONE) if d.is_on(settings)))
     off = [dataset.name for dataset in DATASETS if not dataset.is_on(settings)]
     not_fetched = dg.AssetSelection.assets(*([layer, name] for layer in ("bronze", "raw") for name in off))
     selections: list[tuple[str, dg.AssetSelection, bool, str]] = [
@@ -52,6 +54,10 @@ def build_jobs(models: dg.AssetsDefinition) -> dict[str, Any]:
         (
             BITCOIN_JOB, bitcoin.downstream() | every_model, False,
             "Bitcoin's transactions of a range of days, by the config, and the marts that read them.",
+        ),
+        (
+            NEWS_JOB, news.downstream() | every_model, False,
+            "Headlines of a range of days, by the config, and the marts that read them.",
         ),
         (CHECK_JOB, checks, True, "The quality suites and every dbt test, without building anything."),
     ]  # fmt: skip

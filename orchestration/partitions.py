@@ -15,7 +15,7 @@ from ingestion.sources.binance.contract import BINANCE_OPENED
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.binance.symbols import tracked_now
 from ingestion.universe import Asset
-from orchestration.job_names import BITCOIN_JOB, FIRST_LOAD_DAYS, MARKETS_JOB, ONCHAIN_JOB
+from orchestration.job_names import BITCOIN_JOB, FIRST_LOAD_DAYS, MARKETS_JOB, NEWS_JOB, ONCHAIN_JOB
 
 # end_offset=1: today is a partition too, and is written again each hour.
 DAYS = dg.DailyPartitionsDefinition(start_date=BINANCE_OPENED.isoformat(), timezone="UTC", end_offset=1)
@@ -65,7 +65,7 @@ def refresh_days(connection: Connection, universe: list[Asset], today: date) -> 
 
 def needs_days(run: dg.DagsterRun) -> bool:
     """Return whether a run of partitioned assets was launched without days, as the Launchpad does by default."""
-    without_days = run.job_name in (MARKETS_JOB, ONCHAIN_JOB, BITCOIN_JOB)
+    without_days = run.job_name in (MARKETS_JOB, ONCHAIN_JOB, BITCOIN_JOB, NEWS_JOB)
     return not without_days and not {RANGE_START, RANGE_END, PARTITION} & run.tags.keys()
 
 

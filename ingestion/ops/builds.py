@@ -34,6 +34,10 @@ def read_state(connection: Connection, schemas: Iterable[str]) -> BuildState:
             union all
             select 'universe', count(*) || ' rows, ' || sum(extract(epoch from loaded_at))
             from raw.universe having count(*) > 0
+            union all
+            -- A new lexicon scores all headlines again, without a new object.
+            select 'headline_scores', count(*) || ' rows, ' || sum(extract(epoch from loaded_at))
+            from raw.headline_scores having count(*) > 0
             """
         )
         versions = dict(cursor.fetchall())

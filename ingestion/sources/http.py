@@ -7,6 +7,7 @@ the retry loop is tenacity's.
 
 from __future__ import annotations
 
+import copy
 import random
 import threading
 import time
@@ -183,6 +184,16 @@ class HttpClient:
         self._down = SourceError(self.source, f"{tried}. {self._fix(tried)}")
         raise self._down
 
+    def only(self, base_url: str) -> HttpClient:
+        """Return a client of one of the addresses, which each answer for themselves: news feeds, not mirrors of a host.
+
+        It has a deadline of its own; limits, connections and request log are those of this client, which closes it.
+        """
+        one = copy.copy(self)
+        one._base_urls, one._unusable, one._down, one._answered = [base_url], {}, None, set()
+        one._deadline = Deadline(self._deadline.seconds, self._deadline.clock)
+        return one
+
     def take_attempts(self) -> list[Attempt]:
         """Return the attempts made since the last call, for the request log."""
         with self._lock:
@@ -332,7 +343,8 @@ class HttpClient:
             raise _RetryableError(f"answered {status}{text}", wait_s=wait)
         code = self._conventions.error_code(body)
         if (status == 404 and code is None) or 300 <= status < 400:
-            raise _HostBlocked(f"answered {status} to {urlsplit(answer.url).path}")
+            moved = f", moved to {place[:200]}" if (place := answer.headers.get("Location", "").strip()) else ""
+            raise _HostBlocked(f"answered {status} to {urlsplit(answer.url).path}{moved}")
         raise RequestRejected(self.source, f"{host} answered {status}{text}", status=status, code=code)
 
     def _reason(self, body: Any) -> str:

@@ -36,7 +36,7 @@ from orchestration.assets.dagster_dbt import (
 from orchestration.assets.dbt_plan import BuildPlan, exclusions, plan_build, succeeded
 from orchestration.assets.metadata import BUILT_PROJECT, ONE_RUN, OWNERS
 from orchestration.assets.row_counts import with_row_counts
-from orchestration.job_names import BITCOIN_JOB, JOB, ONCHAIN_JOB, REBUILD_JOB
+from orchestration.job_names import BITCOIN_JOB, JOB, NEWS_JOB, ONCHAIN_JOB, REBUILD_JOB
 from orchestration.local.prepared_dbt import prepare_next
 from orchestration.observability import logs
 from orchestration.progress import Progress, ProgressListener
@@ -194,7 +194,7 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
             digest = dbt_project_digest(PROJECT_DIR)
             full_refresh = runs.version(connection, BUILT_PROJECT) != digest
             every_model = context.selected_asset_keys == dbt_build.keys
-            if every_model and context.job_name in (JOB, REBUILD_JOB, ONCHAIN_JOB, BITCOIN_JOB):
+            if every_model and context.job_name in (JOB, REBUILD_JOB, ONCHAIN_JOB, BITCOIN_JOB, NEWS_JOB):
                 plan = _plan(connection, context.run_id, manifest, full_refresh=full_refresh)
                 yield from _without_build(context, plan, manifest)
             if plan is None or plan.build or plan.test:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from datetime import UTC, datetime
@@ -14,7 +15,9 @@ from ingestion.bronze import rejected as bronze_rejected
 from ingestion.bronze.lake import Lake
 from ingestion.bronze.write import Context
 from ingestion.database import connections
-from ingestion.settings import load_settings
+from ingestion.settings import Settings, load_settings
+from ingestion.sources.news.deletions import delete_gone_posts
+from ingestion.sources.news.source import X
 from ingestion.sources.registry import DATASETS
 from orchestration.cli.errors import EXIT_CODES, clear_errors, print_error
 from orchestration.cli.output import print_json, print_rejected
@@ -68,11 +71,26 @@ def rejected_replay() -> None:
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @clear_errors
 def prune(days: int | None, dry_run: bool) -> None:
-    """Remove old logs, runs and rejected records, never data."""
+    """Remove old logs, runs and rejected records, and the posts that are gone at X; no other data."""
     with session() as settings:
         for what, count, keep_days in retention.prune(settings, days=days, dry_run=dry_run):
             word = "would be removed" if dry_run else "removed"
             line(console(), f"{what} older than {keep_days} days: {count:,} {word}")
+        if settings.x_bearer_token:
+            _prune_posts(settings, dry_run)
+
+
+def _prune_posts(settings: Settings, dry_run: bool) -> None:
+    """Delete the posts that are gone at X."""
+    assert settings.object_store is not None
+    with (
+        connections.connected(settings.postgres, "ingest") as connection,
+        contextlib.closing(X.client(settings)) as client,
+    ):
+        now = datetime.now(UTC)
+        asked, gone = delete_gone_posts(Lake(settings.object_store), connection, client, now, dry_run=dry_run)
+    word = "would be deleted" if dry_run else "deleted"
+    line(console(), f"posts at X: {asked:,} asked for, {gone:,} are gone and {word}")
 
 
 @click.command()

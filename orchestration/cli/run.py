@@ -24,6 +24,7 @@ from ingestion.sources.binance.contract import BINANCE_OPENED, INTERVAL_MS
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.bitcoin.dataset import BITCOIN_TRANSACTIONS
 from ingestion.sources.bitcoin.ingest import GENESIS
+from ingestion.sources.news.dataset import EARLIEST, GDELT_TONE, HEADLINES
 from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAILY
 from ingestion.sources.onchain.dataset import FIRST_DAY as ONCHAIN_SINCE
 from ingestion.sources.registry import DATASETS
@@ -32,7 +33,7 @@ from orchestration.cli.errors import EXIT_CODES, clear_errors, print_error
 from orchestration.cli.output import print_json, print_problems, print_summary
 from orchestration.cli.terminal import console, line
 from orchestration.cli.up import run_services
-from orchestration.job_names import BITCOIN_JOB, CHECK_JOB, FIRST_LOAD_DAYS, JOB, ONCHAIN_JOB, REBUILD_JOB
+from orchestration.job_names import BITCOIN_JOB, CHECK_JOB, FIRST_LOAD_DAYS, JOB, NEWS_JOB, ONCHAIN_JOB, REBUILD_JOB
 from orchestration.observability import health, logs
 from orchestration.progress import Progress, ProgressListener
 from orchestration.runner import quiet, refresh_window, run_job
@@ -41,6 +42,8 @@ from orchestration.session import run_session
 ONE_DAY = timedelta(days=1)
 # The datasets of both providers.
 ONCHAIN = "onchain_daily"
+# The datasets of all providers of headlines.
+NEWS = "headlines"
 # How often a run that is not on a terminal says how far it is.
 LINE_EVERY_S = 10
 
@@ -60,10 +63,10 @@ def run(as_json: bool) -> None:
 @click.command()
 @click.option(
     "--dataset",
-    type=click.Choice([KLINES.name, ONCHAIN, BITCOIN_TRANSACTIONS.name]),
+    type=click.Choice([KLINES.name, ONCHAIN, BITCOIN_TRANSACTIONS.name, NEWS]),
     default=KLINES.name,
     show_default=True,
-    help="Bars or Bitcoin transactions of a range of days, or the complete daily on-chain series since 2009.",
+    help="Bars, Bitcoin transactions or headlines of a range of days, or the daily on-chain series since 2009.",
 )
 @click.option("--start", help="First UTC day, YYYY-MM-DD.")
 @click.option("--end", help="UTC day after the last, YYYY-MM-DD; default: today is the last.")
@@ -90,6 +93,9 @@ def backfill(dataset: str, start: str | None, end: str | None, interval: str, so
     if dataset == BITCOIN_TRANSACTIONS.name:
         _backfill_bitcoin(*_backfill_range(start, end, GENESIS, "Bitcoin has no block"), as_json)
         return
+    if dataset == NEWS:
+        _backfill_headlines(*_backfill_range(start, end, EARLIEST.date(), "there are no headlines"), as_json)
+        return
     first, last = _backfill_range(start, end, BINANCE_OPENED, "Binance has no bars")
     with run_session("backfill") as settings:
         config = {"bronze__binance_klines": {"resume": True, "interval": interval, "source": source}}
@@ -101,6 +107,14 @@ def _backfill_bitcoin(first: date, last: date, as_json: bool) -> None:
     with run_session("backfill") as settings:
         config = {f"bronze__{BITCOIN_TRANSACTIONS.name}": {"start": first.isoformat(), "end": last.isoformat()}}
         _finish(_run(settings, BITCOIN_JOB, (first, last), config, "backfill"), as_json)
+
+
+def _backfill_headlines(first: date, last: date, as_json: bool) -> None:
+    """Load the headlines of [first, last): GDELT sends the last three months, Hacker News all, feeds and X none."""
+    with run_session("backfill") as settings:
+        days = {"start": first.isoformat(), "end": last.isoformat()}
+        config = {f"bronze__{d.name}": days for d in (*HEADLINES, GDELT_TONE) if d.is_on(settings)}
+        _finish(_run(settings, NEWS_JOB, (first, last), config, "backfill"), as_json)
 
 
 def _backfill_onchain(day: str | None, as_json: bool) -> None:

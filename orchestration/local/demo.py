@@ -36,7 +36,7 @@ URLS = simulator_environment(SERVICE)
 # In a demo home: a JSON file with the seed of its market.
 MARK_FILE = "demo.json"
 SERVERS = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "MINIO_ENDPOINT", "MINIO_ACCESS_KEY",
-           "MINIO_SECRET_KEY", "MINIO_BUCKET", "MINIO_SECURE")  # fmt: skip
+           "MINIO_SECRET_KEY", "MINIO_BUCKET", "MINIO_SECURE", "NATS_URL")  # fmt: skip
 # Name and value in ops.versions that mark a database.
 _NAME, _MARK = "markets", "simulated"
 
@@ -100,8 +100,8 @@ def use_simulator_urls(urls: Mapping[str, str]) -> None:
 def _disable_outside_contact() -> None:
     """Unset keys, alert channels and the user's universe; lift the limits of a monthly CoinGecko plan."""
     os.environ.update(TICKMART_COINGECKO_CALLS_PER_MINUTE="1000", TICKMART_COINGECKO_CALLS_PER_MONTH="1000000")
-    for variable in ("COINGECKO_API_KEY", "TICKMART_UNIVERSE", "SLACK_WEBHOOK_URL", "SMTP_URL", "ALERT_EMAIL_TO",
-                     "HEARTBEAT_URL"):  # fmt: skip
+    for variable in ("COINGECKO_API_KEY", "X_BEARER_TOKEN", "TICKMART_UNIVERSE", "SLACK_WEBHOOK_URL", "SMTP_URL",
+                     "ALERT_EMAIL_TO", "HEARTBEAT_URL"):  # fmt: skip
         os.environ.pop(variable, None)
 
 

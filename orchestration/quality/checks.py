@@ -27,7 +27,7 @@ from ingestion.sources.registry import DATASETS, SOURCES
 from ingestion.universe import Asset
 from orchestration.job_names import CHECK_JOB
 from orchestration.partitions import DAYS, run_days
-from orchestration.quality import data_docs, onchain_queries, queries, suites
+from orchestration.quality import data_docs, news_queries, onchain_queries, queries, suites
 from orchestration.quality.frames import read_frames
 from orchestration.quality.runner import CheckResult, SuiteResult, suite_runs, validate_frame, validate_query
 from orchestration.quality.suites import Suite
@@ -290,7 +290,7 @@ BRONZE_CHECKS = [
     bronze_check(suites.BRONZE_KLINES, lambda asset: asset.binance_symbol),
     bronze_check(suites.BRONZE_MARKETS, lambda asset: asset.crypto_id),
     bronze_check(suites.BRONZE_FEAR_GREED),
-    *map(bronze_check, suites.BRONZE_ONCHAIN),
+    *map(bronze_check, (*suites.BRONZE_ONCHAIN, *suites.BRONZE_HEADLINES, suites.BRONZE_TONE)),
 ]
 CHECKS = [
     *BRONZE_CHECKS,
@@ -299,4 +299,5 @@ CHECKS = [
     *(query_check(*suite) for suite in _AFTER_MODELS),
     query_check(suites.DIVERGENCE, _divergence),
     query_check(suites.ONCHAIN_RECONCILIATION, _onchain),
+    query_check(suites.HEADLINES_RECENT, lambda *_: news_queries.HEADLINES),
 ]

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from ingestion.datasets import always
+from ingestion.datasets import Dataset, always
+from ingestion.sources.news.dataset import GDELT_TONE, HEADLINES
 from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAILY
 from ingestion.sources.registry import DATASETS
 
@@ -194,22 +195,23 @@ BRONZE_FEAR_GREED = Suite(
 )  # fmt: skip
 
 
-def _onchain(dataset: str) -> Suite:
+def _keyed(dataset: Dataset, unit: str, key: tuple[str, ...]) -> Suite:
     return Suite(
-        f"bronze_{dataset}", ("bronze", dataset), "expectations",
-        "The days that are about to be loaded. An error blocks the load.",
-        ("object_key", "metric", "date"),
+        f"bronze_{dataset.name}", ("bronze", dataset.name), "expectations",
+        f"The {unit}s that are about to be loaded. An error blocks the load.",
+        ("object_key", *key),
         (
             _HAS_ROWS,
-            _unique(("object_key", "metric", "date"), "Each object has one value per series and day",
-                    "two answers in one object"),
+            _unique(("object_key", *key), f"Each object has one row per {unit}", "two answers in one object"),
             _CONTRACT,
         ),
         blocking=True,
     )  # fmt: skip
 
 
-BRONZE_ONCHAIN = tuple(_onchain(dataset.name) for dataset in (COINMETRICS_DAILY, BLOCKCHAIN_DAILY))
+BRONZE_ONCHAIN = tuple(_keyed(d, "day", ("metric", "date")) for d in (COINMETRICS_DAILY, BLOCKCHAIN_DAILY))
+BRONZE_HEADLINES = tuple(_keyed(d, "headline", ("external_id",)) for d in HEADLINES if d.is_on is always)
+BRONZE_TONE = _keyed(GDELT_TONE, "day", ("topic", "date"))
 
 
 # -- raw: after the load -----------------------------------------------------------------------------------------------
@@ -365,8 +367,33 @@ ONCHAIN_RECONCILIATION = Suite(
     ),
 )  # fmt: skip
 
+HEADLINES_RECENT = Suite(
+    "headlines_recent", ("marts", "fct_headlines"), "distribution",
+    "The headlines of the last thirty days by source: days, scores, assets, text.",
+    ("source", "headlines"),
+    (
+        _zero("headlines_every_day", "missing_days", "No full day of the last week is without a headline",
+              "completeness", "a source that was not asked, or sent nothing", "warn"),
+        _zero("english_headlines_scored", "unscored", "Every English headline has a score", "completeness",
+              "a load that ended before its scores", "warn"),
+        _between("scores_not_below_range", "lowest_score", "No score is below -1", "validity", "another score", "warn",
+                 min_value=-1),
+        _between("scores_not_above_range", "highest_score", "No score is above 1", "validity", "another score", "warn",
+                 max_value=1),
+        _between("neutral_share_in_band", "neutral_pct", "5% to 90% are neutral", "distribution",
+                 "a lexicon that was not read, or words that stand in each title", "warn", min_value=5, max_value=90),
+        _between("untagged_share_in_band", "untagged_pct", "At most 95% name no asset", "distribution",
+                 "terms that were not read, a query about something else", "warn", max_value=95),
+        _between("text_is_not_damaged", "damaged_pct", "At most 1% have damaged letters", "validity",
+                 "an answer that was decoded as another encoding", "warn", max_value=1),
+        _between("no_burst_of_copies", "most_copies", "No headline has more than 50 copies in a week", "distribution",
+                 "spam, a source that repeats itself", "warn", max_value=50),
+    ),
+)  # fmt: skip
+
 SUITES = (
-    BRONZE_KLINES, BRONZE_MARKETS, BRONZE_FEAR_GREED, *BRONZE_ONCHAIN, KLINES_COMPLETENESS, *FRESHNESS,
+    BRONZE_KLINES, BRONZE_MARKETS, BRONZE_FEAR_GREED, *BRONZE_ONCHAIN, *BRONZE_HEADLINES, BRONZE_TONE,
+    KLINES_COMPLETENESS, *FRESHNESS,
     KLINES_RECONCILIATION, MARKETS_RECONCILIATION, FEAR_GREED_RECONCILIATION, FCT_PRICES, DIVERGENCE,
-    ONCHAIN_RECONCILIATION,
+    ONCHAIN_RECONCILIATION, HEADLINES_RECENT,
 )  # fmt: skip

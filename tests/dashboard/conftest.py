@@ -92,6 +92,7 @@ def stale_marts(server: Warehouse) -> dict[str, str]:
         update marts.fct_market_global set snapshot_at = snapshot_at - interval '3 days';
         delete from marts.fct_sentiment_daily where date > current_date - 3;
         delete from marts.fct_onchain_market_daily where date > current_date - 4;
+        delete from marts.fct_headline_sentiment_daily where date > current_date - 4;
         """,
     )
     return server.reader("stale")

@@ -166,7 +166,8 @@ def test_table_with_dashes_explains_them(rendered, state, page):
 
 
 @pytest.mark.parametrize(
-    ("page", "column"), [("price", "quote_volume"), ("sentiment", "classification"), ("onchain", "fee_btc")]
+    ("page", "column"),
+    [("price", "quote_volume"), ("sentiment", "classification"), ("onchain", "fee_btc"), ("news", "mean_compound")],
 )
 def test_data_table_is_rendered_only_when_open(rendered, page, column):
     def tables(**query: str) -> list:

@@ -177,7 +177,8 @@ def test_doctor_says_which_source_uses_which_proxy(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://me:canary@p:3128")
     monkeypatch.setenv("no_proxy", "api.coingecko.com")
     said = proxies_used(load_settings({}))
-    others = ", ".join(api.name for source in SOURCES for api in source.apis if api.name != "CoinGecko")
+    names = dict.fromkeys(api.name for source in SOURCES for api in source.apis)
+    others = ", ".join(name for name in names if name != "CoinGecko")
     assert f"{others}: proxy http://p:3128 (https_proxy)" in said
     assert "CoinGecko: none" in said
     assert "canary" not in said

@@ -32,15 +32,26 @@ pytestmark = pytest.mark.slow  # dbt builds the mart for its tests
 ORDER = ["healthy", "unknown", "warning", "degraded"]
 NAMES = [dataset.name for dataset in DATASETS]
 # Off by default.
-ON = {"TICKMART_BITCOIN_TRANSACTIONS": "true"}
+ON = {"TICKMART_BITCOIN_TRANSACTIONS": "true", "TICKMART_LIVE": "on", "X_BEARER_TOKEN": "test-token"}
 ONCHAIN = ("onchain_daily_coinmetrics", "onchain_daily_blockchain")
+LIVE = ("okx_trades", "okx_tickers")
+NEWS = {"headlines_gdelt": 24, "headlines_hackernews": 72, "headlines_rss": 24, "headlines_x": 48}
+TONE = "news_tone_gdelt"
 # Ages in seconds with markets every five minutes, so that each dataset has another SLA: 2 h, 10 min, 26 h.
 AGES = {
     "binance_klines": {"fresh": 1800, "late": 4 * 3600, "very late": 10 * 3600, "never loaded": None},
     "coingecko_markets": {"fresh": 300, "late": 1200, "very late": 3600, "never loaded": None},
     "fear_greed": {"fresh": 0, "late": 2 * 86400, "very late": 6 * 86400, "never loaded": None},
     "bitcoin_transactions": {"fresh": 3600, "late": 6 * 3600, "very late": 20 * 3600, "never loaded": None},
-    **{name: {"fresh": 0, "late": 4 * 86400, "very late": 10 * 86400, "never loaded": None} for name in ONCHAIN},
+    **{name: {"fresh": 0, "late": 300, "very late": 3600, "never loaded": None} for name in LIVE},
+    **{
+        name: {"fresh": 0, "late": 4 * 86400, "very late": 10 * 86400, "never loaded": None}
+        for name in (*ONCHAIN, TONE)
+    },
+    **{
+        name: {"fresh": 60, "late": 2 * 3600 * h, "very late": 5 * 3600 * h, "never loaded": None}
+        for name, h in NEWS.items()
+    },
 }
 FRESHNESS = {"fresh": "healthy", "late": "warning", "very late": "degraded", "never loaded": "unknown"}
 LOADS = {"ok": "healthy", "partial": "warning", "failed": "degraded", None: "healthy"}
@@ -62,7 +73,21 @@ SEED = """
     values (current_date, sha256('block'), 850000, now(), 1, 1, true, 'b');
     insert into raw.onchain_daily (source, asset, metric, date, value, source_url, fetched_at, batch_id)
     select source, 'btc', 'count', (now() at time zone 'UTC')::date - 1, 5, 'u', now(), 'b'
-    from unnest(array['coinmetrics', 'blockchain']) as source
+    from unnest(array['coinmetrics', 'blockchain']) as source;
+    create table raw.okx_trades_any partition of raw.okx_trades default;
+    create table raw.okx_tickers_any partition of raw.okx_tickers default;
+    insert into raw.okx_trades
+        (inst_id, trade_id, ts, price, size, side, received_at, source_url, fetched_at, batch_id)
+    values ('BTC-USDT', 1, now(), 1, 1, 'buy', now(), 'u', now(), 'b');
+    insert into raw.okx_tickers (inst_id, ts, last, received_at, source_url, fetched_at, batch_id)
+    values ('BTC-USDT', now(), 1, now(), 'u', now(), 'b');
+    insert into raw.headlines (
+        source, external_id, published_at, title, url, channel, source_url, fetched_at, batch_id
+    )
+    select source, '1', now(), 'title', 'https://a.example', 'q', 'u', now(), 'b'
+    from unnest(array['gdelt', 'hackernews', 'rss', 'x']) as source;
+    insert into raw.news_tone_gdelt (topic, date, tone, source_url, fetched_at, batch_id)
+    values ('t', (now() at time zone 'UTC')::date - 1, 0, 'u', now(), 'b')
 """
 # The rows that say how new a dataset is: in raw, and in the mart that shows it.
 MOMENTS = {
@@ -71,6 +96,14 @@ MOMENTS = {
     "fear_greed": (("raw.fear_greed", "date"), ("marts.fct_sentiment_daily", "date")),
     **{name: ((f"raw.{name}", "date"), ("intermediate.int_onchain_series", "newest_date")) for name in ONCHAIN},
     "bitcoin_transactions": (("raw.bitcoin_blocks", "block_timestamp"),),
+    **{name: ((f"raw.{name}", "ts"),) for name in LIVE},
+    **{name: ((f"raw.{name}", "published_at"), ("intermediate.int_news_series", "newest_at")) for name in NEWS},
+    TONE: ((f"raw.{TONE}", "date"), ("intermediate.int_news_series", "newest_at")),
+}
+# The rows of a table of several datasets that are about one of them.
+OWN = {
+    **{name: f" where source = '{name.removeprefix('onchain_daily_')}'" for name in ONCHAIN},
+    **{name: f" where dataset = '{name}'" for name in (*NEWS, TONE)},
 }
 
 
@@ -104,12 +137,13 @@ class Built:
     def set_newest(self, dataset: str, moment: datetime | None) -> None:
         """Set the time of a dataset's newest data in raw and in its mart; None empties both."""
         for table, column in MOMENTS[dataset]:
-            own = f" where source = '{dataset.removeprefix('onchain_daily_')}'" if dataset in ONCHAIN else ""
+            own = OWN.get(dataset, "") if dataset in ONCHAIN or table.startswith("intermediate") else ""
             self.ask(f"delete from {table}{own}")
             if moment is not None:
                 at: datetime | date = moment.date() if column == "date" else moment
                 # A bar and a day describe the time up to their end.
-                at -= {KLINES.name: timedelta(hours=1)}.get(dataset, timedelta(days=dataset in ONCHAIN))
+                is_day = dataset in ONCHAIN or (dataset == TONE and column == "date")
+                at -= {KLINES.name: timedelta(hours=1)}.get(dataset, timedelta(days=is_day))
                 self.ask(f"insert into {table} select * from public.{table.replace('.', '_')}{own}")
                 self.ask(f"update {table} set {column} = %s{own}", (at,))
 
@@ -277,6 +311,7 @@ def test_before_the_first_run_status_uses_its_own_settings(built: Built):
         "fear_greed": 93600,
         "bitcoin_transactions": 14400,
         **dict.fromkeys(ONCHAIN, 172800),
+        **dict.fromkeys(LIVE, 120),
     }
 
 
@@ -287,7 +322,7 @@ def test_a_dataset_that_is_off_is_not_shown_and_cannot_be_stale(built: Built):
     built.declare(off)
     try:
         shown = {row["dataset"] for row in health.status(off)["datasets"]}
-        assert shown == set(built.mart()) == set(NAMES) - {"bitcoin_transactions"}
+        assert shown == set(built.mart()) == set(NAMES) - {"bitcoin_transactions", *LIVE}
         assert "bitcoin_transactions" not in replace(built, settings=off).stale()
     finally:
         built.declare(built.settings)

@@ -40,6 +40,7 @@ from orchestration.progress import ignore_progress
 from orchestration.quality import data_docs, suites
 from orchestration.quality import queries as quality_queries
 from orchestration.quality.checks import BRONZE_CHECKS, CHECKS
+from orchestration.quality.news_queries import HEADLINES as HEADLINES_RECENT
 from orchestration.quality.onchain_queries import ONCHAIN_RECONCILIATION
 from orchestration.quality.runner import SuiteResult, validate_query
 from orchestration.quality.suites import Suite
@@ -169,6 +170,7 @@ def queries(loaded: Loaded, yesterday: date) -> dict[Suite, str]:
         suites.FCT_PRICES: quality_queries.fct_prices(span),
         suites.DIVERGENCE: quality_queries.DIVERGENCE,
         suites.ONCHAIN_RECONCILIATION: ONCHAIN_RECONCILIATION,
+        suites.HEADLINES_RECENT: HEADLINES_RECENT,
     }
 
 
@@ -197,7 +199,9 @@ def _insert_bar(later: str) -> str:
 
 
 ONCHAIN = ("onchain_daily_coinmetrics", "onchain_daily_blockchain")
-SLA_HOURS = {"fear_greed": 26, **dict.fromkeys(ONCHAIN, 48)}
+NEWS = {"headlines_gdelt": 24, "headlines_hackernews": 72, "headlines_rss": 24}
+SLA_HOURS = {"fear_greed": 26, **dict.fromkeys(ONCHAIN, 48), **NEWS, "news_tone_gdelt": 48}
+SOME = "source = 'gdelt' and external_id in (select external_id from raw.headlines_gdelt order by 1 limit {n})"
 CORRUPTIONS: dict[tuple[str, str], list[str]] = {
     ("klines_completeness", "symbol_days_requested"): [
         "delete from ops.coverage where symbol = 'ETHUSDT' and date = '{day}'"
@@ -233,7 +237,15 @@ CORRUPTIONS: dict[tuple[str, str], list[str]] = {
                     "data_within_sla": [f"delete from raw.{name} where date > current_date - 5"],
                     "no_future_data": [f"update raw.{name} set date = date + 8000"],
                 }
-                for name in ONCHAIN
+                for name in (*ONCHAIN, "news_tone_gdelt")
+            },
+            **{
+                name: {
+                    "has_data": [f"delete from raw.{name}"],
+                    "data_within_sla": [f"delete from raw.{name} where published_at > now() - interval '80 hours'"],
+                    "no_future_data": [f"update raw.{name} set published_at = published_at + interval '9000 days'"],
+                }
+                for name in NEWS
             },
         }.items()
         for check, statements in checks.items()
@@ -315,6 +327,24 @@ CORRUPTIONS: dict[tuple[str, str], list[str]] = {
     ("divergence", "median_divergence_in_range"): ["update marts.fct_market_snapshots set price_usd = price_usd * 1.1"],
     ("divergence", "coin_divergence_in_range"): [
         "update marts.fct_market_snapshots set price_usd = price_usd * 1.5 where crypto_id = 'ethereum'"
+    ],
+    ("headlines_recent", "headlines_every_day"): [
+        "delete from raw.headlines_gdelt where published_at::date = current_date - 2"
+    ],
+    ("headlines_recent", "english_headlines_scored"): [f"delete from raw.headline_scores where {SOME.format(n=1)}"],
+    ("headlines_recent", "scores_not_below_range"): [
+        f"update raw.headline_scores set compound = -2 where {SOME.format(n=1)}"
+    ],
+    ("headlines_recent", "scores_not_above_range"): [
+        f"update raw.headline_scores set compound = 2 where {SOME.format(n=1)}"
+    ],
+    ("headlines_recent", "neutral_share_in_band"): ["update raw.headline_scores set compound = compound / 10"],
+    ("headlines_recent", "untagged_share_in_band"): ["update raw.headline_scores set crypto_ids = '{}'"],
+    ("headlines_recent", "text_is_not_damaged"): [
+        f"update raw.headlines set title = 'CafÃ© â€™' where {SOME.format(n=20)}"
+    ],
+    ("headlines_recent", "no_burst_of_copies"): [
+        "update marts.fct_headlines set copy_count = 60 where date = (select max(date) from marts.fct_headlines)"
     ],
     ("onchain_reconciliation", "transaction_counts_agree"): [
         "update marts.fct_onchain_market_daily set transaction_count_blockchain = transaction_count_blockchain * 1.02"

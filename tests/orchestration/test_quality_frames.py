@@ -16,6 +16,7 @@ import pytest
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from ingestion.sources.coingecko.dataset import MARKETS, markets_key
 from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key
+from ingestion.sources.news.dataset import EARLIEST, GDELT_TONE, HEADLINES
 from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAILY
 from ingestion.sources.onchain.dataset import FIRST_DAY as ONCHAIN_SINCE
 from orchestration.quality import data_docs, frames, suites
@@ -86,6 +87,28 @@ def onchain_days() -> Rows:
     ]
 
 
+def headlines() -> Rows:
+    """Ten headlines."""
+    return [
+        {
+            "source": "gdelt",
+            "external_id": str(n),
+            "published_at": datetime(2024, 1, 1, n, tzinfo=UTC),
+            "title": f"Bitcoin {n}",
+            "url": f"https://a.example/{n}",
+            "channel": "q",
+            "object_key": f"headlines/gdelt/date={DAY}/headlines.parquet",
+        }
+        for n in range(10)
+    ]
+
+
+def tone_days() -> Rows:
+    """Ten days of tone."""
+    key = f"gdelt/tone/date={DAY}/tone.parquet"
+    return [{"topic": "t", "date": DAY - timedelta(days=n), "tone": Decimal(n), "object_key": key} for n in range(10)]
+
+
 def _set(**values: Any) -> Corruption:
     return lambda rows: rows[5].update(values)
 
@@ -131,6 +154,8 @@ ONCHAIN_CORRUPTIONS: dict[str, Corruption] = {
     "unique_key": _again,
     "records_meet_contract": _set(value=Decimal(-1)),
 }
+HEADLINE_CORRUPTIONS = ONCHAIN_CORRUPTIONS | {"records_meet_contract": _set(title=None)}
+TONE_CORRUPTIONS = ONCHAIN_CORRUPTIONS | {"records_meet_contract": _set(tone=Decimal(101))}
 # One record for each reason of a contract that a stored object can have.
 VIOLATIONS: dict[Suite, dict[str, Corruption]] = {
     suites.BRONZE_KLINES: {
@@ -178,6 +203,18 @@ VIOLATIONS |= {
     }
     for suite in suites.BRONZE_ONCHAIN
 }
+VIOLATIONS |= {
+    suite: {
+        "title is missing": _set(title=None),
+        f"published_at is before {EARLIEST:%Y-%m-%d} or in the future": _set(published_at=EARLIEST - timedelta(days=1)),
+    }
+    for suite in suites.BRONZE_HEADLINES
+}
+VIOLATIONS[suites.BRONZE_TONE] = {
+    "tone is missing": _set(tone=None),
+    "tone is not within -100 to 100": _set(tone=Decimal(-101)),
+    "date is not over": _set(date=date(2900, 1, 1)),
+}
 BATCHES = {
     suites.BRONZE_KLINES: (KLINES, bars, KLINES_CORRUPTIONS),
     suites.BRONZE_MARKETS: (MARKETS, coins, MARKETS_CORRUPTIONS),
@@ -186,6 +223,11 @@ BATCHES = {
         suite: (dataset, onchain_days, ONCHAIN_CORRUPTIONS)
         for suite, dataset in zip(suites.BRONZE_ONCHAIN, (COINMETRICS_DAILY, BLOCKCHAIN_DAILY), strict=True)
     },
+    **{
+        suite: (dataset, headlines, HEADLINE_CORRUPTIONS)
+        for suite, dataset in zip(suites.BRONZE_HEADLINES, HEADLINES[:3], strict=True)
+    },
+    suites.BRONZE_TONE: (GDELT_TONE, tone_days, TONE_CORRUPTIONS),
 }
 
 

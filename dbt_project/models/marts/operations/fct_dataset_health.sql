@@ -45,11 +45,30 @@ newest_data as (
     group by source
     union all
     select
+        dataset,
+        newest_at as last_data_at,
+        -- an edited headline is in several objects
+        row_count::bigint as counted_rows
+    from {{ ref('int_news_series') }}
+    union all
+    select
         'bitcoin_transactions' as dataset,
         max(block_timestamp) as last_data_at,
         -- of a replaced day, the ledger has the rows of the object and not what raw had before
         coalesce(sum(row_count), 0)::bigint as counted_rows
     from {{ ref('stg_bitcoin__blocks') }}
+    union all
+    select
+        'okx_trades' as dataset,
+        max(traded_at) as last_data_at,
+        null::bigint as counted_rows
+    from {{ ref('stg_okx__trades') }}
+    union all
+    select
+        'okx_tickers' as dataset,
+        max(quoted_at) as last_data_at,
+        null::bigint as counted_rows
+    from {{ ref('stg_okx__tickers') }}
 
 ),
 
