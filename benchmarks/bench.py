@@ -19,6 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.api import bench_api, child_api
+from benchmarks.live import bench_live
 from benchmarks.load import bench_load, child_load
 from benchmarks.measuring import ROOT, Measure, bars, clear, peak_mb, write_days
 from benchmarks.onchain import bench_onchain, child_bitcoin_load, child_fetch
@@ -29,7 +30,7 @@ from ingestion.bronze.lake import Lake
 from ingestion.settings import Settings
 from orchestration.session import session
 
-WORKS = ("load", "api", "marts", "refresh", "client", "export", "run", "dashboard", "onchain")
+WORKS = ("load", "api", "marts", "refresh", "client", "export", "run", "dashboard", "onchain", "live")
 
 
 def child_queries(times: int) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def show(lines: list[Measure]) -> None:
 
 
 def works(settings: Settings, options: argparse.Namespace) -> Iterator[Measure]:
-    table, assets = bars(options.rows) if options.only - {"api", "onchain"} else (None, [])
+    table, assets = bars(options.rows) if options.only - {"api", "onchain", "live"} else (None, [])
     if "load" in options.only:
         lake = Lake(settings.object_store)
         lake.ensure_bucket()
@@ -103,6 +104,8 @@ def works(settings: Settings, options: argparse.Namespace) -> Iterator[Measure]:
         yield from bench_export(settings)
     if "onchain" in options.only:
         yield from bench_onchain(settings, options)
+    if "live" in options.only:
+        yield from bench_live(settings, options)
     if "dashboard" in options.only:
         from benchmarks.dashboard import bench_pages  # not above: see child_queries
 

@@ -26,6 +26,8 @@ TITLES = {
     "bitcoin_transactions": "Bitcoin transactions",
     "onchain_daily_coinmetrics": "On-chain series (Coin Metrics)",
     "onchain_daily_blockchain": "On-chain series (blockchain.com)",
+    "okx_trades": "OKX live trades",
+    "okx_tickers": "OKX live tickers",
     "headlines_gdelt": "Headlines (GDELT)",
     "headlines_hackernews": "Headlines (Hacker News)",
     "headlines_rss": "Headlines (news feeds)",

@@ -42,6 +42,12 @@ PAGES = (
     ),
     _page("news", "News", "newspaper", "dim_crypto fct_headlines fct_headline_sentiment_daily"),
     _page(
+        "live",
+        "Live",
+        "bolt",
+        "v_live_latest v_live_minutes v_live_stream_minutes v_live_status v_live_gaps v_live_connections fct_live_1m",
+    ),
+    _page(
         "data_quality",
         "Data quality",
         "fact_check",

@@ -114,6 +114,8 @@ class Dataset:
     is_on: Callable[[Settings], bool] = always
     # Raw is loaded by whole objects, not by records: its rows have no key and no provenance of their own.
     whole_objects: bool = False
+    # A stream loads the dataset within seconds, by its contract: no suite of a run precedes its load.
+    is_streamed: bool = False
     # SQL for the number of rows in raw, where counting them takes too long.
     count_sql: str | None = None
 

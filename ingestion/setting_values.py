@@ -70,6 +70,25 @@ def urls(name: str, value: str) -> tuple[str, ...]:
     return found
 
 
+def stream_url(name: str, value: str, schemes: tuple[str, ...], *, login: bool = False) -> str:
+    """Validate the address of a server that is no HTTP server; its value is not shown if it may have a ``login``."""
+    shown = "its value (not shown: it may have a password)" if login else repr(value)
+    form = (
+        f"{name}: {shown} is not a {' or '.join(f'{s}://' for s in schemes)} address; write {schemes[-1]}://host:port"
+    )
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - urllib validates the port only when it is read
+    except ValueError:
+        raise SettingsError(form) from None
+    has_login = bool(parts.username or parts.password)
+    if parts.scheme not in schemes or not parts.hostname or parts.query or parts.fragment or not plain_text(value):
+        raise SettingsError(form)
+    if has_login and not login:
+        raise SettingsError(f"{name}: leave user and password out of the URL; the stream is public")
+    return value.rstrip("/")
+
+
 def bucket_url(name: str, value: str) -> str:
     """Validate the address of a bucket (s3://, http://, https://, the region as its only query) or folder (file://)."""
     address, _, query = value.partition("?")
@@ -123,6 +142,16 @@ def flag(values: Mapping[str, str], name: str, *, default: bool) -> bool:
     if text not in ("true", "false", "1", "0", "yes", "no"):
         raise SettingsError(f"{name}: {text!r} is neither true nor false; write one of them, or unset it")
     return text in ("true", "1", "yes")
+
+
+def switch(values: Mapping[str, str], name: str) -> bool | None:
+    """Return whether something is switched on or off (also true, false and so on); None if that is not set."""
+    text = values.get(name)
+    if text is None:
+        return None
+    if text.lower() not in ("on", "off", "true", "false", "1", "0", "yes", "no"):
+        raise SettingsError(f"{name}: {text!r} is neither on nor off; write one of them, or unset it")
+    return text.lower() in ("on", "true", "1", "yes")
 
 
 def is_endpoint(text: str) -> bool:

@@ -29,6 +29,7 @@ SOURCE_URLS = {
     "FEAR_GREED_BASE_URL": "https://api.alternative.me",
     "COINMETRICS_BASE_URL": "https://community-api.coinmetrics.io",
     "BLOCKCHAIN_BASE_URL": "https://api.blockchain.info",
+    "OKX_BASE_URL": "https://www.okx.com",
     "GDELT_BASE_URL": "https://api.gdeltproject.org",
     "HN_BASE_URL": "https://hn.algolia.com",
     # Feeds do not stand in for each other: each is requested.
@@ -38,6 +39,7 @@ SOURCE_URLS = {
 }
 MARKET_URLS = ("BINANCE_BASE_URL", "BINANCE_ARCHIVE_URL", "COINGECKO_BASE_URL", "FEAR_GREED_BASE_URL")
 BITCOIN_TRANSACTIONS_URL = "s3://aws-public-blockchain/v1.0/btc"
+OKX_WS_URL = "wss://ws.okx.com:8443/ws/v5/public"
 PACKAGED_UNIVERSE = Path(__file__).with_name("universe.csv")
 
 
@@ -116,6 +118,8 @@ class Alerting:
     email_to: tuple[str, ...] = ()
     email_from: str = ""
     heartbeat_url: str | None = field(default=None, repr=False)
+    rules_path: Path | None = None
+    """The file of the price rules; None is alert_rules.yml in TICKMART_HOME, if it exists."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,12 @@ class Settings:
     markets_every_minutes: int
     bitcoin_transactions: bool
     bitcoin_transactions_url: str
+    live: bool | None
+    """Whether live prices are on; None means on in `up`, `demo` and the services, which set it for their runs."""
+    okx_ws_url: str
+    nats_url: str | None = field(repr=False)
+    live_raw_days: int
+    live_broker_mb: int
     alerting: Alerting
 
     def is_public(self, name: str) -> bool:
@@ -191,20 +201,32 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         bitcoin_transactions_url=setting_values.bucket_url(
             "BITCOIN_TRANSACTIONS_URL", values.get("BITCOIN_TRANSACTIONS_URL", BITCOIN_TRANSACTIONS_URL)
         ),
+        live=setting_values.switch(values, "TICKMART_LIVE"),
+        okx_ws_url=setting_values.stream_url("OKX_WS_URL", values.get("OKX_WS_URL", OKX_WS_URL), ("ws", "wss")),
+        nats_url=_nats_url(values),
+        live_raw_days=setting_values.whole(values, "TICKMART_LIVE_RAW_DAYS", 7, 1, 3650),
+        # An hour without Postgres at 2,000 messages a second is 2.5 GB.
+        live_broker_mb=setting_values.whole(values, "TICKMART_LIVE_BROKER_MB", 4096, 1, 1_000_000),
         alerting=_alerting(values),
     )
+
+
+def _nats_url(values: Mapping[str, str]) -> str | None:
+    if "NATS_URL" not in values:
+        return None
+    return setting_values.stream_url("NATS_URL", values["NATS_URL"], ("tls", "nats"), login=True)
 
 
 def secrets(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return the secret values in ``environ``, longest first, so that a log can remove them."""
     names = (
         "COINGECKO_API_KEY", "X_BEARER_TOKEN", "MINIO_SECRET_KEY", "PGPASSWORD", "SLACK_WEBHOOK_URL", "SMTP_URL",
-        "HEARTBEAT_URL",
+        "HEARTBEAT_URL", "NATS_PASSWORD",
     )  # fmt: skip
     found = {environ.get(name, "").strip() for name in names}
     found |= {value for name, value in environ.items() if re.fullmatch(r"TICKMART_PG_\w+_PASSWORD", name)}
     found |= {urlsplit(environ.get(name, "")).path for name in ("SLACK_WEBHOOK_URL", "HEARTBEAT_URL")}
-    for name in ("SMTP_URL", "DAGSTER_PG_URL"):
+    for name in ("SMTP_URL", "DAGSTER_PG_URL", "NATS_URL"):
         password = urlsplit(environ.get(name, "")).password
         found |= {password, unquote(password)} if password else set()
     found |= proxies.logins(environ)
@@ -242,6 +264,7 @@ def _alerting(values: Mapping[str, str]) -> Alerting:
         email_to=setting_values.addresses("ALERT_EMAIL_TO", values.get("ALERT_EMAIL_TO", "")),
         email_from=setting_values.addresses("ALERT_EMAIL_FROM", sender)[0] if sender else "tickmart@localhost",
         heartbeat_url=heartbeat,
+        rules_path=Path(rules).expanduser().absolute() if (rules := values.get("TICKMART_ALERT_RULES")) else None,
     )
 
 

@@ -20,11 +20,13 @@ from orchestration.reconnect import install_connection_retries
 from orchestration.resources import Stores, limit_malloc_arenas
 from orchestration.sensors import (
     alert_sensor,
+    build_compaction_schedule,
     build_ended_sensor,
     build_housekeeping_schedule,
     close_dead_runs,
     close_failed_runs,
     housekeeping,
+    live_compaction,
 )
 
 
@@ -36,13 +38,15 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     defined = {key for asset in ASSETS if isinstance(asset, dg.AssetsDefinition) for key in asset.keys}
     jobs = build_jobs(models)
     schedules = [build_schedule(jobs[JOB]), build_housekeeping_schedule(schedules_status())]
+    if load_settings().live:
+        schedules.append(build_compaction_schedule(schedules_status()))
     every_minutes = load_settings().markets_every_minutes
     if every_minutes < 60:
         schedules.append(build_markets_schedule(jobs[MARKETS_JOB], every_minutes))
     return dg.Definitions(
         assets=[*ASSETS, *other_table_specs(dbt_project, defined), models, run_status],  # type: ignore[list-item]
         asset_checks=CHECKS,
-        jobs=[*jobs.values(), housekeeping],
+        jobs=[*jobs.values(), housekeeping, live_compaction],
         schedules=schedules,
         sensors=[
             close_failed_runs,

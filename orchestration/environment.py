@@ -19,7 +19,8 @@ from ingestion.settings import SOURCE_URLS
 
 # Prefixes end in "_". `tests/orchestration/test_environment.py` checks that each setting is listed.
 OWN = (
-    "TICKMART_", *SOURCE_URLS, "BITCOIN_TRANSACTIONS_URL", "COINGECKO_API_KEY", "X_BEARER_TOKEN",
+    "TICKMART_", *SOURCE_URLS, "BITCOIN_TRANSACTIONS_URL", "OKX_WS_URL", "NATS_URL", "NATS_PASSWORD",
+    "COINGECKO_API_KEY", "X_BEARER_TOKEN",
     "MINIO_ENDPOINT", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY", "MINIO_BUCKET", "MINIO_SECURE",
     "SLACK_WEBHOOK_URL", "SMTP_URL", "ALERT_EMAIL_TO", "ALERT_EMAIL_FROM", "HEARTBEAT_URL",
     "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE",
@@ -41,8 +42,8 @@ SYSTEM = (
 )  # fmt: skip
 # Made absolute, because children have another working directory.
 PATHS = (
-    "TICKMART_HOME", "TICKMART_BACKUPS", "TICKMART_UNIVERSE", "SSL_CERT_FILE", "SSL_CERT_DIR", "PGSSLROOTCERT",
-    "PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "PGSSLCRLDIR", "PGPASSFILE",
+    "TICKMART_HOME", "TICKMART_BACKUPS", "TICKMART_UNIVERSE", "TICKMART_ALERT_RULES", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "PGSSLCRLDIR", "PGPASSFILE",
 )  # fmt: skip
 # Files that libpq reads from ~/.postgresql (https://www.postgresql.org/docs/18/libpq-ssl.html).
 _LIBPQ_FILES = {

@@ -1,4 +1,4 @@
-"""The sensors and the daily housekeeping job: recording the end of runs, alerts, retention.
+"""The sensors and the jobs of housekeeping: recording the end of runs, alerts, retention, compaction.
 
 Does not belong here: the jobs of the asset graph and their schedules (``jobs``), alerts (``alerting``),
 the retention rules (``maintenance.retention``).
@@ -13,6 +13,7 @@ import psycopg2
 
 from ingestion.database import connections
 from ingestion.ops import runs
+from ingestion.stream.compaction import compact as compact_hours
 from orchestration.alerting import outbox
 from orchestration.maintenance import retention
 from orchestration.observability import logs
@@ -108,6 +109,36 @@ def prune(context: dg.OpExecutionContext) -> None:
 def housekeeping() -> None:
     """Run the retention."""
     prune()
+
+
+@dg.op(description="Merges the small objects of live prices into one per dataset and hour.")
+def compact(context: dg.OpExecutionContext) -> None:
+    """Do what `tickmart compact` does, and record the run."""
+    stores = Stores()
+    began = time.monotonic()
+    with stores.connection("ingest") as connection:
+        runs.begin_run(connection, context.run_id, context.job_name)
+        done = compact_hours(stores.lake(), connection, datetime.now(UTC))
+        summary = {"hours": done.hours, "objects": done.objects, "rows": done.rows, "problems": done.problems}
+        runs.end_run(connection, context.run_id, "failed" if done.problems else "ok", summary)
+    for problem in done.problems:
+        context.log.warning(problem)
+    status = "failed" if done.problems else "ok"
+    logs.unit("compacted", run=context.run_id, seconds=time.monotonic() - began, status=status, **summary)
+
+
+@dg.job(executor_def=dg.in_process_executor, description="Merges the small objects of live prices, once an hour.")
+def live_compaction() -> None:
+    """Run the compaction."""
+    compact()
+
+
+def build_compaction_schedule(status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
+    """Return the hourly schedule of the compaction, after the messages and fills of the hour before."""
+    return dg.ScheduleDefinition(
+        name="hourly_compaction", cron_schedule="20 * * * *", job=live_compaction, execution_timezone="UTC",
+        default_status=status, description="Merges the small objects of live prices into one per dataset and hour.",
+    )  # fmt: skip
 
 
 def build_housekeeping_schedule(status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:

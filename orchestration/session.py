@@ -33,14 +33,16 @@ from orchestration.observability.attempts import record_failure
 DAGSTER = ("dagster", "dagster_postgres", "orchestration.assets.dagster_dbt", "orchestration.quality.checks")
 
 # Commands that start dbt before they need it. Not those that load years of bars: a dbt that waits takes 100 MB.
+LIVE_COMMANDS = ("up", "demo")
 SHORT_RUNS = ("run", "up", "demo", "check")
 
 
 @contextmanager
-def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> Iterator[Settings]:
+def session(*, postgres: bool = True, s3: bool = True, nats: bool = False, set_up: bool = True) -> Iterator[Settings]:
     """Start the local services that are needed, set the warehouse up, and yield the settings that reach both.
 
-    Without ``set_up`` the database is not changed: it may be empty or of another version.
+    With ``nats`` the broker of live prices is one of them. Without ``set_up`` the database is not changed: it may be
+    empty or of another version.
 
     Raises SettingsError, UniverseError, LocalServicesError or WarehouseError, each with a one-line message.
     """
@@ -52,6 +54,7 @@ def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> I
         initial.home,
         postgres=postgres and initial.postgres is None,
         s3=s3 and initial.object_store is None,
+        nats=nats and initial.nats_url is None,
         simulator_seed=demo.seed_of(initial.home) if postgres or s3 else None,
     ) as env:
         os.environ.update(env)
@@ -68,14 +71,19 @@ def session(*, postgres: bool = True, s3: bool = True, set_up: bool = True) -> I
 
 @contextmanager
 def run_session(command: str) -> Iterator[Settings]:
-    """Open a session for a run, and import what it needs meanwhile; if it fails, record the run as failed."""
+    """Open a session for a run, and import what it needs meanwhile; if it fails, record the run as failed.
+
+    `up` and `demo` have live prices unless these are off: their runs then expect the datasets of the stream.
+    """
+    if command in LIVE_COMMANDS and load_settings().live is None:
+        os.environ["TICKMART_LIVE"] = "on"
     home = load_settings().home
     with ExitStack() as opened:
         if command in SHORT_RUNS:
             opened.enter_context(prepared_dbt())
         imports = import_in_background(*DAGSTER)
         try:
-            settings = opened.enter_context(session())
+            settings = opened.enter_context(session(nats=command in LIVE_COMMANDS and bool(load_settings().live)))
         except (LocalServicesError, WarehouseError, psycopg2.Error) as error:
             record_failure(home, "run", f"tickmart {command}", disk.explained(error, home) or error)
             raise

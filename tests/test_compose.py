@@ -37,7 +37,8 @@ def test_the_compose_file_keeps_the_schema():
 
 def test_what_starts_by_itself_is_the_stack_and_what_is_extra_has_a_profile():
     assert {
-        "postgres", "minio", "init", "dagster-code", "dagster-daemon", "dagster-webserver", "dashboard", "docs",
+        "postgres", "minio", "init", "dagster-code", "dagster-daemon", "dagster-webserver", "dashboard", "docs", "nats",
+        "stream",
     } == ALWAYS  # fmt: skip
     profiles = {p for service in SERVICES.values() for p in service.get("profiles", [])}
     assert profiles == {"demo", "monitoring", "public", "admin", "viewer", "tools"}
@@ -236,7 +237,7 @@ def test_make_secrets_writes_random_passwords_for_the_owners_eyes_and_never_chan
     values = dict(line.split("=", 1) for line in first.splitlines())
     assert values.pop("POSTGRES_PASSWORD") == "of-long-ago"
     assert values.pop("SLACK_WEBHOOK_URL") == ""
-    assert len(values) == len(set(values.values())) == 9
+    assert len(values) == len(set(values.values())) == 10
     assert all(re.fullmatch(r"[0-9a-f]{40}", value) for value in values.values())
     assert secrets(path) == first
     assert secrets(tmp_path / "other") != first

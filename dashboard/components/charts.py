@@ -15,6 +15,7 @@ BITCOIN_BUCKET = "[AWS Public Blockchain Data](https://registry.opendata.aws/aws
 BLOCKCHAIN = "[blockchain.com](https://www.blockchain.com/explorer/charts)"
 COINGECKO = "Data provided by [CoinGecko](https://www.coingecko.com)"
 COIN_METRICS = "[Coin Metrics community](https://coinmetrics.io/community-network-data/) (CC BY-NC 4.0)"
+OKX = "[OKX](https://www.okx.com)"
 FEAR_GREED = "[Crypto Fear & Greed Index by alternative.me](https://alternative.me/crypto/fear-and-greed-index/)"
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import formats, health
 from dashboard.components import narrow, theme
-from dashboard.components.charts import BINANCE, BLOCKCHAIN, COIN_METRICS, COINGECKO, FEAR_GREED
+from dashboard.components.charts import BINANCE, BLOCKCHAIN, COIN_METRICS, COINGECKO, FEAR_GREED, OKX
 from dashboard.components.messages import QUALITY_PAGE
 from dashboard.components.theme import DEFAULT_PAIR, STREAMLIT_COLORS, color_pair, shows_logos
 from dashboard.database import MartsError
@@ -22,6 +22,8 @@ from dashboard.text import inline_code, nbsp_units
 BANNER_INTERVAL_S = 60
 # The datasets with data of each hour.
 HOURLY = ("binance_klines", "coingecko_markets")
+# The datasets that the page Live shows by itself.
+LIVE = ("okx_trades", "okx_tickers")
 
 
 def header() -> None:
@@ -110,8 +112,10 @@ def _datasets() -> pd.DataFrame | None:
 
 
 def _newest(datasets: pd.DataFrame | None) -> tuple[Any, ...]:
-    """Return what identifies the loaded data."""
-    return () if datasets is None else tuple(datasets["last_data_at"].astype(str))
+    """Return what identifies the loaded data, without live prices, which are newer each second."""
+    if datasets is None:
+        return ()
+    return tuple(datasets.loc[~datasets["dataset"].isin(LIVE), "last_data_at"].astype(str))
 
 
 @st.fragment(run_every=BANNER_INTERVAL_S)
@@ -170,8 +174,9 @@ def footer() -> None:
     st.divider()
     st.caption(
         nbsp_units(
-            f"Exchange prices and volumes: {BINANCE} spot, in USDT. Market capitalization, ranks and 24 h volumes: "
-            f"{COINGECKO}. Sentiment: {FEAR_GREED}. On-chain: {COIN_METRICS}, {BLOCKCHAIN}. "
+            f"Exchange prices and volumes: {BINANCE} spot, in USDT; live prices: {OKX}. "
+            f"Market capitalization, ranks and 24 h volumes: {COINGECKO}. Sentiment: {FEAR_GREED}. "
+            f"On-chain: {COIN_METRICS}, {BLOCKCHAIN}. "
             "All times are UTC. **Not financial advice.**"
         )
     )

@@ -46,8 +46,16 @@ def fragment(function: Callable[..., None]) -> Callable[..., None]:
 
     The function's name is its key for `st.rerun`.
     """
+    return _fragment(function, None)
 
-    @st.fragment(key=function.__name__)
+
+def repeated(every_s: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate a function as a fragment that also reruns by itself; the rest of the page stays as it is."""
+    return lambda function: _fragment(function, every_s)
+
+
+def _fragment(function: Callable[..., None], every_s: float | None) -> Callable[..., None]:
+    @st.fragment(key=function.__name__, run_every=every_s)
     @wraps(function)
     def run(*inputs: Any) -> None:
         with render_slot():

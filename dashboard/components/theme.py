@@ -13,7 +13,7 @@ STREAMLIT_COLORS = {
     "red / green": ("red", "green"),
 }
 
-MULTISELECTS = ("coins", "over", "compare", "watch")  # their element keys
+MULTISELECTS = ("coins", "over", "compare", "watch", "live")  # their element keys
 
 HEALTH_COLORS = {  # contrast of at least 4.5:1 on the light and on the dark background
     "Healthy": ("#1A7F37", "#3DD68C"),

@@ -15,3 +15,11 @@ def cached_query(ttl_s: int) -> Callable[[Callable[Parameters, pd.DataFrame]], C
     Errors are not cached.
     """
     return st.cache_data(ttl=ttl_s, refresh_mode="background", max_entries=200, show_spinner=False)
+
+
+def live_query(ttl_s: int) -> Callable[[Callable[Parameters, pd.DataFrame]], Callable[Parameters, pd.DataFrame]]:
+    """Cache results for `ttl_s`, without expired ones: the session that finds one expired loads it for all, which wait.
+
+    Errors are not cached.
+    """
+    return st.cache_data(ttl=ttl_s, max_entries=50, show_spinner=False)

@@ -103,6 +103,9 @@ def without_cycle(spans: pd.DataFrame, timeframe: str, name: str) -> None:
     heading("Without the weekly cycle", _definitions(ACTIVITY, chain, market))
     changes = statistics.without_weekly_cycle(spans, chain, market)
     line = statistics.fit(changes)
+    if line is None and len(changes) >= statistics.MIN_DAYS:
+        st.info("One of the series does not vary within its time of the week.", title="No correlation in this range")
+        return
     if line is None:
         st.info(
             f"Needs {statistics.MIN_DAYS} spans with both values, each time of the week in {statistics.MIN_WEEKS} "

@@ -9,7 +9,7 @@ from dashboard.text import inline_code
 
 ON_OFF = ("true", "false")
 SWITCH_VALUES = dict.fromkeys(("true", "1", "yes"), "true") | dict.fromkeys(("false", "0", "no"), "false")
-MULTI_VALUED = ("over", "panes")
+MULTI_VALUED = ("over", "panes", "live")
 MAX_NOTES = 5
 
 

@@ -73,6 +73,9 @@ def activity(shown: pd.DataFrame, pair: Pair, scope: str) -> None:
 
 
 def not_enough(days: int) -> None:
+    if days >= statistics.MIN_DAYS:
+        st.info("One of the series does not change on these days.", title="No correlation in this range")
+        return
     st.info(
         f"Needs {statistics.MIN_DAYS} days with the weekly change of both series; there are {days}.",
         title="Not enough days",

@@ -148,18 +148,22 @@ class Lake:
 
         A killed process leaves the old object or the new one: the store shows a single PUT only once it is complete.
         """
+        return self.write_hashed(key, table)[2]
+
+    def write_hashed(self, key: str, table: pa.Table) -> tuple[str, str, int]:
+        """Write as ``write`` does; return the ETag that a listing shows, the SHA-256 and the size of the bytes."""
         body = to_parquet(table)
         if not parse_parquet(body, key).equals(table.combine_chunks()):
             raise LakeError(f"{key}: the serialized table does not read back equal; nothing was written")
-        self.put(key, body)
-        return len(body)
+        return self.put(key, body), hashlib.sha256(body).hexdigest(), len(body)
 
-    def put(self, key: str, body: bytes) -> None:
-        """PUT an object's bytes in one request."""
+    def put(self, key: str, body: bytes) -> str:
+        """PUT an object's bytes in one request; return its ETag."""
         with self._reporting(f"{key} cannot be written"):
-            self._client.put_object(
+            written = self._client.put_object(
                 self.store.bucket, key, io.BytesIO(body), len(body), content_type="application/vnd.apache.parquet"
             )
+        return (written.etag or "").strip('"')
 
     def merge(self, dataset: Dataset, key: str, new: pa.Table) -> Written:
         """Merge ``new`` into an object, the newest fetch of a key winning; write the object only if it changes.

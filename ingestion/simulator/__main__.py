@@ -22,13 +22,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--now-moves", action="store_true", help="let the clock run on from --now")
     parser.add_argument("--weight-limit", type=int, default=6000, help="Binance request weight a minute")
     parser.add_argument("--coingecko-limit", type=int, help="CoinGecko requests a minute (default: no limit)")
+    parser.add_argument("--live-rate", type=float, default=40, help="OKX messages a second")
     parser.add_argument("--faults", type=Path, help="JSON list of rules; see simulator/faults.py")
     options = parser.parse_args(arguments)
     try:
         rules = read_rules(options.faults) if options.faults else []
         server = Simulator(
             options.host, options.port, options.seed, options.universe, options.now, options.now_moves,
-            options.weight_limit,
+            options.weight_limit, options.live_rate,
         )  # fmt: skip
     except (ValueError, OverflowError) as error:
         print(f"simulator: {error}", file=sys.stderr)
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, stop)
     print(json.dumps({"url": server.base_url, **server.urls()}), flush=True)
     server.serve_forever(poll_interval=0.1)
+    server.exchange.stop()
     server.server_close()
     return 0
 

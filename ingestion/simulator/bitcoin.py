@@ -129,12 +129,13 @@ def write_per_block(root: Path, made: SimulatedDay) -> list[Path]:
     """Write a day's files of single blocks, as the bucket has them while the day lasts."""
     return [
         _write(folder_of(root, kind, made.day) / f"{number}.snappy.parquet", table)
-        for number, *tables in _by_block(made)
+        for number, *tables in by_block(made)
         for kind, table in zip(("blocks", "transactions"), tables, strict=True)
     ]
 
 
-def _by_block(made: SimulatedDay) -> Iterator[tuple[int, pa.Table, pa.Table]]:
+def by_block(made: SimulatedDay) -> Iterator[tuple[int, pa.Table, pa.Table]]:
+    """Yield the height of each block, its row of the blocks, and its transactions."""
     numbers = np.asarray(made.transactions["block_number"])
     for at, number in enumerate(made.blocks["number"].to_pylist()):
         yield number, made.blocks.slice(at, 1), made.transactions.filter(pa.array(numbers == number))

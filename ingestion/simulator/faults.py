@@ -47,6 +47,9 @@ KINDS: dict[str, set[str]] = {
     # On-chain series only:
     "silent": {"last_day"},  # no day after this one (YYYY-MM-DD), or none at all, with status ok
     "sampled": set(),  # every second day of a chart of blockchain.com, also with sampled=false
+    # The bucket of Bitcoin's blocks only, for the day that "contains" names ("date=2026-01-31"):
+    "missing_day": set(),  # no file
+    "republished": set(),  # the files have other blocks; "duplicate" leaves the files of single blocks beside them
     # Archives only:
     "checksum": set(),  # the .CHECKSUM is of another file
     "header": set(),  # the CSV begins with column names

@@ -1,10 +1,12 @@
 """The simulator's HTTP server: routing, compression, faults in transport, statistics and the clock.
 
-What the services answer is in `services`, `onchain` and `news`.
+What the services answer is in `services`, `onchain`, `bucket`, `news` and `okx`; OKX's WebSocket is in `websocket`.
 
 Base URLs are {host}/binance, {host}/archive, {host}/coingecko/api/v3, {host}/alternative, {host}/coinmetrics,
-{host}/blockchain, {host}/gdelt, {host}/hackernews, {host}/feeds and {host}/x. Beside them: GET /_stats, GET, POST and
-DELETE /_faults, and POST /_clock {"now": ISO} to set a clock that was started with a fixed moment.
+{host}/blockchain, {host}/gdelt, {host}/hackernews, {host}/feeds, {host}/x, the S3 bucket {host}/aws-public-blockchain
+and {host}/okx, with its WebSocket at {host}/okx/ws/v5/public. Beside them: GET /_stats, GET, POST and DELETE /_faults,
+POST /_okx {"rate": 2000} or {"do": "drop"} for the stream, and POST /_clock {"now": ISO} to set a clock that was
+started with a fixed moment.
 """
 
 import json
@@ -24,14 +26,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from .bucket import BUCKET, ROOT, BucketServices, Days
 from .chain import Chain
 from .coins import UNIVERSE, all_coins, read_universe
 from .faults import INSTEAD, TRANSPORT, Faults, Rule, moment_ms, parse_rules
 from .market import Market
 from .news import FEEDS, NewsServices
+from .okx import Exchange, OkxServices
 from .press import Press
 from .services import Clock, ErrorResponse, Limiter, Request
 from .shapes import Shapes
+from .websocket import Session, accept_key
 
 
 class Simulator(ThreadingHTTPServer):
@@ -50,6 +55,7 @@ class Simulator(ThreadingHTTPServer):
         now: str | int | None = None,
         now_moves: bool = False,
         weight_limit: int = 6000,
+        live_rate: float = 40.0,
     ) -> None:
         """Bind the port (0: a free one); ValueError for a bad universe or moment, OSError for a busy port."""
         self.market = Market(seed, all_coins(read_universe(universe or UNIVERSE)))
@@ -57,6 +63,8 @@ class Simulator(ThreadingHTTPServer):
         self.clock = Clock(None if now is None else moment_ms(now), now_moves)
         self.limiter, self.coingecko_limiter = Limiter(weight_limit), Limiter(None)
         self.faults = Faults(seed)
+        self.bitcoin_days = Days()
+        self.exchange = Exchange(self.shapes, read_universe(universe or UNIVERSE), self.clock, live_rate)
         self.requests, self.lock = Counter[tuple[str, int]](), threading.Lock()
         in_url = f"[{host}]" if ":" in host else host
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -65,6 +73,8 @@ class Simulator(ThreadingHTTPServer):
         self.binance_url, self.archive_url = f"{base}/binance", f"{base}/archive"
         self.coingecko_url, self.fear_greed_url = f"{base}/coingecko/api/v3", f"{base}/alternative"
         self.coinmetrics_url, self.blockchain_url = f"{base}/coinmetrics", f"{base}/blockchain"
+        self.okx_url = f"{base}/okx"
+        self.okx_ws_url = f"{self.okx_url.replace('http', 'ws', 1)}/ws/v5/public"
         self.press = Press(self.market)
 
     def urls(self) -> dict[str, str]:
@@ -76,6 +86,9 @@ class Simulator(ThreadingHTTPServer):
             "FEAR_GREED_BASE_URL": self.fear_greed_url,
             "COINMETRICS_BASE_URL": self.coinmetrics_url,
             "BLOCKCHAIN_BASE_URL": self.blockchain_url,
+            "BITCOIN_TRANSACTIONS_URL": f"{self.base_url}/{BUCKET}/{ROOT}",
+            "OKX_BASE_URL": self.okx_url,
+            "OKX_WS_URL": self.okx_ws_url,
             "GDELT_BASE_URL": f"{self.base_url}/gdelt",
             "HN_BASE_URL": f"{self.base_url}/hackernews",
             "NEWS_FEEDS": ",".join(f"{self.base_url}/feeds/{name}" for name in FEEDS),
@@ -92,6 +105,7 @@ class Simulator(ThreadingHTTPServer):
             "requests": sum(sum(by_status.values()) for by_status in paths.values()),
             "paths": paths,
             "weight_used": self.limiter.total,
+            "okx": self.exchange.stats(),
             "faults_served": dict(self.faults.served),
             "now": datetime.fromtimestamp(self.clock.now_ms() / 1000, UTC).isoformat(),
         }
@@ -111,12 +125,13 @@ def simulator(**settings: Any) -> Iterator[Simulator]:
     try:
         yield server
     finally:
+        server.exchange.stop()
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-class Handler(NewsServices):
+class Handler(BucketServices, OkxServices, NewsServices):
     """One connection: finds the service of a request, and sends its response or the fault that replaces it."""
 
     server: Simulator
@@ -137,7 +152,7 @@ class Handler(NewsServices):
         if fault["kind"] == "truncate":
             body = body[: int(fault.get("bytes", len(body) // 2))]
             self.close_connection = True
-        binary = headers.get("Content-Type", "").startswith("application/zip")
+        binary = headers.get("Content-Type", "").startswith(("application/zip", "binary/"))
         if len(body) > 1024 and not binary and "gzip" in self.headers.get("Accept-Encoding", ""):
             packer = zlib.compressobj(1, zlib.DEFLATED, 31)
             body = packer.compress(body) + packer.flush()
@@ -205,6 +220,8 @@ class Handler(NewsServices):
                 time.sleep(rule["seconds"])
         if rules and rules[-1]["kind"] in INSTEAD:
             return self._answer_instead(rules[-1])
+        if path == "/okx/ws/v5/public" and "Sec-WebSocket-Key" in self.headers:
+            return self._stream()
         services = {
             "/binance": self._binance,
             "/archive": self._archive,
@@ -212,21 +229,36 @@ class Handler(NewsServices):
             "/alternative": self._alternative,
             "/coinmetrics": self._coinmetrics,
             "/blockchain": self._blockchain,
+            f"/{BUCKET}": self._bucket,
+            "/okx": self._okx,
             "/gdelt": self._gdelt,
             "/hackernews": self._hackernews,
             "/feeds": self._feed,
             "/x": self._x,
         }
-        prefix = next((p for p in services if path.startswith(f"{p}/")), None)
+        prefix = next((p for p in services if f"{path}/".startswith(f"{p}/")), None)
         if prefix is None:
             return self._send(404, {"error": f"no service at {path}"})
         request = Request(path.removeprefix(prefix), parse_qsl(parts.query, keep_blank_values=True), now, rules)
         try:
-            self._send(200, services[prefix](request), request.headers, rules)
+            body = services[prefix](request)
+            self._send(request.status, body, request.headers, rules)
         except ErrorResponse as error:
             self._send(error.status, error.body, request.headers | error.headers, rules)
 
     do_HEAD = do_GET
+
+    def _stream(self) -> None:
+        """Accept a WebSocket, and serve it until it ends."""
+        self.close_connection = True
+        self.send_response_only(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", accept_key(self.headers["Sec-WebSocket-Key"]))
+        self.end_headers()
+        self.wfile.flush()
+        self._count(101)
+        Session(self.connection, self.server.exchange).run()
 
     def do_POST(self) -> None:
         """Replace the faults, or set the clock."""
@@ -236,6 +268,8 @@ class Handler(NewsServices):
             if self.path == "/_faults":
                 self.server.faults.set(parse_rules(body, "/_faults"))
                 return self._send(200, {"faults": len(self.server.faults.rules)})
+            if self.path == "/_okx":
+                return self._send(200, self.server.exchange.obey(json.loads(body)))
             if self.path == "/_clock":
                 self.server.clock.set(moment_ms(json.loads(body)["now"]))
                 return self._send(200, {"now_ms": self.server.clock.now_ms()})

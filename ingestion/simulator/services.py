@@ -61,6 +61,7 @@ class Request:
     now_ms: int
     rules: list[Rule]
     headers: dict[str, str] = field(default_factory=dict)
+    status: int = 200
 
     @property
     def query(self) -> dict[str, str]:

@@ -30,7 +30,7 @@ CLOSED_AFTER = timedelta(days=8)
 CHECKS_SINCE = timedelta(hours=48)
 SCHEDULER_DOWN_AFTER = timedelta(minutes=5)
 # Kinds whose complete state every evaluation reads: what is not failing passes.
-ALWAYS_EVALUATED = ("stale_dataset", "gap_stays", "budget_exhausted")
+ALWAYS_EVALUATED = ("stale_dataset", "gap_stays", "budget_exhausted", "price_rules")
 # Checks that an incident kind of their own reports.
 REPORTED_BY_OTHER_KINDS = ("holes_are_explained", suites.NO_MISSING_BARS, suites.DATA_WITHIN_SLA)
 # The check of the answers of a source (`assets.source_checks`).

@@ -21,11 +21,12 @@ from psycopg2.extras import Json, execute_values
 from ingestion.database import connections
 from ingestion.database.connections import LOCK_SPACE, Connection
 from ingestion.settings import Alerting, Settings
-from orchestration.alerting import channels
+from orchestration.alerting import channels, price_alerts
 from orchestration.alerting.daily_summary import add_daily_summary
 from orchestration.alerting.heartbeat import record_heartbeat
 from orchestration.alerting.incidents import FLAPS_WITHIN, Finding, Incident, detect, transitions
 from orchestration.alerting.messages import Message, PermanentFailure, Unavailable
+from orchestration.alerting.price_alerts import Observed
 from orchestration.observability import health, logs
 from orchestration.observability.text import span
 
@@ -34,13 +35,22 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 60.0, 3600.0
 
 
 def evaluate(
-    connection: Connection, settings: Settings, now: datetime, scheduler_since: datetime | None = None
+    connection: Connection,
+    settings: Settings,
+    now: datetime,
+    scheduler_since: datetime | None = None,
+    observed: Observed | None = None,
 ) -> None:
-    """Detect incidents and update ``ops.incidents`` and the outbox, in one transaction and one caller at a time."""
+    """Detect incidents and update ``ops.incidents`` and the outbox, in one transaction and one caller at a time.
+
+    ``observed``: the price rules and the values that they have not seen.
+    """
     configured = channels.configured(settings.alerting)
     with connection, connection.cursor() as cursor:
         cursor.execute("select pg_advisory_xact_lock(%s, 200)", (LOCK_SPACE,))
         evaluation = detect(connection, settings, now, scheduler_since)
+        if observed is not None:
+            evaluation.failing.update({found.fingerprint: found for found in price_alerts.update(cursor, observed)})
         known = _known(cursor, evaluation.failing)
         for event, fingerprint in transitions(evaluation, known, now):
             if event == "opened":
@@ -257,10 +267,11 @@ def evaluate_and_send(
     ``from_scheduler``: the caller is the scheduler, and its heartbeat is recorded.
     """
     now = datetime.now(UTC)
+    observed = price_alerts.observe(settings, now)
     with connections.connected(settings.postgres, "ingest") as connection:
         if from_scheduler:
             record_heartbeat(connection, "daemon", now)
-        evaluate(connection, settings, now, scheduler_since)
+        evaluate(connection, settings, now, scheduler_since, observed)
         return deliver(connection, settings.alerting)
 
 

@@ -1,18 +1,21 @@
-"""Commands about alerts: test the channels, list incidents, send alerts again."""
+"""Commands about alerts: test the channels, list incidents, send alerts again, simulate price rules."""
 
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 
 import click
 
 from ingestion.settings import SettingsError, load_settings
-from orchestration.alerting import channels, outbox
+from orchestration.alerting import channels, outbox, price_alerts
 from orchestration.alerting.heartbeat import ping
 from orchestration.alerting.messages import Message, PermanentFailure, Unavailable
+from orchestration.alerting.price_rules import DEFAULT_FILE, read_rules
 from orchestration.cli.errors import clear_errors
-from orchestration.cli.output import print_incidents, print_json
+from orchestration.cli.output import print_crossings, print_incidents, print_json
 from orchestration.cli.queries import json_option, warehouse
 from orchestration.cli.terminal import console
 
@@ -68,3 +71,25 @@ def alert_retry() -> None:
         count = outbox.retry(connection)
         sent = outbox.deliver(connection, settings.alerting)
     click.echo(f"{count:,} to send again; sent: {', '.join(f'{n} by {name}' for name, n in sent.items()) or 'none'}")
+
+
+@alert.command("simulate")
+@click.option("--since", required=True, type=click.DateTime(["%Y-%m-%d"]), help="First UTC day of the history.")
+@click.option(
+    "--rules", "path", type=click.Path(path_type=Path), help="File of price rules; default: TICKMART_ALERT_RULES."
+)
+@json_option
+@clear_errors
+def alert_simulate(since: datetime, path: Path | None, as_json: bool) -> None:
+    """Show what the price rules would have notified since a day; nothing is sent."""
+    with warehouse("quality_ro") as (settings, connection):
+        rules = read_rules(settings, path.absolute() if path else None)
+        if not rules:
+            raise SettingsError(
+                f"there are no price rules: write {settings.home / DEFAULT_FILE}, or set TICKMART_ALERT_RULES"
+            )
+        found = price_alerts.simulate(connection, rules, since.replace(tzinfo=UTC))
+    if as_json:
+        print_json([crossing.as_json() for crossing in found])
+    else:
+        print_crossings(rules, found, console())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import orjson
 from rich.console import Console
 
 from ingestion.text import plain
+from orchestration.alerting.price_crossings import Crossing
+from orchestration.alerting.price_rules import Rule
 from orchestration.cli import terminal
 from orchestration.cli.errors import print_error
 from orchestration.local.demo import hint
@@ -168,6 +172,27 @@ def print_incidents(found: list[dict[str, Any]], console: Console) -> None:
             terminal.line(console, f"    {message['channel']} {message['event']}: {delivery}{why}")
     if not found:
         terminal.line(console, "no incident so far")
+
+
+def print_crossings(rules: Sequence[Rule], found: Sequence[Crossing], console: Console) -> None:
+    """Print one line per crossing of a price rule, and how often each rule fired."""
+    names = ("known (UTC)", "rule", "asset", "metric", "value", "threshold")
+    rows = [
+        (
+            _minute(crossing.at),
+            crossing.rule.name,
+            crossing.crypto_id,
+            crossing.rule.metric,
+            f"{crossing.value:.10g}",
+            f"{crossing.rule.comparison} {crossing.rule.threshold:.10g}",
+        )
+        for crossing in found
+    ]
+    if rows:
+        terminal.table(console, names, rows, right=("value",))
+    counts = Counter(crossing.rule.name for crossing in found)
+    for rule in rules:
+        terminal.line(console, f"{rule.name}: {counts[rule.name]:,} notification(s)")
 
 
 def print_rejected(found: list[dict[str, Any]], console: Console) -> None:

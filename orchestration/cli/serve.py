@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -26,6 +27,7 @@ from orchestration.cli.tools import docs_are_current, write_docs
 from orchestration.cli.up import CODE_SERVER
 from orchestration.local import demo
 from orchestration.local.client import local_services, prepare_home
+from orchestration.local.nats import nats_binary, write_config
 from orchestration.local.processes import WORKING_FOLDER, LocalServicesError
 from orchestration.observability import metrics as observability_metrics
 from orchestration.orphans import CODE_SERVER_SINCE
@@ -33,11 +35,15 @@ from orchestration.runner import dagster_instance
 from orchestration.session import dagster_url, export_tools, logins, session
 
 WORKSPACE = Path(__file__).resolve().parents[2] / "docker" / "workspace.yaml"
+BROKER = "broker"
 PROCESSES: dict[str, Sequence[str]] = {
     "code": (*CODE_SERVER, "-h", "0.0.0.0"),  # noqa: S104 - a container
     "webserver": ("dagster_webserver", "-h", "0.0.0.0", "-w", str(WORKSPACE)),  # noqa: S104 - a container
+    "stream": ("ingestion.stream",),
     "daemon": ("dagster._daemon", "run", "-w", str(WORKSPACE)),
 }
+# The processes that ask the sources; the others reach tickmart's own services only.
+ASK_SOURCES = ("code", "stream")
 WEAK_SECRETS = {"postgres", "password", "changeme", "minioadmin", "admin", "secret", "tickmart", "dagster", "bronze"}
 MIN_SECRET_LENGTH = 12
 
@@ -57,20 +63,23 @@ def init() -> None:
 
 
 @click.command()
-@click.argument("process", type=click.Choice(list(PROCESSES)))
+@click.argument("process", type=click.Choice([*PROCESSES, BROKER]))
 @click.option("--port", type=click.IntRange(1, 65_535), help="Port on all addresses.")
 @click.option("--read-only", is_flag=True, help="Start a webserver that can only show, not launch.")
 @clear_errors
 def serve(process: str, port: int | None, read_only: bool) -> None:
-    """Run one of Dagster's processes for docker-compose.yml."""
+    """Run one of the processes of docker-compose.yml: Dagster's, or the stream."""
     # It replaces this process, with its files in the home and telemetry off.
     settings = load_settings()
     prepare_home(settings.home)
+    if process == BROKER:
+        _serve_broker(settings.home)
     _export(settings)
     if process == "code":
         # Runs of an earlier code server are closed by the sensor `close_dead_runs`, not here: Dagster retries a run as
         # soon as it is closed, and that needs a code server that answers.
         os.environ[CODE_SERVER_SINCE] = str(time.time())
+    if process in ASK_SOURCES:
         with connections.connected(settings.postgres, "ingest") as connection:
             demo.apply_source_mode(connection)
     argv = environment.python("-m", *PROCESSES[process], *(["-p", str(port)] if port is not None else []))
@@ -78,8 +87,21 @@ def serve(process: str, port: int | None, read_only: bool) -> None:
     click.echo(f"tickmart: starting {process}", err=True)
     sys.stderr.flush()
     os.chdir(settings.home / WORKING_FOLDER)
-    env = dict(os.environ) if process == "code" else environment.without_proxies(os.environ)
+    env = dict(os.environ) if process in ASK_SOURCES else environment.without_proxies(os.environ)
     os.execve(sys.executable, argv, env)  # noqa: S606
+
+
+def _serve_broker(home: Path) -> NoReturn:
+    """Replace this process by the broker, with its files in the home, on all addresses of its container."""
+    password = os.environ.get("NATS_PASSWORD", "")
+    if len(password) < MIN_SECRET_LENGTH:
+        raise SettingsError(
+            f"NATS_PASSWORD is empty or shorter than {MIN_SECRET_LENGTH} characters (not shown): run `make secrets`, "
+            "which writes .env"
+        )
+    login = {"user": "tickmart", "password": password}
+    config = write_config(home, "0.0.0.0:4222", login, 'http: "127.0.0.1:8222"\n')
+    os.execve(nats_binary(), ["nats-server", "--config", str(config)], environment.system())  # noqa: S606
 
 
 @click.command()

@@ -38,7 +38,7 @@ CHECK_EVERY_S = 60.0
 # Prefixes of variables that the dashboard does not get: anyone may open it.
 NOT_FOR_THE_DASHBOARD = (
     "TICKMART_PG_", "DAGSTER_PG_", "MINIO_", "COINGECKO_API_KEY", "X_BEARER_TOKEN", "SLACK_WEBHOOK_URL", "SMTP_URL",
-    "HEARTBEAT_URL",
+    "HEARTBEAT_URL", "NATS_URL",
 )  # fmt: skip
 
 
@@ -67,20 +67,20 @@ def _export_ports() -> dict[str, int]:
 
 
 @contextmanager
-def only_one(home: Path) -> Iterator[None]:
-    """Hold the lock of `tickmart up` in a home; LocalServicesError if another one holds it.
+def only_one(home: Path, command: str = "up") -> Iterator[None]:
+    """Hold the lock of `tickmart up`, or another command, in a home; LocalServicesError if another one holds it.
 
     Two of them would run each schedule twice, and each would close the other's runs.
     """
-    with (home / "up.lock").open("a+") as file:
+    with (home / f"{command}.lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise LocalServicesError(
-                f"`tickmart up` runs already in {home} (process {holder}): use it, stop it, or set TICKMART_HOME to "
-                "another folder"
+                f"`tickmart {command}` runs already in {home} (process {holder}): use it, stop it, or set "
+                "TICKMART_HOME to another folder"
             ) from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
@@ -159,6 +159,8 @@ def _start(
     web = ("-h", "127.0.0.1", "-p", str(ports["dagster"]), "-w", str(workspace))
     spawn("dagster-webserver", python("-m", "dagster_webserver", *web), no_source)
     spawn("dagster-daemon", python("-m", "dagster._daemon", "run", "-w", str(workspace)), no_source)
+    if settings.live and settings.nats_url is not None:
+        spawn("stream", python("-m", "ingestion.stream"), env)
     wait("dashboard", address("dashboard", "_stcore/health"))
     wait("dagster-webserver", address("dagster", "server_info"))
 

@@ -36,18 +36,20 @@ EMBEDDED = "TICKMART_PG_EMBEDDED"
 
 @contextlib.contextmanager
 def local_services(
-    home: Path, *, postgres: bool, s3: bool, simulator_seed: int | None = None
+    home: Path, *, postgres: bool, s3: bool, nats: bool = False, simulator_seed: int | None = None
 ) -> Iterator[dict[str, str]]:
     """Run the embedded servers of `home` during the block; yield the environment variables that reach them.
 
-    With `postgres=False` or `s3=False` that server is the user's: it is neither started nor exported. With a seed, the
+    With `postgres=False`, `s3=False` or `nats=False` that server is the user's or not needed: it is neither started nor
+    exported. With a seed, the
     simulator of that market runs too, and the variables name it as every source. All tickmart processes of a home share
     its servers; when the last of them leaves its block, the servers have stopped. Raises LocalServicesError if a server
     cannot be started.
     """
     home = home.absolute()
     simulated = simulator_seed is not None
-    needs = [name for name, needed in (("postgres", postgres), ("s3", s3), ("simulator", simulated)) if needed]
+    servers = {"postgres": postgres, "s3": s3, "nats": nats, "simulator": simulated}
+    needs = [name for name, needed in servers.items() if needed]
     if not needs:
         yield {}
         return
@@ -59,6 +61,8 @@ def local_services(
             variables |= _postgres_environment(ports["postgres"], credentials["postgres"])
         if s3:
             variables |= _s3_environment(ports["s3"], credentials["s3"])
+        if nats:
+            variables["NATS_URL"] = _nats_url(ports["nats"], credentials["nats"])
         if simulated:
             variables |= simulator_environment(f"http://{LOOPBACK}:{ports['simulator']}")
         yield variables
@@ -92,6 +96,10 @@ def _s3_environment(port: int, keys: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def _nats_url(port: int, login: Mapping[str, str]) -> str:
+    return f"nats://{login['user']}:{login['password']}@{LOOPBACK}:{port}"
+
+
 def simulator_environment(url: str) -> dict[str, str]:
     """Return the variables that point every source at a simulator."""
     return {
@@ -101,11 +109,14 @@ def simulator_environment(url: str) -> dict[str, str]:
         "FEAR_GREED_BASE_URL": f"{url}/alternative",
         "COINMETRICS_BASE_URL": f"{url}/coinmetrics",
         "BLOCKCHAIN_BASE_URL": f"{url}/blockchain",
+        "BITCOIN_TRANSACTIONS_URL": f"{url}/aws-public-blockchain/v1.0/btc",
+        "OKX_BASE_URL": f"{url}/okx",
+        "OKX_WS_URL": f"{url.replace('http', 'ws', 1)}/okx/ws/v5/public",
         "GDELT_BASE_URL": f"{url}/gdelt",
         "HN_BASE_URL": f"{url}/hackernews",
         "NEWS_FEEDS": f"{url}/feeds/coinpost.xml,{url}/feeds/ledgernews.atom",
         "X_BASE_URL": f"{url}/x",
-        # The simulator serves no bucket.
+        # Off as by default: `backfill --dataset bitcoin_transactions` loads days of the simulated bucket.
         "TICKMART_BITCOIN_TRANSACTIONS": "false",
     }
 

@@ -30,9 +30,10 @@ def load_credentials(home: Path) -> dict[str, dict[str, str]]:
 
 
 def ensure_credentials(home: Path) -> dict[str, dict[str, str]]:
-    """Return the credentials of `home`; write HOME/credentials.json first if there is none, or if it lacks a role.
+    """Return the credentials of `home`; write HOME/credentials.json first if there is none, or if it lacks a login.
 
-    Earlier versions had no login `reader`. At its start, the server gives every login the password of the file.
+    Earlier versions had no login `reader` and no broker. At its start, the server gives every login the password of the
+    file.
     """
     path = home / "credentials.json"
     # Hexadecimal: rclone splits keys at commas, and other characters need quoting in shells and URLs. 128 bits each.
@@ -40,13 +41,19 @@ def ensure_credentials(home: Path) -> dict[str, dict[str, str]]:
         credentials = {
             "postgres": {login: secrets.token_hex(16) for login in (SUPERUSER, *ROLES)},
             "s3": {"access_key": secrets.token_hex(10), "secret_key": secrets.token_hex(16)},
+            "nats": _nats_login(),
         }
         write_private(path, json.dumps(credentials, indent=2) + "\n")
     credentials = load_credentials(home)
-    if "reader" not in credentials["postgres"]:
-        credentials["postgres"]["reader"] = secrets.token_hex(16)
+    if "reader" not in credentials["postgres"] or "nats" not in credentials:
+        credentials["postgres"].setdefault("reader", secrets.token_hex(16))
+        credentials.setdefault("nats", _nats_login())
         write_private(path, json.dumps(credentials, indent=2) + "\n")
     return credentials
+
+
+def _nats_login() -> dict[str, str]:
+    return {"user": "tickmart", "password": secrets.token_hex(16)}
 
 
 def write_private(path: Path, text: str) -> None:

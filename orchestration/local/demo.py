@@ -36,7 +36,7 @@ URLS = simulator_environment(SERVICE)
 # In a demo home: a JSON file with the seed of its market.
 MARK_FILE = "demo.json"
 SERVERS = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "MINIO_ENDPOINT", "MINIO_ACCESS_KEY",
-           "MINIO_SECRET_KEY", "MINIO_BUCKET", "MINIO_SECURE")  # fmt: skip
+           "MINIO_SECRET_KEY", "MINIO_BUCKET", "MINIO_SECURE", "NATS_URL")  # fmt: skip
 # Name and value in ops.versions that mark a database.
 _NAME, _MARK = "markets", "simulated"
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from orchestration.local.client import LOCK_FILE, STATE_FILE
 from orchestration.local.credentials import ensure_credentials, write_private
+from orchestration.local.nats import Nats
 from orchestration.local.postgres import Postgres
 from orchestration.local.processes import CHILD_GRACE_S, CODE, LOOPBACK, LocalServicesError, group_alive, signal_group
 from orchestration.local.s3 import S3
@@ -177,6 +178,8 @@ class Supervisor:
                 server = Postgres(self._home, credentials["postgres"])
             elif name == "simulator":
                 server = Simulator(self._home, int(message["simulator_seed"]))
+            elif name == "nats":
+                server = Nats(self._home, credentials["nats"])
             else:
                 server = S3(self._home, credentials["s3"])
             server.start()

@@ -10,11 +10,14 @@ from importlib.metadata import PackageNotFoundError, version
 from ingestion import proxies
 from ingestion.bronze.lake import Lake, LakeError
 from ingestion.database import connections
+from ingestion.setting_values import SettingsError
 from ingestion.settings import Settings
 from ingestion.sources.http import SourceError
 from ingestion.sources.registry import SOURCES
 from ingestion.sources.source import Finding
+from ingestion.universe import UniverseError
 from orchestration.alerting import channels
+from orchestration.alerting.price_rules import read_rules
 from orchestration.local import demo
 
 PACKAGES = ("dagster", "dagster-dbt", "dbt-core", "dbt-postgres", "great-expectations", "streamlit", "plotly", "minio")
@@ -32,6 +35,15 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield from _sources(settings)
     on = channels.configured(settings.alerting) + ["heartbeat"] * (settings.alerting.heartbeat_url is not None)
     yield Finding(True, "alerts", f"{', '.join(on)}: `tickmart alert test` tests them" if on else "no channel is set")
+    yield _price_rules(settings)
+
+
+def _price_rules(settings: Settings) -> Finding:
+    try:
+        rules = read_rules(settings)
+    except (SettingsError, UniverseError) as error:
+        return Finding(False, "price rules", str(error))
+    return Finding(True, "price rules", f"{len(rules)}: {', '.join(rule.name for rule in rules)}" if rules else "none")
 
 
 def proxies_used(settings: Settings) -> str:

@@ -1,7 +1,7 @@
-"""Removes old operational records; never data.
+"""Removes old operational records; never data, but for days of live prices in raw, which bronze keeps.
 
 Belongs here: how long and how many of each kind are retained, and their removal. Does not: bronze, raw and the marts,
-which are never removed; what another program limits (the work log by size; Dagster's ticks, see ``dagster.yaml``).
+which are else never removed; what another program limits (the work log by size; Dagster's ticks, see ``dagster.yaml``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from ingestion.bronze.lake import Lake
 from ingestion.database import connections
 from ingestion.datasets import object_day
 from ingestion.settings import Settings
+from ingestion.sources.okx.dataset import OKX_TICKERS, OKX_TRADES
+from ingestion.sources.okx.load import drop_partition, first_day, partition_days
 from orchestration.local.client import LOG_FILE
 
 
@@ -40,6 +42,7 @@ RETENTION = {
     "dbt targets": Retention(7, 20),
     "Data Docs": Retention(30),
 }
+LIVE_DAYS = "days of live prices in raw"
 _TABLES = {
     "rejected records": ["ops.rejected_records where rejected_at < %s"],
     "source requests": ["ops.source_requests where requested_at < %s"],
@@ -58,7 +61,7 @@ _TABLES = {
     ],
 }
 # Written as long as anything runs, and limited by size.
-_LIVE = (LOG_FILE, "postgres.log", "s3.log", "tickmart.jsonl", "tickmart.lock")
+_LIVE = (LOG_FILE, "postgres.log", "s3.log", "nats.log", "stream.log", "tickmart.jsonl", "tickmart.lock")
 # Folders of HOME with one file or folder per run; the dbt manifest is beside the runs' targets.
 _FOLDERS: dict[str, tuple[str, Callable[[Path], bool]]] = {
     "log files": ("logs", lambda path: path.is_file() and path.name not in _LIVE),
@@ -83,6 +86,20 @@ def prune(settings: Settings, *, days: int | None = None, dry_run: bool = False)
         if what == "rejected records":
             count += _rejected_objects(settings, before, dry_run)
         yield what, count, keep_days
+    yield LIVE_DAYS, _live_days(settings, now.date(), dry_run), settings.live_raw_days
+
+
+def _live_days(settings: Settings, today: date, dry_run: bool) -> int:
+    """Drop the partitions of live prices before the days that raw keeps; return their number."""
+    count = 0
+    with connections.connected(settings.postgres, "ingest") as connection:
+        for dataset in (OKX_TRADES, OKX_TICKERS):
+            days = partition_days(connection, dataset)
+            old = [day for day in days if day < first_day(today, settings.live_raw_days)]
+            for day in [] if dry_run else old:
+                drop_partition(connection, dataset, day)
+            count += len(old)
+    return count
 
 
 def _rows(settings: Settings, tables: list[str], before: datetime, dry_run: bool) -> int:

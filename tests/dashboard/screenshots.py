@@ -15,6 +15,7 @@ PAGES = {
     "sentiment": "sentiment",
     "compare": "compare",
     "onchain": "onchain",
+    "live": "live",
     "news": "news",
     "data_quality": "data_quality",
     "dictionary": "dictionary?search=volatility",

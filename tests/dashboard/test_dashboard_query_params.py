@@ -64,6 +64,7 @@ VALID = {
     "price": {"coin": "solana", "range": "3M", "draw": "Line", "log": "true", "over": ["EMA"], "panes": ["RSI"]},
     "sentiment": {"span": "1Y"},
     "compare": {"coins": ["bitcoin", "solana"], "range": "All", "log": "True", "window": "30 days"},
+    "live": {"live": ["bitcoin", "ethereum"], "range": "7 d"},
     "news": {"range": "All", "asset": "bitcoin", "source": "gdelt", "language": "EN", "data": "true"},
     "onchain": {"range": "All", "series": "value and volume", "method": "spearman", "log": "1", "fee_log": "true"},
 }

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import io
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg2
@@ -108,6 +108,7 @@ def load_simulated_raw(cursor) -> None:
     _load_onchain(cursor)
     _load_news(cursor)
     _load_bitcoin(cursor)
+    load_live(cursor)
     cursor.execute(
         """
         insert into ops.load_ledger (object_key, dataset, sha256, etag, rows, inserted, updated, unchanged, batch_id)
@@ -168,6 +169,72 @@ def _load_onchain(cursor) -> None:
         where n <> 40
         """,
         (2 * DAYS,),
+    )
+
+
+def load_live(cursor) -> None:
+    """Fill three hours of OKX tickers and trades of nine of the ten coins up to now, and what the stream recorded.
+
+    Every coin has a ticker each 20 seconds but the third, whose last is five minutes old; the second lacks two minutes
+    and has an order book without bids at the end.
+    """
+    today = datetime.now(UTC).date()
+    for table in ("okx_trades", "okx_tickers"):
+        for day in (today - timedelta(days=1), today, today + timedelta(days=1)):
+            cursor.execute(
+                f"create table if not exists raw.{table}_{day:%Y%m%d} partition of raw.{table}"
+                f" for values from ('{day}+00') to ('{day + timedelta(days=1)}+00')"
+            )
+    cursor.execute(
+        """
+        insert into raw.okx_tickers (
+            inst_id, ts, last, bid, ask, open_24h, high_24h, low_24h, quote_volume_24h, received_at, source_url,
+            fetched_at, batch_id
+        )
+        select
+            replace(binance_symbol, 'USDT', '-USDT'), ts, last, case when place > 2 or n > 0 then last * 0.9999 end,
+            last * 1.0001, 1000 / place, last * 1.1, last * 0.9, 1e9 / place, ts, 'wss://test', ts, 'test'
+        from (
+            select *, row_number() over (order by binance_symbol) as place from raw.universe
+        ) as coins
+        cross join generate_series(0, 540) as n
+        cross join lateral (
+            select
+                now() - n * interval '20 seconds' as ts,
+                round((1000.0 / place * (1 + 0.01 * sin(n / 30.0 + place)))::numeric, 4) as last
+        ) as quotes
+        where place < 10 and (place <> 3 or n >= 15) and (place <> 2 or n not between 60 and 65);
+        insert into raw.okx_trades (
+            inst_id, trade_id, ts, price, size, side, fills, received_at, source_url, fetched_at, batch_id
+        )
+        select
+            inst_id, 1000000 - row_number() over (partition by inst_id order by ts desc), ts, last, 0.5,
+            case when extract(second from ts)::integer % 2 = 0 then 'buy' else 'sell' end, 1, ts, 'wss://test', ts,
+            'test'
+        from raw.okx_tickers;
+        insert into ops.stream_minutes (
+            stream, minute, messages, trades, tickers, duplicates, rejected, delay_p50_s, delay_p95_s
+        )
+        select
+            'okx', date_trunc('minute', now()) - n * interval '1 minute', 60, 20, 40, n % 3, 0,
+            0.4 + 0.1 * sin(n), 1.2 + 0.3 * sin(n)
+        from generate_series(0, 180) as n;
+        insert into ops.stream_gaps (
+            inst_id, after_trade_id, before_trade_id, opened_at, closed_at, reason, filled_trades, is_filled
+        )
+        values
+            ('BTC-USDT', 10, 14, now() - interval '2 hours', now() - interval '119 minutes', 'reconnect', 3, true),
+            ('ETH-USDT', 20, 90, now() - interval '1 hour', null, 'reconnect', 0, false);
+        insert into ops.stream_connections (connected_at, ended_at, reason)
+        values
+            (now() - interval '3 hours', now() - interval '2 hours', 'notice 64008'),
+            (now() - interval '2 hours', null, null);
+        insert into ops.stream_status (
+            stream, received_at, sink_at, broker_bytes, broker_max_bytes, pending_messages, missing_assets,
+            broker_id, last_sequence
+        )
+        values ('okx', now(), now(), 1000000, 100000000, 12, array['tron'], 'test', 1)
+        """
     )
 
 

@@ -34,6 +34,7 @@ def test_a_table_without_partitions_stays_usable(
             "create table raw.whole (like raw.binance_klines including all); alter table raw.whole owner to ingest;"
             "drop table raw.binance_klines; alter table raw.whole rename to binance_klines;"
             "drop table raw.onchain_daily, raw.bitcoin_blocks, raw.bitcoin_transactions, raw.headlines;"
+            "drop table raw.okx_trades, raw.okx_tickers;"
             "drop table raw.headline_scores, raw.news_tone_gdelt; drop schema ops cascade"
         )
         assert migrate.bootstrap(postgres)

@@ -32,8 +32,9 @@ pytestmark = pytest.mark.slow  # dbt builds the mart for its tests
 ORDER = ["healthy", "unknown", "warning", "degraded"]
 NAMES = [dataset.name for dataset in DATASETS]
 # Off by default.
-ON = {"TICKMART_BITCOIN_TRANSACTIONS": "true", "X_BEARER_TOKEN": "test-token"}
+ON = {"TICKMART_BITCOIN_TRANSACTIONS": "true", "TICKMART_LIVE": "on", "X_BEARER_TOKEN": "test-token"}
 ONCHAIN = ("onchain_daily_coinmetrics", "onchain_daily_blockchain")
+LIVE = ("okx_trades", "okx_tickers")
 NEWS = {"headlines_gdelt": 24, "headlines_hackernews": 72, "headlines_rss": 24, "headlines_x": 48}
 TONE = "news_tone_gdelt"
 # Ages in seconds with markets every five minutes, so that each dataset has another SLA: 2 h, 10 min, 26 h.
@@ -42,6 +43,7 @@ AGES = {
     "coingecko_markets": {"fresh": 300, "late": 1200, "very late": 3600, "never loaded": None},
     "fear_greed": {"fresh": 0, "late": 2 * 86400, "very late": 6 * 86400, "never loaded": None},
     "bitcoin_transactions": {"fresh": 3600, "late": 6 * 3600, "very late": 20 * 3600, "never loaded": None},
+    **{name: {"fresh": 0, "late": 300, "very late": 3600, "never loaded": None} for name in LIVE},
     **{
         name: {"fresh": 0, "late": 4 * 86400, "very late": 10 * 86400, "never loaded": None}
         for name in (*ONCHAIN, TONE)
@@ -72,6 +74,13 @@ SEED = """
     insert into raw.onchain_daily (source, asset, metric, date, value, source_url, fetched_at, batch_id)
     select source, 'btc', 'count', (now() at time zone 'UTC')::date - 1, 5, 'u', now(), 'b'
     from unnest(array['coinmetrics', 'blockchain']) as source;
+    create table raw.okx_trades_any partition of raw.okx_trades default;
+    create table raw.okx_tickers_any partition of raw.okx_tickers default;
+    insert into raw.okx_trades
+        (inst_id, trade_id, ts, price, size, side, received_at, source_url, fetched_at, batch_id)
+    values ('BTC-USDT', 1, now(), 1, 1, 'buy', now(), 'u', now(), 'b');
+    insert into raw.okx_tickers (inst_id, ts, last, received_at, source_url, fetched_at, batch_id)
+    values ('BTC-USDT', now(), 1, now(), 'u', now(), 'b');
     insert into raw.headlines (
         source, external_id, published_at, title, url, channel, source_url, fetched_at, batch_id
     )
@@ -87,6 +96,7 @@ MOMENTS = {
     "fear_greed": (("raw.fear_greed", "date"), ("marts.fct_sentiment_daily", "date")),
     **{name: ((f"raw.{name}", "date"), ("intermediate.int_onchain_series", "newest_date")) for name in ONCHAIN},
     "bitcoin_transactions": (("raw.bitcoin_blocks", "block_timestamp"),),
+    **{name: ((f"raw.{name}", "ts"),) for name in LIVE},
     **{name: ((f"raw.{name}", "published_at"), ("intermediate.int_news_series", "newest_at")) for name in NEWS},
     TONE: ((f"raw.{TONE}", "date"), ("intermediate.int_news_series", "newest_at")),
 }
@@ -301,6 +311,7 @@ def test_before_the_first_run_status_uses_its_own_settings(built: Built):
         "fear_greed": 93600,
         "bitcoin_transactions": 14400,
         **dict.fromkeys(ONCHAIN, 172800),
+        **dict.fromkeys(LIVE, 120),
     }
 
 
@@ -311,7 +322,7 @@ def test_a_dataset_that_is_off_is_not_shown_and_cannot_be_stale(built: Built):
     built.declare(off)
     try:
         shown = {row["dataset"] for row in health.status(off)["datasets"]}
-        assert shown == set(built.mart()) == set(NAMES) - {"bitcoin_transactions"}
+        assert shown == set(built.mart()) == set(NAMES) - {"bitcoin_transactions", *LIVE}
         assert "bitcoin_transactions" not in replace(built, settings=off).stale()
     finally:
         built.declare(built.settings)

@@ -17,7 +17,7 @@ TICKMART = Path(sys.executable).with_name("tickmart")
 # Settings of tickmart and of the programs that it starts; a test sets what it needs and inherits none.
 SETTINGS = (
     "ALERT_", "BINANCE_", "BITCOIN_", "BLOCKCHAIN_", "COINGECKO_", "COINMETRICS_", "DAGSTER_", "DBT_", "FEAR_GREED_",
-    "HEARTBEAT_", "MINIO_", "PG", "SLACK_", "SMTP_", "TICKMART_",
+    "HEARTBEAT_", "MINIO_", "NATS_", "OKX_", "PG", "SLACK_", "SMTP_", "TICKMART_",
 )  # fmt: skip
 # What the person who starts the tests on a Docker engine may set (tests/compose).
 SETTINGS_OF_TESTS = {"TICKMART_BUILD_ARGS", "TICKMART_COMPOSE_STAND_INS"}

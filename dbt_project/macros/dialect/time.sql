@@ -48,6 +48,15 @@
     interval '{{ count }} hours'
 {%- endmacro %}
 
+{#- An interval of minutes. -#}
+{% macro minutes(count) -%}
+    {{ return(adapter.dispatch('minutes')(count)) }}
+{%- endmacro %}
+
+{% macro postgres__minutes(count) -%}
+    interval '{{ count }} minutes'
+{%- endmacro %}
+
 {#- Window frame (t - hours, t] over an ordering by instant. A missing bar does not extend it. -#}
 {% macro trailing_hours(count) -%}
     {{ return(adapter.dispatch('trailing_hours')(count)) }}
@@ -82,6 +91,16 @@
 
 {% macro postgres__days_between(first, last) -%}
     select generate_series('{{ first }}'::timestamp, '{{ last }}'::timestamp, '1 day')::date as date
+{%- endmacro %}
+
+{#- Query with one column, minute: the present UTC minute and `count` before it. -#}
+{% macro recent_minutes(count) -%}
+    {{ return(adapter.dispatch('recent_minutes')(count)) }}
+{%- endmacro %}
+
+{% macro postgres__recent_minutes(count) -%}
+    select {{ utc_span(1, 'current_timestamp') }} - minutes_ago * {{ minutes(1) }} as minute
+    from generate_series(0, {{ count }}) as ago (minutes_ago)
 {%- endmacro %}
 
 {#- First day of the week or month of a day. The day is a literal and can be infinite. -#}

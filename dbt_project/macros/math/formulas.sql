@@ -54,3 +54,13 @@
 {% macro label_for_level(level, labels) -%}
     case {{ level }} {% for label in labels %}when {{ loop.index0 }} then '{{ label }}' {% endfor %}end
 {%- endmacro %}
+
+{#-
+    Spread of the best ask over the best bid, in basis points of their middle; null for an empty side or a crossed book. A
+    decimal of one scale: the mean of several does not depend on their order.
+-#}
+{% macro spread_bps(bid, ask) -%}
+    case when {{ bid }} > 0 and {{ ask }} >= {{ bid }}
+        then (20000 * ({{ ask }} - {{ bid }}) / ({{ ask }} + {{ bid }}))::numeric(18, 9)
+    end
+{%- endmacro %}

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ingestion.settings import SettingsError, load_settings
 from ingestion.simulator.bitcoin import make_day, write_daily
+from ingestion.simulator.bucket import BLOCKS, PER_BLOCK
+from ingestion.simulator.server import Simulator, simulator
 from ingestion.sources.bitcoin.bucket import Bucket
 from ingestion.sources.conventions import SourceError
 from support.bitcoin import DAY, Bitcoin, day_after
@@ -128,3 +131,60 @@ def test_another_address_is_an_error_that_names_the_variable(url: str) -> None:
 def test_transactions_are_off_by_default() -> None:
     assert load_settings({}).bitcoin_transactions is False
     assert load_settings({"TICKMART_BITCOIN_TRANSACTIONS": "true"}).bitcoin_transactions is True
+
+
+@pytest.fixture
+def simulated(bitcoin: Bitcoin) -> Iterator[Simulator]:
+    with simulator(now="2024-06-02T12:00:00Z") as server:
+        bitcoin.url = server.urls()["BITCOIN_TRANSACTIONS_URL"]
+        yield server
+
+
+def test_the_simulated_bucket_has_daily_files_of_past_days_and_single_blocks_of_today(
+    bitcoin: Bitcoin, simulated: Simulator
+) -> None:
+    result = bitcoin.take(DAY, day_after(DAY))
+    assert (result.error, list(result.failed)) == (None, [])
+    assert result.rows % PER_BLOCK == 0
+    assert result.rows > BLOCKS * PER_BLOCK
+    assert {str(day): status for day, status in bitcoin.status().items()} == {
+        "2024-06-01": "final", "2024-06-02": "provisional",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "failed"),
+    [
+        ({"kind": "missing_day"}, True),
+        ({"kind": "truncate", "match": ".parquet"}, True),
+        ({"kind": "duplicate"}, False),
+        ({"kind": "status", "status": 503, "times": 1}, False),
+    ],
+    ids=["missing day", "truncated file", "daily files beside single blocks", "overloaded once"],
+)
+def test_a_fault_of_one_day_in_the_simulated_bucket_names_it_and_leaves_the_others(
+    bitcoin: Bitcoin, simulated: Simulator, rule: dict[str, Any], failed: bool
+) -> None:
+    simulated.faults.set([{"contains": f"date={DAY}", **rule}])
+    result = bitcoin.take(DAY, day_after(DAY, -1))
+    assert list(result.failed) == [DAY.isoformat()] * failed
+    assert result.rows == BLOCKS * PER_BLOCK * (1 if failed else 2)
+
+
+def test_a_day_that_the_simulated_bucket_publishes_again_replaces_its_blocks(
+    bitcoin: Bitcoin, simulated: Simulator
+) -> None:
+    bitcoin.take(DAY)
+    before = {row[0] for row in bitcoin.rows()}
+    simulated.faults.set([{"kind": "republished", "contains": f"date={DAY}"}])
+    bitcoin.take(DAY)
+    after = {row[0] for row in bitcoin.rows()}
+    assert len(before) == len(after) == BLOCKS
+    assert not before & after
+
+
+def test_a_simulated_bucket_without_permission_is_one_error(bitcoin: Bitcoin, simulated: Simulator) -> None:
+    simulated.faults.set([{"kind": "status", "status": 403, "match": "aws-public-blockchain"}])
+    result = bitcoin.fetch(DAY, attempts=1)
+    assert result.error
+    assert "anonymous" in result.error

@@ -57,6 +57,18 @@ newest_data as (
         -- of a replaced day, the ledger has the rows of the object and not what raw had before
         coalesce(sum(row_count), 0)::bigint as counted_rows
     from {{ ref('stg_bitcoin__blocks') }}
+    union all
+    select
+        'okx_trades' as dataset,
+        max(traded_at) as last_data_at,
+        null::bigint as counted_rows
+    from {{ ref('stg_okx__trades') }}
+    union all
+    select
+        'okx_tickers' as dataset,
+        max(quoted_at) as last_data_at,
+        null::bigint as counted_rows
+    from {{ ref('stg_okx__tickers') }}
 
 ),
 

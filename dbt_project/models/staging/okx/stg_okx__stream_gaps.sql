@@ -1,0 +1,17 @@
+with source as (
+
+    select * from {{ source('ops', 'stream_gaps') }}
+
+)
+
+select
+    gap_id,
+    inst_id,
+    after_trade_id,
+    before_trade_id,
+    opened_at,
+    closed_at,
+    reason,
+    filled_trades,
+    is_filled
+from source
