@@ -242,7 +242,7 @@ CORRUPTIONS: dict[tuple[str, str], list[str]] = {
             **{
                 name: {
                     "has_data": [f"delete from raw.{name}"],
-                    "data_within_sla": [f"delete from raw.{name} where published_at > now() - interval '80 hours'"],
+                    "data_within_sla": [f"update raw.{name} set published_at = published_at - interval '80 hours'"],
                     "no_future_data": [f"update raw.{name} set published_at = published_at + interval '9000 days'"],
                 }
                 for name in NEWS
@@ -341,7 +341,7 @@ CORRUPTIONS: dict[tuple[str, str], list[str]] = {
     ("headlines_recent", "neutral_share_in_band"): ["update raw.headline_scores set compound = compound / 10"],
     ("headlines_recent", "untagged_share_in_band"): ["update raw.headline_scores set crypto_ids = '{}'"],
     ("headlines_recent", "text_is_not_damaged"): [
-        f"update raw.headlines set title = 'CafÃ© â€™' where {SOME.format(n=20)}"
+        f"update raw.headlines_gdelt set title = 'CafÃ© â€™' where {SOME.format(n=20)}"
     ],
     ("headlines_recent", "no_burst_of_copies"): [
         "update marts.fct_headlines set copy_count = 60 where date = (select max(date) from marts.fct_headlines)"
