@@ -30,7 +30,7 @@ def lead_lag(days: pd.DataFrame, max_lag: int = MAX_LAG) -> pd.DataFrame:
     """Return the correlation of mean sentiment with the return some days later: lag, correlation, n, band.
 
     A positive lag means that sentiment comes first. `band` is the 95% quantile of the absolute correlation when blocks
-    of days of both series are drawn independently: the relation is broken and each series' own memory is kept.
+    of days of both series are drawn independently: that keeps each series' autocorrelation and breaks their relation.
     """
     by_day = days.set_index("date")
     sentiment, returns = by_day["mean_compound"].astype(float), by_day["return_pct"].astype(float)

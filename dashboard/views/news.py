@@ -108,8 +108,8 @@ def lead_and_lag(days: pd.DataFrame, lags: pd.DataFrame, name: str, source: str)
         "after",
         caption=f"Daily mean sentiment vs return, days of the range, n = "
         f"{formats.count_range(lags['n'].min(), lags['n'].max())}. Gray: 95% band of independent series with the same "
-        f"memory ({statistics.DRAWS:,} block draws of {statistics.BLOCK_DAYS} days). {beyond} of {len(lags)} lags are "
-        "outside; about 1 is expected by chance.",
+        f"autocorrelation ({statistics.DRAWS:,} block draws of {statistics.BLOCK_DAYS} days). {beyond} of {len(lags)} "
+        "lags are outside; about 1 is expected by chance.",
         source=f"computed from {providers(source)}; {BINANCE}",
     )
 

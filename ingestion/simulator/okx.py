@@ -178,7 +178,8 @@ class Exchange:
         ).encode()
 
     def _ticker_message(self, i: _Instrument, turn: int, price: str) -> bytes:
-        ask = fixed(max(2, i.price + i.price * (turn % 401 - 200) // 1_000_000 + 1), i.places)
+        # 0.01 to 1 basis point above the bid
+        ask = fixed(i.price + i.price * (turn % 401 - 199 + turn % 100) // 1_000_000 + 1, i.places)
         quote = i.quote
         self.counts["tickers"] += 1
         return (
