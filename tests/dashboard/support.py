@@ -21,7 +21,7 @@ from orchestration.local.processes import free_port
 
 ROOT = Path(__file__).parents[2]
 PAGES = [page.name for page in pages.PAGES]
-DATA_PAGES = PAGES[: PAGES.index("data_quality")]
+DATA_PAGES = ["overview", "price", "sentiment", "compare", "onchain", "news"]
 
 
 def elements(app) -> Iterator[Any]:
