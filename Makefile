@@ -65,7 +65,7 @@ test: setup-dev ## the ordinary tests, a worker per core
 test-slow: setup-dev ## the tests that take longer than about 20 seconds
 	@.venv/bin/python -m pytest $(PARALLEL) -m "slow and not kills and not engine and not s3_strict and not browser and not freqtrade and not metricflow" $(ARGS)
 
-test-kills: setup-dev ## two hundred kills at random moments (make test-slow makes forty)
+test-kills: setup-dev ## hundreds of kills at random moments (make test-slow makes eighty)
 	@.venv/bin/python -m pytest -m kills $(ARGS)
 
 test-browser: setup-dev ## every page in headless Chromium (Debian: apt install chromium)

@@ -79,11 +79,11 @@ def test_a_killed_part_loses_and_doubles_no_trade(stream: LiveStream) -> None:
     assert stream.ask("select * from ops.stream_gaps where not is_filled") == []
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kills", [pytest.param(8, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.kills)])
 @pytest.mark.parametrize("what", PARTS)
-def test_fifty_kills_lose_and_double_no_trade(stream: LiveStream, what: str) -> None:
-    kill_often(stream, what, kills=50)
+def test_many_kills_lose_and_double_no_trade(stream: LiveStream, what: str, kills: int) -> None:
+    kill_often(stream, what, kills=kills)
 
 
 def kill_often(stream: LiveStream, what: str, kills: int) -> None:
