@@ -99,7 +99,9 @@ def test_a_build_has_what_new_rows_reach_and_nothing_else(selective: SelectiveBu
     selective.load_index(35)
     plan = selective.build()
     # The view of the health reads a table that is replaced, so it is created again.
-    assert names(plan.build) == {"fct_sentiment_daily", "fct_sentiment_returns", "fct_dataset_health"}
+    assert names(plan.build) == {
+        "fct_sentiment_daily", "fct_sentiment_returns", "fct_headline_sentiment_daily", "fct_dataset_health",
+    }  # fmt: skip
     assert names(plan.refresh) == {"stg_alternative_me__fear_greed"}
     assert plan.skip["model.tickmart.fct_prices"] == "no new rows in raw.binance_klines, raw.universe"
     selective.load("BTCUSDT", 0.9, 1)
