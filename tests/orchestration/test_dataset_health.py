@@ -310,8 +310,9 @@ def test_before_the_first_run_status_uses_its_own_settings(built: Built):
         "coingecko_markets": 600,
         "fear_greed": 93600,
         "bitcoin_transactions": 14400,
-        **dict.fromkeys(ONCHAIN, 172800),
+        **dict.fromkeys((*ONCHAIN, TONE), 172800),
         **dict.fromkeys(LIVE, 120),
+        **{name: hours * 3600 for name, hours in NEWS.items()},
     }
 
 
@@ -322,7 +323,7 @@ def test_a_dataset_that_is_off_is_not_shown_and_cannot_be_stale(built: Built):
     built.declare(off)
     try:
         shown = {row["dataset"] for row in health.status(off)["datasets"]}
-        assert shown == set(built.mart()) == set(NAMES) - {"bitcoin_transactions", *LIVE}
+        assert shown == set(built.mart()) == set(NAMES) - {"bitcoin_transactions", "headlines_x", *LIVE}
         assert "bitcoin_transactions" not in replace(built, settings=off).stale()
     finally:
         built.declare(built.settings)

@@ -87,6 +87,15 @@ def test_a_load_gate_precedes_each_load_and_no_suite_blocks_by_itself(graph):
     assert blocking == {(f"bronze/{name}", "load_gate") for name in gated}
 
 
+@pytest.mark.parametrize("job", ["market_refresh", "rebuild"])
+def test_a_run_selects_every_dbt_test_whatever_is_off(definitions, graph, job):
+    # With a part of the tests, such as without those of a raw table that no asset of the job is, dagster-dbt would call
+    # dbt with a selection of its own, and the tests of models would not run.
+    selected = definitions.resolve_job_def(job).asset_layer.asset_graph.assets_defs
+    [models] = [one for one in selected if one.computation and one.op.name == "dbt_build"]
+    assert not models.is_subset
+
+
 def test_a_check_has_one_snake_case_id_per_asset():
     ids = [(suite.asset_path, rule.id) for suite in SUITES for rule in suite.rules]
     assert len(set(ids)) == len(ids)
