@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.dashboard.support import served
+from tests.dashboard.page_tools import served
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRAWN = ".js-plotly-plot .nsewdrag, .js-plotly-plot .gtitle, .js-plotly-plot path.surface, [data-testid=stExpander]"

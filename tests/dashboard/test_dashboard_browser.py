@@ -7,7 +7,7 @@ import pytest
 
 from dashboard.pages import PAGES
 from tests.dashboard.browser import needs_browser, settle
-from tests.dashboard.support import served
+from tests.dashboard.page_tools import served
 
 PATHS = ["", *(page.name for page in PAGES[1:])]  # the first page has the root address
 pytestmark = needs_browser

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from dashboard.analysis.checks import NO_FAILED_ROW, history_symbols, matching, readable_expectation
-from tests.dashboard.support import page_text
+from tests.dashboard.page_tools import page_text
 
 METHOD = "expect_column_values_to_be"
 

@@ -8,7 +8,7 @@ import pytest
 
 from dashboard.analysis import bars
 from dashboard.queries import prices
-from tests.dashboard.support import figures, ignored_params_text, numbers
+from tests.dashboard.page_tools import figures, ignored_params_text, numbers
 
 SINCE, UNTIL = pd.Timestamp("2026-01-01", tz="UTC"), pd.Timestamp("2026-06-30 15:00", tz="UTC")
 TODAY = datetime.now(UTC).date()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from dashboard.analysis.windows import daily_window, hourly_window
-from tests.dashboard.support import page_text
+from tests.dashboard.page_tools import page_text
 from tests.dashboard.warehouse import HALTED_HOURS_AGO
 
 DOCS = Path(__file__).parents[2] / "dbt_project/models/marts/prices/_prices__docs.md"

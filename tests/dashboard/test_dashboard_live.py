@@ -15,7 +15,7 @@ from dashboard.charts import base
 from dashboard.charts import live as charts
 from dashboard.components import layout
 from dashboard.queries import live
-from tests.dashboard.support import figures, numbers, page_text
+from tests.dashboard.page_tools import figures, numbers, page_text
 
 LIGHT = base.palette()
 NOW = pd.Timestamp("2026-03-02 10:00", tz="UTC")

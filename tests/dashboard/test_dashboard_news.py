@@ -9,7 +9,7 @@ import pytest
 from dashboard.analysis import news as statistics
 from dashboard.charts import base
 from dashboard.charts import news as charts
-from tests.dashboard.support import figures, numbers, page_text
+from tests.dashboard.page_tools import figures, numbers, page_text
 
 LIGHT = base.palette()
 

@@ -10,7 +10,7 @@ import pytest
 from dashboard.analysis import onchain as statistics
 from dashboard.analysis.onchain import PAIRS
 from dashboard.charts import base, onchain
-from tests.dashboard.support import figures, numbers, page_text
+from tests.dashboard.page_tools import figures, numbers, page_text
 
 LIGHT = base.palette()
 NAMES = ("Chain", "Market")

@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard import formats
 from dashboard.charts import base
 from dashboard.components.definitions import NO_DEFINITION
-from tests.dashboard.support import DATA_PAGES, PAGES, alt_texts, elements, figures, page_text
+from tests.dashboard.page_tools import DATA_PAGES, PAGES, alt_texts, elements, figures, page_text
 
 STATES = ["marts", "empty_marts", "bare_database", "no_database"]
 

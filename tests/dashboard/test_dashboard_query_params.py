@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dashboard.text import inline_code
-from tests.dashboard.support import PAGES, figures, ignored_params_text
+from tests.dashboard.page_tools import PAGES, figures, ignored_params_text
 
 INVALID = [
     "'; drop table marts.fct_prices; --",

@@ -9,7 +9,7 @@ from dashboard.analysis.comparison import range_metrics
 from dashboard.analysis.returns import drawdown_from_ath, risk_metrics, sortino
 from dashboard.queries import prices
 from tests.dashboard.frames import days
-from tests.dashboard.support import figures, numbers
+from tests.dashboard.page_tools import figures, numbers
 
 
 def by_coin(**coins: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pytest
 
 from dashboard.analysis.market import MIN_POINTS, gapless_tail
 from dashboard.analysis.screener import MAX_TILES, OTHERS, Filters, heatmap_tiles, ordered, select
-from tests.dashboard.support import figures
+from tests.dashboard.page_tools import figures
 
 COINS = pd.DataFrame(
     {

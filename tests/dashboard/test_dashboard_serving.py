@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from benchmarks.visitor import Run, Visitor
-from tests.dashboard.support import ROOT, served, visit
+from tests.dashboard.page_tools import ROOT, served, visit
 
 NO_DATABASE = {"PGHOST": "127.0.0.1", "PGPORT": "1", "PGDATABASE": "none", "PGUSER": "none", "PGPASSWORD": "none"}
 SETTINGS = tomllib.loads((ROOT / "dashboard/.streamlit/config.toml").read_text())

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.dashboard.support import PAGES, elements, figures, page_text
+from tests.dashboard.page_tools import PAGES, elements, figures, page_text
 
 MARKUP = """<i>evil</i><a href="http://x.y">*evil*</a> `evil` $evil$ :red[evil] :smile: _evil_ -> &amp; =evil()"""
 SHOWN_AS_TEXT = ("arrow_data_frame", "dataframe", "selectbox", "multiselect", "text")

@@ -10,7 +10,7 @@ from dashboard import formats
 from dashboard.analysis.returns import RISK_METRICS
 from dashboard.lineage import split_definition
 from dashboard.queries import catalog, operations, prices
-from tests.dashboard.support import figures, numbers, page_text
+from tests.dashboard.page_tools import figures, numbers, page_text
 
 
 def one_row(server, statement: str) -> tuple:
