@@ -296,6 +296,20 @@ def pending_objects(lake: Lake, connection: Connection, dataset: Dataset) -> lis
     return [o for o in lake.list(f"{dataset.prefix}/") if loaded.get(o.key) != o.etag]
 
 
+def object_reader(lake: Lake, dataset: Dataset, damaged: dict[str, str]) -> Callable[[ObjectInfo], BronzeObject | None]:
+    """Return a function that reads a bronze object; it adds a line to ``damaged`` for one that cannot be read."""
+
+    def read(info: ObjectInfo) -> BronzeObject | None:
+        try:
+            found = lake.read(info.key)
+        except DamagedObject as error:
+            damaged[info.key] = f"{error}: {dataset.damaged_advice}"
+            return None
+        return BronzeObject(info, found[1], found[0]) if found else None
+
+    return read
+
+
 def load_pending(
     lake: Lake,
     connection: Connection,
@@ -313,14 +327,7 @@ def load_pending(
     total = Loaded()
     damaged: dict[str, str] = {}
 
-    def read(info: ObjectInfo) -> BronzeObject | None:
-        try:
-            found = lake.read(info.key)
-        except DamagedObject as error:
-            damaged[info.key] = f"{error}: {dataset.damaged_advice}"
-            return None
-        return BronzeObject(info, found[1], found[0]) if found else None
-
+    read = object_reader(lake, dataset, damaged)
     # Locked from the listing on: of two concurrent loaders, the slower one would overwrite a newer version.
     with locked(connection, f"raw {dataset.name}"):
         pending = pending_objects(lake, connection, dataset)

@@ -93,7 +93,7 @@ def assert_a_new_table_is_equal(warehouse: Warehouse) -> None:
     assert count == 0
 
 
-INSTRUMENTS = st.sampled_from(["BTC-USDT", "ETH-USDT", "XXX-USDT"])
+INSTRUMENTS = st.sampled_from(["BTC-USDT", "ETH-USDT", "OTHER-USDT"])
 PRICES = st.integers(90, 110)
 SIDES = st.sampled_from(["buy", "sell"])
 TRADES = st.lists(

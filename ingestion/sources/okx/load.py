@@ -17,12 +17,19 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from ingestion.arrow import UTC_US
-from ingestion.bronze.objects import DamagedObject, ObjectInfo
 from ingestion.bronze.read_ahead import read_batches
 from ingestion.database.connections import Connection, fetch, locked
 from ingestion.datasets import ONE_DAY, Dataset, midnight, object_day
 from ingestion.raw.binary_copy import Stream, binary_copies
-from ingestion.raw.loader import BronzeObject, Loaded, LoadedObject, lock_table, pending_objects, write_ledger
+from ingestion.raw.loader import (
+    BronzeObject,
+    Loaded,
+    LoadedObject,
+    lock_table,
+    object_reader,
+    pending_objects,
+    write_ledger,
+)
 from ingestion.settings import load_settings
 
 if TYPE_CHECKING:
@@ -132,14 +139,7 @@ def load_objects(
     oldest = first_day(datetime.now(UTC).date(), load_settings().live_raw_days)
     total, damaged = Loaded(), dict[str, str]()
 
-    def read(info: ObjectInfo) -> BronzeObject | None:
-        try:
-            found = lake.read(info.key)
-        except DamagedObject as error:
-            damaged[info.key] = f"{error}: {dataset.damaged_advice}"
-            return None
-        return BronzeObject(info, found[1], found[0]) if found else None
-
+    read = object_reader(lake, dataset, damaged)
     with locked(connection, f"raw {dataset.name}"):
         pending = [o for o in pending_objects(lake, connection, dataset) if (object_day(o.key) or oldest) >= oldest]
         for batch in read_batches(read, pending, lambda item: len(item.table), LOAD_ROWS):
