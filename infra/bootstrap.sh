@@ -9,6 +9,7 @@
 # TICKMART_IMAGE                          the published image of the tag; empty: it is built here
 # PUBLIC_HOST                             host name of the dashboard; empty: it listens on 127.0.0.1 only
 # SWAP_MB                                 swap in MiB, 2048 by default; 0: none
+# COMPOSE_PROFILES, COMPOSE_FILE          written to .env at the first run, if set
 #
 # The values are kept in /etc/tickmart/bootstrap.env, so that a later run needs none. Passwords are made here and stay in
 # /opt/tickmart/.env.
@@ -148,6 +149,10 @@ setting() { grep -q "^$1=" "$CHECKOUT/.env" || echo "$1=$2" >> "$CHECKOUT/.env";
 
 write_settings() {
   as_tickmart make --silent -C "$CHECKOUT" secrets
+  local name
+  for name in COMPOSE_PROFILES COMPOSE_FILE; do
+    if [ -n "${!name:-}" ]; then setting "$name" "${!name}"; fi
+  done
   setting DASHBOARD_ADDRESS 127.0.0.1
   # A visitor cannot reach these.
   setting TICKMART_DAGSTER_URL ''
