@@ -12,6 +12,7 @@
 set -euo pipefail
 
 CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export COMPOSE_ANSI=never COMPOSE_PROGRESS=plain
 HEALTHY_WITHIN_S=${TICKMART_HEALTHY_WITHIN_S:-900}
 
 say() { echo "deploy: $*"; }
@@ -43,7 +44,7 @@ check_out() {
 start_and_check() {
   compose up -d --no-build --remove-orphans --wait --wait-timeout "$HEALTHY_WITHIN_S" > /dev/null 2> .deploy.log || {
     tail -n 3 .deploy.log >&2
-    compose logs --no-color --no-log-prefix --tail 2 init >&2 || true
+    compose logs --no-color --no-log-prefix --tail 1 init >&2 || true
     return 1
   }
   check
@@ -119,8 +120,8 @@ deploy() {
     say "$release is healthy"
     return
   fi
-  if [ -z "$old_release" ] || [ -z "$old_image" ]; then
-    echo "deploy: $release is not healthy, and there is no release before it: docker compose ps, docker compose logs" >&2
+  if [ -z "$old_release" ] || [ -z "$old_image" ] || [ "$old_release $old_image" = "$release $image" ]; then
+    echo "deploy: $release is not healthy, and there is no release to return to: see docker compose ps and docker compose logs" >&2
     exit 3
   fi
   echo "deploy: $release is not healthy, starting $old_release again" >&2
