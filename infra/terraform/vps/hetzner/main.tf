@@ -75,7 +75,7 @@ resource "hcloud_server" "this" {
   firewall_ids = [hcloud_firewall.this.id]
   user_data    = module.user_data.cloud_init
   backups      = var.provider_backups
-  keep_disk    = true
+  keep_disk    = var.keep_disk
   labels       = local.labels
   public_net {
     ipv4_enabled = true

@@ -43,6 +43,12 @@ variable "provider_backups" {
   default     = false
 }
 
+variable "keep_disk" {
+  description = "Whether a larger type keeps the size of the disk, so that a smaller type stays possible."
+  type        = bool
+  default     = true
+}
+
 # Validated by ../user-data.
 variable "repository" {
   description = "Git repository of tickmart that the server clones, over https."
