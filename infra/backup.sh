@@ -16,7 +16,7 @@ SCRATCH=${TICKMART_RESTORE_TEST_DIR:-/var/tmp/tickmart-restore-test}
 
 say() { echo "backup: $*"; }
 fail() { echo "backup: $*" >&2; exit 1; }
-compose() { docker compose --project-directory "$CHECKOUT" "$@"; }
+compose() { docker compose "$@"; }
 target() { echo "target:$BACKUP_S3_BUCKET/${BACKUP_S3_PREFIX:-backups}"; }
 
 read_settings() {
@@ -42,9 +42,9 @@ read_settings() {
 
 # The folder on this machine that is /backups in the container.
 local_folder() {
-  local project
-  project=$(compose config --format json | python3 -c 'import json, sys; print(json.load(sys.stdin)["volumes"]["backups"]["name"])')
-  docker volume inspect -f '{{.Mountpoint}}' "$project"
+  local volume
+  volume=$(compose --profile tools config --format json | python3 -c 'import json, sys; print(json.load(sys.stdin)["volumes"]["backups"]["name"])')
+  docker volume inspect -f '{{.Mountpoint}}' "$volume"
 }
 
 upload() {
@@ -83,7 +83,7 @@ fetch() {
 }
 
 back_up() {
-  local test=$1 made name
+  local test=$1 made name folder
   made=$(compose run --rm -T tickmart backup --keep "${BACKUP_KEEP:-2}" --json) || fail "tickmart backup failed: see the lines above"
   name=$(printf '%s' "$made" | python3 -c 'import json, os, sys; print(os.path.basename(json.load(sys.stdin)["path"]))')
   say "made $name"
@@ -91,7 +91,8 @@ back_up() {
     say "$SETTINGS does not exist: the backup stays on this disk only"
     return
   fi
-  upload "$(local_folder)" "$name"
+  folder=$(local_folder)
+  upload "$folder" "$name"
   case ${BACKUP_RESTORE_TEST:-7} in
     daily | "$(date -u +%u)") test=yes ;;
   esac
@@ -102,6 +103,7 @@ back_up() {
 }
 
 main() {
+  cd "$CHECKOUT"
   read_settings
   case ${1:-} in
     '') back_up no ;;
