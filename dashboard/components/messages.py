@@ -14,8 +14,9 @@ EMBEDDED = (
     "refresh is finished."
 )
 COMPOSED = (
-    "The service `init` loads the last 30 days at the first start: `docker compose logs init` shows how it ended. If it "
-    "failed, the hourly schedule tries again, and `{command} run` loads at once. This page fills when the load is finished."
+    "The service `init` loads the last 30 days at the first start: `docker compose logs init` shows how it ended. If "
+    "it failed, the hourly schedule tries again, and `{command} run` loads at once. This page fills when the load is "
+    "finished."
 )
 
 

@@ -96,22 +96,16 @@ resource "aws_s3_bucket_lifecycle_configuration" "lake" {
     }
   }
 
-  # S3 moves no object below 128 KiB by itself; the size is stated so that nobody expects it.
-  dynamic "rule" {
-    for_each = var.infrequent_access_days == 0 ? [] : ["binance/", "bitcoin/", "okx/"]
-    content {
-      id     = "infrequent-access-${trimsuffix(rule.value, "/")}"
-      status = "Enabled"
-      filter {
-        and {
-          prefix                   = rule.value
-          object_size_greater_than = 131072
-        }
-      }
-      transition {
-        days          = var.infrequent_access_days
-        storage_class = "STANDARD_IA"
-      }
+  # Smaller objects would cost more there: S3 bills 128 KiB for each. Backups expire before.
+  rule {
+    id     = "infrequent-access"
+    status = var.infrequent_access_days == 0 ? "Disabled" : "Enabled"
+    filter {
+      object_size_greater_than = 131072
+    }
+    transition {
+      days          = max(30, var.infrequent_access_days)
+      storage_class = "STANDARD_IA"
     }
   }
 }
