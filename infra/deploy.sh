@@ -75,12 +75,16 @@ start_release() {
   start_and_check
 }
 
+# Sets `made` to the name of the backup.
 back_up() {
+  local output
   say "backup before the change"
-  compose run --rm -T tickmart backup --keep "${BACKUP_KEEP:-2}" 2> .deploy.log || {
+  output=$(compose run --rm -T tickmart backup --keep "${BACKUP_KEEP:-2}" 2> .deploy.log) || {
     tail -n 3 .deploy.log >&2
     fail "the backup before the change failed, nothing was changed"
   }
+  echo "$output"
+  made=$(sed -n 's#^backup /backups/\(tickmart-[^:]*\):.*#\1#p' <<< "$output")
 }
 
 # Only images of the same name that neither release uses; an image takes 1.3 GB. By id, since one that was pulled by its
@@ -96,7 +100,7 @@ remove_old_images() {
 }
 
 deploy() {
-  local release=$1 image=${2:-} built='' old_release old_image
+  local release=$1 image=${2:-} built='' made='' old_release old_image
   [[ $release =~ ^v[0-9]+\.[0-9]+\.[0-9]+ ]] || fail "'$release' is not a tag such as v0.2.0"
   old_release=$(value TICKMART_RELEASE) old_image=$(value TICKMART_IMAGE)
   if [ -z "$image" ]; then image=tickmart:$release built=yes; fi
@@ -115,6 +119,7 @@ deploy() {
     if [ "$old_release $old_image" != "$release $image" ]; then
       set_value TICKMART_PREVIOUS_RELEASE "$old_release"
       set_value TICKMART_PREVIOUS_IMAGE "$old_image"
+      set_value TICKMART_PREVIOUS_BACKUP "$made"
     fi
     remove_old_images "$image" "$(value TICKMART_PREVIOUS_IMAGE)"
     say "$release is healthy"
@@ -125,7 +130,7 @@ deploy() {
     exit 3
   fi
   echo "deploy: $release is not healthy, starting $old_release again" >&2
-  return_to "$old_release" "$old_image"
+  return_to "$old_release" "$old_image" "$made"
   exit 1
 }
 
@@ -134,20 +139,19 @@ return_to() {
     say "$1 runs again"
     return
   fi
-  echo "deploy: $1 is not healthy either. If the lines above say that the database is of a newer version: infra/deploy.sh --restore with the backup from before ($(newest_backup))" >&2
+  echo "deploy: $1 is not healthy either. If the lines above say that the database is of a newer version: infra/deploy.sh --restore ${3:-with a backup from before}" >&2
   exit 3
 }
 
-newest_backup() { backups ls -1 /backups 2> /dev/null | grep '^tickmart-' | tail -1 || true; }
 backups() { compose run --rm -T --no-deps --entrypoint "$1" tickmart "${@:2}"; }
 
 roll_back() {
-  local release image
-  release=$(value TICKMART_PREVIOUS_RELEASE) image=$(value TICKMART_PREVIOUS_IMAGE)
+  local release image backup
+  release=$(value TICKMART_PREVIOUS_RELEASE) image=$(value TICKMART_PREVIOUS_IMAGE) backup=$(value TICKMART_PREVIOUS_BACKUP)
   if [ -z "$release" ] || [ -z "$image" ]; then fail "no release before $(value TICKMART_RELEASE) is known"; fi
   set_value TICKMART_PREVIOUS_RELEASE "$(value TICKMART_RELEASE)"
   set_value TICKMART_PREVIOUS_IMAGE "$(value TICKMART_IMAGE)"
-  return_to "$release" "$image"
+  return_to "$release" "$image" "$backup"
 }
 
 # Verified before anything is deleted. With --rollback before it, an older release gets the data from before its upgrade.

@@ -24,7 +24,9 @@ case "$*" in
     echo "init: the database is of a newer version" >&2; exit 1 ;;
   "compose ps -q"*) cat "$ENGINE/running" 2> /dev/null || true ;;
   "compose ps -a"*) echo "dashboard healthy running 0"; echo "init exited 0" ;;
-  *" backup "*) [ ! -e "$ENGINE/backup_fails" ] || { echo "no space left" >&2; exit 1; } ;;
+  *" backup "*)
+    [ ! -e "$ENGINE/backup_fails" ] || { echo "no space left" >&2; exit 1; }
+    echo "backup /backups/tickmart-20260101T000000Z: 3 rows" ;;
 esac
 """
 
@@ -100,6 +102,7 @@ def test_a_release_is_deployed_after_a_backup_and_can_be_taken_back(server):
     server.images("registry.test/tickmart:0.1.1")
     assert server.deploy("v0.1.1", "registry.test/tickmart:0.1.1").returncode == 0
     assert server.state == ("v0.1.1", "registry.test/tickmart:0.1.1")
+    assert server.settings["TICKMART_PREVIOUS_BACKUP"] == "tickmart-20260101T000000Z"
     order = [call.split(" --wait")[0] for call in server.calls]
     assert order.index(BACKUP) < order.index("compose up -d --no-build --remove-orphans")
     assert server.deploy("--rollback").returncode == 0
@@ -119,7 +122,7 @@ def test_when_no_release_is_healthy_the_code_is_another_one_and_the_backup_is_na
     (server.engine / "healthy").write_text("")
     done = server.deploy("v0.1.2", "registry.test/tickmart:0.1.2")
     assert done.returncode == 3
-    assert "--restore" in done.stderr
+    assert done.stderr.endswith("--restore tickmart-20260101T000000Z\n")
 
 
 @pytest.mark.parametrize(
