@@ -6,8 +6,10 @@ import streamlit as st
 
 from dashboard import health
 from dashboard.database import MartsError
+from dashboard.queries import operations
 
 QUALITY_PAGE = "views/data_quality.py"
+ASK_EVERY_S = 3
 EMBEDDED = (
     "Run `tickmart run` to load the last 30 days of real market data, or `tickmart demo` for simulated data "
     "without network access. `tickmart up` starts the first refresh automatically. This page fills when the "
@@ -34,7 +36,12 @@ def database_error(error: MartsError) -> None:
 
 
 def empty_warehouse() -> None:
-    """Show that nothing is loaded yet, or that the marts are not built, and which command to run."""
+    """Show that nothing is loaded yet, or that the marts are not built, and which command to run.
+
+    The page loads again by itself when the first build is finished.
+    """
+    if not _is_built():
+        _reload_when_built()
     command = os.environ.get("TICKMART_COMMAND", "")
     if health.has_data(health.read_status()):
         st.info(
@@ -49,3 +56,18 @@ def empty_warehouse() -> None:
         title="No data loaded yet",
         icon=":material/hourglass_empty:",
     )
+
+
+@st.fragment(run_every=ASK_EVERY_S)
+def _reload_when_built() -> None:
+    if _is_built():
+        st.rerun()
+
+
+def _is_built() -> bool:
+    """Return whether the mart exists that a build writes last."""
+    try:
+        operations.dataset_health()
+    except MartsError:
+        return False
+    return True
