@@ -249,8 +249,8 @@ def test_down_and_up_again_loses_no_row_and_loads_none_again(composed):
     assert composed.run("down", profiles=("*",)).returncode == 0
     # Without its simulator a demo does not turn to the real markets.
     assert composed.run("up", "-d", "--no-build", profiles=()).returncode != 0
-    logged = composed.run("logs", "--no-color", "init").stdout
-    assert "this project's warehouse holds simulated markets, and the simulator does not answer" in logged
+    assert composed.states()["init"] == "exited 1"
+    assert "http://simulator:8600" in composed.run("logs", "--no-color", "init").stdout
     composed("up", "-d", "--no-build", "--wait", "--wait-timeout", "900")
     assert composed.raw(moment) == before
     assert "the warehouse has data" in composed("logs", "--no-color", "init")
