@@ -17,6 +17,11 @@ SCRATCH=${TICKMART_RESTORE_TEST_DIR:-/var/tmp/tickmart-restore-test}
 say() { echo "backup: $*"; }
 fail() { echo "backup: $*" >&2; exit 1; }
 compose() { docker compose "$@"; }
+# Run a command without its output; if it fails, show the last line, which names the cause after rclone's three attempts.
+quietly() {
+  local output
+  output=$("$@" 2>&1) || { tail -n 1 <<< "$output" | cut -c 1-400 >&2; return 1; }
+}
 target() { echo "target:$BACKUP_S3_BUCKET/${BACKUP_S3_PREFIX:-backups}"; }
 
 read_settings() {
@@ -49,11 +54,11 @@ local_folder() {
 
 upload() {
   local folder=$1 name=$2
-  rclone copy --quiet --transfers 8 "$folder/$name" "$(target)/$name" || fail "the upload to $(target) failed: see the lines above"
-  rclone check --quiet --one-way "$folder/$name" "$(target)/$name" || fail "the uploaded $name differs from the backup on this disk"
+  quietly rclone copy --transfers 8 "$folder/$name" "$(target)/$name" || fail "the upload to $(target) failed: see the line above"
+  quietly rclone check --one-way "$folder/$name" "$(target)/$name" || fail "the uploaded $name differs from the backup on this disk"
   say "uploaded $name to $(target)"
-  rclone delete --quiet --min-age "${BACKUP_S3_DAYS:-35}d" "$(target)" || fail "old backups in $(target) could not be removed"
-  rclone rmdirs --quiet --leave-root "$(target)" || true
+  quietly rclone delete --min-age "${BACKUP_S3_DAYS:-35}d" "$(target)" || fail "old backups in $(target) could not be removed"
+  quietly rclone rmdirs --leave-root "$(target)" || say "empty folders in $(target) stay"
 }
 
 # From the bucket, as after the loss of the server. `restore --check` restores into a scratch database and compares it.
@@ -64,7 +69,7 @@ restore_test() {
   free=$(df --output=avail -k "$SCRATCH" | tail -1)
   [ "$free" -gt $((needed * 3)) ] || fail "the restore test of $name needs $((needed * 3 / 1024)) MiB on the disk of $SCRATCH, $((free / 1024)) are free"
   trap 'rm -rf --one-file-system "$SCRATCH"' EXIT
-  rclone copy --quiet --transfers 8 "$(target)/$name" "$SCRATCH/$name" || fail "$name could not be downloaded from $(target)"
+  quietly rclone copy --transfers 8 "$(target)/$name" "$SCRATCH/$name" || fail "$name could not be downloaded from $(target)"
   chown -R 10001:10001 "$SCRATCH"
   compose run --rm -T -v "$SCRATCH:/restore-test:ro" tickmart restore --check "/restore-test/$name" ||
     fail "the restore test of $name failed: this backup cannot be relied on"
@@ -76,7 +81,7 @@ fetch() {
   [[ $name =~ ^tickmart-[0-9TZ]+$ ]] || fail "'$name' is not the name of a backup: infra/backup.sh --list"
   local folder
   folder=$(local_folder)
-  rclone copy --quiet --transfers 8 "$(target)/$name" "$folder/$name" || fail "$name could not be downloaded from $(target)"
+  quietly rclone copy --transfers 8 "$(target)/$name" "$folder/$name" || fail "$name could not be downloaded from $(target)"
   [ -n "$(ls -A "$folder/$name" 2> /dev/null)" ] || fail "$(target) has no backup $name: infra/backup.sh --list"
   chown -R 10001:10001 "$folder/$name"
   say "fetched $name; infra/deploy.sh --restore $name restores it"
