@@ -7,7 +7,7 @@
 # .venv/bin/tickmart after `make setup`.
 
 SHELL = /bin/sh
-MARKERS = not slow and not kills and not s3_strict and not browser and not engine and not freqtrade and not metricflow
+MARKERS = not slow and not kills and not s3_strict and not browser and not engine and not freqtrade and not metricflow and not infra
 # Workers take whole files in the order of collection, so that what a file shares is made once; one worker: WORKERS=0.
 WORKERS ?= auto
 # A worker that crashes ends the tests: with `--dist loadfile`, pytest-xdist 3.8 waits forever for its replacement.
@@ -26,9 +26,10 @@ checksum = $(shell { cat $(1) pyproject.toml bin/tickmart; pwd -P; } | cksum | t
 RUNTIME = .venv/.runtime-$(call checksum,requirements.lock)
 DEVELOPMENT = .venv/.development-$(call checksum,requirements-dev.lock)
 SITE = .venv/site/.installed-$(call checksum,docs/requirements.lock)
+INFRA = .venv/infra/.installed-$(call checksum,infra/requirements.lock)
 NOTEBOOKS = .venv/notebooks/.installed-$(call checksum,notebooks/requirements.lock)
 
-.PHONY: help setup setup-dev run up demo secrets check test test-slow test-kills test-s3 test-freqtrade test-metricflow test-browser test-engine lint \
+.PHONY: help setup setup-dev run up demo secrets check test test-slow test-kills test-s3 test-freqtrade test-metricflow test-browser test-engine test-infra lint \
   lint-python lint-types lint-sql lint-rest lint-terms unit coverage notebooks bench docs docs-site diagram
 
 help: ## this list
@@ -63,7 +64,7 @@ test: setup-dev ## the ordinary tests, a worker per core
 	@.venv/bin/python -m pytest $(PARALLEL) -m "$(MARKERS)" $(ARGS)
 
 test-slow: setup-dev ## the tests that take longer than about 20 seconds
-	@.venv/bin/python -m pytest $(PARALLEL) -m "slow and not kills and not engine and not s3_strict and not browser and not freqtrade and not metricflow" $(ARGS)
+	@.venv/bin/python -m pytest $(PARALLEL) -m "slow and not kills and not engine and not s3_strict and not browser and not freqtrade and not metricflow and not infra" $(ARGS)
 
 test-kills: setup-dev ## hundreds of kills at random moments (make test-slow makes eighty)
 	@.venv/bin/python -m pytest -m kills $(ARGS)
@@ -73,6 +74,9 @@ test-browser: setup-dev ## every page in headless Chromium (Debian: apt install 
 
 test-engine: setup-dev ## the Compose stack on a Docker engine: up, load, kill, down and up again
 	@.venv/bin/python -m pytest -m engine $(ARGS)
+
+test-infra: setup-dev $(INFRA) ## Terraform's modules with checkov's rules (installed in an environment of their own, 460 MB)
+	@.venv/bin/python -m pytest -m infra $(ARGS)
 
 test-freqtrade: setup-dev ## freqtrade reads exports (installs it in an environment of its own, 600 MB)
 	@.venv/bin/python -m pytest -m freqtrade $(ARGS)
@@ -102,7 +106,7 @@ lint-terms: setup-dev
 lint-rest: setup-dev
 	@.venv/bin/hadolint Dockerfile tests/compose/*.Dockerfile
 	@PATH="$$PWD/.venv/bin:$$PATH"; if command -v shellcheck > /dev/null; then \
-	  shellcheck bin/tickmart docker/*.sh tests/compose/*.sh .github/*.sh .ci/run; \
+	  shellcheck bin/tickmart docker/*.sh tests/compose/*.sh infra/*.sh .github/*.sh .ci/run; \
 	else echo "shell scripts are not checked: shellcheck has no wheel for this machine (Debian: apt install shellcheck)" >&2; fi
 	@.venv/bin/zizmor --offline --quiet .github/workflows
 
@@ -127,6 +131,9 @@ docs/images/architecture.svg: docs/architecture.dot
 
 $(SITE): | setup
 	@folder=.venv/site; lock=docs/requirements.lock; $(make_own_environment)
+
+$(INFRA): | setup
+	@folder=.venv/infra; lock=infra/requirements.lock; $(make_own_environment)
 
 $(NOTEBOOKS): | setup
 	@folder=.venv/notebooks; lock=notebooks/requirements.lock; $(make_own_environment)

@@ -19,6 +19,7 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 ALWAYS = {name for name, service in SERVICES.items() if "profiles" not in service}
 ONE_SHOT = {"init", "tickmart", "demo"}
+OURS = "${TICKMART_IMAGE:-tickmart:local}"
 by_service = pytest.mark.parametrize("name", sorted(SERVICES))
 
 
@@ -69,10 +70,26 @@ def test_a_service_has_no_more_rights_than_its_work_needs(name):
 @by_service
 def test_an_image_is_ours_or_pinned_by_tag_and_digest_in_one_variable(name):
     image = SERVICES[name]["image"]
-    if "build" in SERVICES[name]:
-        assert image == "${TICKMART_IMAGE:-tickmart:local}"
-    else:
+    if image != OURS:
         assert re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[\w./-]+:[\w.-]*\d[\w.-]*@sha256:[0-9a-f]{64}\}", image)
+
+
+def test_our_image_is_built_by_one_service_that_every_start_contains():
+    assert {name for name, service in SERVICES.items() if "build" in service} == {"init"}
+    assert SERVICES["init"]["image"] == OURS
+    assert "init" in ALWAYS
+
+
+def test_the_demo_beside_a_stack_is_a_project_of_its_own_with_other_ports():
+    text = (ROOT / "docker-compose.yml").read_text()
+    defaults = dict(re.findall(r"\$\{(\w+_PORT):-(\d+)\}", text))
+    demo = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / "docker" / "demo.env").read_text(), re.MULTILINE))
+    assert demo["COMPOSE_PROJECT_NAME"] == "tickmart-demo"
+    assert demo["COMPOSE_PROFILES"] == "demo"
+    ports = {name: port for name, port in demo.items() if name.endswith("_PORT")}
+    assert set(ports) == set(defaults)
+    assert not set(ports.values()) & set(defaults.values())
+    assert len(set(ports.values())) == len(ports)
 
 
 @by_service

@@ -1,5 +1,7 @@
 """Messages for pages that cannot show data: database errors and an empty warehouse."""
 
+import os
+
 import streamlit as st
 
 from dashboard import health
@@ -8,6 +10,16 @@ from dashboard.queries import operations
 
 QUALITY_PAGE = "views/data_quality.py"
 ASK_EVERY_S = 3
+EMBEDDED = (
+    "Run `tickmart run` to load the last 30 days of real market data, or `tickmart demo` for simulated data "
+    "without network access. `tickmart up` starts the first refresh automatically. This page fills when the "
+    "refresh is finished."
+)
+COMPOSED = (
+    "The service `init` loads the last 30 days at the first start: `docker compose logs init` shows how it ended. If "
+    "it failed, the hourly schedule tries again, and `{command} run` loads at once. This page fills when the load is "
+    "finished."
+)
 
 
 def database_error(error: MartsError) -> None:
@@ -30,18 +42,17 @@ def empty_warehouse() -> None:
     """
     if not _is_built():
         _reload_when_built()
+    command = os.environ.get("TICKMART_COMMAND", "")
     if health.has_data(health.read_status()):
         st.info(
             "Raw data is loaded, but the marts do not exist yet, for example after a restore. The next refresh builds "
-            "them: the hourly schedule of `tickmart up` or Docker Compose, or `tickmart run`.",
+            f"them: the hourly schedule of `tickmart up` or Docker Compose, or `{command or 'tickmart'} run`.",
             title="Marts not built yet",
             icon=":material/hourglass_empty:",
         )
         return
     st.info(
-        "Run `tickmart run` to load the last 30 days of real market data, or `tickmart demo` for simulated data "
-        "without network access. `tickmart up` starts the first refresh automatically. This page fills when the "
-        "refresh is finished.",
+        COMPOSED.format(command=command) if command else EMBEDDED,
         title="No data loaded yet",
         icon=":material/hourglass_empty:",
     )

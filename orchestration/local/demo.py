@@ -83,7 +83,9 @@ def enter_demo() -> list[str]:
 
 
 def hint(arguments: str) -> str:
-    """Return a command for the user to type, with TICKMART_HOME set in a demo home."""
+    """Return a command for the user to type: with TICKMART_HOME in a demo home, in services by Docker Compose."""
+    if command := os.environ.get("TICKMART_COMMAND"):
+        return "`docker compose up -d`" if arguments == "up" else f"`{command} {arguments}`"
     home = Path(os.environ.get("TICKMART_HOME", ".tickmart")).absolute()
     demo = f"TICKMART_HOME={shlex.quote(str(home))} " if (home / MARK_FILE).exists() else ""
     return f"`{demo}tickmart {arguments}`"
@@ -126,8 +128,8 @@ def validate_source_mode(settings: Settings) -> None:
             if connections.fetch(connection, "select 1 from ops.runs limit 1"):
                 raise SettingsError(
                     "the demo was requested, but this project's warehouse is one of real markets: run the demo as a "
-                    "project of its own (docker compose -p tickmart-demo --profile demo up), and remove the simulator "
-                    "from this one (docker compose rm -sf simulator demo)"
+                    "project of its own (docker compose --env-file .env --env-file docker/demo.env up -d), and remove "
+                    "the simulator from this one (docker compose rm -sf simulator demo)"
                 )
             runs.set_version(connection, _NAME, _MARK)
         apply_source_mode(connection)

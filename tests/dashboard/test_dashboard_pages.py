@@ -61,6 +61,13 @@ def test_data_page_names_the_command_to_run_before_the_first_load(rendered, stat
     assert not figures(app)
 
 
+def test_before_the_first_load_a_page_in_docker_compose_names_its_commands(open_page, bare_database, monkeypatch):
+    monkeypatch.setenv("TICKMART_COMMAND", "docker compose run --rm tickmart")
+    text = page_text(open_page(bare_database))
+    assert "docker compose run --rm tickmart run" in text
+    assert "tickmart up" not in text
+
+
 @pytest.mark.parametrize("page", ["data_quality", "dictionary"])
 @pytest.mark.parametrize("state", ["empty_marts", "bare_database"])
 def test_data_quality_and_dictionary_render_before_the_first_load(rendered, state, page):

@@ -88,6 +88,9 @@ def test_the_initialiser_and_then_each_process_work_with_their_own_logins(server
     done = tickmart(environment("init", servers, simulator, home, **more), "init")
     assert done.returncode == 0, done.stderr
     assert "database set up; first load: ok" in done.stdout
+    assert "docker compose run --rm tickmart status" in done.stderr
+    assert "docker compose up -d" in done.stderr
+    assert "tickmart up" not in done.stderr
     again = tickmart(environment("init", servers, simulator, home, **more), "init")
     assert again.stdout == "tickmart: database is up to date; the warehouse has data\n"
     assert not (home / "postgres").exists()
@@ -99,7 +102,7 @@ def test_the_initialiser_and_then_each_process_work_with_their_own_logins(server
     refused = tickmart(environment("init", servers, simulator, home, **more), "init")
     assert refused.returncode == 2
     assert "one of real markets" in refused.stderr
-    assert "docker compose -p tickmart-demo --profile demo up" in refused.stderr
+    assert "--env-file docker/demo.env up" in refused.stderr
     assert not (home / demo.REQUEST_FILE).exists()
     assert tickmart(environment("init", servers, simulator, home, **more), "init").returncode == 0
 

@@ -40,12 +40,22 @@ EVENTS = """
 ROUTINE = ("Materialization", "AssetCheck", "StepOutput", "LogMessage")
 
 
-def until(what: str, found: Any) -> Any:
+# Kills a process of the engine's machine by its id: neither `docker kill`, after which the engine starts nothing again,
+# nor a signal from inside, which the first process of a container ignores.
+KILL = "import os, sys; os.kill(int(sys.argv[1]), 9)"
+
+
+def docker(*arguments: str) -> str:
+    """Run docker itself and return what it printed."""
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def until(what: str, found: Any, within_s: float = TIMEOUT_S) -> Any:
     """Ask until the answer is true, and return it; retry while the server does not answer."""
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + within_s
     answer, why = None, None
     while not answer:
-        assert time.monotonic() < deadline, f"{what}: not within {TIMEOUT_S} s ({why})"
+        assert time.monotonic() < deadline, f"{what}: not within {within_s} s ({why})"
         time.sleep(1)
         try:
             answer = found()
@@ -101,8 +111,22 @@ class Composed:
         )
 
     def states(self) -> dict[str, str]:
-        lines = self("ps", "-a", "--format", "json").splitlines()
+        lines = self.run("ps", "-a", "--format", "json", profiles=("*",)).stdout.splitlines()
         return {s["Service"]: s["Health"] or f"{s['State']} {s['ExitCode']}" for s in map(json.loads, lines)}
+
+    def containers(self) -> dict[str, str]:
+        """The ids of the containers by service."""
+        lines = self.run("ps", "-a", "--format", "json", profiles=("*",)).stdout.splitlines()
+        return {s["Service"]: s["ID"] for s in map(json.loads, lines)}
+
+    def started(self, service: str) -> str:
+        return docker("inspect", "-f", "{{.State.StartedAt}}", self.containers()[service])
+
+    def kill(self, service: str) -> None:
+        """End the first process of a service with SIGKILL."""
+        process = docker("inspect", "-f", "{{.State.Pid}}", self.containers()[service])
+        helper = ("--rm", "--pid", "host", "--user", "0", "--entrypoint", "python", "tickmart:local")
+        docker("run", *helper, "-c", KILL, process)
 
     def published(self) -> set[tuple[str, str]]:
         """The services with a port on this machine, each with the address on which it listens."""
