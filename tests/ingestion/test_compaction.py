@@ -1,0 +1,506 @@
+"""Closed days and months of bronze become one object each: no reader, load or rebuild sees another row than before."""
+
+import io
+import multiprocessing
+import random
+import threading
+from collections import Counter
+from dataclasses import asdict
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ingestion.arrow import align_decimals, last_wins
+from ingestion.bronze import compaction, sorted_merge
+from ingestion.bronze.compaction import Compacted, compact
+from ingestion.bronze.lake import Lake
+from ingestion.bronze.merge_into import merge_rows
+from ingestion.bronze.merged import current
+from ingestion.bronze.parquet import parse_parquet
+from ingestion.database import connections
+from ingestion.datasets import Dataset
+from ingestion.ops.builds import read_state
+from ingestion.raw import loader
+from ingestion.settings import ObjectStore, Postgres
+from ingestion.sources.binance.dataset import KLINES, klines_key
+from ingestion.sources.binance.parse import parse_klines
+from ingestion.sources.coingecko.dataset import MARKETS, markets_key
+from ingestion.sources.coingecko.parse import read_coins
+from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key, parse_history
+from ingestion.sources.registry import DATASETS
+from orchestration.exports.lake_sql import lake_connection, run_query
+from support.dying_lake import DyingLake, Killed
+from support.pipeline import Chain
+from support.source_rows import bar, body_of, coin, index_of, sentiment
+
+JANUARY, FEBRUARY = date(2026, 1, 1), date(2026, 2, 1)
+FETCHED = datetime(2026, 2, 1, tzinfo=UTC)
+LATER = datetime(2026, 2, 3, tzinfo=UTC)
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+MONTH = "binance/klines/interval=1h/date=2026-01-01/month.parquet"
+
+
+def bars(
+    day: date, symbols: tuple[str, ...] = SYMBOLS, *, close: str = "101.5", fetched_at: datetime = FETCHED
+) -> pa.Table:
+    """The hourly bars of a day, sorted by key."""
+    pages = []
+    for symbol in symbols:
+        rows = [bar(day, hour, close=close) for hour in range(24)]
+        pages.append(parse_klines(body_of(rows), symbol, "1h", "http://exchange", fetched_at).rows)
+    table = pa.concat_tables(align_decimals(pages))
+    return last_wins(table.append_column("batch_id", pa.repeat("batch", len(table))), KLINES.key)
+
+
+def put_days(lake: Lake, first: date, days: int, **how: Any) -> None:
+    for number in range(days):
+        day = first + timedelta(days=number)
+        lake.write(klines_key("1h", day), bars(day, **how))
+
+
+def run(
+    chain: Chain, *datasets: Dataset, now: datetime = LATER, wait: timedelta = timedelta(), lake: Lake | None = None
+) -> Compacted:
+    used = datasets or (KLINES,)
+    return compact(lake or chain.lake, chain.connection, used, now, "compaction", remove_after=wait)
+
+
+def keys(chain: Chain) -> list[str]:
+    return [info.key for info in chain.lake.list("")]
+
+
+def raw_rows(chain: Chain, dataset: Dataset = KLINES) -> list[tuple[Any, ...]]:
+    """What raw has, but for the times of loads."""
+    names = ", ".join([*(column.name for column in dataset.columns), *dataset.raw_provenance, "batch_id"])
+    return chain.ask(f"select {names} from raw.{dataset.name} order by {', '.join(dataset.key)}")
+
+
+def rows_in_bronze(lake: Lake) -> Counter[tuple[str, datetime]]:
+    """How often each bar is among what a reader of the lake takes."""
+    found: Counter[tuple[str, datetime]] = Counter()
+    for info in current(lake.list("")):
+        held = lake.read(info.key)
+        assert held is not None, info.key
+        found.update(zip(held[0]["symbol"].to_pylist(), held[0]["open_time"].to_pylist(), strict=True))
+    return found
+
+
+def test_a_closed_month_becomes_one_object_and_raw_has_it_already(chain: Chain) -> None:
+    put_days(chain.lake, JANUARY, 31)
+    put_days(chain.lake, FEBRUARY, 1)
+    chain.load(KLINES)
+    before, rows = raw_rows(chain), rows_in_bronze(chain.lake)
+    state = read_state(chain.connection, ["raw"])
+    done = run(chain)
+    assert (done.objects, done.merged, done.rows, done.removed, done.problems) == (31, 1, 31 * 72, 31, ())
+    assert keys(chain) == [MONTH, klines_key("1h", FEBRUARY)]
+    assert rows_in_bronze(chain.lake) == rows
+    # Nothing is pending, and no model is to be built again.
+    assert chain.load(KLINES) == loader.Loaded()
+    assert read_state(chain.connection, ["raw"]) == state
+    chain.ask("delete from raw.binance_klines; delete from ops.load_ledger")
+    assert chain.load(KLINES).inserted == 32 * 72
+    assert raw_rows(chain) == before
+    days = chain.ask("select object_key, rows from ops.load_ledger where merged_into = %s order by 1", (MONTH,))
+    assert days == [(klines_key("1h", JANUARY + timedelta(days=n)), 72) for n in range(31)]
+
+
+def test_an_open_month_and_a_single_object_stay_as_they_are(chain: Chain) -> None:
+    put_days(chain.lake, JANUARY + timedelta(days=30), 3)
+    before = keys(chain)
+    assert run(chain, now=LATER + timedelta(days=20)) == Compacted()
+    # Late corrections of the last day come until the end of the next one.
+    put_days(chain.lake, JANUARY, 5)
+    assert run(chain, now=LATER - timedelta(seconds=1)) == Compacted()
+    assert set(before) < set(keys(chain))
+
+
+def test_objects_that_a_query_may_still_read_are_removed_later(chain: Chain) -> None:
+    put_days(chain.lake, JANUARY, 4)
+    chain.load(KLINES)
+    rows = rows_in_bronze(chain.lake)
+    now = datetime.now(UTC)
+    assert run(chain, now=now, wait=timedelta(hours=1)).waiting == 4
+    assert len(keys(chain)) == 5
+    assert [info.key for info in current(chain.lake.list(""))] == [MONTH]
+    assert rows_in_bronze(chain.lake) == rows
+    assert chain.load(KLINES) == loader.Loaded()
+    assert run(chain, now=now, wait=timedelta(hours=1)) == Compacted(waiting=4)
+    done = run(chain, now=now + timedelta(hours=2), wait=timedelta(hours=1))
+    assert done == Compacted(removed=4)
+    assert keys(chain) == [MONTH]
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_compaction_that_ends_at_any_call_is_completed_by_the_next(chain: Chain, after: bool) -> None:
+    put_days(chain.lake, JANUARY, 3)
+    chain.load(KLINES)
+    rows, before = rows_in_bronze(chain.lake), raw_rows(chain)
+    for calls in range(40):
+        with connections.closing(connections.connect(chain.postgres, "ingest")) as connection:
+            lake = DyingLake(chain.lake.store, calls, after=after)
+            try:
+                compact(lake, connection, [KLINES], LATER, "compaction", remove_after=timedelta())
+                completed = True
+            except Killed:
+                completed = False
+        assert rows_in_bronze(chain.lake) == rows
+        if calls % 3 == 0:
+            chain.load(KLINES)
+        if completed and keys(chain) == [MONTH]:
+            break
+    assert keys(chain) == [MONTH]
+    chain.load(KLINES)
+    assert raw_rows(chain) == before
+    assert chain.one("select count(*) from ops.restatements") == 0
+
+
+def test_a_day_of_a_merged_month_that_is_fetched_again_is_restated_in_it(chain: Chain) -> None:
+    put_days(chain.lake, JANUARY, 31)
+    chain.load(KLINES)
+    run(chain)
+    day = JANUARY + timedelta(days=10)
+    again = [(klines_key("1h", day), bars(day, fetched_at=LATER))]
+    [written] = merge_rows(chain.lake, KLINES, again)
+    assert (written.key, written.outcome) == (MONTH, "unchanged")
+    assert chain.load(KLINES) == loader.Loaded()
+    changed = [
+        (klines_key("1h", day), bars(day, ("ETHUSDT",), close="100.5", fetched_at=LATER)),
+        (klines_key("1h", day + timedelta(days=1)), bars(day + timedelta(days=1), ("NEWUSDT",), fetched_at=LATER)),
+        (klines_key("1h", FEBRUARY), bars(FEBRUARY)),
+    ]
+    written_keys = {done.key: done.outcome for done in merge_rows(chain.lake, KLINES, changed)}
+    assert written_keys == {MONTH: "replaced", klines_key("1h", FEBRUARY): "created"}
+    loaded = chain.load(KLINES)
+    assert (loaded.inserted, loaded.updated) == (24 + 72, 24)
+    assert chain.one("select count(*) from ops.restatements") == 24
+    before = raw_rows(chain)
+    assert chain.one("select count(*) from raw.binance_klines where close = 100.5") == 24
+    assert run(chain) == Compacted()
+    chain.ask("delete from raw.binance_klines; delete from ops.load_ledger")
+    chain.load(KLINES)
+    assert raw_rows(chain) == before
+
+
+def test_an_object_that_comes_back_beside_its_merged_month_is_merged_by_the_next_compaction(chain: Chain) -> None:
+    put_days(chain.lake, JANUARY, 4)
+    chain.load(KLINES)
+    run(chain)
+    # As restored from a backup: a day that the month lacks, and an older version of one that it has.
+    lost = JANUARY + timedelta(days=20)
+    chain.lake.write(klines_key("1h", lost), bars(lost))
+    chain.lake.write(klines_key("1h", JANUARY), bars(JANUARY, close="99", fetched_at=FETCHED - timedelta(days=1)))
+    done = run(chain)
+    assert (done.objects, done.merged, done.removed) == (2, 1, 2)
+    assert chain.load(KLINES).inserted == 72
+    assert chain.one("select count(*) from raw.binance_klines where close <> 101.5") == 0
+    assert set(rows_in_bronze(chain.lake).values()) == {1}
+
+
+def test_a_damaged_object_stops_its_month_alone(chain: Chain) -> None:
+    put_days(chain.lake, JANUARY, 5)
+    put_days(chain.lake, date(2025, 12, 1), 5)
+    chain.lake.put(klines_key("1h", JANUARY + timedelta(days=2)), b"no parquet")
+    index = parse_history(index_of([sentiment("41", JANUARY)]), "http://index", FETCHED).rows
+    for number in (1, 2):
+        key = fear_greed_key(JANUARY + timedelta(days=number))
+        chain.lake.write(key, index.append_column("batch_id", pa.array(["b"])))
+    done = run(chain, KLINES, FEAR_GREED)
+    assert len(done.problems) == 1, done.problems
+    [problem] = done.problems
+    assert klines_key("1h", JANUARY + timedelta(days=2)) in problem
+    assert "\n" not in problem
+    assert (done.merged, done.removed) == (2, 7)
+    assert len([key for key in keys(chain) if "klines" in key]) == 5 + 1
+
+
+def test_a_damaged_merged_month_is_named_and_its_days_are_requested_again(chain: Chain) -> None:
+    put_days(chain.lake, JANUARY, 5)
+    chain.load(KLINES)
+    run(chain)
+    days = [JANUARY + timedelta(days=n) for n in range(5)]
+    for day in days:
+        chain.ask(
+            "insert into ops.coverage (dataset, symbol, interval, date, bars, is_final, source) "
+            "values ('binance_klines', 'BTCUSDT', '1h', %s, 24, true, 'rest')",
+            (day,),
+        )
+    chain.lake.put(MONTH, b"no parquet")
+    loaded, damaged = chain.load_with_damage(KLINES)
+    assert loaded == loader.Loaded()
+    assert len(damaged) == 1
+    assert MONTH in damaged[0]
+    assert chain.one("select count(*) from ops.coverage where is_final") == 0
+    # What is fetched then replaces it.
+    assert [done.outcome for done in merge_rows(chain.lake, KLINES, [(klines_key("1h", JANUARY), bars(JANUARY))])] == [
+        "repaired"
+    ]
+    assert chain.load(KLINES).rows == 72
+
+
+def test_objects_of_other_columns_and_scales_are_merged_or_named(chain: Chain) -> None:
+    chain.lake.write(klines_key("1h", JANUARY), bars(JANUARY, close="100.000000000000001"))
+    second = JANUARY + timedelta(days=1)
+    chain.lake.write(klines_key("1h", second), bars(second).drop_columns(["extra"]))
+    assert run(chain).merged == 1
+    held = chain.lake.read(MONTH)
+    assert held is not None
+    assert held[0]["close"].to_pylist()[0] == Decimal("100.000000000000001")
+    put_days(chain.lake, date(2025, 12, 1), 1)
+    other = bars(date(2025, 12, 2))
+    other = other.set_column(other.schema.get_field_index("volume"), "volume", pa.repeat("much", len(other)))
+    chain.lake.write(klines_key("1h", date(2025, 12, 2)), other)
+    [problem] = run(chain).problems
+    assert "date=2025-12-01/month.parquet" in problem
+
+
+def test_a_month_above_the_target_size_stays_in_days(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_days(chain.lake, JANUARY, 3)
+    monkeypatch.setattr(compaction, "MOST_BYTES", 10_000)
+    assert run(chain) == Compacted()
+    assert len(keys(chain)) == 3
+
+
+def minutes(day: date, symbols: int) -> pa.Table:
+    """A day of minute bars of so many symbols."""
+    one = bars(day, ("S00",))
+    first = int(one["open_time"][0].value)
+    opens = pa.array([first + n * 60_000_000 for n in range(1440)], pa.int64()).cast(one.schema.field("open_time").type)
+    rows = one.take(pa.array([0] * 1440))
+    rows = rows.set_column(rows.schema.get_field_index("open_time"), "open_time", opens)
+    rows = rows.set_column(rows.schema.get_field_index("interval"), "interval", pa.repeat("1m", 1440))
+    tables = [
+        rows.set_column(rows.schema.get_field_index("symbol"), "symbol", pa.repeat(f"S{n:02}", 1440))
+        for n in range(symbols)
+    ]
+    return pa.concat_tables(tables).combine_chunks()
+
+
+@pytest.mark.parametrize(("interval", "symbols", "most"), [("1m", 4, 1), ("1h", 30, 1)])
+def test_one_symbol_of_a_month_is_read_from_the_row_groups_that_have_it(
+    chain: Chain, interval: str, symbols: int, most: int
+) -> None:
+    names = tuple(f"S{n:02}" for n in range(symbols))
+    for number in range(28):
+        day = JANUARY + timedelta(days=number)
+        table = minutes(day, symbols) if interval == "1m" else bars(day, names)
+        chain.lake.write(klines_key(interval, day), table)
+    assert run(chain).merged == 1
+    body = chain.lake.get(MONTH.replace("1h", interval))
+    assert body is not None
+    metadata = pq.read_metadata(io.BytesIO(body))
+    column = metadata.schema.names.index("symbol")
+    ranges = [metadata.row_group(at).column(column).statistics for at in range(metadata.num_row_groups)]
+    assert len(ranges) > 1
+    for name in names:
+        assert sum(found.min <= name <= found.max for found in ranges) <= most
+    assert all(metadata.row_group(at).num_rows <= sorted_merge.GROUP_MOST for at in range(metadata.num_row_groups))
+    table = parse_parquet(body, "month")
+    assert table.equals(last_wins(table, KLINES.key))
+
+
+def test_runs_on_disk_give_the_same_file_as_memory(chain: Chain, tmp_path: Path, monkeypatch: Any) -> None:
+    chance = random.Random(4)
+    tables = []
+    for number in range(40):
+        day = JANUARY + timedelta(days=chance.randrange(20))
+        symbols = tuple(chance.sample([f"S{n}" for n in range(9)], 4))
+        tables.append(bars(day, symbols, close=str(90 + number % 20), fetched_at=FETCHED + timedelta(hours=number)))
+    files = []
+    for rows, step in ((10**6, 8192), (500, 37), (96, 1000)):
+        monkeypatch.setattr(sorted_merge, "RUN_ROWS", rows)
+        monkeypatch.setattr(sorted_merge, "STEP_ROWS", step)
+        folder = tmp_path / str(rows)
+        folder.mkdir()
+        path = folder / "month.parquet"
+        sorted_merge.write_sorted(sorted_merge.Runs.of(KLINES, folder, tables), path)
+        files.append(parse_parquet(path.read_bytes(), "month"))
+    newest = last_wins(pa.concat_tables(align_decimals(tables)), KLINES.key, by=("fetched_at",))
+    assert all(file.equals(newest) for file in files)
+
+
+# -- other datasets ----------------------------------------------------------------------------------------------------
+
+
+def put_snapshot(chain: Chain, at: datetime) -> None:
+    rows = read_coins(orjson.dumps([coin("bitcoin"), coin("ethereum")]), "http://markets", at, at).rows
+    chain.lake.write(markets_key(at), rows.append_column("batch_id", pa.repeat("b", len(rows))))
+
+
+def test_snapshots_are_merged_by_day_and_then_by_month(chain: Chain) -> None:
+    times = [datetime(2026, 1, day, hour, tzinfo=UTC) for day in (5, 6) for hour in (3, 4, 5)]
+    for at in times:
+        put_snapshot(chain, at)
+    chain.load(MARKETS)
+    done = run(chain, MARKETS, now=datetime(2026, 1, 10, tzinfo=UTC))
+    assert (done.objects, done.merged, done.removed) == (6, 2, 6)
+    assert keys(chain) == [f"coingecko/markets/date=2026-01-0{day}/day.parquet" for day in (5, 6)]
+    assert chain.load(MARKETS) == loader.Loaded()
+    put_snapshot(chain, datetime(2026, 1, 31, 23, tzinfo=UTC))
+    chain.load(MARKETS)
+    before = raw_rows(chain, MARKETS)
+    done = run(chain, MARKETS, now=datetime(2026, 2, 10, tzinfo=UTC))
+    month = "coingecko/markets/date=2026-01-01/month.parquet"
+    assert (done.objects, done.merged, keys(chain)) == (3, 1, [month])
+    assert chain.load(MARKETS) == loader.Loaded()
+    snapshots = dict(chain.ask("select object_key, rows from ops.load_ledger where merged_into = %s", (month,)))
+    assert {markets_key(at): 2 for at in times}.items() <= snapshots.items()
+    chain.ask("delete from raw.coingecko_markets; delete from ops.load_ledger")
+    chain.load(MARKETS)
+    assert raw_rows(chain, MARKETS) == before
+
+
+def test_a_history_that_is_fetched_again_keeps_each_of_its_versions(chain: Chain) -> None:
+    for number, value in enumerate(("41", "41", "44", "41")):
+        at = datetime(2026, 1, 3 + number, 1, tzinfo=UTC)
+        rows = parse_history(index_of([sentiment(value, JANUARY), sentiment("50", date(2025, 12, 1))]), "u", at).rows
+        table = rows.append_column("batch_id", pa.repeat(f"batch-{number}", len(rows)))
+        chain.lake.write(fear_greed_key(at.date()), last_wins(table, FEAR_GREED.key))
+    chain.load(FEAR_GREED)
+    before = raw_rows(chain, FEAR_GREED)
+    assert run(chain, *DATASETS).merged == 1
+    [key] = keys(chain)
+    held = chain.lake.read(key)
+    assert held is not None
+    assert len(held[0]) == 8
+    assert chain.load(FEAR_GREED) == loader.Loaded()
+    chain.ask("delete from raw.fear_greed; delete from ops.load_ledger")
+    chain.load(FEAR_GREED)
+    assert raw_rows(chain, FEAR_GREED) == before
+
+
+def test_a_query_of_the_lake_sees_each_row_once_on_its_own_day(chain: Chain) -> None:
+    put_days(chain.lake, JANUARY, 31)
+    put_days(chain.lake, FEBRUARY, 2)
+    query = "select date, symbol, count(*), min(open_time) from binance_klines group by 1, 2 order by 1, 2"
+
+    def answers() -> list[list[str | None]]:
+        with lake_connection(chain.lake.store) as connection:
+            one_day = "select count(*) from binance_klines where date = '2026-01-15' and interval = '1h'"
+            assert list(run_query(connection, one_day)[2]) == [["72"]]
+            return list(run_query(connection, query)[2])
+
+    before = answers()
+    assert len(before) == 33 * 3
+    run(chain, wait=timedelta(hours=1))
+    assert answers() == before
+    run(chain)
+    assert answers() == before
+
+
+def test_a_large_object_is_loaded_in_pieces_and_stays_pending_until_the_last(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sorted_merge, "GROUP_LEAST", 100)
+    monkeypatch.setattr(loader, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(loader, "LOAD_ROWS", 300)
+    put_days(chain.lake, JANUARY, 10)
+    run(chain)
+    total = chain.load(KLINES)
+    assert (total.objects, total.rows, total.inserted) == (1, 720, 720)
+    before = raw_rows(chain)
+    assert len(before) == 720
+    assert chain.load(KLINES) == loader.Loaded()
+    chain.ask("delete from raw.binance_klines where symbol = 'SOLUSDT'; delete from ops.load_ledger")
+    [info] = chain.lake.list("")
+    body = chain.lake.get(info.key)
+    assert body is not None
+    cut = iter(range(1))
+
+    def piece_fails(*arguments: Any) -> Any:
+        if next(cut, None) is None:
+            raise Killed
+        return write_rows(*arguments)
+
+    write_rows = loader.write_rows
+    monkeypatch.setattr(loader, "write_rows", piece_fails)
+    with pytest.raises(Killed):
+        chain.load(KLINES)
+    monkeypatch.setattr(loader, "write_rows", write_rows)
+    assert [o.key for o in loader.pending_objects(chain.lake, chain.connection, KLINES)] == [MONTH]
+    chain.load(KLINES)
+    assert [row[:-1] for row in raw_rows(chain)] == [row[:-1] for row in before]
+
+
+# -- readers beside compactions and kills ------------------------------------------------------------------------------
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["orchestration.assets.raw"])
+# A pass of the reader takes some 0.3 s.
+WAIT_S = 3
+
+
+def compact_once(store: dict[str, Any], postgres: dict[str, Any]) -> None:
+    """What `tickmart compact` does, in a process of its own."""
+    with connections.closing(connections.connect(Postgres(**postgres), "ingest")) as connection:
+        wait = timedelta(seconds=WAIT_S)
+        compact(Lake(ObjectStore(**store)), connection, [KLINES], datetime.now(UTC), "process", remove_after=wait)
+
+
+class Reader(threading.Thread):
+    """Reads the whole lake again and again, and keeps what it saw that it should not have seen."""
+
+    def __init__(self, store: ObjectStore, expected: Counter[tuple[str, datetime]]) -> None:
+        super().__init__(daemon=True)
+        self.lake, self.expected = Lake(store), expected
+        self.passes, self.wrong = 0, list[str]()
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.is_set():
+            try:
+                found = rows_in_bronze(self.lake)
+            except AssertionError as missing:
+                self.wrong.append(f"vanished: {missing}")
+                continue
+            if found != self.expected:
+                self.wrong.append(f"{(found - self.expected).total()} more, {(self.expected - found).total()} lost")
+            self.passes += 1
+
+
+def read_beside_kills(chain: Chain, kills: int, seed: int, months: int) -> None:
+    chance, killed, compactions = random.Random(seed), 0, 0
+    while killed < kills:
+        for info in chain.lake.list(""):
+            chain.lake.remove(info.key)
+        chain.clear_records()
+        for month in range(1, months + 1):
+            put_days(chain.lake, date(2025, month, 1), 8, symbols=("BTCUSDT",))
+        chain.load(KLINES)
+        before = raw_rows(chain)
+        reader = Reader(chain.lake.store, rows_in_bronze(chain.lake))
+        reader.start()
+        while len(keys(chain)) > months:
+            process = PROCESSES.Process(target=compact_once, args=(asdict(chain.lake.store), asdict(chain.postgres)))
+            process.start()
+            process.join(timeout=chance.uniform(0.05, 1.0) if chance.random() < 0.8 else None)
+            compactions += 1
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+                killed += 1
+            else:
+                assert process.exitcode == 0
+            if chance.random() < 0.3:
+                chain.load(KLINES)
+        reader.ended.set()
+        reader.join()
+        assert reader.wrong == []
+        assert reader.passes > 0
+        chain.load(KLINES)
+        assert raw_rows(chain) == before
+    assert compactions >= kills
+
+
+@pytest.mark.parametrize(("kills", "seed", "months"), [(2, 1, 2), pytest.param(100, 2, 6, marks=pytest.mark.slow)])
+@pytest.mark.timeout(1800)
+def test_a_reader_beside_compactions_and_kills_sees_each_row_once(
+    chain: Chain, kills: int, seed: int, months: int
+) -> None:
+    read_beside_kills(chain, kills, seed, months)
