@@ -5,6 +5,7 @@ import multiprocessing
 import random
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,18 +25,25 @@ from ingestion.bronze.lake import Lake
 from ingestion.bronze.merge_into import merge_rows
 from ingestion.bronze.merged import current
 from ingestion.bronze.parquet import parse_parquet
+from ingestion.bronze.results import FetchResult
 from ingestion.database import connections
-from ingestion.datasets import Dataset
+from ingestion.datasets import Dataset, keys_of_newest_days
 from ingestion.ops.builds import read_state
 from ingestion.raw import loader
 from ingestion.settings import ObjectStore, Postgres
+from ingestion.simulator.server import Simulator
 from ingestion.sources.binance.dataset import KLINES, klines_key
+from ingestion.sources.binance.ingest import sync_klines
 from ingestion.sources.binance.parse import parse_klines
+from ingestion.sources.binance.plan import KlinesRequest, Source
 from ingestion.sources.coingecko.dataset import MARKETS, markets_key
 from ingestion.sources.coingecko.parse import read_coins
 from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key, parse_history
+from ingestion.sources.http import HttpClient
 from ingestion.sources.registry import DATASETS
+from ingestion.universe import Asset
 from orchestration.exports.lake_sql import lake_connection, run_query
+from orchestration.quality import frames
 from support.dying_lake import DyingLake, Killed
 from support.pipeline import Chain
 from support.source_rows import bar, body_of, coin, index_of, sentiment
@@ -43,6 +52,7 @@ JANUARY, FEBRUARY = date(2026, 1, 1), date(2026, 2, 1)
 FETCHED = datetime(2026, 2, 1, tzinfo=UTC)
 LATER = datetime(2026, 2, 3, tzinfo=UTC)
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+BITCOIN = Asset("bitcoin", "BTCUSDT", "Bitcoin", "")
 MONTH = "binance/klines/interval=1h/date=2026-01-01/month.parquet"
 
 
@@ -186,6 +196,31 @@ def test_a_day_of_a_merged_month_that_is_fetched_again_is_restated_in_it(chain: 
     chain.ask("delete from raw.binance_klines; delete from ops.load_ledger")
     chain.load(KLINES)
     assert raw_rows(chain) == before
+
+
+@pytest.mark.parametrize("source", ["rest", "archive"])
+def test_a_backfill_over_a_merged_month_changes_nothing(
+    chain: Chain, simulator: Simulator, client_of: Callable[..., HttpClient], source: Source
+) -> None:
+    clients = client_of(simulator.binance_url), client_of(simulator.archive_url, source="Binance archive")
+
+    def backfill(**how: Any) -> FetchResult:
+        request = KlinesRequest((BITCOIN,), date(2024, 5, 1), date(2024, 6, 1), source=source, **how)
+        result = sync_klines(chain.context(), *clients, request)
+        assert (result.error, result.failed) == (None, {})
+        return result
+
+    assert backfill(resume=True).files == 31
+    chain.load(KLINES)
+    before = raw_rows(chain)
+    assert run(chain).merged == 1
+    again = backfill(resume=True)
+    # Archive files that were read before are not read again; REST answers again, with equal rows.
+    assert (again.files, again.rows) == (0, 0 if source == "archive" else 744)
+    assert backfill(skip_covered=True).skipped_days == 31
+    assert chain.load(KLINES) == loader.Loaded()
+    assert raw_rows(chain) == before
+    assert len(keys(chain)) == 1
 
 
 def test_an_object_that_comes_back_beside_its_merged_month_is_merged_by_the_next_compaction(chain: Chain) -> None:
@@ -392,6 +427,22 @@ def test_a_query_of_the_lake_sees_each_row_once_on_its_own_day(chain: Chain) -> 
     assert answers() == before
     run(chain)
     assert answers() == before
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_bronze_checks_find_the_rows_of_a_merged_object_on_their_own_days(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    put_days(chain.lake, JANUARY, 31)
+    run(chain)
+    if large:
+        monkeypatch.setattr(frames, "LARGE_BYTES", 1000)
+    found = pd.concat(frames.read_frames(chain.lake, chain.lake.list(""), KLINES, SYMBOLS))
+    assert len(found) == 31 * 72
+    assert found["on_object_day"].all()
+    assert found["object_key"].nunique() == 31
+    newest = keys_of_newest_days([MONTH, klines_key("1h", FEBRUARY + timedelta(days=10))], 31)
+    assert MONTH in newest
 
 
 def test_a_large_object_is_loaded_in_pieces_and_stays_pending_until_the_last(
