@@ -82,7 +82,7 @@ def _compact_group(
     listed = merge.lake.list(_prefix(merge.key))
     present = next((info for info in listed if info.key == merge.key), None)
     others = [info for info in listed if merge.key in merging_keys(info.key)]
-    contained = merged_versions(connection, merge.key)
+    contained = merged_versions(connection, merge.key, present.etag) if present else {}
     new = [info for info in others if contained.get(info.key) != info.etag]
     done = Compacted()
     if new and present is None and sum(info.size for info in others) > MOST_BYTES:
@@ -113,5 +113,5 @@ def _prefix(merged: str) -> str:
 
 def _without_merged(connection: Connection, objects: Sequence[ObjectInfo]) -> list[ObjectInfo]:
     """Return the objects without those that a merged object among them is known to contain."""
-    known = {item for o in objects if is_merged(o.key) for item in merged_versions(connection, o.key).items()}
+    known = {item for o in objects if is_merged(o.key) for item in merged_versions(connection, o.key, o.etag).items()}
     return [info for info in objects if (info.key, info.etag) not in known]

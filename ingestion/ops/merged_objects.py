@@ -23,9 +23,15 @@ class MergedObject:
     rows: int
 
 
-def merged_versions(connection: Connection, key: str) -> dict[str, str]:
-    """Return the ETag of each object that a merged object is known to contain, by its key."""
-    return dict(fetch(connection, "select object_key, etag from ops.load_ledger where merged_into = %s", (key,)))
+def merged_versions(connection: Connection, key: str, etag: str) -> dict[str, str]:
+    """Return the ETag of each object that this version of a merged object is known to contain, by its key."""
+    query = """
+        select part.object_key, part.etag
+        from ops.load_ledger as merged
+        inner join ops.load_ledger as part on part.merged_into = merged.object_key
+        where merged.object_key = %s and merged.etag = %s
+    """
+    return dict(fetch(connection, query, (key, etag)))
 
 
 def record_merged(

@@ -279,6 +279,19 @@ def test_a_damaged_merged_month_is_named_and_its_days_are_requested_again(chain:
     assert chain.load(KLINES).rows == 72
 
 
+def test_days_that_still_exist_beside_a_rewritten_month_are_merged_into_it_again(chain: Chain) -> None:
+    put_days(chain.lake, JANUARY, 5)
+    chain.load(KLINES)
+    run(chain, now=datetime.now(UTC), wait=timedelta(hours=1))
+    chain.lake.put(MONTH, b"no parquet")
+    chain.load_with_damage(KLINES)
+    [written] = merge_rows(chain.lake, KLINES, [(klines_key("1h", JANUARY), bars(JANUARY))])
+    assert written.outcome == "repaired"
+    assert (run(chain).merged, keys(chain)) == (1, [MONTH])
+    assert len(rows_in_bronze(chain.lake)) == 5 * 72
+    assert chain.load(KLINES).unchanged == 5 * 72
+
+
 def test_objects_of_other_columns_and_scales_are_merged_or_named(chain: Chain) -> None:
     chain.lake.write(klines_key("1h", JANUARY), bars(JANUARY, close="100.000000000000001"))
     second = JANUARY + timedelta(days=1)
