@@ -10,11 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.measuring import Measure, child, mark_pending, median_of, write_days
+from benchmarks.candles import FIRST_DAY, candles
+from benchmarks.measuring import SYMBOLS, Measure, child, mark_pending, median_of, write_days
 from ingestion.bronze.lake import Lake
 from ingestion.database import connections
 from ingestion.settings import Settings, load_settings
-from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.binance.dataset import KLINES, klines_key
 
 BTC = "BTCUSDT"
 
@@ -47,6 +48,18 @@ def read_symbol(lake: Lake) -> tuple[int, int]:
     return rows, groups
 
 
+def write_minutes(lake: Lake) -> int:
+    """Write the days of a month of minute bars of fifty symbols; return their rows."""
+    names, rows = [f"S{number:02}USDT" for number in range(SYMBOLS)], 0
+    for day in range(31):
+        first = day * 1440
+        tables = [candles(name, at, FIRST_DAY, first, first + 1440) for at, name in enumerate(names)]
+        table = pa.concat_tables(tables).combine_chunks()
+        lake.write(klines_key("1m", FIRST_DAY + timedelta(days=day)), table)
+        rows += len(table)
+    return rows
+
+
 def bench_compact(settings: Settings, table: pa.Table) -> Iterator[Measure]:
     """Measure days, compact them, and measure months."""
     lake = Lake(settings.object_store)
@@ -57,6 +70,11 @@ def bench_compact(settings: Settings, table: pa.Table) -> Iterator[Measure]:
     note = f"{done['objects']:,} objects into {done['merged']:,}, {done['problems'] or 'no problem'}"
     yield Measure("compaction", done["rows"], done["seconds"], done["peak_mb"], note=note)
     yield from _measure(settings, lake, table, "monthly objects")
+    write_minutes(lake)
+    done = child("compact")
+    [size] = [info.size for info in lake.list(f"{KLINES.prefix}/interval=1m/")]
+    note = f"{done['objects']:,} days of 1m bars into one month of {size / 1e6:.0f} MB"
+    yield Measure("compaction of a month of 1m bars", done["rows"], done["seconds"], done["peak_mb"], note=note)
 
 
 def _measure(settings: Settings, lake: Lake, table: pa.Table, what: str) -> Iterator[Measure]:

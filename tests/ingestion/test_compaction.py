@@ -289,7 +289,8 @@ def test_days_that_still_exist_beside_a_rewritten_month_are_merged_into_it_again
     assert written.outcome == "repaired"
     assert (run(chain).merged, keys(chain)) == (1, [MONTH])
     assert len(rows_in_bronze(chain.lake)) == 5 * 72
-    assert chain.load(KLINES).unchanged == 5 * 72
+    # It has the bytes that it had before it was damaged, which raw has.
+    assert chain.load(KLINES) == loader.Loaded()
 
 
 def test_objects_of_other_columns_and_scales_are_merged_or_named(chain: Chain) -> None:
