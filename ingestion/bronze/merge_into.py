@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from ingestion.arrow import align_decimals
 from ingestion.bronze.merged import merging_keys
-from ingestion.bronze.objects import DamagedObject, ObjectInfo, Written
+from ingestion.bronze.objects import DamagedObject, LakeError, ObjectInfo, Written
 from ingestion.bronze.parquet import open_parquet, read_pieces
 from ingestion.bronze.read_ahead import read_ahead
 from ingestion.bronze.sorted_merge import RUN_ROWS, Runs, write_sorted
@@ -103,6 +103,9 @@ class Merge:
         except pa.ArrowException as error:
             reason = " ".join(str(error).split())[:200]
             raise DamagedObject(f"{self.key}: its objects have columns of different kinds ({reason})") from None
+        except OSError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise LakeError(f"{folder}: cannot be written ({reason}): free space, or set TMPDIR") from error
 
     def _has_equal_rows(self, present: ObjectInfo, path: Path) -> bool:
         body = self.lake.get(present.key)

@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingestion.arrow import align_decimals, last_wins
-from ingestion.bronze import compaction, sorted_merge
+from ingestion.bronze import compaction, merge_into, sorted_merge
 from ingestion.bronze.compaction import Compacted, compact
 from ingestion.bronze.lake import Lake
 from ingestion.bronze.merge_into import merge_rows
 from ingestion.bronze.merged import current
+from ingestion.bronze.objects import LakeError
 from ingestion.bronze.parquet import parse_parquet
 from ingestion.bronze.results import FetchResult
 from ingestion.database import connections
@@ -314,6 +315,20 @@ def test_a_month_above_the_target_size_stays_in_days(chain: Chain, monkeypatch: 
     monkeypatch.setattr(compaction, "MOST_BYTES", 10_000)
     assert run(chain) == Compacted()
     assert len(keys(chain)) == 3
+
+
+def test_a_folder_for_temporary_files_that_cannot_be_written_is_named(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    put_days(chain.lake, JANUARY, 3)
+    before = keys(chain)
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr(merge_into, "write_sorted", lambda *arguments: (_ for _ in ()).throw(full))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(LakeError, match=str(tmp_path)) as raised:
+        run(chain)
+    assert "\n" not in str(raised.value)
+    assert keys(chain) == before
 
 
 def minutes(day: date, symbols: int) -> pa.Table:
