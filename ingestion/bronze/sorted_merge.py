@@ -67,7 +67,7 @@ class Runs:
                 yield self._last
             return
         with ExitStack() as stack:
-            files = [pa.ipc.open_file(stack.enter_context(pa.memory_map(str(path)))) for path in self._files]
+            files = [pa.ipc.open_file(stack.enter_context(pa.OSFile(str(path)))) for path in self._files]
             assert self._last is not None
             schema = _common([*(file.schema for file in files), self._last.schema])
             steps = [_steps(file, schema) for file in files]
