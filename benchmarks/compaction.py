@@ -67,13 +67,13 @@ def bench_compact(settings: Settings, table: pa.Table) -> Iterator[Measure]:
     write_days(lake, table)
     yield from _measure(settings, lake, table, "daily objects")
     done = child("compact")
-    note = f"{done['objects']:,} objects into {done['merged']:,}, {done['problems'] or 'no problem'}"
+    note = f"{done['objects']:,} objects into {done['merged']:,}; CPU {done['cpu']:.1f} s"
     yield Measure("compaction", done["rows"], done["seconds"], done["peak_mb"], note=note)
     yield from _measure(settings, lake, table, "monthly objects")
     write_minutes(lake)
     done = child("compact")
     [size] = [info.size for info in lake.list(f"{KLINES.prefix}/interval=1m/")]
-    note = f"{done['objects']:,} days of 1m bars into one month of {size / 1e6:.0f} MB"
+    note = f"{done['objects']:,} days of 1m bars into one month of {size / 1e6:.0f} MB; CPU {done['cpu']:.1f} s"
     yield Measure("compaction of a month of 1m bars", done["rows"], done["seconds"], done["peak_mb"], note=note)
 
 
@@ -93,4 +93,5 @@ def _measure(settings: Settings, lake: Lake, table: pa.Table, what: str) -> Iter
     with connections.closing(connections.connect(settings.postgres, "ingest")) as connection:
         mark_pending(connection, rows=True)
         loaded = child("load")
-    yield Measure(f"{what}: bronze to raw", len(table), loaded["seconds"], loaded["peak_mb"])
+    yield Measure(f"{what}: bronze to raw", len(table), loaded["seconds"], loaded["peak_mb"],
+                  note=f"CPU {loaded['cpu']:.1f} s")  # fmt: skip

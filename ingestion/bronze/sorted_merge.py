@@ -25,10 +25,10 @@ from ingestion.datasets import Dataset
 
 # Rows of a run in memory (some 40 MB), and of the part of each run that is merged at once.
 RUN_ROWS = 100_000
-STEP_ROWS = 8_192
+STEP_ROWS = 4_096
 # A row group ends where the first column of the key changes, after so many rows: a month of one symbol's hours (744
 # rows) is read with ten others, a month of its minutes (44,640) alone. Smaller groups cost more than they save.
-GROUP_LEAST, GROUP_MOST = 8_192, 131_072
+GROUP_LEAST, GROUP_MOST = 8_192, 65_536
 
 
 @dataclass
