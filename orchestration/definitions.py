@@ -39,12 +39,10 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     run_status = build_run_status([key for asset in (*RAW.values(), raw_universe) for key in asset.keys])
     defined = {key for asset in ASSETS if isinstance(asset, dg.AssetsDefinition) for key in asset.keys}
     jobs = build_jobs(models)
-    status = schedules_status()
-    schedules = [
-        build_schedule(jobs[JOB]), build_housekeeping_schedule(status), build_lake_compaction_schedule(status)
-    ]  # fmt: skip
+    schedules = [build_schedule(jobs[JOB]), build_housekeeping_schedule(schedules_status())]
+    schedules.append(build_lake_compaction_schedule(schedules_status()))
     if load_settings().live:
-        schedules.append(build_compaction_schedule(status))
+        schedules.append(build_compaction_schedule(schedules_status()))
     every_minutes = load_settings().markets_every_minutes
     if every_minutes < 60:
         schedules.append(build_markets_schedule(jobs[MARKETS_JOB], every_minutes))
