@@ -1,4 +1,4 @@
-"""Whole commands in a home of their own: first backfill, refreshes, `status`, `sql`, and the demo to its first page.
+"""Whole commands in a home of their own: first backfill, refreshes, `status`, `sql`, and the demo to a page with data.
 
 Each line is the median of `--times` calls beside its limit, the first backfill one call. CPU and memory are those of
 the command and every process that it starts.
@@ -208,25 +208,33 @@ def _refreshes(folder: Path, market: Exchange, options: argparse.Namespace) -> I
 
 
 def _demo(folder: Path, times: int) -> Iterator[Measure]:
-    seconds = [_first_page(_environment(folder, f"demo-{number}")) for number in range(times)]
-    median = statistics.median(seconds)
-    yield Measure(
-        "demo, new home, to the first page", None, median, ratio=median / FIRST_PAGE_S, reach=f"<= {FIRST_PAGE_S} s",
-        met=median <= FIRST_PAGE_S,
-    )  # fmt: skip
+    calls = [_first_page(folder, f"demo-{number}") for number in range(times)]
+    for work, seconds in zip(("to the first page", "to its data"), zip(*calls, strict=True), strict=True):
+        median = statistics.median(seconds)
+        yield Measure(
+            f"demo, new home, {work}", None, median, ratio=median / FIRST_PAGE_S, reach=f"<= {FIRST_PAGE_S} s",
+            met=median <= FIRST_PAGE_S,
+        )  # fmt: skip
 
 
-def _first_page(env: dict[str, str]) -> float:
-    """Start a demo, and end it when its dashboard is healthy and answers the page; return the seconds until then."""
-    began = time.perf_counter()
+def _first_page(folder: Path, home: str) -> tuple[float, float]:
+    """Start a demo; return the seconds until its dashboard answers a page, and until the first run ended; end it."""
+    env = _environment(folder, home)
     address = f"http://127.0.0.1:{env['TICKMART_DASHBOARD_PORT']}"
+    steps = (
+        lambda: _answers(f"{address}/_stcore/health") and _answers(f"{address}/"),
+        (folder / home / "demo" / "status.json").exists,
+    )
+    began, reached = time.perf_counter(), []
     with subprocess.Popen([TICKMART, "demo"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            while not (_answers(f"{address}/_stcore/health") and _answers(f"{address}/")):
-                if process.poll() is not None or time.perf_counter() - began > FIRST_PAGE_DEADLINE_S:
-                    raise RuntimeError("the demo has shown no page; run `tickmart demo` to see why")
-                time.sleep(0.1)
-            return time.perf_counter() - began
+            for is_reached in steps:
+                while not is_reached():
+                    if process.poll() is not None or time.perf_counter() - began > FIRST_PAGE_DEADLINE_S:
+                        raise RuntimeError("the demo has shown no page; run `tickmart demo` to see why")
+                    time.sleep(0.1)
+                reached.append(time.perf_counter() - began)
+            return reached[0], reached[1]
         finally:
             process.send_signal(signal.SIGTERM)
 

@@ -28,9 +28,16 @@ from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import disk
 from orchestration.observability.attempts import record_failure
 
-# What a run imports while its servers start. Not Great Expectations, during the run: both use SQLAlchemy, whose ORM
-# registers itself with what is in use when it is imported.
-DAGSTER = ("dagster", "dagster_postgres", "orchestration.assets.dagster_dbt", "orchestration.quality.checks")
+# What a run imports while its servers start, and while it fetches. Great Expectations (2 s) uses SQLAlchemy's ORM,
+# which registers itself with what is in use when it is imported: it comes before the run's first statement.
+DAGSTER = (
+    "dagster",
+    "dagster_postgres",
+    "orchestration.assets.dagster_dbt",
+    "orchestration.quality.checks",
+    "sqlalchemy.orm",
+)
+CHECKS = ("orchestration.quality.gx",)
 
 # Commands that start dbt before they need it. Not those that load years of bars: a dbt that waits takes 100 MB.
 LIVE_COMMANDS = ("up", "demo")
@@ -88,6 +95,7 @@ def run_session(command: str) -> Iterator[Settings]:
             record_failure(home, "run", f"tickmart {command}", disk.explained(error, home) or error)
             raise
         imports.join()
+        import_in_background(*CHECKS)
         yield settings
 
 

@@ -4,8 +4,10 @@ import streamlit as st
 
 from dashboard import health
 from dashboard.database import MartsError
+from dashboard.queries import operations
 
 QUALITY_PAGE = "views/data_quality.py"
+ASK_EVERY_S = 3
 
 
 def database_error(error: MartsError) -> None:
@@ -22,7 +24,12 @@ def database_error(error: MartsError) -> None:
 
 
 def empty_warehouse() -> None:
-    """Show that nothing is loaded yet, or that the marts are not built, and which command to run."""
+    """Show that nothing is loaded yet, or that the marts are not built, and which command to run.
+
+    The page loads again by itself when the first build is finished.
+    """
+    if not _is_built():
+        _reload_when_built()
     if health.has_data(health.read_status()):
         st.info(
             "Raw data is loaded, but the marts do not exist yet, for example after a restore. The next refresh builds "
@@ -38,3 +45,18 @@ def empty_warehouse() -> None:
         title="No data loaded yet",
         icon=":material/hourglass_empty:",
     )
+
+
+@st.fragment(run_every=ASK_EVERY_S)
+def _reload_when_built() -> None:
+    if _is_built():
+        st.rerun()
+
+
+def _is_built() -> bool:
+    """Return whether the mart exists that a build writes last."""
+    try:
+        operations.dataset_health()
+    except MartsError:
+        return False
+    return True

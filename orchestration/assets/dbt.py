@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from orchestration.assets.dagster_dbt import (
     dbt_assets,
 )
 from orchestration.assets.dbt_plan import BuildPlan, exclusions, plan_build, succeeded
+from orchestration.assets.manifest import dataset_assets, test_description
 from orchestration.assets.metadata import BUILT_PROJECT, ONE_RUN, OWNERS
 from orchestration.assets.row_counts import with_row_counts
 from orchestration.job_names import BITCOIN_JOB, JOB, NEWS_JOB, ONCHAIN_JOB, REBUILD_JOB
@@ -49,8 +50,8 @@ DBT = str(Path(sys.executable).with_name("dbt"))
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
 # Beside a manifest and beside the page of dbt's documentation: the digest of the project files they were made from.
 DIGEST_FILE = "project.sha256"
-# Debug events in the log file and a cache of every schema cost 0.8 s of a build of 11 s.
-BUILD_OPTIONS = ("--exclude-resource-type", "unit_test", "--log-level-file", "info", "--cache-selected-only")
+# A log file of dbt's own and a cache of every schema cost a tenth of a build; the log of the run has dbt's output.
+BUILD_OPTIONS = ("--exclude-resource-type", "unit_test", "--log-level-file", "none", "--cache-selected-only")
 # What dbt parses of the project, for its next invocation: a full parse takes 8 s of CPU, a partial one 0.3 s.
 PARTIAL_PARSE = "partial_parse.msgpack"
 
@@ -115,17 +116,6 @@ class LayerTranslator(DagsterDbtTranslator):
         return spec and spec._replace(description=test_description(manifest, unique_id))
 
 
-def test_description(manifest: Mapping[str, Any], unique_id: str) -> str:
-    """Return what a test expects: its own description, or that of its generic test with the arguments filled in."""
-    node = manifest["nodes"][unique_id]
-    if node["description"] or "test_metadata" not in node:
-        return str(node["description"] or node["name"])
-    generic = node["test_metadata"]
-    macro = manifest["macros"][f"macro.{node['package_name']}.test_{generic['name']}"]
-    arguments = {k: ", ".join(v) if isinstance(v, list) else v for k, v in generic["kwargs"].items()}
-    return str(macro["description"].format_map(arguments)) or str(node["name"])
-
-
 def other_table_specs(dbt_project: DbtProject, defined: set[dg.AssetKey]) -> list[dg.AssetSpec]:
     """Return specs of the tables of ops and raw that models read and no asset in ``defined`` stands for.
 
@@ -137,32 +127,6 @@ def other_table_specs(dbt_project: DbtProject, defined: set[dg.AssetKey]) -> lis
         for s in manifest["sources"].values()
         if dg.AssetKey([s["schema"], s["name"]]) not in defined
     ]
-
-
-def dataset_assets(manifest: Mapping[str, Any]) -> dict[str, set[str]]:
-    """Return for each dataset the assets whose failed checks count against it, named as in ``ops.check_results``.
-
-    These are the dataset's own assets and every model built from them. A model that is built from several datasets
-    counts for the one in its ``config.meta.dataset``, or for each of them if it names none.
-    """
-    nodes = {**manifest["nodes"], **manifest["sources"]}
-    owners = {asset: dataset.name for dataset in DATASETS for asset in dataset.assets}
-
-    @cache
-    def upstream_datasets(unique_id: str) -> frozenset[str]:
-        node = nodes.get(unique_id, {})
-        owner = owners.get(f"{node.get('schema')}/{node.get('name')}")
-        return frozenset({owner} if owner else ()).union(
-            *map(upstream_datasets, manifest["parent_map"].get(unique_id, ()))
-        )
-
-    found = {dataset.name: set(dataset.assets) for dataset in DATASETS}
-    for unique_id, node in nodes.items():
-        if node["resource_type"] in ("model", "seed", "snapshot"):
-            about = node["config"]["meta"].get("dataset")
-            for dataset in upstream_datasets(unique_id) if about is None else {about}:
-                found[dataset].add(f"{node['schema']}/{node['name']}")
-    return found
 
 
 def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:

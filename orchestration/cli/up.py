@@ -8,10 +8,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -89,17 +91,14 @@ def only_one(home: Path, command: str = "up") -> Iterator[None]:
 
 
 def run_services(settings: Settings, first_run: Callable[[], None]) -> None:
-    """Run once, start Dagster and the dashboard, print their addresses, and wait for Ctrl-C or the end of one."""
+    """Start the dashboard, run once, start Dagster, and wait for Ctrl-C or the end of one of them."""
     with only_one(settings.home):
         _run_services(settings, first_run)
 
 
 def _run_services(settings: Settings, first_run: Callable[[], None]) -> None:
-    _export_ports()
-    _close_earlier_runs()
-    first_run()
-    # Another program may have taken one of them during the run.
     ports, code_port = _export_ports(), free_port(0)
+    _close_earlier_runs()
     logs = settings.home / "logs"
     workspace = settings.home / "dagster" / "workspace.yaml"
     workspace.write_text(
@@ -109,7 +108,15 @@ def _run_services(settings: Settings, first_run: Callable[[], None]) -> None:
     env = {k: v for k, v in os.environ.items() if k not in ("PGUSER", "PGPASSWORD")}
     env["TICKMART_SCHEDULE"] = "running"
     with Children(settings.home) as children:
-        _start(children, settings, env, ports, code_port, workspace)
+        services = _Services(children, settings, env, ports)
+        with ExitStack() as reserved:
+            for port in (ports["dagster"], code_port):
+                reserved.enter_context(_reserve(port))
+            # The first visitor waits for the data, not for the server: it imports while the first run fetches.
+            services.start_pages()
+            click.echo(f"Dashboard   http://127.0.0.1:{ports['dashboard']} shows data after the first run", err=True)
+            first_run()
+        services.start_dagster(code_port, workspace)
         _print_addresses(settings, ports)
         try:
             ended = _watch(settings, children)
@@ -122,47 +129,67 @@ def _run_services(settings: Settings, first_run: Callable[[], None]) -> None:
             )
 
 
-def _start(
-    children: Children, settings: Settings, env: Mapping[str, str], ports: Mapping[str, int], code_port: int,
-    workspace: Path,
-) -> None:  # fmt: skip
-    """Start the processes, and return when Dagster and the dashboard answer."""
-    python, no_source = environment.python, environment.without_proxies(env)
-    pages = settings.home / data_docs.FOLDER
-    pages.mkdir(exist_ok=True)
+@contextmanager
+def _reserve(port: int) -> Iterator[None]:
+    """Keep other programs from listening on a port that was free."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):  # taken since: the process that needs it says so
+            holder.bind(("127.0.0.1", port))
+        yield
 
-    def log(name: str) -> Path:
-        return settings.home / "logs" / f"{name}.log"
 
-    def spawn(name: str, command: Sequence[str], variables: Mapping[str, str]) -> None:
-        children.spawn(name, command, variables, log(name))
+@dataclass(frozen=True)
+class _Services:
+    """The processes of `tickmart up`, and what they are started with."""
 
-    def wait(name: str, ready: Callable[[], bool]) -> None:
+    children: Children
+    settings: Settings
+    env: Mapping[str, str]
+    ports: Mapping[str, int]
+
+    def start_pages(self) -> None:
+        """Start the dashboard and the server of Data Docs."""
+        no_source = environment.without_proxies(self.env)
+        page = {"TICKMART_CONNECT": json.dumps(session_snippets(os.environ))}
+        self._spawn("dashboard", dashboard_command(self.ports["dashboard"]), dashboard_env(no_source) | page)
+        pages = self.settings.home / data_docs.FOLDER
+        pages.mkdir(exist_ok=True)
+        served = (str(self.ports["data-docs"]), "--bind", "127.0.0.1", "--directory", str(pages))
+        self._spawn("data-docs", environment.python("-m", "http.server", *served), environment.system())
+
+    def start_dagster(self, code_port: int, workspace: Path) -> None:
+        """Start Dagster and the live collector, and return when Dagster and the dashboard answer."""
+        python, no_source = environment.python, environment.without_proxies(self.env)
+        code_server = python("-m", *CODE_SERVER, "-h", "127.0.0.1", "-p", str(code_port))
+        self._spawn("dagster-code", code_server, self.env)
+        self._wait("dagster-code", lambda: free_port(code_port) != code_port)
+        web = ("-h", "127.0.0.1", "-p", str(self.ports["dagster"]), "-w", str(workspace))
+        self._spawn("dagster-webserver", python("-m", "dagster_webserver", *web), no_source)
+        self._spawn("dagster-daemon", python("-m", "dagster._daemon", "run", "-w", str(workspace)), no_source)
+        if self.settings.live and self.settings.nats_url is not None:
+            self._spawn("stream", python("-m", "ingestion.stream"), self.env)
+        self._wait("dashboard", self._answers("dashboard", "_stcore/health"))
+        self._wait("dagster-webserver", self._answers("dagster", "server_info"))
+
+    def _log(self, name: str) -> Path:
+        return self.settings.home / "logs" / f"{name}.log"
+
+    def _spawn(self, name: str, command: Sequence[str], variables: Mapping[str, str]) -> None:
+        self.children.spawn(name, command, variables, self._log(name))
+
+    def _answers(self, name: str, path: str) -> Callable[[], bool]:
+        return lambda: proxies.answers(f"http://127.0.0.1:{self.ports[name]}/{path}", 2)
+
+    def _wait(self, name: str, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + READY_WITHIN_S
         while not ready():
-            if ended := children.wait_any(timeout=0.2):
+            if ended := self.children.wait_any(timeout=0.2):
                 raise LocalServicesError(
-                    f"{ended[0]} ended while starting (exit code {ended[1]}); log: {log(ended[0])}"
+                    f"{ended[0]} ended while starting (exit code {ended[1]}); log: {self._log(ended[0])}"
                 )
             if time.monotonic() > deadline:
-                raise LocalServicesError(f"{name} was not ready after {READY_WITHIN_S:.0f} s; log: {log(name)}")
-
-    def address(name: str, path: str) -> Callable[[], bool]:
-        return lambda: proxies.answers(f"http://127.0.0.1:{ports[name]}/{path}", 2)
-
-    spawn("dagster-code", python("-m", *CODE_SERVER, "-h", "127.0.0.1", "-p", str(code_port)), env)
-    page = {"TICKMART_CONNECT": json.dumps(session_snippets(os.environ))}
-    spawn("dashboard", dashboard_command(ports["dashboard"]), dashboard_env(no_source) | page)
-    served = (str(ports["data-docs"]), "--bind", "127.0.0.1", "--directory", str(pages))
-    spawn("data-docs", python("-m", "http.server", *served), environment.system())
-    wait("dagster-code", lambda: free_port(code_port) != code_port)
-    web = ("-h", "127.0.0.1", "-p", str(ports["dagster"]), "-w", str(workspace))
-    spawn("dagster-webserver", python("-m", "dagster_webserver", *web), no_source)
-    spawn("dagster-daemon", python("-m", "dagster._daemon", "run", "-w", str(workspace)), no_source)
-    if settings.live and settings.nats_url is not None:
-        spawn("stream", python("-m", "ingestion.stream"), env)
-    wait("dashboard", address("dashboard", "_stcore/health"))
-    wait("dagster-webserver", address("dagster", "server_info"))
+                raise LocalServicesError(f"{name} was not ready after {READY_WITHIN_S:.0f} s; log: {self._log(name)}")
 
 
 def _print_addresses(settings: Settings, ports: Mapping[str, int]) -> None:

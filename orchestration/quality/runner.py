@@ -95,7 +95,7 @@ def validate_query(suite: Suite, query: str) -> SuiteResult:
 
         def limit_column_lookup(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> tuple[str, Any]:
             # GX runs the query itself to learn its columns, and would receive all rows (300 MB for three years).
-            return f"{statement} limit 1" if statement.replace("%%", "%") == selected else statement, parameters
+            return f"{statement} limit 0" if statement.replace("%%", "%") == selected else statement, parameters
 
         sqlalchemy.event.listen(
             source.get_execution_engine().engine, "before_cursor_execute", limit_column_lookup, retval=True

@@ -16,7 +16,7 @@ from ingestion.database import connections, migrate
 from ingestion.ops import datasets
 from ingestion.settings import ROLES, Postgres, load_settings
 from ingestion.sources.registry import DATASETS
-from orchestration.assets.dbt import dataset_assets
+from orchestration.assets.manifest import dataset_assets
 from orchestration.exports.release import publish
 from support.database import fresh_database
 

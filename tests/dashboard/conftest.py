@@ -21,7 +21,7 @@ from dashboard import database
 from ingestion.ops import datasets
 from ingestion.settings import load_settings
 from ingestion.sources.registry import DATASETS
-from orchestration.assets.dbt import dataset_assets
+from orchestration.assets.manifest import dataset_assets
 from orchestration.local.client import local_services
 from tests.dashboard.browser import browser, dashboard, open_tab  # noqa: F401 - fixtures
 from tests.dashboard.warehouse import Warehouse, load_simulated_raw

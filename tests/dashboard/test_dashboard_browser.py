@@ -28,6 +28,17 @@ def test_deep_link_works_as_first_request_of_a_new_server(marts, tmp_path, open_
         assert page.get_by_text("Updated 20").first.is_visible()
 
 
+def test_an_open_page_shows_the_data_when_the_first_build_ends(server, marts, tmp_path, open_tab):
+    server.copy_database("first_build", "tickmart")
+    server.execute("first_build", "alter schema marts rename to later")
+    with served(server.reader("first_build"), tmp_path) as fresh:
+        page = open_tab(f"{fresh}/", ready="text=No data loaded yet")
+        server.execute("first_build", "alter schema later rename to marts")
+        page.get_by_text("Updated 20").first.wait_for(timeout=60_000)
+        page.wait_for_selector(".js-plotly-plot", timeout=60_000)
+        settle(page)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.parametrize("path", PATHS)

@@ -85,6 +85,14 @@ def test_page_after_a_restore_reports_that_the_marts_are_not_built(open_page, ba
     assert "No data loaded yet" not in text
 
 
+def test_page_whose_mart_is_missing_in_a_built_warehouse_renders_once(open_page, server):
+    server.copy_database("incomplete", "tickmart")
+    server.execute("incomplete", "drop table marts.fct_prices cascade")
+    app = open_page(server.reader("incomplete"), "price")
+    assert not app.exception
+    assert any("No data loaded yet" in str(notice.proto) for notice in app.info)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_page_shows_stale_data_with_a_warning(rendered, page):
     app = rendered("stale_marts", page)

@@ -12,7 +12,7 @@ from dbt_warehouse import PROJECT, Warehouse
 from dashboard.pages import PAGES
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.registry import DATASETS
-from orchestration.assets.dbt import dataset_assets
+from orchestration.assets.manifest import dataset_assets
 from orchestration.quality.suites import SUITES
 
 Node = dict[str, Any]

@@ -179,7 +179,7 @@ def assert_no_secret_but_in_credentials(home: Home, secrets: set[str]) -> None:
     found += [("an output", secret) for secret in secrets for text in home.output[:-2] if secret in text]
     files = [path for path in home.path.rglob("*") if path.is_file()]
     # The logs and results of dbt's runs are among them: nothing is written beside the code.
-    assert {"status.json", "tickmart.jsonl", "run_results.json", "dbt.log"} <= {path.name for path in files}
+    assert {"status.json", "tickmart.jsonl", "run_results.json", "manifest.json"} <= {path.name for path in files}
     for path in files:
         content = path.read_bytes()
         if path.suffix == ".parquet":

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ingestion import proxies
 from support.cli import ROOT, TICKMART, TIMEOUT_S, clean_environment, free_ports
 
 pytestmark = pytest.mark.slow
@@ -103,6 +104,21 @@ def test_demo_serves_dagster_and_the_dashboard_and_ctrl_c_ends_every_process(hom
         code = process.wait(60)
     assert code == 0
     assert gone(home, 15), processes_of(home)
+
+
+def test_the_dashboard_answers_during_the_first_run(tmp_path):
+    env = environment(tmp_path / "home")
+    address = f"http://127.0.0.1:{env['TICKMART_DASHBOARD_PORT']}/_stcore/health"
+    status = tmp_path / "home" / "demo" / "status.json"  # the run writes it last
+    with subprocess.Popen([TICKMART, "demo", "--days", "60"], env=env, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
+        try:
+            while not proxies.answers(address, 2):
+                assert process.poll() is None
+                time.sleep(0.1)
+            assert not status.exists()
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert gone(tmp_path / "home", 15)
 
 
 def unbroken(nodes: dict[str, dict], mart: str, source: str) -> bool:

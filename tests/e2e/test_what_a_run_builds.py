@@ -63,8 +63,8 @@ def test_a_run_killed_during_its_build_leaves_the_models_to_the_next_run(home_af
     logs = home_after_a_run.path / "dbt"
     known = set(logs.iterdir())
     deadline = time.monotonic() + 300
-    # dbt's own log of the run: it has begun to build.
-    while not any((new / "dbt.log").exists() for new in set(logs.iterdir()) - known):
+    # What dbt writes when it has parsed the project: it begins to build.
+    while not any((new / "manifest.json").exists() for new in set(logs.iterdir()) - known):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -22,7 +22,8 @@ from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.registry import DATASETS, OPTIONAL
 from orchestration.alerting import incidents
-from orchestration.assets.dbt import DBT, PROJECT_DIR, dataset_assets
+from orchestration.assets.dbt import DBT, PROJECT_DIR
+from orchestration.assets.manifest import dataset_assets
 from orchestration.observability import health, metrics
 from support.cli import clean_environment
 from support.database import fresh_database
