@@ -97,7 +97,8 @@ def _compact_group(
                 connection, merge.dataset, MergedObject(info.key, info.etag, sha256, rows), versions, batch_id
             )
             present, done = info, Compacted(objects=len(new), merged=1, rows=rows)
-    assert present is not None
+    if present is None:
+        return done
     if remove_after and (present.modified is None or now - present.modified < remove_after):
         return done + Compacted(waiting=len(others))
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="lake") as pool:
