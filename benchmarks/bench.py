@@ -19,6 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.api import bench_api, child_api
+from benchmarks.compaction import bench_compact, child_compact
 from benchmarks.live import bench_live
 from benchmarks.load import bench_load, child_load
 from benchmarks.measuring import ROOT, Measure, bars, clear, peak_mb, write_days
@@ -30,7 +31,7 @@ from ingestion.bronze.lake import Lake
 from ingestion.settings import Settings
 from orchestration.session import session
 
-WORKS = ("load", "api", "marts", "refresh", "client", "export", "run", "dashboard", "onchain", "live")
+WORKS = ("load", "compact", "api", "marts", "refresh", "client", "export", "run", "dashboard", "onchain", "live")
 
 
 def child_queries(times: int) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def child_queries(times: int) -> dict[str, Any]:
 
 CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {
     "load": child_load,
+    "compact": child_compact,
     "api": child_api,
     "client": child_client,
     "queries": child_queries,
@@ -90,6 +92,9 @@ def works(settings: Settings, options: argparse.Namespace) -> Iterator[Measure]:
         write_days(lake, table)
         yield from bench_load(settings, table, options)
         clear(lake, "binance/")
+    if "compact" in options.only:
+        yield from bench_compact(settings, table)
+        clear(Lake(settings.object_store), "binance/")
     if "api" in options.only:
         yield from bench_api(settings, options)
     if "marts" in options.only:

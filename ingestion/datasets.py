@@ -25,6 +25,8 @@ HOUR_S = 3600
 ONE_DAY = timedelta(days=1)
 # Data older than this many SLAs is degraded; older than one is a warning.
 DEGRADED_SLAS = 4
+# The objects into which those of a closed day and of a closed month are merged, in the folder of their first day.
+DAY_FILE, MONTH_FILE = "day.parquet", "month.parquet"
 # Columns that say where a record came from; they are not part of its value.
 PROVENANCE = (("source_url", pa.string()), ("fetched_at", UTC_US), ("batch_id", pa.string()))
 PROVENANCE_DESCRIPTIONS = {
@@ -116,6 +118,10 @@ class Dataset:
     whole_objects: bool = False
     # A stream loads the dataset within seconds, by its contract: no suite of a run precedes its load.
     is_streamed: bool = False
+    # The columns that decide the object of a row. Without any, the objects of closed days and months are not merged.
+    merged_by: tuple[str, ...] = ()
+    # Whether a day has several objects, which are merged before those of the month are.
+    many_per_day: bool = False
     # SQL for the number of rows in raw, where counting them takes too long.
     count_sql: str | None = None
 
@@ -128,6 +134,11 @@ class Dataset:
     def values(self) -> list[str]:
         """Names of the columns that make up a record's value, without key and provenance."""
         return [c.name for c in self.columns if c.name not in self.key]
+
+    @property
+    def grain(self) -> tuple[str, ...]:
+        """The columns that identify a row among all objects: of a history that is fetched again, each fetch has its."""
+        return self.key if set(self.merged_by) <= set(self.key) else (*self.key, "fetched_at")
 
     @property
     def descriptions(self) -> dict[str, str]:
@@ -192,11 +203,29 @@ def object_day(key: str) -> date | None:
     return date.fromisoformat(match[1]) if match else None
 
 
+def next_month(day: date) -> date:
+    """Return the first day of the month after a day's."""
+    return (day.replace(day=28) + 4 * ONE_DAY).replace(day=1)
+
+
+def is_merged(key: str) -> bool:
+    """Return whether an object has the rows of a whole closed day or month."""
+    return key.rpartition("/")[2] in (DAY_FILE, MONTH_FILE)
+
+
+def object_days(key: str) -> tuple[date, date] | None:
+    """Return the half-open range of UTC days whose rows an object has, by its key; None for a key without a day."""
+    first = object_day(key)
+    if first is None:
+        return None
+    return first, next_month(first) if key.endswith(f"/{MONTH_FILE}") else first + ONE_DAY
+
+
 def keys_of_newest_days(keys: Iterable[str], days: int) -> list[str]:
-    """Return the keys whose day is among so many days up to the newest, in their order."""
-    dated = {key: day for key in keys if (day := object_day(key))}
-    newest = max(dated.values(), default=date.max)
-    return [key for key, day in dated.items() if newest - day < timedelta(days=days)]
+    """Return the keys with a day among so many days up to the newest, in their order."""
+    ends = {key: found[1] for key in keys if (found := object_days(key))}
+    newest = max(ends.values(), default=date.max)
+    return [key for key, end in ends.items() if newest - end < timedelta(days=days)]
 
 
 def rejected_key(dataset: Dataset, day: date, digest: str) -> str:

@@ -23,9 +23,11 @@ from orchestration.sensors import (
     build_compaction_schedule,
     build_ended_sensor,
     build_housekeeping_schedule,
+    build_lake_compaction_schedule,
     close_dead_runs,
     close_failed_runs,
     housekeeping,
+    lake_compaction,
     live_compaction,
 )
 
@@ -38,6 +40,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     defined = {key for asset in ASSETS if isinstance(asset, dg.AssetsDefinition) for key in asset.keys}
     jobs = build_jobs(models)
     schedules = [build_schedule(jobs[JOB]), build_housekeeping_schedule(schedules_status())]
+    schedules.append(build_lake_compaction_schedule(schedules_status()))
     if load_settings().live:
         schedules.append(build_compaction_schedule(schedules_status()))
     every_minutes = load_settings().markets_every_minutes
@@ -46,7 +49,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=[*ASSETS, *other_table_specs(dbt_project, defined), models, run_status],  # type: ignore[list-item]
         asset_checks=CHECKS,
-        jobs=[*jobs.values(), housekeeping, live_compaction],
+        jobs=[*jobs.values(), housekeeping, live_compaction, lake_compaction],
         schedules=schedules,
         sensors=[
             close_failed_runs,

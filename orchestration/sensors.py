@@ -6,16 +6,19 @@ the retention rules (``maintenance.retention``).
 
 import os
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import dagster as dg
 import psycopg2
 
+from ingestion.bronze.compaction import Compacted
 from ingestion.database import connections
+from ingestion.database.connections import Connection
 from ingestion.ops import runs
-from ingestion.stream.compaction import compact as compact_hours
 from orchestration.alerting import outbox
-from orchestration.maintenance import retention
+from orchestration.maintenance import compaction, retention
 from orchestration.observability import logs
 from orchestration.observability.attempts import record_failure
 from orchestration.orphans import CODE_SERVER_SINCE, close_orphans
@@ -111,26 +114,42 @@ def housekeeping() -> None:
     prune()
 
 
-@dg.op(description="Merges the small objects of live prices into one per dataset and hour.")
-def compact(context: dg.OpExecutionContext) -> None:
-    """Do what `tickmart compact` does, and record the run."""
+def _compact(context: dg.OpExecutionContext, compact: Callable[[Stores, Connection], Compacted]) -> None:
+    """Compact, and record the run; problems make it partial."""
     stores = Stores()
     began = time.monotonic()
     with stores.connection("ingest") as connection:
         runs.begin_run(connection, context.run_id, context.job_name)
-        done = compact_hours(stores.lake(), connection, datetime.now(UTC))
-        summary = {"hours": done.hours, "objects": done.objects, "rows": done.rows, "problems": done.problems}
-        runs.end_run(connection, context.run_id, "failed" if done.problems else "ok", summary)
+        done = compact(stores, connection)
+        status = "partial" if done.problems else "ok"
+        runs.end_run(connection, context.run_id, status, asdict(done))
     for problem in done.problems:
         context.log.warning(problem)
-    status = "failed" if done.problems else "ok"
-    logs.unit("compacted", run=context.run_id, seconds=time.monotonic() - began, status=status, **summary)
+    logs.unit("compacted", run=context.run_id, seconds=time.monotonic() - began, status=status, **asdict(done))
+
+
+@dg.op(description="Merges the small objects of live prices into one per dataset and hour.")
+def compact_hours(context: dg.OpExecutionContext) -> None:
+    """Merge what `tickmart compact` merges of the last hours."""
+    _compact(context, lambda stores, connection: compaction.compact_hours(stores.lake(), connection))
+
+
+@dg.op(description="Merges the objects of closed days and months.")
+def compact_months(context: dg.OpExecutionContext) -> None:
+    """Merge what `tickmart compact` merges of closed days and months."""
+    _compact(context, lambda stores, connection: compaction.compact_months(stores.lake(), connection, context.run_id))
 
 
 @dg.job(executor_def=dg.in_process_executor, description="Merges the small objects of live prices, once an hour.")
 def live_compaction() -> None:
-    """Run the compaction."""
-    compact()
+    """Run the compaction of hours."""
+    compact_hours()
+
+
+@dg.job(executor_def=dg.in_process_executor, description="Merges the objects of closed days and months, once a week.")
+def lake_compaction() -> None:
+    """Run the compaction of days and months."""
+    compact_months()
 
 
 def build_compaction_schedule(status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
@@ -138,6 +157,15 @@ def build_compaction_schedule(status: dg.DefaultScheduleStatus) -> dg.ScheduleDe
     return dg.ScheduleDefinition(
         name="hourly_compaction", cron_schedule="20 * * * *", job=live_compaction, execution_timezone="UTC",
         default_status=status, description="Merges the small objects of live prices into one per dataset and hour.",
+    )  # fmt: skip
+
+
+def build_lake_compaction_schedule(status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
+    """Return the weekly schedule of the compaction; its second run removes what the first has merged."""
+    return dg.ScheduleDefinition(
+        name="weekly_compaction", cron_schedule=["25 4 * * 0", "40 5 * * 0"], job=lake_compaction,
+        execution_timezone="UTC", default_status=status,
+        description="Merges the objects of closed days and months on Sundays, and removes them in a second run.",
     )  # fmt: skip
 
 

@@ -11,11 +11,11 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import certifi
 import pyarrow as pa
-import pyarrow.parquet as pq
 import tenacity
 import urllib3
 from minio import Minio
@@ -26,6 +26,7 @@ from minio.versioningconfig import OFF, VersioningConfig
 
 from ingestion.bronze.merge import union
 from ingestion.bronze.objects import DamagedObject, LakeError, ObjectInfo, Written
+from ingestion.bronze.parquet import parse_parquet, to_parquet
 from ingestion.connection_errors import describe_transport_error, s3_problem
 from ingestion.datasets import Dataset
 from ingestion.settings import ObjectStore
@@ -105,7 +106,9 @@ class Lake:
         """Return the objects below ``prefix``, in order of key."""
         with self._reporting(f"{prefix} cannot be listed"):
             found = self._client.list_objects(self.store.bucket, prefix=prefix, recursive=True)
-            infos = [ObjectInfo(o.object_name or "", (o.etag or "").strip('"'), o.size or 0) for o in found]
+            infos = [
+                ObjectInfo(o.object_name or "", (o.etag or "").strip('"'), o.size or 0, o.last_modified) for o in found
+            ]
         return sorted(infos, key=lambda info: info.key)
 
     def get(self, key: str) -> bytes | None:
@@ -165,6 +168,28 @@ class Lake:
             )
         return (written.etag or "").strip('"')
 
+    def put_file(self, key: str, path: Path) -> tuple[ObjectInfo, str]:
+        """PUT a file in one request and read it back; return the object as listed, and the SHA-256 of its bytes."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self.put(key, path.read_bytes())
+        found = next((info for info in self.list(key) if info.key == key), None)
+        if found is None or self._stored_sha256(key) != digest:
+            raise LakeError(f"{key}: the object does not read back equal; run the command again")
+        return found, digest
+
+    def _stored_sha256(self, key: str) -> str:
+        digest = hashlib.sha256()
+        with self._reporting(f"{key} cannot be read"):
+            response = self._client.get_object(self.store.bucket, key)
+            try:
+                for chunk in response.stream(1 << 20):
+                    digest.update(chunk)
+            finally:
+                response.close()
+                response.release_conn()
+        return digest.hexdigest()
+
     def merge(self, dataset: Dataset, key: str, new: pa.Table) -> Written:
         """Merge ``new`` into an object, the newest fetch of a key winning; write the object only if it changes.
 
@@ -216,44 +241,3 @@ _HOUSEKEEPING = Rule(
 # Buckets that this process has configured.
 _PREPARED: set[ObjectStore] = set()
 _STORE_ERRORS = (S3Error, ServerError, InvalidResponseError, urllib3.exceptions.HTTPError, OSError)
-_SHAPE = b"tickmart.shape_sha256"
-
-
-def to_parquet(table: pa.Table) -> bytes:
-    """Serialize a table so that damage is detected: pages have checksums, schema and row count have a digest."""
-    sink = io.BytesIO()
-    described = table.replace_schema_metadata({_SHAPE: _shape(table)})
-    # Numbers rarely repeat: dictionaries of them cost a quarter more time and size (1,200 bars: 76 kB, 60 kB without).
-    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
-    times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
-    # Snappy is a third larger than zstd (70 bytes a bar, 50), and takes 0.6 of its time both ways (1.2 us a bar, 1.8).
-    pq.write_table(
-        described,
-        sink,
-        compression="snappy",
-        write_page_checksum=True,
-        use_dictionary=texts,
-        write_statistics=[*texts, *times],
-    )
-    return sink.getvalue()
-
-
-def parse_parquet(body: bytes, key: str) -> pa.Table:
-    """Parse a Parquet file; DamagedObject, naming ``key``, if it is incomplete or changed since it was written."""
-    try:
-        # The threads and dataset code of read_table take longer than reading an object of one day.
-        file = pq.ParquetFile(pa.BufferReader(body), page_checksum_verification=True)
-        table = file.read(use_threads=False).combine_chunks()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DamagedObject(f"{key}: not a complete Parquet file ({' '.join(str(error).split())[:100]})") from None
-    metadata = table.schema.metadata or {}
-    table = table.replace_schema_metadata(None)
-    # The format has no checksum of the footer, where one bit renames a column, changes a unit or drops rows.
-    if metadata.get(_SHAPE, b"") not in (b"", _shape(table)):
-        raise DamagedObject(f"{key}: not a complete Parquet file (not the columns and rows that were written)")
-    return table
-
-
-def _shape(table: pa.Table) -> bytes:
-    described = f"{len(table)} {table.schema.remove_metadata()}"
-    return hashlib.sha256(described.encode()).hexdigest().encode()

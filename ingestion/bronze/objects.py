@@ -6,6 +6,7 @@ Belongs here: what code without access to the store needs. Does not: the access 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 class LakeError(Exception):
@@ -23,6 +24,7 @@ class ObjectInfo:
     key: str
     etag: str
     size: int
+    modified: datetime | None = None
 
 
 @dataclass(frozen=True)

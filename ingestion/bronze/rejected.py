@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from ingestion.arrow import DECIMAL, UTC_US, align_decimals, decimals, last_wins
+from ingestion.bronze.merge_into import merge_rows
 from ingestion.bronze.write import Context, rows_by_object
 from ingestion.database.connections import Connection, execute, fetch, fetch_dicts, locked
 from ingestion.datasets import Dataset, StoredRejection
@@ -53,8 +54,7 @@ def replay(context: Context, datasets: Sequence[Dataset]) -> dict[str, tuple[int
         if tables:
             rows = last_wins(pa.concat_tables(align_decimals(tables)).combine_chunks(), dataset.key)
             with locked(context.connection, f"bronze {dataset.name}"):
-                for key, part in rows_by_object(dataset, rows):
-                    context.lake.merge(dataset, key, part)
+                merge_rows(context.lake, dataset, list(rows_by_object(dataset, rows)))
             execute(
                 context.connection,
                 "update ops.rejected_records set replayed_at = clock_timestamp() where rejected_id = any(%s)",

@@ -8,8 +8,11 @@ from typing import Any
 from psycopg2.extras import Json
 
 from ingestion.database.connections import Connection, execute, fetch, write_rows
-from ingestion.datasets import Dataset, keys_of_newest_days
+from ingestion.datasets import DAY_FILE, MONTH_FILE, Dataset, keys_of_newest_days
 from ingestion.ops.runs import as_json
+
+# The regular expression of the keys of merged objects.
+MERGED = f"/({DAY_FILE}|{MONTH_FILE})$".replace(".", r"\.")
 
 
 def unvalidated_objects(connection: Connection, validator: str, dataset: Dataset, run_id: str) -> list[tuple[str, str]]:
@@ -27,10 +30,12 @@ def unvalidated_objects(connection: Connection, validator: str, dataset: Dataset
         left join ops.judged_batches as j on j.judge = %(validator)s and j.batch_id = l.batch_id
         where
             l.dataset = %(dataset)s
+            -- the objects of a merged one have rows of their own
+            and l.object_key !~ %(merged)s
             and (l.batch_id = %(run)s or (j.batch_id is null and r.status is distinct from 'running'))
         order by l.object_key
         """,
-        {"validator": validator, "dataset": dataset.name, "run": run_id},
+        {"validator": validator, "dataset": dataset.name, "run": run_id, "merged": MERGED},
     )
 
 
@@ -45,9 +50,8 @@ def mark_validated(connection: Connection, validator: str, batches: Iterable[str
 
 def newest_objects(connection: Connection, dataset: Dataset, days: int) -> list[str]:
     """Return the keys of the loaded objects of the newest days of the data, in order."""
-    rows = fetch(
-        connection, "select object_key from ops.load_ledger where dataset = %s order by object_key", (dataset.name,)
-    )
+    query = "select object_key from ops.load_ledger where dataset = %s and object_key !~ %s order by object_key"
+    rows = fetch(connection, query, (dataset.name, MERGED))
     return keys_of_newest_days((key for (key,) in rows), days)
 
 

@@ -10,15 +10,15 @@ from ingestion.database.connections import Connection, execute, fetch, write_row
 from ingestion.datasets import ONE_DAY, Dataset
 
 
-def invalidate_coverage(connection: Connection, dataset: Dataset, interval: str, day: date) -> None:
-    """Make the next run request a day again, for every symbol that was requested."""
+def invalidate_coverage(connection: Connection, dataset: Dataset, interval: str, days: tuple[date, date]) -> None:
+    """Make the next run request the days [first, end) again, for every symbol that was requested."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
             """
             update ops.coverage set is_final = false, answered_by = '{}'
-            where dataset = %s and interval = %s and date = %s and source <> 'not_listed'
+            where dataset = %s and interval = %s and date >= %s and date < %s and source <> 'not_listed'
             """,
-            (dataset.name, interval, day),
+            (dataset.name, interval, *days),
         )
 
 

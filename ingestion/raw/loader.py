@@ -5,25 +5,26 @@ Every bronze object whose present version is not in raw is loaded, in batches of
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from itertools import chain, groupby
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
-from ingestion.arrow import UTC_US, align_decimals, last_wins
-from ingestion.bronze.merge import without_repeats
+from ingestion.bronze.merged import current, part_rows
 from ingestion.bronze.objects import DamagedObject, ObjectInfo
+from ingestion.bronze.parquet import read_pieces
 from ingestion.bronze.read_ahead import read_batches
-from ingestion.database.connections import LOCK_SPACE, Connection, WarehouseError, fetch, lock_key, locked
-from ingestion.datasets import Dataset
-from ingestion.raw import binary_copy
+from ingestion.database.connections import LOCK_SPACE, Connection, fetch, locked
+from ingestion.datasets import Dataset, is_merged
+from ingestion.ops.merged_objects import write_parts
+from ingestion.raw.ledger import LoadedObject, write_ledger
+from ingestion.raw.upsert import lock_table, write_rows
 from ingestion.universe import Asset
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # Rows of the objects that one transaction loads: some 15 MB. The next batch is read meanwhile.
 LOAD_ROWS = 60_000
+# A larger object is loaded in pieces: its rows take some five times its bytes in memory.
+LARGE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -56,22 +59,11 @@ class BronzeObject:
     table: pa.Table
 
 
-@dataclass(frozen=True)
-class LoadedObject:
-    """An object as the ledger records it: its listing, the hash of its bytes, and how many rows it changed."""
-
-    info: ObjectInfo
-    sha256: str
-    rows: int
-    inserted: int
-    updated: int
-
-
 def load_totals(connection: Connection, dataset: Dataset, batch_id: str) -> Loaded:
     """Return what the loads of a batch changed by the ledger, including interrupted steps."""
     query = """
         select count(*), sum(rows), sum(inserted), sum(updated), sum(unchanged)
-        from ops.load_ledger where dataset = %s and batch_id = %s
+        from ops.load_ledger where dataset = %s and batch_id = %s and merged_into is null
     """
     [totals] = fetch(connection, query, (dataset.name, batch_id))
     return Loaded(*(int(n or 0) for n in totals))
@@ -94,206 +86,51 @@ def load(
     """
     if not objects:
         return Loaded()
-    batch = pa.concat_tables(align_decimals([_numbered(o.table, dataset, at) for at, o in enumerate(objects)]))
-    order = ("fetched_at", "object_no")
-    distinct = last_wins(batch, dataset.key, by=order)
-    # Without the first of equal values, which may be older than a value between them.
-    if len(distinct) < len(batch) and "fetched_at" not in dataset.raw_provenance:
-        distinct = last_wins(without_repeats(dataset, batch, order), dataset.key, by=order)
     with connection, connection.cursor() as cursor:
-        lock_table(cursor, dataset)
-        cursor.execute("select clock_timestamp()")
-        loaded_at = cursor.fetchone()[0]  # type: ignore[index]
-        existing = (f"select * from raw.{dataset.name}", ())  # noqa: S608 - a declared name
-        if dataset.existing_rows is not None:
-            existing = dataset.existing_rows(distinct)
-        cursor.execute(f"select exists ({existing[0]})", existing[1])
-        if len(distinct) and cursor.fetchone()[0]:  # type: ignore[index]
-            changes = _upsert(cursor, dataset, distinct, existing, loaded_at, batch_id if restating else None)
-        else:
-            _copy(cursor, f"raw.{dataset.name}", dataset, _for_copy(distinct, dataset, loaded_at))
-            changes = {at: (int(n), 0) for at, n in enumerate(np.bincount(np.asarray(distinct["object_no"])))}
+        loaded_at, changes = write_rows(cursor, dataset, [o.table for o in objects], batch_id if restating else None)
         by_object = [
             LoadedObject(o.info, o.sha256, len(o.table), *changes.get(at, (0, 0))) for at, o in enumerate(objects)
         ]
         write_ledger(cursor, dataset, by_object, batch_id, loaded_at)
+        for o in objects:
+            if is_merged(o.info.key):
+                write_parts(cursor, dataset, o.info.key, part_rows(dataset, o.info.key, o.table), batch_id, loaded_at)
     rows, inserted, updated = (sum(n) for n in zip(*((o.rows, o.inserted, o.updated) for o in by_object), strict=True))
     return Loaded(len(objects), rows, inserted, updated, rows - inserted - updated)
 
 
-def _numbered(table: pa.Table, dataset: Dataset, at: int) -> pa.Table:
-    names = [c.name for c in dataset.columns]
-    missing = [n for n in names if n not in table.schema.names]
-    if missing:
-        raise WarehouseError(f"raw.{dataset.name}: an object has no column {missing[0]}; fetch its day again")
-    columns = table.select([*names, *dict.fromkeys([*dataset.raw_provenance, "fetched_at"]), "batch_id"])
-    return columns.append_column("object_no", pa.array(np.full(len(columns), at, dtype="int64")))
+def load_in_pieces(
+    connection: Connection, dataset: Dataset, info: ObjectInfo, body: bytes, batch_id: str, *, restating: bool = True
+) -> Loaded:
+    """Load a large object as ``load`` does, in transactions of some rows each; until the last one it stays pending.
 
-
-def lock_table(cursor: Any, dataset: Dataset) -> None:
-    """Wait for other loads of a dataset's raw table, until the end of the transaction."""
-    cursor.execute("set local lock_timeout = '120s'")
-    cursor.execute("select pg_advisory_xact_lock(%s, %s)", lock_key(f"table raw.{dataset.name}"))
-
-
-def _for_copy(batch: pa.Table, dataset: Dataset, loaded_at: datetime) -> pa.Table:
-    table = batch.select([*(c.name for c in dataset.columns), *dataset.raw_provenance, "batch_id"])
-    return table.append_column("loaded_at", pa.repeat(pa.scalar(loaded_at, UTC_US), len(table)))
-
-
-def _copy(cursor: Any, target: str, dataset: Dataset, table: pa.Table) -> None:
-    """COPY a table, its columns by name: in binary if the dataset's types allow it, else as CSV."""
-    columns = ", ".join(table.schema.names)
-    if {c.postgres for c in dataset.columns} <= binary_copy.TYPES and binary_copy.fits(table):
-        stream = binary_copy.Stream(binary_copy.ahead(binary_copy.binary_copy(table)))
-        cursor.copy_expert(f"copy {target} ({columns}) from stdin with (format binary)", stream, size=1 << 20)
-        return
-    sink = io.BytesIO()
-    # Text is quoted, so that an empty string is not null.
-    pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(include_header=False))
-    sink.seek(0)
-    cursor.copy_expert(f"copy {target} ({columns}) from stdin with (format csv)", sink)
-
-
-def _upsert(
-    cursor: Any,
-    dataset: Dataset,
-    rows: pa.Table,
-    existing: tuple[str, tuple[Any, ...]],
-    loaded_at: datetime,
-    restated_by: str | None,
-) -> dict[int, tuple[int, int]]:
-    """Insert new rows and update rows that differ; return (inserted, updated) by the number of the object.
-
-    The join that finds these is the only read of the existing rows. ``restated_by`` is the batch that restates.
+    Raises DamagedObject for a piece that cannot be read.
     """
-    parts = _statement_parts(dataset, existing[0])
-
-    def run(statement: str, values: tuple[Any, ...] = ()) -> None:
-        cursor.execute(sql.SQL(statement).format(**parts), values)
-
-    run("create temp table batch on commit drop as select {columns}, 0::bigint as object_no from raw.{raw} limit 0")
-    ready = _for_copy(rows, dataset, loaded_at).append_column("object_no", rows["object_no"])
-    _copy(cursor, "batch", dataset, ready)
-    run(
-        """
-        create temp table changes on commit drop as
-        with existing as ({existing})
-        select b.*, {first_key} is null as is_new
-        from batch as b
-        left join existing as r on {same_key}
-        where {first_key} is null or ({differs} and {is_newest})
-        """,
-        existing[1],
-    )
-    changed = cursor.rowcount
-    if "fetched_at" in dataset.raw_provenance:
-        # So that a version fetched between the two does not replace this value when it is loaded later.
-        run(
-            """
-            update raw.{raw} as r set fetched_at = b.fetched_at
-            from batch as b
-            where {same_key} and not {differs} and b.fetched_at > r.fetched_at
-            """
-        )
-    if changed == 0:
-        return {}
-    run("analyze changes ({key}, is_new)")
-    if restated_by is not None:
-        run(
-            """
-            insert into ops.restatements
-                (dataset, record_key, old_record, new_record, batch_id, restated_at, old_loaded_at)
-            select
-                {name},
-                jsonb_build_object({key_pairs}),
-                to_jsonb(r) - 'loaded_at' - 'payload',
-                to_jsonb(b) - 'loaded_at' - 'payload' - 'object_no' - 'is_new',
-                %s,
-                b.loaded_at,
-                r.loaded_at
-            from changes as b
-            inner join raw.{raw} as r on {same_key}
-            order by {key_of_batch}
-            """,
-            (restated_by,),
-        )
-    run("update raw.{raw} as r set {sets} from changes as b where not b.is_new and {same_key}")
-    run("insert into raw.{raw} ({columns}) select {columns} from changes where is_new order by {key}")
-    run("select object_no, count(*) filter (where is_new), count(*) filter (where not is_new) from changes group by 1")
-    return {number: (inserted, updated) for number, inserted, updated in cursor.fetchall()}
-
-
-def _statement_parts(dataset: Dataset, existing: str) -> dict[str, sql.Composable]:
-    """Return the names and literals of the statements of ``_upsert``."""
-    names = [*(c.name for c in dataset.columns), *dataset.raw_provenance]
-    is_newest = "b.fetched_at >= r.fetched_at" if "fetched_at" in dataset.raw_provenance else "true"
-
-    def listed(parts: Iterable[sql.Composable], separator: str = ", ") -> sql.Composable:
-        return sql.SQL(separator).join(parts)
-
-    def of(alias: str, columns: Sequence[str]) -> sql.Composable:
-        return listed(sql.Identifier(alias, n) for n in columns)
-
-    return {
-        "raw": sql.Identifier(dataset.name),
-        "existing": sql.SQL(existing),
-        "columns": listed(map(sql.Identifier, [*names, "batch_id", "loaded_at"])),
-        "key": listed(map(sql.Identifier, dataset.key)),
-        "key_of_batch": of("b", dataset.key),
-        "first_key": sql.Identifier("r", dataset.key[0]),
-        "same_key": listed((sql.SQL("r.{0} = b.{0}").format(sql.Identifier(n)) for n in dataset.key), " and "),
-        "differs": sql.SQL("({}) is distinct from ({})").format(of("r", dataset.values), of("b", dataset.values)),
-        "is_newest": sql.SQL(is_newest),
-        "sets": listed(
-            sql.SQL("{0} = b.{0}").format(sql.Identifier(n))
-            for n in [*dataset.values, *dataset.raw_provenance, "batch_id", "loaded_at"]
-        ),
-        "key_pairs": listed(sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier("b", n)) for n in dataset.key),
-        "name": sql.Literal(dataset.name),
-    }
-
-
-def write_ledger(
-    cursor: Any, dataset: Dataset, objects: Sequence[LoadedObject], batch_id: str, loaded_at: datetime
-) -> None:
-    """Record loaded objects in ``ops.load_ledger``, in the transaction that loads them."""
-    execute_values(
-        cursor,
-        """
-        insert into ops.load_ledger as known
-            (object_key, sha256, etag, rows, inserted, updated, unchanged, dataset, batch_id, loaded_at, changed_at)
-        values %s
-        on conflict (object_key) do update set
-            sha256 = excluded.sha256, etag = excluded.etag, rows = excluded.rows, inserted = excluded.inserted,
-            updated = excluded.updated, unchanged = excluded.unchanged, batch_id = excluded.batch_id,
-            loaded_at = excluded.loaded_at, changed_at = coalesce(excluded.changed_at, known.changed_at)
-        """,
-        [
-            (
-                o.info.key,
-                o.sha256,
-                o.info.etag,
-                o.rows,
-                o.inserted,
-                o.updated,
-                o.rows - o.inserted - o.updated,
-                dataset.name,
-                batch_id,
-                loaded_at,
-                loaded_at if o.inserted + o.updated else None,
-            )
-            for o in objects
-        ],
-        page_size=1000,
-    )
+    sha256 = hashlib.sha256(body).hexdigest()
+    total, parts = Loaded(1), Counter[str]()
+    unfinished, piece = replace(info, etag=""), None
+    for following in chain(read_pieces(body, info.key, LOAD_ROWS), (None,)):
+        if piece is not None:
+            with connection, connection.cursor() as cursor:
+                loaded_at, changes = write_rows(cursor, dataset, [piece], batch_id if restating else None)
+                inserted, updated = changes.get(0, (0, 0))
+                total += Loaded(0, len(piece), inserted, updated, len(piece) - inserted - updated)
+                parts.update(part_rows(dataset, info.key, piece) if is_merged(info.key) else {})
+                entry = LoadedObject(
+                    info if following is None else unfinished, sha256, total.rows, total.inserted, total.updated
+                )
+                write_ledger(cursor, dataset, [entry], batch_id, loaded_at)
+                if following is None and parts:
+                    write_parts(cursor, dataset, info.key, parts, batch_id, loaded_at)
+        piece = following
+    return total
 
 
 def pending_objects(lake: Lake, connection: Connection, dataset: Dataset) -> list[ObjectInfo]:
     """Return the objects of any day whose present version is not in raw."""
     query = "select object_key, etag from ops.load_ledger where dataset = %s"
     loaded = dict(fetch(connection, query, (dataset.name,)))
-    return [o for o in lake.list(f"{dataset.prefix}/") if loaded.get(o.key) != o.etag]
+    return [o for o in current(lake.list(f"{dataset.prefix}/")) if loaded.get(o.key) != o.etag]
 
 
 def object_reader(lake: Lake, dataset: Dataset, damaged: dict[str, str]) -> Callable[[ObjectInfo], BronzeObject | None]:
@@ -331,13 +168,43 @@ def load_pending(
     # Locked from the listing on: of two concurrent loaders, the slower one would overwrite a newer version.
     with locked(connection, f"raw {dataset.name}"):
         pending = pending_objects(lake, connection, dataset)
-        for batch in read_batches(read, pending, lambda item: len(item.table), LOAD_ROWS):
-            total += load(connection, dataset, batch, batch_id, restating=restating)
-            on_progress(total.objects, len(pending), total.rows)
+        for is_large, infos in groupby(pending, lambda info: info.size > LARGE_BYTES):
+            loads = (
+                _load_large(lake, connection, dataset, infos, batch_id, damaged, restating=restating)
+                if is_large
+                else (
+                    load(connection, dataset, batch, batch_id, restating=restating)
+                    for batch in read_batches(read, list(infos), lambda item: len(item.table), LOAD_ROWS)
+                )
+            )
+            for loaded in loads:
+                total += loaded
+                on_progress(total.objects, len(pending), total.rows)
     if dataset.on_damaged is not None:
         for key in damaged:
             dataset.on_damaged(connection, key)
     return total, [damaged[key] for key in sorted(damaged)]
+
+
+def _load_large(
+    lake: Lake,
+    connection: Connection,
+    dataset: Dataset,
+    infos: Iterable[ObjectInfo],
+    batch_id: str,
+    damaged: dict[str, str],
+    *,
+    restating: bool,
+) -> Iterator[Loaded]:
+    """Load large objects one after the other; add a line to ``damaged`` for one that cannot be read."""
+    for info in infos:
+        body = lake.get(info.key)
+        if body is None:
+            continue
+        try:
+            yield load_in_pieces(connection, dataset, info, body, batch_id, restating=restating)
+        except DamagedObject as error:
+            damaged[info.key] = f"{error}: {dataset.damaged_advice}"
 
 
 def empty(connection: Connection, dataset: Dataset) -> None:

@@ -7,13 +7,11 @@ the small objects removed. What an interrupted merge leaves, the next one merges
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import pyarrow as pa
-
-from ingestion.arrow import align_decimals, last_wins
+from ingestion.bronze.compaction import LOCK, Compacted
 from ingestion.bronze.lake import Lake
+from ingestion.bronze.merge_into import Merge
 from ingestion.bronze.objects import DamagedObject, ObjectInfo
 from ingestion.database.connections import Connection, locked
 from ingestion.datasets import Dataset
@@ -24,31 +22,20 @@ CLOSED_AFTER = timedelta(minutes=10)
 HOUR_FILE = "hour.parquet"
 
 
-@dataclass(frozen=True)
-class Compacted:
-    """What a compaction did, or why an hour stays as it is."""
-
-    hours: int = 0
-    objects: int = 0
-    rows: int = 0
-    problems: tuple[str, ...] = ()
-
-
 def compact(lake: Lake, connection: Connection, now: datetime) -> Compacted:
     """Merge the objects of every hour that is over; a damaged object is named, and its hour stays as it is."""
-    hours = objects = rows = 0
-    problems: list[str] = []
+    done = Compacted()
     for dataset in (OKX_TRADES, OKX_TICKERS):
-        # The loader locks the same: it must not read an object that is being removed.
-        with locked(connection, f"raw {dataset.name}"):
+        # A backup locks the first, the loader the second: neither must read an object that is being removed.
+        with locked(connection, LOCK), locked(connection, f"raw {dataset.name}"):
             for prefix, infos in _closed_hours(lake.list(f"{dataset.prefix}/"), now):
                 try:
-                    rows += _merge(lake, connection, dataset, prefix, infos)
+                    rows = _merge(lake, connection, dataset, prefix, infos)
                 except DamagedObject as error:
-                    problems.append(f"{error}: its hour is not merged; {dataset.damaged_advice}")
+                    done += Compacted(problems=(f"{error}: its hour is not merged; {dataset.damaged_advice}",))
                     continue
-                hours, objects = hours + 1, objects + len(infos)
-    return Compacted(hours, objects, rows, tuple(problems))
+                done += Compacted(objects=len(infos), merged=1, rows=rows, removed=len(infos) - 1)
+    return done
 
 
 def _closed_hours(infos: Sequence[ObjectInfo], now: datetime) -> Iterator[tuple[str, list[ObjectInfo]]]:
@@ -65,18 +52,14 @@ def _closed_hours(infos: Sequence[ObjectInfo], now: datetime) -> Iterator[tuple[
 
 def _merge(lake: Lake, connection: Connection, dataset: Dataset, prefix: str, infos: Sequence[ObjectInfo]) -> int:
     """Merge the objects of an hour; return the rows of the merged one."""
-    tables = [found[0] for info in infos if (found := lake.read(info.key)) is not None]
-    merged = pa.concat_tables(align_decimals(tables), promote_options="default")
-    # Of a record that was written twice the first one stays, as in raw.
-    order = [("fetched_at", "descending")]
-    merged = last_wins(merged.sort_by(order), dataset.key)
-    key = f"{prefix}/{HOUR_FILE}"
-    etag, sha256, _ = lake.write_hashed(key, merged)
-    small = [info.key for info in infos if info.key != key]
-    _record(connection, dataset, ObjectInfo(key, etag, 0), sha256, len(merged), small, len(infos))
+    written = Merge(lake, dataset, f"{prefix}/{HOUR_FILE}").of(infos)
+    assert written is not None
+    info, sha256, rows = written
+    small = [other.key for other in infos if other.key != info.key]
+    _record(connection, dataset, info, sha256, rows, small, len(infos))
     for name in small:
         lake.remove(name)
-    return len(merged)
+    return rows
 
 
 def _record(

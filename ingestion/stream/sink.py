@@ -30,7 +30,8 @@ from ingestion.bronze.write import Context, accept, reject, with_batch_id
 from ingestion.database.connections import Connection, WarehouseError, connect
 from ingestion.datasets import Dataset
 from ingestion.ops import stream as ops_stream
-from ingestion.raw.loader import LoadedObject, lock_table, write_ledger
+from ingestion.raw.ledger import LoadedObject, write_ledger
+from ingestion.raw.upsert import lock_table
 from ingestion.settings import Settings
 from ingestion.sources.okx.dataset import OKX_TICKERS, OKX_TRADES, hour_prefix
 from ingestion.sources.okx.load import days_of, ensure_partitions, insert_new

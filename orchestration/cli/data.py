@@ -1,17 +1,19 @@
-"""Commands about stored data: rejected, prune, backup, restore."""
+"""Commands about stored data: rejected, prune, compact, backup, restore."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 import orjson
 
 from ingestion.bronze import rejected as bronze_rejected
+from ingestion.bronze.compaction import REMOVE_AFTER
 from ingestion.bronze.lake import Lake
 from ingestion.bronze.write import Context
 from ingestion.database import connections
@@ -26,7 +28,7 @@ from orchestration.cli.run import build_marts
 from orchestration.cli.terminal import console, line
 from orchestration.local import demo
 from orchestration.maintenance import backup as maintenance_backup
-from orchestration.maintenance import backup_files, retention
+from orchestration.maintenance import backup_files, compaction, retention
 from orchestration.maintenance import restore as maintenance_restore
 from orchestration.session import logins, session
 
@@ -91,6 +93,34 @@ def _prune_posts(settings: Settings, dry_run: bool) -> None:
         asked, gone = delete_gone_posts(Lake(settings.object_store), connection, client, now, dry_run=dry_run)
     word = "would be deleted" if dry_run else "deleted"
     line(console(), f"posts at X: {asked:,} asked for, {gone:,} are gone and {word}")
+
+
+@click.command()
+@click.option("--remove-now", is_flag=True, help="Remove merged objects at once: nothing else reads the lake now.")
+@json_option
+@clear_errors
+def compact(remove_now: bool, as_json: bool) -> None:
+    """Merge the small objects of bronze: hours of live prices, closed days and months.
+
+    Merged objects are removed by the next compaction after an hour, so that running queries can still read them. The
+    schedules do both. Interrupt it at any time: nothing is lost.
+    """
+    with session() as settings, connections.connected(settings.postgres, "ingest") as connection:
+        assert settings.object_store is not None
+        lake = Lake(settings.object_store)
+        lake.ensure_bucket()
+        batch_id = f"compact {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        wait = timedelta() if remove_now else REMOVE_AFTER
+        done = compaction.compact_hours(lake, connection)
+        done += compaction.compact_months(lake, connection, batch_id, remove_after=wait)
+    if as_json:
+        print_json(asdict(done))
+    else:
+        click.echo(f"{done.objects:,} objects merged into {done.merged:,} of {done.rows:,} rows")
+        click.echo(f"{done.removed:,} merged objects removed, {done.waiting:,} wait for a compaction after an hour")
+    for problem in done.problems:
+        print_error(problem)
+    sys.exit(EXIT_CODES["partial" if done.problems else "ok"])
 
 
 @click.command()

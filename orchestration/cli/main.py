@@ -38,7 +38,7 @@ COMMANDS = {
     "metrics": ("serve", "Serve metrics for Prometheus."),
     "doctor": ("tools", "Check versions, settings, sources, stores and the universe."),
     "stream": ("stream", "Collect live prices alone, until Ctrl-C."),
-    "compact": ("stream", "Merge the small objects of live prices into one per dataset and hour."),
+    "compact": ("data", "Merge the small objects of bronze: hours of live prices, closed days and months."),
     "simulate": ("tools", "Serve the simulated APIs (see simulate --help)."),
     "dbt": ("tools", "Run dbt on the warehouse."),
     "docs": ("tools", "Build the dbt docs as one offline page, and serve it."),

@@ -18,7 +18,7 @@ import rich.progress
 from rich.console import Console
 
 from ingestion.bronze.lake import Lake, LakeError
-from ingestion.datasets import object_day
+from ingestion.datasets import object_days
 from ingestion.settings import Settings, SettingsError
 from ingestion.sources.binance.contract import BINANCE_OPENED, INTERVAL_MS
 from ingestion.sources.binance.dataset import KLINES
@@ -170,11 +170,11 @@ def rebuild(as_json: bool) -> None:
     with run_session("rebuild") as settings:
         store = settings.object_store
         assert store is not None
-        days = [day for o in Lake(store).list(f"{KLINES.prefix}/") if (day := object_day(o.key))]
+        days = [found for o in Lake(store).list(f"{KLINES.prefix}/") if (found := object_days(o.key))]
         if not days:
             raise LakeError(f"bucket {store.bucket} has no bars to rebuild raw from: run `tickmart backfill` first")
         config = {f"raw__{dataset.name}": {"rebuild": True} for dataset in DATASETS}
-        _finish(_run(settings, REBUILD_JOB, (min(days), max(days) + ONE_DAY), config, "rebuild"), as_json)
+        _finish(_run(settings, REBUILD_JOB, (min(days)[0], max(end for _, end in days)), config, "rebuild"), as_json)
 
 
 def refresh(settings: Settings, command: str) -> dict[str, Any]:

@@ -1,16 +1,12 @@
-"""The live stream alone (stream), and merging its small objects (compact)."""
+"""The live stream alone (stream)."""
 
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 
 import click
 
-from ingestion.bronze.lake import Lake
-from ingestion.database import connections
 from ingestion.settings import SettingsError, load_settings
-from ingestion.stream.compaction import compact as compact_hours
 from orchestration import environment
 from orchestration.cli.errors import clear_errors
 from orchestration.cli.up import only_one
@@ -40,18 +36,3 @@ def stream() -> None:
             return
         if ended:
             raise LocalServicesError(f"the stream ended by itself (exit code {ended[1]}); log: {log}")
-
-
-@click.command()
-@clear_errors
-def compact() -> None:
-    """Merge the small objects of live prices into one per dataset and hour.
-
-    The schedule does it every hour. Interrupt it at any time: nothing is lost.
-    """
-    with session() as settings, connections.connected(settings.postgres, "ingest") as connection:
-        assert settings.object_store is not None
-        done = compact_hours(Lake(settings.object_store), connection, datetime.now(UTC))
-    click.echo(f"{done.objects} objects of {done.hours} hours merged, {done.rows:,} rows")
-    if done.problems:
-        raise LocalServicesError("; ".join(done.problems))

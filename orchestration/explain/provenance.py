@@ -6,7 +6,7 @@ Belongs here: the look-up, and the comparison of raw with bronze. Does not: choo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -39,14 +39,17 @@ def bronze_objects(
 ) -> dict[str, Any]:
     """Return the bronze objects of input rows, and compare the rows of raw with the records of the newest ones."""
     dataset = inputs[0].dataset
-    newest_first = sorted({key for series in inputs for key in _keys(connection, series)}, reverse=True)
+    homes = {key: key for series in inputs for key in _keys(connection, series)}
+    query = "select object_key, merged_into from ops.load_ledger where object_key = any(%s)"
+    homes.update((key, merged) for key, merged in fetch(connection, query, (list(homes),)) if merged)
+    newest_first = sorted(set(homes.values()), reverse=True)
     chosen = newest_first if read_all else newest_first[:OBJECTS_READ]
     ledger = dict(
         fetch(connection, "select object_key, sha256 from ops.load_ledger where object_key = any(%s)", (chosen,))
     )
     rows: dict[str, list[Cells]] = {key: [] for key in chosen}
-    for row in _raw_rows(connection, inputs, chosen):
-        rows[_key(dataset, row, chosen)].append(row)
+    for row in _raw_rows(connection, inputs, homes, chosen):
+        rows[_key(dataset, row, homes, chosen)].append(row)
     with ThreadPoolExecutor(_READERS, thread_name_prefix="lake") as pool:
         tables = list(pool.map(lambda key: _read(lake, key), chosen))
     objects = []
@@ -76,12 +79,20 @@ def _keys(connection: Connection, series: Series) -> list[str]:
     return [key for (key,) in rows if key is not None and len(times)]
 
 
-def _key(dataset: Dataset, row: Cells, chosen: Sequence[str]) -> str:
-    """Return the key of the object that has a row; of the index, one object is read, which has all rows."""
-    return chosen[0] if dataset is FEAR_GREED else dataset.object_key(dict(zip(dataset.key, row, strict=False)))
+def _key(dataset: Dataset, row: Cells, homes: Mapping[str, str], chosen: Sequence[str]) -> str:
+    """Return the key of the object that has a row; of the index, one object is read, which has all rows.
+
+    ``homes`` has the object of each key: the key itself, or the object into which it was merged.
+    """
+    if dataset is FEAR_GREED:
+        return chosen[0]
+    key = dataset.object_key(dict(zip(dataset.key, row, strict=False)))
+    return homes.get(key, key)
 
 
-def _raw_rows(connection: Connection, inputs: Sequence[Series], chosen: Sequence[str]) -> list[Cells]:
+def _raw_rows(
+    connection: Connection, inputs: Sequence[Series], homes: Mapping[str, str], chosen: Sequence[str]
+) -> list[Cells]:
     """Return the rows of raw that belong to input rows and to the chosen objects."""
     dataset = inputs[0].dataset
     found: list[Cells] = []
@@ -107,7 +118,7 @@ def _raw_rows(connection: Connection, inputs: Sequence[Series], chosen: Sequence
             {"names": names, "first": times[0], "last": times[-1]},
         )
         at = dataset.key.index(time)
-        found += [row for row in rows if row[at] in known and _key(dataset, row, chosen) in chosen]
+        found += [row for row in rows if row[at] in known and _key(dataset, row, homes, chosen) in chosen]
     return found
 
 
@@ -134,7 +145,9 @@ def _compare(dataset: Dataset, rows: Sequence[Cells], table: pa.Table | None) ->
         first = table[dataset.key[0]]
         mine = table.filter(pc.is_in(first, pa.array({row[0] for row in rows}, first.type)))
         columns = [mine[name].to_pylist() for name in (*names, "source_url", "fetched_at", "batch_id")]
-        records = {cells[:length]: cells for cells in zip(*columns, strict=True)}
+        # An object that was merged from several histories has a row of each; the newest fetch counts.
+        cells_by_time = sorted(zip(*columns, strict=True), key=lambda cells: cells[len(names) + 1])
+        records = {cells[:length]: cells for cells in cells_by_time}
     matched = [(row, records.get(row[:length])) for row in rows]
     sources = [record[len(names) :] for _, record in matched if record is not None]
     urls = sorted({url for url, _, _ in sources})

@@ -6,7 +6,7 @@ Only `tickmart sql --lake` imports this module.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -18,8 +18,10 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs
 
+from ingestion.bronze.lake import Lake
+from ingestion.bronze.merged import current
 from ingestion.bronze.objects import LakeError
-from ingestion.datasets import Dataset
+from ingestion.datasets import Dataset, is_merged
 from ingestion.settings import ObjectStore
 from ingestion.sources.registry import DATASETS
 from ingestion.text import positional
@@ -44,19 +46,43 @@ def lake_connection(store: ObjectStore) -> Iterator[duckdb.DuckDBPyConnection]:
         tls_ca_file_path=os.environ.get("SSL_CERT_FILE") or certifi.where(),
     )
     with duckdb.connect() as connection:
-        for dataset in DATASETS:
-            try:
-                connection.register(dataset.name, _objects(files, store.bucket, dataset))
-            except OSError as error:
-                raise LakeError(f"S3 {store.endpoint}/{store.bucket}: {' '.join(str(error).split())[:300]}") from error
         connection.execute("set timezone = 'UTC'")
+        lake = Lake(store)
+        for dataset in DATASETS:
+            objects = current(lake.list(f"{dataset.prefix}/"))
+            _create_view(connection, files, store.bucket, dataset, [info.key for info in objects])
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
         yield connection
 
 
-def _objects(files: pyarrow.fs.FileSystem, bucket: str, dataset: Dataset) -> ds.Dataset:
-    """Return a dataset's objects. A column date that records lack is the folder's; its files are chosen by it."""
+def _create_view(
+    connection: duckdb.DuckDBPyConnection,
+    files: pyarrow.fs.FileSystem,
+    bucket: str,
+    dataset: Dataset,
+    keys: Sequence[str],
+) -> None:
+    """Create the view of a dataset's objects.
+
+    A column date that records lack is the folder's, and files are chosen by it; a merged object is of several days, so
+    that its rows have the day of the time that decides their object.
+    """
+    merged = [key for key in keys if is_merged(key)]
+    if not merged or "date" in dataset.schema.names:
+        connection.register(dataset.name, _objects(files, bucket, dataset, keys))
+        return
+    plain_name, merged_name = f"{dataset.name}__objects", f"{dataset.name}__merged_objects"
+    connection.register(plain_name, _objects(files, bucket, dataset, sorted(set(keys) - set(merged))))
+    connection.register(merged_name, _objects(files, bucket, dataset, merged))
+    connection.execute(
+        f"create temp view {dataset.name} as select * from {plain_name} union all "  # noqa: S608 - declared names
+        f"select * replace ({dataset.merged_by[-1]}::date as date) from {merged_name}"
+    )
+
+
+def _objects(files: pyarrow.fs.FileSystem, bucket: str, dataset: Dataset, keys: Sequence[str]) -> ds.Dataset:
+    """Return objects of a dataset as one table."""
     folder_date = [] if "date" in dataset.schema.names else [pa.field("date", pa.date32())]
     interval = [pa.field("interval", pa.string())] if "interval" in dataset.schema.names else []
     fields = [
@@ -68,7 +94,7 @@ def _objects(files: pyarrow.fs.FileSystem, bucket: str, dataset: Dataset) -> ds.
     # The schema is given, so that no object is opened before a query needs it.
     return ds.FileSystemDatasetFactory(
         files,
-        pyarrow.fs.FileSelector(f"{bucket}/{dataset.prefix}", recursive=True, allow_not_found=True),
+        [f"{bucket}/{key}" for key in keys],
         ds.ParquetFileFormat(),
         ds.FileSystemFactoryOptions(partitioning=ds.partitioning(pa.schema(interval + folder_date), flavor="hive")),
     ).finish(pa.schema(folder_date + fields))

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from ingestion import proxies
 from ingestion.bronze.lake import Lake, LakeError
+from ingestion.bronze.merged import current
 from ingestion.database import connections
 from ingestion.setting_values import SettingsError
 from ingestion.settings import Settings
@@ -77,7 +78,7 @@ def _stores(settings: Settings) -> Iterator[Finding]:
     try:
         lake = Lake(settings.object_store, attempts=1)
         lake.ensure_bucket()
-        objects = sum(len(lake.list(f"{source.dataset.prefix}/")) for source in SOURCES)
+        objects = sum(len(current(lake.list(f"{source.dataset.prefix}/"))) for source in SOURCES)
         where = f"{settings.object_store.endpoint}/{settings.object_store.bucket}"
         yield Finding(True, "object store", f"{where}, {objects:,} objects")
     except LakeError as error:

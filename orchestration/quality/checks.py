@@ -18,6 +18,7 @@ from typing import Any
 import dagster as dg
 
 from ingestion.bronze.lake import ObjectInfo
+from ingestion.bronze.merged import current
 from ingestion.database.connections import Connection, fetch
 from ingestion.datasets import HOUR_S, Dataset, days_between, join_days, keys_of_newest_days
 from ingestion.ops import checks, runs
@@ -161,7 +162,7 @@ def _objects_before_load(
     """Return the objects that the load would take next; when the checks run alone, those of the newest days."""
     lake = stores.lake()
     if context.run.job_name == CHECK_JOB:
-        objects = list(lake.list(f"{dataset.prefix}/"))
+        objects = current(lake.list(f"{dataset.prefix}/"))
         newest = set(keys_of_newest_days((o.key for o in objects), RECENT_DAYS))
         return [o for o in objects if o.key in newest]
     with stores.connection("ingest") as connection:

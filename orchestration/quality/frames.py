@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,8 +17,11 @@ import pyarrow.compute as pc
 
 from ingestion.arrow import align_decimals
 from ingestion.bronze.lake import DamagedObject, Lake, ObjectInfo
+from ingestion.bronze.merged import part_keys
+from ingestion.bronze.parquet import read_pieces
 from ingestion.bronze.read_ahead import read_batches
-from ingestion.datasets import PROVENANCE, Dataset, object_day
+from ingestion.datasets import PROVENANCE, Dataset, is_merged, object_day
+from ingestion.raw.loader import LARGE_BYTES
 from ingestion.sources.binance.contract import INTERVAL_MS
 from ingestion.validation import Rule, validate
 
@@ -38,14 +42,29 @@ def read_frames(
             found = lake.read(info.key)
         except DamagedObject:
             return None  # the load reports it; there are no rows to validate
-        if found is None:
-            return None
-        return found[0].append_column("object_key", pa.repeat(info.key, len(found[0])))
+        return _with_key(dataset, found[0], info.key) if found else None
 
+    small = [info for info in objects if info.size <= LARGE_BYTES]
+    large = [info for info in objects if info.size > LARGE_BYTES]
+    tables = chain(read_batches(read, small, len, ROWS_PER_FRAME), _pieces(lake, large, dataset))
     # `map` keeps no batch while the next one is read.
-    yield from map(
-        partial(to_frame, dataset=dataset, tracked=tracked), read_batches(read, objects, len, ROWS_PER_FRAME)
-    )
+    yield from map(partial(to_frame, dataset=dataset, tracked=tracked), tables)
+
+
+def _pieces(lake: Lake, objects: Sequence[ObjectInfo], dataset: Dataset) -> Iterator[list[pa.Table]]:
+    """Yield the rows of large objects in tables of about ``ROWS_PER_FRAME`` rows."""
+    for info in objects:
+        try:
+            for table in read_pieces(lake.get(info.key) or b"", info.key, ROWS_PER_FRAME):
+                yield [_with_key(dataset, table, info.key)]
+        except DamagedObject:
+            continue  # as above
+
+
+def _with_key(dataset: Dataset, table: pa.Table, key: str) -> pa.Table:
+    """Add the key of each row's object; a row of a merged object came in another one."""
+    keys = part_keys(dataset, table) if is_merged(key) else pa.repeat(key, len(table))
+    return table.append_column("object_key", keys)
 
 
 def to_frame(tables: Sequence[pa.Table], dataset: Dataset, tracked: Sequence[str]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
+from ingestion.ops import checks
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.coingecko.dataset import MARKETS
 from orchestration.observability.health import NEWEST
@@ -268,6 +269,7 @@ def markets_reconciliation(objects: Sequence[str]) -> str:
     before = f"""
         select l.rows from ops.load_ledger as l
         where l.dataset = '{MARKETS.name}' and l.object_key < s.object_key and l.object_key > '{MARKETS.prefix}/'
+            and l.object_key !~ '{checks.MERGED}'
         order by l.object_key desc limit {SNAPSHOTS}"""
     return f"""
     with recursive {_COINS},

@@ -56,7 +56,7 @@ def test_every_message_is_in_raw_once_and_its_bronze_is_merged_by_the_hour(strea
         assert compact(lake, connection, later).objects == len(before) + 1
         # An object that a killed compaction had merged and not removed.
         lake.put(before[0].key, small)
-        assert compact(lake, connection, later).hours == 1
+        assert compact(lake, connection, later).merged == 1
         assert {info.key.rpartition("/")[2] for info in lake.list("okx/")} == {"hour.parquet"}
         for dataset in (OKX_TRADES, OKX_TICKERS):
             assert load_objects(lake, connection, dataset, "again")[0].inserted == 0

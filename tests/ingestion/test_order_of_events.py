@@ -19,7 +19,9 @@ from hypothesis.stateful import (
 )
 
 from ingestion.bronze import write
+from ingestion.bronze.compaction import compact
 from ingestion.bronze.lake import Lake
+from ingestion.bronze.merged import current
 from ingestion.database import connections
 from ingestion.raw import loader
 from ingestion.raw.loader import pending_objects
@@ -27,11 +29,13 @@ from ingestion.sources.binance import ingest
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.http import HttpClient
 from ingestion.universe import Asset
+from support.dying_lake import DyingLake, Killed
 from support.pipeline import Chain
 from support.scripted_server import Asked, Reply, scripted
 from support.source_rows import bar, moment, ms
 
-FIRST = date(2026, 1, 1)
+# Its three days belong to two months.
+FIRST, MONTH_ENDS = date(2026, 1, 30), date(2026, 2, 1)
 HOURS = 72
 SYMBOLS = ("BTCUSDT", "币安人生USDT")
 Key = tuple[str, datetime]
@@ -40,10 +44,6 @@ Bars = dict[Key, Decimal]
 symbols = st.sampled_from(SYMBOLS)
 hours = st.integers(0, HOURS - 1)
 closes = st.decimals(91, 109, places=2)
-
-
-class Killed(BaseException):
-    """What a process that ends here leaves behind is what has been written so far."""
 
 
 class Histories(RuleBasedStateMachine):
@@ -176,6 +176,20 @@ class Histories(RuleBasedStateMachine):
         assert self.raw() == self.bronze
         assert chain.load(KLINES) == loader.Loaded()
 
+    @rule(calls=st.none() | st.integers(0, 20), after=st.booleans(), waits=st.booleans(), days=st.integers(2, 3))
+    def compact(self, calls: int | None, after: bool, waits: bool, days: int) -> None:
+        """The month is merged, by a process that may end at any call, and late rows go into the merged object."""
+        lake = DyingLake(self.chain.lake.store, calls, after=after)
+        wait = timedelta(hours=1) if waits else timedelta()
+        try:
+            compact(lake, self.connection, [KLINES], moment(MONTH_ENDS, 24 * days), "compaction", remove_after=wait)
+        except Killed:
+            self.restart()
+        found = [held for info in current(self.lake.list("")) if (held := self.lake.read(info.key))]
+        rows = [row for table, _ in found for row in table.select(["symbol", "open_time", "close"]).to_pylist()]
+        assert len(rows) == len({(row["symbol"], row["open_time"]) for row in rows})
+        assert {(row["symbol"], row["open_time"]): row["close"] for row in rows} == self.bronze
+
     @rule()
     def lose_the_ledger(self) -> None:
         """As after a restore of an older backup of ops: everything is loaded again, and nothing changes."""
@@ -205,9 +219,9 @@ class Histories(RuleBasedStateMachine):
         self.fetch((0, 3), None, False)
         self.load()
         assert self.raw() == self.closed()
-        rows = dict(self.chain.ask("select object_key, rows from ops.load_ledger"))
+        rows = dict(self.chain.ask("select object_key, rows from ops.load_ledger where merged_into is null"))
         assert sum(rows.values()) == len(self.raw())
-        assert set(rows) == {o.key for o in self.lake.list("binance/")}
+        assert set(rows) == {o.key for o in current(self.lake.list("binance/"))}
         self.open.close()
 
 

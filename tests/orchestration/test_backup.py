@@ -6,12 +6,13 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ingestion.bronze.compaction import compact
 from ingestion.bronze.lake import Lake
 from ingestion.database import connections, migrate
 from ingestion.raw import loader
@@ -117,6 +118,22 @@ def test_what_is_restored_elsewhere_is_the_same_and_is_worked_on_as_before(
         "reader": (True, False), "dagster": (False, False),
     }  # fmt: skip
     assert migrate.bootstrap(there.postgres) is False
+    there.connection.close()
+
+
+def test_merged_objects_are_backed_up_and_restored_with_what_the_ledger_knows_of_them(
+    source: Source, elsewhere: Settings, tmp_path: Path
+) -> None:
+    chain = source.chain
+    compact(chain.lake, chain.connection, [KLINES], datetime(2024, 7, 1, tzinfo=UTC), "c", remove_after=timedelta())
+    assert [o.key for o in chain.lake.list("binance/")] == ["binance/klines/interval=1h/date=2024-05-01/month.parquet"]
+    before = content(chain)
+    folder = source.back_up(tmp_path / "backups")
+    assert backup_files.verify_files(folder)["missing_objects"] == []
+    assert restored(elsewhere, folder)["differences"] == []
+    there = at(elsewhere)
+    assert content(there) == before
+    assert there.load(KLINES) == loader.Loaded()
     there.connection.close()
 
 

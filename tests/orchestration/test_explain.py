@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ingestion.arrow import align_decimals
+from ingestion.bronze.compaction import compact
 from ingestion.database import connections
 from ingestion.raw.loader import load_universe
 from ingestion.sources.binance.dataset import KLINES, klines_key
@@ -432,3 +433,23 @@ def test_an_object_that_was_replaced_or_is_gone_is_named(marts: Marts) -> None:
         assert found["is_equal"]
         assert not is_confirmed(found)
         assert found["bronze"]["read"][0]["problem"]
+
+
+def test_values_lead_to_merged_objects_as_they_led_to_their_days(marts: Marts) -> None:
+    """The last test of the module: no other one finds the objects of single days."""
+    chain, now = marts.chain, datetime(2026, 12, 10, tzinfo=UTC)
+    done = compact(
+        chain.lake, chain.connection, (KLINES, MARKETS, FEAR_GREED), now, "compaction", remove_after=timedelta()
+    )
+    assert done.problems == ()
+    corrected = marts.explain("bitcoin", "close", at(CORRECTED))
+    [entry] = corrected["bronze"]["read"]
+    assert entry["object_key"] == f"binance/klines/interval=1h/date={at(CORRECTED):%Y-%m}-01/month.parquet"
+    assert (entry["problem"], entry["rows"], entry["fetched_at"]) == (None, 1, FETCHED + timedelta(days=1))
+    month = marts.explain("bitcoin", "volatility_30d", at(CORRECTED))
+    assert month["bronze"]["objects"] == 2
+    index = marts.explain("bitcoin", "fct_sentiment_daily.value", CORRECTED_INDEX_DAY)
+    assert index["bronze"]["read"][0]["object_key"].endswith("/month.parquet")
+    for found in (corrected, month, index, marts.explain("ethereum", "price_usd", SNAPSHOT_AT)):
+        assert is_confirmed(found), found
+        assert found["bronze"]["rows_compared"] > 0

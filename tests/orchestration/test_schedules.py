@@ -18,7 +18,7 @@ def schedules(minutes: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, dg.Sch
 
 
 def test_an_hour_between_snapshots_needs_no_schedule_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(schedules("60", monkeypatch)) == ["hourly_refresh", "daily_housekeeping"]
+    assert list(schedules("60", monkeypatch)) == ["hourly_refresh", "daily_housekeeping", "weekly_compaction"]
 
 
 def test_snapshots_come_as_often_as_set_but_not_beside_the_hourly_run(monkeypatch: pytest.MonkeyPatch) -> None:

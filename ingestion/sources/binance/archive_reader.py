@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ingestion.datasets import ONE_DAY, Page, days_between, join_days, midnight
+from ingestion.datasets import ONE_DAY, Page, days_between, join_days, midnight, next_month
 from ingestion.sources.binance.archive import (
     DAILY_SINCE,
     ArchiveFile,
@@ -30,7 +30,7 @@ from ingestion.sources.binance.archive import (
     published_sha256,
 )
 from ingestion.sources.binance.contract import BAR_RULES, bars_per_day
-from ingestion.sources.binance.plan import FetchPlan, Way, next_month
+from ingestion.sources.binance.plan import FetchPlan, Way
 from ingestion.sources.binance.rest import FetchedRange
 from ingestion.sources.http import HttpClient, SourceError
 from ingestion.validation import validate

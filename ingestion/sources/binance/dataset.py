@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.database.connections import Connection
-from ingestion.datasets import HOUR_S, Dataset, StoredRejection
+from ingestion.datasets import HOUR_S, Dataset, StoredRejection, object_days
 from ingestion.ops import coverage
 from ingestion.sources.binance.contract import BRONZE_ONLY, COLUMNS, INTERVAL_MS, rules
 from ingestion.sources.binance.parse import read_bars
@@ -34,9 +34,11 @@ def _parse_rejected(_: Connection, rejection: StoredRejection) -> pa.Table:
     return read_bars([record["bar"]], record["symbol"], record["interval"], "replayed", rejection.rejected_at).rows
 
 
-def _invalidate(connection: Connection, key: str) -> None:
-    if interval_day := klines_day(key):
-        coverage.invalidate_coverage(connection, KLINES, *interval_day)
+def invalidate(connection: Connection, key: str) -> None:
+    """Make the next run of an object's interval request its days again."""
+    found, days = re.match(rf"{PREFIX}/interval=(\w+)/", key), object_days(key)
+    if found and days:
+        coverage.invalidate_coverage(connection, KLINES, found[1], days)
 
 
 # Ranges further apart than this are read separately.
@@ -91,6 +93,7 @@ KLINES = Dataset(
     source="Binance",
     prefix=PREFIX,
     key=("symbol", "interval", "open_time"),
+    merged_by=("interval", "open_time"),
     columns=COLUMNS,
     bronze_only=BRONZE_ONLY,
     parts=("interval", tuple(INTERVAL_MS)),
@@ -107,7 +110,7 @@ KLINES = Dataset(
     """,
     object_key=lambda row: klines_key(row["interval"], row["open_time"].date()),
     damaged_advice="the next run of its interval fetches its day again",
-    on_damaged=_invalidate,
+    on_damaged=invalidate,
     rules=rules,
     parse_rejected=_parse_rejected,
     existing_rows=lambda batch: (_EXISTING_BARS, _ranges(batch)),

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from ingestion.bronze.results import FetchResult, merge_results
 from ingestion.bronze.write import Context, Progress
-from ingestion.datasets import ONE_DAY, days_between, midnight, object_day
+from ingestion.datasets import ONE_DAY, days_between, midnight, object_days
 from ingestion.ops import coverage, runs
 from ingestion.sources.binance import gaps, rest
 from ingestion.sources.binance.archive_reader import NO_FILES, ArchiveReader, LoadedFiles, name_files
@@ -255,7 +255,7 @@ def _known(context: Context, request: KlinesRequest, now: datetime, symbols: Sym
 def _loaded(context: Context, request: KlinesRequest, known: Known) -> LoadedFiles:
     """Return which archive files were loaded before, and which symbol-days are answered and in bronze."""
     keys = [o.key for o in context.lake.list(f"{KLINES.prefix}/interval={request.interval}/")]
-    in_bronze = {day for key in keys if (day := object_day(key))}
+    in_bronze = {day for key in keys if (days := object_days(key)) for day in days_between(*days)}
     rows: dict[str, list[Asset]] = {}
     for asset in fetchable(request.assets, known.symbols):
         rows.setdefault(asset.binance_symbol, []).append(asset)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Literal
 
-from ingestion.datasets import ONE_DAY, days_between
+from ingestion.datasets import ONE_DAY, days_between, next_month
 from ingestion.sources.binance.contract import BINANCE_OPENED, bars_per_day
 from ingestion.sources.binance.rest import PAGE
 from ingestion.sources.binance.symbols import SymbolFacts
@@ -185,11 +185,6 @@ def fetchable(assets: Iterable[Asset], symbols: SymbolFacts) -> list[Asset]:
     excluded = symbols.unknown | symbols.delisted
     rows = [a for a in assets if a.binance_symbol and a.binance_symbol not in excluded]
     return sorted(rows, key=lambda a: a.binance_symbol)
-
-
-def next_month(day: date) -> date:
-    """Return the first day of the month after a day's."""
-    return (day.replace(day=28) + 4 * ONE_DAY).replace(day=1)
 
 
 def _needs_no_request(request: KlinesRequest, known: Known, symbol: str) -> set[date]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.arrow import UTC_US, align_decimals, last_wins
-from ingestion.bronze.objects import Written
+from ingestion.bronze.merge_into import merge_rows
 from ingestion.bronze.results import FetchResult, merge_results
 from ingestion.bronze.write import Context, accept, note_new_fields, reject, with_batch_id
 from ingestion.database import connections
 from ingestion.datasets import ONE_DAY, days_between, midnight
 from ingestion.ops import coverage
 from ingestion.sources.binance import rest
-from ingestion.sources.binance.dataset import KLINES, klines_key
+from ingestion.sources.binance.dataset import KLINES, invalidate, klines_key
 from ingestion.sources.binance.parse import FIELDS
 from ingestion.sources.binance.rest import FetchedRange
 from ingestion.sources.http import RequestRejected, SourceError
@@ -78,7 +78,7 @@ class WindowWriter:
         return result, {(row["symbol"], row["day"]): row["count_all"] for row in counts}
 
     def _write_days(self, table: pa.Table, days: pa.Array) -> FetchResult:
-        """Merge a table's rows into the object of each day, in parallel."""
+        """Merge a table's rows into the object of each day."""
         if len(table) == 0:
             return FetchResult(KLINES.name)
         # The sort is stable: a day's rows stay in the order of their key.
@@ -87,22 +87,16 @@ class WindowWriter:
         numbers = np.asarray(days.cast(pa.int32()))
         starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]])
         parts = [
-            (days[int(a)].as_py(), order[int(a) : int(b)])
+            (klines_key(self.interval, days[int(a)].as_py()), table.take(order[int(a) : int(b)]).combine_chunks())
             for a, b in zip(starts, [*starts[1:], len(numbers)], strict=True)
         ]
 
-        def merge(day: date, rows: pa.Array) -> Written:
-            return self.context.lake.merge(KLINES, klines_key(self.interval, day), table.take(rows).combine_chunks())
-
-        with ThreadPoolExecutor(4, thread_name_prefix="lake") as pool:
-            written = list(pool.map(merge, *zip(*parts, strict=True)))
-        repaired = [
-            (day, done.key) for (day, _), done in zip(parts, written, strict=True) if done.outcome == "repaired"
-        ]
-        for day, _ in repaired:
-            # The damaged object may have had other symbols: the next run requests these again.
-            coverage.invalidate_coverage(self.context.connection, KLINES, self.interval, day)
-        notes = tuple(f"{key} was damaged and is rewritten" for _, key in repaired)
+        written = merge_rows(self.context.lake, KLINES, parts)
+        repaired = [done.key for done in written if done.outcome == "repaired"]
+        for key in repaired:
+            # The damaged object may have had other symbols and days: the next run requests these again.
+            invalidate(self.context.connection, key)
+        notes = tuple(f"{key} was damaged and is rewritten" for key in repaired)
         return FetchResult(KLINES.name, written=tuple(written), notes=notes)
 
     def _record_coverage(

@@ -20,7 +20,9 @@ from ingestion.database.connections import Connection, execute, locked
 from ingestion.datasets import Dataset, object_day
 from ingestion.ops.bitcoin_days import mark_loaded
 from ingestion.raw.binary_copy import Stream, ahead, binary_copies
-from ingestion.raw.loader import Loaded, LoadedObject, lock_table, pending_objects, write_ledger
+from ingestion.raw.ledger import LoadedObject, write_ledger
+from ingestion.raw.loader import Loaded, pending_objects
+from ingestion.raw.upsert import lock_table
 from ingestion.sources.bitcoin.chain import Block, left_out
 from ingestion.sources.bitcoin.dataset import transactions_key
 from ingestion.sources.bitcoin.objects import read_objects, rows_of_blocks

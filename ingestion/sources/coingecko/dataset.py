@@ -35,6 +35,8 @@ MARKETS = Dataset(
     source="CoinGecko",
     prefix=PREFIX,
     key=("crypto_id", "snapshot_at"),
+    merged_by=("snapshot_at",),
+    many_per_day=True,
     columns=COLUMNS,
     sla_seconds=lambda settings: 2 * 60 * settings.markets_every_minutes,
     # One index probe per coin instead of a scan.

@@ -88,6 +88,7 @@ FEAR_GREED = Dataset(
     source="alternative.me",
     prefix=PREFIX,
     key=("date",),
+    merged_by=("fetched_at",),
     columns=COLUMNS,
     bronze_only=BRONZE_ONLY,
     # One value a day is published, at the start of its day.

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from ingestion.arrow import last_wins
 from ingestion.bronze.merge import union
+from ingestion.bronze.merged import current
 from ingestion.bronze.objects import DamagedObject, Written
 from ingestion.bronze.results import FetchResult
 from ingestion.bronze.write import Context, accept, reject, with_batch_id
@@ -39,7 +40,7 @@ def ingest_fear_greed(context: Context, client: HttpClient, fetched_on: date) ->
     oldest_first = accepted.take(pa.array(range(len(accepted) - 1, -1, -1), pa.int64()))
     table = last_wins(oldest_first, FEAR_GREED.key).combine_chunks()
     repeated = len(accepted) - len(table)
-    objects = context.lake.list(f"{FEAR_GREED.prefix}/")
+    objects = current(context.lake.list(f"{FEAR_GREED.prefix}/"))
     notes: list[str] = []
     newest = None
     try:
@@ -47,6 +48,8 @@ def ingest_fear_greed(context: Context, client: HttpClient, fetched_on: date) ->
     except DamagedObject as error:
         notes.append(f"{error}; the complete history is written again")
     if newest is not None:
+        # A merged object has several histories.
+        newest = (last_wins(newest[0], FEAR_GREED.key, by=("fetched_at",)), newest[1])
         table = _with_lost_days(notes, newest[0], table)
     value = [*FEAR_GREED.key, *FEAR_GREED.values]
     written: tuple[Written, ...] = ()

@@ -21,15 +21,9 @@ from ingestion.bronze.read_ahead import read_batches
 from ingestion.database.connections import Connection, fetch, locked
 from ingestion.datasets import ONE_DAY, Dataset, midnight, object_day
 from ingestion.raw.binary_copy import Stream, binary_copies
-from ingestion.raw.loader import (
-    BronzeObject,
-    Loaded,
-    LoadedObject,
-    lock_table,
-    object_reader,
-    pending_objects,
-    write_ledger,
-)
+from ingestion.raw.ledger import LoadedObject, write_ledger
+from ingestion.raw.loader import BronzeObject, Loaded, object_reader, pending_objects
+from ingestion.raw.upsert import lock_table
 from ingestion.settings import load_settings
 
 if TYPE_CHECKING:

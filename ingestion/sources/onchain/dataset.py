@@ -90,6 +90,7 @@ def _declare(source: str, provider: str, parse_entry: Callable[[str, Any], dict[
         source=provider,
         prefix=prefix,
         key=("source", "asset", "metric", "date"),
+        merged_by=("fetched_at",),
         columns=COLUMNS,
         bronze_only=BRONZE_ONLY,
         raw_provenance=("source_url", "fetched_at"),

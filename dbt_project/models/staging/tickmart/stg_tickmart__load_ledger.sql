@@ -14,3 +14,5 @@ select
     batch_id,
     loaded_at
 from source
+-- the rows of an object that is merged count in the merged one
+where merged_into is null
