@@ -7,6 +7,8 @@ an engine, so it imports sqlglot alone.
 
 from __future__ import annotations
 
+import re
+
 from sqlglot import exp, parse_one
 from sqlglot.dialects.postgres import Postgres
 from sqlglot.dialects.spark import Spark
@@ -14,6 +16,7 @@ from sqlglot.dialects.spark import Spark
 # Postgres' infinities are values of no other engine. No bar and no block lies outside of these years.
 INFINITIES = {"-infinity": "1000-01-01", "infinity": "9999-12-31"}
 DATE_FUNCTIONS = {"week": "weekofyear", "doy": "dayofyear", "epoch": "unix_timestamp"}
+A_MONDAY = "1970-01-05"
 COMPARISONS = (exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between)
 FLOAT_AGGREGATES = (exp.Variance, exp.VariancePop, exp.Stddev, exp.StddevSamp, exp.StddevPop)
 
@@ -33,7 +36,12 @@ def translate(sql: str, name: str) -> str:
             f"{name}: its SQL cannot be parsed ({str(error).splitlines()[0]}); write it in standard SQL"
         ) from None
     _inline_windows(tree)
-    return tree.transform(_translate_node).sql(dialect=Spark, pretty=True)
+    # Inner expressions first: a rule may replace the expression around them.
+    for node in reversed(list(tree.walk())):
+        translated = _translate_node(node)
+        if translated is not node:
+            node.replace(translated)
+    return tree.sql(dialect=Spark, pretty=True)
 
 
 def _inline_windows(tree: exp.Expression) -> None:
@@ -67,13 +75,13 @@ def _translate_node(node: exp.Expression) -> exp.Expression:
     if isinstance(node, COMPARISONS) and any(map(_has_exponent, node.args.values())):
         # Sail would turn the limit into a decimal, which has no room for it.
         for part, value in list(node.args.items()):
-            if isinstance(value, exp.Expression) and not isinstance(value, exp.Literal):
+            if isinstance(value, exp.Expression) and not isinstance(value, exp.Literal) and not _has_exponent(value):
                 node.set(part, exp.cast(value, "double"))
         return node
     if isinstance(node, exp.Select) and node.args.get("offset") and node.args["offset"].expression.name == "0":
         # Postgres' barrier against merging subqueries.
         node.set("offset", None)
-    if isinstance(node, exp.Literal) and _has_exponent(node):
+    if isinstance(node, exp.Literal) and node.is_number and _has_exponent(node):
         # A number with an exponent is a decimal in Sail.
         return exp.cast(exp.Literal.string(node.name), "double")
     if isinstance(node, exp.Div):
@@ -82,7 +90,7 @@ def _translate_node(node: exp.Expression) -> exp.Expression:
         node.set("typed", False)
         node.set("safe", False)
         return node
-    if _is_mean(node):
+    if _is_mean(node) and not isinstance(node.parent, exp.Window | exp.Filter):
         return _mean(node)
     if isinstance(node, exp.WithinGroup) and isinstance(node.this, exp.PercentileCont):
         return _percentile(node)
@@ -95,7 +103,8 @@ def _translate_node(node: exp.Expression) -> exp.Expression:
 
 
 def _has_exponent(node: object) -> bool:
-    return isinstance(node, exp.Literal) and node.is_number and "e" in node.name.lower()
+    node = node.this if isinstance(node, exp.Cast) else node
+    return isinstance(node, exp.Literal) and re.fullmatch(r"[\d.]+e[-+]?\d+", node.name.lower()) is not None
 
 
 def _cast(node: exp.Cast) -> exp.Expression:
@@ -157,13 +166,18 @@ def _percentile(node: exp.WithinGroup) -> exp.Expression:
 
 def _extract(node: exp.Extract) -> exp.Expression:
     part, value = node.this.name.lower(), node.expression
-    # Sail has neither dayofweek_iso nor yearofweek. weekday() counts from Monday, as 0; a week belongs to the year of
-    # its Thursday.
+    # Sail 0.7 has neither dayofweek_iso nor yearofweek, and its weekday() is wrong for Sundays. A week belongs to the
+    # year of its Thursday.
     if part == "isodow":
-        return exp.Paren(this=exp.Add(this=exp.func("weekday", value), expression=exp.Literal.number(1)))
+        return exp.Paren(this=exp.Add(this=_days_since_monday(value), expression=exp.Literal.number(1)))
     if part == "isoyear":
-        thursday = exp.func("date_add", exp.func("date_sub", value, exp.func("weekday", value.copy())), 3)
-        return exp.func("year", thursday)
+        monday = exp.Anonymous(this="date_sub", expressions=[value.copy(), _days_since_monday(value)])
+        return exp.func("year", exp.Anonymous(this="date_add", expressions=[monday, exp.Literal.number(3)]))
     if part in DATE_FUNCTIONS:
         return exp.Anonymous(this=DATE_FUNCTIONS[part], expressions=[value])
     return node
+
+
+def _days_since_monday(value: exp.Expression) -> exp.Expression:
+    days = exp.Anonymous(this="datediff", expressions=[value.copy(), exp.cast(exp.Literal.string(A_MONDAY), "date")])
+    return exp.Anonymous(this="pmod", expressions=[days, exp.Literal.number(7)])

@@ -26,7 +26,10 @@
 
 {% macro spark__trailing_hours(count) -%} {{ postgres__trailing_hours(count) }} {%- endmacro %}
 
-{% macro spark__trailing_days(count) -%} {{ postgres__trailing_days(count) }} {%- endmacro %}
+{#- Sail 0.7 takes no notice of an interval of days over an ordering by date. -#}
+{% macro spark__trailing_days(date, count) -%}
+    order by {{ days_since(date, "'2000-01-01'::date") }} range between {{ count - 1 }} preceding and current row
+{%- endmacro %}
 
 {% macro spark__hours_earlier(count) -%} {{ postgres__hours_earlier(count) }} {%- endmacro %}
 
@@ -68,7 +71,10 @@
 -#}
 {% macro _smoothed(expression, count, weight, frame, over) -%}
     {%- set values -%}
-        collect_list({{ expression }}) over ({{ over }} rows between {{ frame - 1 }} preceding and current row)
+        filter(
+            collect_list({{ expression }}) over ({{ over }} rows between {{ frame - 1 }} preceding and current row),
+            x -> x is not null
+        )
     {%- endset -%}
     case
         when size({{ values }}) >= {{ count }}

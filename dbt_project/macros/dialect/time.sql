@@ -66,13 +66,13 @@
     range between interval '{{ count - 1 }} hours 59 minutes 59.999999 seconds' preceding and current row
 {%- endmacro %}
 
-{#- Window frame of the last `count` days over an ordering by date. -#}
-{% macro trailing_days(count) -%}
-    {{ return(adapter.dispatch('trailing_days')(count)) }}
+{#- Order and frame of a window: the last `count` days by a date. -#}
+{% macro trailing_days(date, count) -%}
+    {{ return(adapter.dispatch('trailing_days')(date, count)) }}
 {%- endmacro %}
 
-{% macro postgres__trailing_days(count) -%}
-    range between interval '{{ count - 1 }} days' preceding and current row
+{% macro postgres__trailing_days(date, count) -%}
+    order by {{ date }} range between interval '{{ count - 1 }} days' preceding and current row
 {%- endmacro %}
 
 {#- Window frame of the row exactly `count` hours earlier; empty if there is none. -#}
