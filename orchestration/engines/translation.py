@@ -13,16 +13,14 @@ from sqlglot import exp, parse_one
 from sqlglot.dialects.postgres import Postgres
 from sqlglot.dialects.spark import Spark
 
+from orchestration.engines.errors import EngineError
+
 # Postgres' infinities are values of no other engine. No bar and no block lies outside of these years.
 INFINITIES = {"-infinity": "1000-01-01", "infinity": "9999-12-31"}
 DATE_FUNCTIONS = {"week": "weekofyear", "doy": "dayofyear", "epoch": "unix_timestamp"}
 A_MONDAY = "1970-01-05"
 COMPARISONS = (exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between)
 FLOAT_AGGREGATES = (exp.Variance, exp.VariancePop, exp.Stddev, exp.StddevSamp, exp.StddevPop)
-
-
-class EngineError(ValueError):
-    """SQL that has no translation; the message is one line: what, where, the fix."""
 
 
 def translate(sql: str, name: str) -> str:
