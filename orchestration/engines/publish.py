@@ -46,7 +46,7 @@ def _copy(cursor: Any, folder: Path, node: Mapping[str, Any]) -> int:
     )
     rows = 0
     for path in sorted(folder.rglob("*.parquet")):
-        for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, names):
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=BATCH_ROWS, columns=names):
             sink = io.BytesIO()
             table = pa.Table.from_batches([batch]).select(names)
             pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(include_header=False))
