@@ -7,9 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ingestion.sources.source import Finding
 from orchestration.engines.errors import EngineError
 
 ENGINES = ("spark", "sail")
@@ -77,3 +78,19 @@ def versions(engine: str) -> str:
     package = PACKAGES[engine]
     [folder] = list((python_of(engine).parents[1]).glob(f"lib/python*/site-packages/{package}-*.dist-info"))[:1]
     return folder.name.removesuffix(".dist-info").replace("-", " ")
+
+
+def findings(spark_memory: str) -> Iterator[Finding]:
+    """Yield a finding for each engine: its version and Java, what prevents it, or that it is not installed."""
+    for engine in ENGINES:
+        try:
+            python_of(engine)
+        except EngineError:
+            yield Finding(True, engine, f"not installed, optional: `make setup-{engine}`")
+            continue
+        try:
+            runtime = f", Java {java()[1]}" if engine == "spark" else ""
+            check_memory(engine, spark_memory)
+            yield Finding(True, engine, versions(engine) + runtime)
+        except EngineError as error:
+            yield Finding(False, engine, str(error).removeprefix(f"{engine}: "))

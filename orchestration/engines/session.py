@@ -32,7 +32,7 @@ def _spark(options: Mapping[str, str], folder: str) -> Any:
         "spark.ui.enabled": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.warehouse.dir": f"{folder}/catalog",
-        "spark.sql.shuffle.partitions": "8",
+        "spark.sql.shuffle.partitions": "4",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",

@@ -6,11 +6,12 @@
             select {{ row_key(key) }} <aggregates>
             from (
                 select {{ row_key(key, '<rows>') }} rank() over ({{ within_row(key, '<rows>') }} order by ...)
-                from ... {{ beside_rows('<rows>') }} where <conditions on both>
+                from ... as <others> {{ beside_rows('<rows>', '<others>') }} where <conditions on both>
             ) {{ group_by_row(key) }}
         ) as <result> {{ join_row(key, '<rows>', '<result>') }}
 
-    A row without any has no aggregate on Spark: its count is null there and 0 in Postgres.
+    The rows of Spark's relation have a date and window_days: they are joined by each day of the window, because a join by a
+    range compares every pair. A row without any has no aggregate on Spark: its count is null there and 0 in Postgres.
 -#}
 
 {% macro each_row() -%} {{ return(adapter.dispatch('each_row')()) }} {%- endmacro %}
@@ -35,11 +36,15 @@
     partition by {% for column in key %}{{ rows }}.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
 {%- endmacro %}
 
-{% macro beside_rows(rows) -%} {{ return(adapter.dispatch('beside_rows')(rows)) }} {%- endmacro %}
+{% macro beside_rows(rows, others) -%} {{ return(adapter.dispatch('beside_rows')(rows, others)) }} {%- endmacro %}
 
-{% macro postgres__beside_rows(rows) -%}{%- endmacro %}
+{% macro postgres__beside_rows(rows, others) -%}{%- endmacro %}
 
-{% macro spark__beside_rows(rows) -%} cross join {{ rows }} {%- endmacro %}
+{% macro spark__beside_rows(rows, others) -%}
+    inner join (
+        select *, explode(sequence(date_sub(date, window_days - 1), date)) as day_of_window from {{ rows }}
+    ) as {{ rows }} on {{ others }}.date = {{ rows }}.day_of_window
+{%- endmacro %}
 
 {% macro group_by_row(key) -%} {{ return(adapter.dispatch('group_by_row')(key)) }} {%- endmacro %}
 

@@ -58,18 +58,18 @@
 {%- endmacro %}
 
 {% macro spark__ema(expression, count, resume, over) -%}
-    {{ _smoothed(expression, count, '2.0::double precision / ' ~ (count + 1), 20 * count, over) }}
+    {{ smoothed(expression, count, '2.0::double precision / ' ~ (count + 1), 20 * count, over) }}
 {%- endmacro %}
 
 {% macro spark__wilder(expression, count, resume, over) -%}
-    {{ _smoothed(expression, count, '1.0::double precision / ' ~ count, 40 * count, over) }}
+    {{ smoothed(expression, count, '1.0::double precision / ' ~ count, 40 * count, over) }}
 {%- endmacro %}
 
 {#-
     A recursive average, over the last `frame` values of each row: what came before them has a weight of less than 1e-16.
     The cost is linear in the rows.
 -#}
-{% macro _smoothed(expression, count, weight, frame, over) -%}
+{% macro smoothed(expression, count, weight, frame, over) -%}
     {%- set values -%}
         filter(
             collect_list({{ expression }}) over ({{ over }} rows between {{ frame - 1 }} preceding and current row),

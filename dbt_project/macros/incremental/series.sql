@@ -9,17 +9,18 @@
 
 {#- Fingerprint of an asset's universe rows; a window expression over stg_tickmart__universe. -#}
 {% macro universe_fingerprint() -%}
-    {{ fingerprint(joined_texts_over(_universe_row(), 'crypto_id', ['valid_from_at', 'binance_symbol'])) }}
+    {{ fingerprint(joined_texts_over(universe_row(), 'crypto_id', ['valid_from_at', 'binance_symbol'])) }}
 {%- endmacro %}
 
 {#- Fingerprint of the whole universe; an aggregate over stg_tickmart__universe. -#}
 {% macro whole_universe_fingerprint() -%}
     {{ fingerprint(joined_texts(
-        "crypto_id || '|' || " ~ _universe_row(), ['crypto_id', 'valid_from_at', 'binance_symbol']
+        "crypto_id || '|' || " ~ universe_row(), ['crypto_id', 'valid_from_at', 'binance_symbol']
     )) }}
 {%- endmacro %}
 
-{% macro _universe_row() -%}
+{#- A universe row as a text. -#}
+{% macro universe_row() -%}
     binance_symbol || '|' || coalesce({{ text_of_day('valid_from') }}, '')
     || '|' || coalesce({{ text_of_day('valid_to') }}, '')
 {%- endmacro %}

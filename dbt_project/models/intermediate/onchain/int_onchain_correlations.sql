@@ -80,7 +80,7 @@ measured as (
                 rank() over ({{ within_row(key, 'windows') }} order by market_change)
                 + count(*) over ({{ within_row(key, 'windows') }} order by market_change) as rank_y
             from {{ ref('int_onchain_changes') }} as changes
-            {{ beside_rows('windows') }}
+            {{ beside_rows('windows', 'changes') }}
             where
                 changes.crypto_id = windows.crypto_id
                 and changes.pair = windows.pair
