@@ -21,7 +21,9 @@ from orchestration.session import session
 
 @click.command("build")
 @click.option("--engine", type=click.Choice(["postgres", *ENGINES]), required=True, help="Where the models are built.")
-@click.option("--compare", is_flag=True, help="Compare the marts with Postgres', row for row; exit code 1 if any differs.")
+@click.option(
+    "--compare", is_flag=True, help="Compare the marts with Postgres', row for row; exit code 1 on a difference."
+)
 @click.option("--publish", is_flag=True, help="Copy the marts into schema marts_engine of Postgres.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @clear_errors

@@ -41,7 +41,15 @@ def clear_errors(command: Command) -> Command:
         except (SettingsError, UniverseError) as error:
             code = WRONG_INPUT
             shown: Exception = error
-        except (LocalServicesError, WarehouseError, LakeError, SourceError, BackupError, ExportError, EngineError) as error:
+        except (
+            LocalServicesError,
+            WarehouseError,
+            LakeError,
+            SourceError,
+            BackupError,
+            ExportError,
+            EngineError,
+        ) as error:
             code, shown = 1, error
         except psycopg2.Error as error:
             code, shown = 1, WarehouseError(f"Postgres: {' '.join(str(error).split())[:300]}")

@@ -73,9 +73,7 @@ def _parents(manifest: Mapping[str, Any], marts: Mapping[str, Any], unique_id: s
     return set(above(unique_id))
 
 
-def _checks(
-    engine: str, manifest: Mapping[str, Any], marts: Mapping[str, Any]
-) -> dict[str, dg.AssetCheckSpec]:
+def _checks(engine: str, manifest: Mapping[str, Any], marts: Mapping[str, Any]) -> dict[str, dg.AssetCheckSpec]:
     """Return the checks by dbt's id of the test: those of one mart, and of nothing that the engine does not build."""
     return {
         unique_id: dg.AssetCheckSpec(node["name"], asset=[engine, marts[node["attached_node"]]["name"]])

@@ -122,7 +122,7 @@ def _run(python: Path, config: Mapping[str, Any], folder: Path) -> dict[str, Any
     env = {
         **environment.system(), "TZ": "UTC", "PYTHONPATH": str(root), "PYTHONNOUSERSITE": "1",
         "PYTHONWARNINGS": "ignore", "PYSPARK_PYTHON": str(python),
-        **{name: value for name, value in os.environ.items() if name.startswith(("TICKMART_SPARK_", "TICKMART_ENGINE_"))},
+        **{n: value for n, value in os.environ.items() if n.startswith(("TICKMART_SPARK_", "TICKMART_ENGINE_"))},
     }  # fmt: skip
     log = folder / "work" / "engine.log"
     with log.open("wb") as output:

@@ -26,14 +26,17 @@ UNITS = {"m": 1 << 20, "g": 1 << 30}
 def python_of(engine: str) -> Path:
     """Return the Python of an engine's environment; EngineError if it is not installed."""
     folder = Path(sys.prefix) / engine
-    python, packages = folder / "bin" / "python", folder.glob(f"lib/python*/site-packages/{PACKAGES[engine]}/__init__.py")
+    python, packages = (
+        folder / "bin" / "python",
+        folder.glob(f"lib/python*/site-packages/{PACKAGES[engine]}/__init__.py"),
+    )
     if not python.exists() or not any(packages):
         raise EngineError(f"{engine}: {PACKAGES[engine]} is not installed in {folder}; run `make setup-{engine}`")
     return python
 
 
 def java(environ: Mapping[str, str] = os.environ) -> tuple[Path, str]:
-    """Return the java that Spark will start, and its version; EngineError if there is none or Spark does not support it."""
+    """Return the java that Spark will start, and its version; EngineError if Spark cannot run on it."""
     home = environ.get("JAVA_HOME", "").strip()
     found = str(Path(home) / "bin" / "java") if home else shutil.which("java", path=environ.get("PATH"))
     if found is None or not Path(found).exists():

@@ -107,7 +107,9 @@ def _read_postgres(connection: Connection, mart: str, types: Mapping[str, str]) 
         column_types={name: kinds.get(kind, pa.int64()) for name, kind in types.items()},
         null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False,
     )  # fmt: skip
-    return pyarrow.csv.read_csv(body, convert_options=options, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True))
+    return pyarrow.csv.read_csv(
+        body, convert_options=options, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True)
+    )
 
 
 def _plain(table: pa.Table, types: Mapping[str, str]) -> pa.Table:
@@ -175,4 +177,6 @@ def _add_samples(
 ) -> None:
     for at in np.flatnonzero(different)[: max(1, SAMPLES - len(result.samples))]:
         row = {k: ours[k][int(at)].as_py() for k in key}
-        result.samples.append(f"{name}: {row}: {ours[name][int(at)].as_py()} in Postgres, {theirs[name][int(at)].as_py()}")
+        result.samples.append(
+            f"{name}: {row}: {ours[name][int(at)].as_py()} in Postgres, {theirs[name][int(at)].as_py()}"
+        )

@@ -1,4 +1,7 @@
-"""Starts an engine in this process: a SparkSession, or Sail's server and a client. Runs in the environment of an engine."""
+"""Starts an engine in this process: a SparkSession, or Sail's server and a client.
+
+Runs in the environment of an engine.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Translates the SQL of a compiled model or test from Postgres' syntax to Spark's, which Sail speaks too.
 
-Belongs here: syntax that differs everywhere (type names, casts, named windows) and the arithmetic of decimals. Does not:
-what differs in meaning from model to model, which is a macro of ``dbt_project/macros/dialect``. Runs in the environment of
-an engine, so it imports sqlglot alone.
+Belongs here: syntax that differs everywhere (type names, casts, named windows) and the arithmetic of decimals. Does
+not: what differs in meaning, which is a macro of ``dbt_project/macros/dialect``. Runs in the environment of an engine,
+so it imports sqlglot alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Spark and Sail build the marts that Postgres has, row for row, from bronze alone."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -27,8 +26,8 @@ tether,,Tether,stablecoin,,
 """
 MARTS = {
     "dim_crypto", "dim_crypto_history", "dim_date", "fct_candles", "fct_candles_intraday", "fct_correlations_daily",
-    "fct_daily_summary", "fct_market_global", "fct_market_snapshots", "fct_onchain_activity", "fct_onchain_distribution",
-    "fct_onchain_lead_lag", "fct_onchain_market_daily", "fct_prices", "fct_sentiment_daily", "fct_sentiment_returns",
+    "fct_daily_summary", "fct_market_global", "fct_market_snapshots", "fct_onchain_activity",
+    "fct_onchain_distribution", "fct_onchain_lead_lag", "fct_onchain_market_daily", "fct_prices", "fct_sentiment_daily", "fct_sentiment_returns",
 }  # fmt: skip
 TODAY = datetime.now(UTC).date()
 
@@ -45,16 +44,15 @@ def installed(engine: str) -> bool:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """A home with gaps, a restated hour, rejected and repeated records, an asset that is gone, and two days of blocks."""
+    """A home with gaps, a restated hour, rejected and repeated records, a delisted asset, and two days of blocks."""
     folder = tmp_path_factory.mktemp("engines")
-    first = TODAY - timedelta(days=45)
     with simulator(seed=3) as market:
         made = Home(folder / "home", market.urls(), UNIVERSE)
         made.env["BITCOIN_TRANSACTIONS_URL"] = f"file://{folder / 'bucket'}"
         for n in range(2):
             day = TODAY - timedelta(days=5 - n)
             write_daily(folder / "bucket", make_day(day, first=900_000 + 40 * n, blocks=40))
-        hour = f"{TODAY - timedelta(days=3)}T05:00:00Z"
+        first, hour = TODAY - timedelta(days=30), f"{TODAY - timedelta(days=3)}T05:00:00Z"
         market.faults.set([
             {"kind": "gap", "symbol": "ETHUSDT", "from": f"{first + timedelta(days=9)}T03:00:00Z",
              "to": f"{first + timedelta(days=9)}T09:00:00Z"},
@@ -62,12 +60,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
             {"kind": "duplicate", "match": "klines", "times": 2},
         ])  # fmt: skip
         backfill(made, "--start", first, "--end", TODAY, "--source", "rest")
-        market.faults.set([{"kind": "correction", "symbol": "BTCUSDT", "open_time": hour, "close": "1234.5"}])
         backfill(made, "--interval", "1m", "--start", TODAY - timedelta(days=4), "--end", TODAY - timedelta(days=3))
-        backfill(made, "--interval", "15m", "--start", TODAY - timedelta(days=5), "--end", TODAY - timedelta(days=3))
         backfill(made, "--dataset", "onchain_daily")
         backfill(made, "--dataset", "bitcoin_transactions", "--start", TODAY - timedelta(days=5),
                  "--end", TODAY - timedelta(days=3))  # fmt: skip
+        market.faults.set([{"kind": "correction", "symbol": "BTCUSDT", "open_time": hour, "close": 1234.5}])
         made.run("run")
         yield made
 
@@ -102,7 +99,10 @@ def test_every_mart_equals_that_of_postgres(home: Home, engine: str) -> None:
 def test_a_difference_is_found_and_named(home: Home) -> None:
     if not installed("sail"):
         pytest.skip("sail is not installed: make setup-sail")
-    change = "update marts.fct_market_global set coin_count = coin_count + 1; delete from marts.fct_candles where timeframe = 'month'"
+    change = (
+        "update marts.fct_market_global set coin_count = coin_count + 1;"
+        "delete from marts.fct_candles where timeframe = 'month'"
+    )
     try:
         assert home.tickmart("psql", "--owner", "-c", change).returncode == 0
         code, report = build(home, "sail", "--compare")
@@ -122,7 +122,7 @@ def test_a_damaged_object_is_named_and_the_tables_before_stay(home: Home) -> Non
     warehouse = home.path / "warehouse" / "sail"
     if not (warehouse / "current").exists():
         build(home, "sail")
-    present = os.readlink(warehouse / "current")
+    present = (warehouse / "current").readlink()
     key = f"binance/klines/interval=1h/date={TODAY - timedelta(days=7)}/bars.parquet"
     path = home.path / "lake" / "bronze" / key
     kept = path.with_name("kept")
@@ -135,6 +135,6 @@ def test_a_damaged_object_is_named_and_the_tables_before_stay(home: Home) -> Non
     assert done.returncode == 1
     assert key in done.stderr
     assert "Traceback" not in done.stderr
-    assert os.readlink(warehouse / "current") == present
+    assert (warehouse / "current").readlink() == present
     assert sorted((warehouse / "current" / "tables" / "marts" / "fct_prices").glob("*.parquet"))
     assert json.loads((Path(warehouse) / "current" / "result.json").read_text())["results"]

@@ -20,7 +20,7 @@ def fake_java(folder: Path, said: str) -> dict[str, str]:
 
 def test_no_java_says_what_to_install(tmp_path: Path) -> None:
     for environ in ({"PATH": str(tmp_path)}, {"JAVA_HOME": str(tmp_path)}):
-        with pytest.raises(EngineError, match="no Java.*openjdk-17") as caught:
+        with pytest.raises(EngineError, match=r"no Java.*openjdk-17") as caught:
             installed.java(environ)
         assert "\n" not in str(caught.value)
 

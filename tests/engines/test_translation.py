@@ -50,5 +50,5 @@ def test_types_and_functions_of_postgres_become_sparks(postgres: str, spark: str
 
 
 def test_sql_that_cannot_be_parsed_names_the_model() -> None:
-    with pytest.raises(EngineError, match="^broken: "):
+    with pytest.raises(EngineError, match=r"^broken: "):
         translate("select from where (", "broken")
