@@ -30,8 +30,8 @@ from orchestration.session import session
 def build(engine: str, compare: bool, publish: bool, as_json: bool) -> None:
     """Build the marts of prices, markets, sentiment and on-chain data.
 
-    On Spark and Sail the models read bronze and write Parquet tables to TICKMART_WAREHOUSE. A build that fails leaves the
-    tables before it.
+    On Spark and Sail the models read bronze and write Parquet tables to TICKMART_WAREHOUSE. A build that fails leaves
+    the tables before it.
     """
     if engine == "postgres":
         from orchestration.cli.run import build_on_postgres

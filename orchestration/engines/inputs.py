@@ -1,7 +1,7 @@
 """What an engine reads: the objects of bronze as files of one folder per dataset and form, and what raw adds.
 
-Belongs here: copies of objects, the loader's rule for repeated keys, and the types of raw. Does not: tables of an engine
-(``sources``). A damaged object is named, as by the loader.
+Belongs here: copies of objects, the loader's rule for repeated keys, and the types of raw. Does not: tables of an
+engine (``sources``). A damaged object is named, as by the loader.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ tether,,Tether,stablecoin,,
 MARTS = {
     "dim_crypto", "dim_crypto_history", "dim_date", "fct_candles", "fct_candles_intraday", "fct_correlations_daily",
     "fct_daily_summary", "fct_market_global", "fct_market_snapshots", "fct_onchain_activity",
-    "fct_onchain_distribution", "fct_onchain_lead_lag", "fct_onchain_market_daily", "fct_prices", "fct_sentiment_daily", "fct_sentiment_returns",
+    "fct_onchain_distribution", "fct_onchain_lead_lag", "fct_onchain_market_daily", "fct_prices",
+    "fct_sentiment_daily", "fct_sentiment_returns",
 }  # fmt: skip
 TODAY = datetime.now(UTC).date()
 
