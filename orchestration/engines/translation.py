@@ -71,7 +71,7 @@ def _translate_node(node: exp.Expression) -> exp.Expression:
     if isinstance(node, exp.Cast):
         return _cast(node)
     if isinstance(node, COMPARISONS) and any(map(_has_exponent, node.args.values())):
-        # Sail would turn the limit into a decimal, which has no room for it.
+        # Sail would turn the limit into a decimal, which cannot hold it.
         for part, value in list(node.args.items()):
             if isinstance(value, exp.Expression) and not isinstance(value, exp.Literal) and not _has_exponent(value):
                 node.set(part, exp.cast(value, "double"))

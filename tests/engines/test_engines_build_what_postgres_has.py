@@ -45,7 +45,7 @@ def installed(engine: str) -> bool:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """A home with gaps, a restated hour, rejected and repeated records, a delisted asset, and two days of blocks."""
+    """A home with gaps, a restated hour, rejected records, a delisted asset, and two days of blocks."""
     folder = tmp_path_factory.mktemp("engines")
     with simulator(seed=3) as market:
         made = Home(folder / "home", market.urls(), UNIVERSE)
@@ -58,9 +58,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
             {"kind": "gap", "symbol": "ETHUSDT", "from": f"{first + timedelta(days=9)}T03:00:00Z",
              "to": f"{first + timedelta(days=9)}T09:00:00Z"},
             {"kind": "impossible", "what": "high_below_low", "match": "klines", "times": 1, "row": 3},
-            {"kind": "duplicate", "match": "klines", "times": 2},
         ])  # fmt: skip
-        backfill(made, "--start", first, "--end", TODAY, "--source", "rest")
+        made.run("run")
         backfill(made, "--interval", "1m", "--start", TODAY - timedelta(days=4), "--end", TODAY - timedelta(days=3))
         backfill(made, "--dataset", "onchain_daily")
         backfill(made, "--dataset", "bitcoin_transactions", "--start", TODAY - timedelta(days=5),
