@@ -7,7 +7,7 @@
 # .venv/bin/tickmart after `make setup`.
 
 SHELL = /bin/sh
-MARKERS = not slow and not kills and not s3_strict and not browser and not engine and not freqtrade and not metricflow and not infra
+MARKERS = not slow and not kills and not s3_strict and not browser and not engine and not freqtrade and not metricflow and not infra and not spark
 # Workers take whole files in the order of collection, so that what a file shares is made once; one worker: WORKERS=0.
 WORKERS ?= auto
 # A worker that crashes ends the tests: with `--dist loadfile`, pytest-xdist 3.8 waits forever for its replacement.
@@ -27,9 +27,11 @@ RUNTIME = .venv/.runtime-$(call checksum,requirements.lock)
 DEVELOPMENT = .venv/.development-$(call checksum,requirements-dev.lock)
 SITE = .venv/site/.installed-$(call checksum,docs/requirements.lock)
 INFRA = .venv/infra/.installed-$(call checksum,infra/requirements.lock)
+SPARK = .venv/spark/.installed-$(call checksum,orchestration/engines/requirements-spark.lock)
+SAIL = .venv/sail/.installed-$(call checksum,orchestration/engines/requirements-sail.lock)
 NOTEBOOKS = .venv/notebooks/.installed-$(call checksum,notebooks/requirements.lock)
 
-.PHONY: help setup setup-dev run up demo secrets check test test-slow test-kills test-s3 test-freqtrade test-metricflow test-browser test-engine test-infra lint \
+.PHONY: help setup setup-dev setup-spark setup-sail run up demo secrets check test test-slow test-kills test-s3 test-freqtrade test-metricflow test-spark test-browser test-engine test-infra lint \
   lint-python lint-types lint-sql lint-rest lint-terms unit coverage notebooks bench docs docs-site diagram
 
 help: ## this list
@@ -38,6 +40,10 @@ help: ## this list
 setup: $(RUNTIME) ## .venv with the locked dependencies (every target does it when needed)
 
 setup-dev: $(DEVELOPMENT)
+
+setup-spark: $(SPARK) ## Spark beside .venv, for `tickmart build` (750 MB; needs Java 17 or 21)
+
+setup-sail: $(SAIL) ## Sail beside .venv, for `tickmart build` (650 MB)
 
 run: setup ## refresh once: sources, bronze, raw, dbt, checks
 	@.venv/bin/tickmart run $(ARGS)
@@ -64,7 +70,7 @@ test: setup-dev ## the ordinary tests, a worker per core
 	@.venv/bin/python -m pytest $(PARALLEL) -m "$(MARKERS)" $(ARGS)
 
 test-slow: setup-dev ## the tests that take longer than about 20 seconds
-	@.venv/bin/python -m pytest $(PARALLEL) -m "slow and not kills and not engine and not s3_strict and not browser and not freqtrade and not metricflow and not infra" $(ARGS)
+	@.venv/bin/python -m pytest $(PARALLEL) -m "slow and not kills and not engine and not s3_strict and not browser and not freqtrade and not metricflow and not infra and not spark" $(ARGS)
 
 test-kills: setup-dev ## hundreds of kills at random moments (make test-slow makes eighty)
 	@.venv/bin/python -m pytest -m kills $(ARGS)
@@ -83,6 +89,9 @@ test-freqtrade: setup-dev ## freqtrade reads exports (installs it in an environm
 
 test-metricflow: setup-dev ## MetricFlow queries the metrics (installs it in an environment of its own, 120 MB)
 	@.venv/bin/python -m pytest -m metricflow $(ARGS)
+
+test-spark: setup-dev $(SPARK) $(SAIL) ## the models on Spark and Sail, compared with Postgres (needs Java 17 or 21)
+	@.venv/bin/python -m pytest -m spark $(ARGS)
 
 test-s3: setup-dev ## the lake on a second, stricter S3 server (OpenStack Swift, Linux)
 	@.venv/bin/python -m pytest -m "s3_strict" $(ARGS)
@@ -134,6 +143,12 @@ $(SITE): | setup
 
 $(INFRA): | setup
 	@folder=.venv/infra; lock=infra/requirements.lock; $(make_own_environment)
+
+$(SPARK): | setup
+	@folder=.venv/spark; lock=orchestration/engines/requirements-spark.lock; $(make_own_environment)
+
+$(SAIL): | setup
+	@folder=.venv/sail; lock=orchestration/engines/requirements-sail.lock; $(make_own_environment)
 
 $(NOTEBOOKS): | setup
 	@folder=.venv/notebooks; lock=notebooks/requirements.lock; $(make_own_environment)

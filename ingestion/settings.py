@@ -148,6 +148,12 @@ class Settings:
     live_raw_days: int
     live_broker_mb: int
     alerting: Alerting
+    warehouse: Path
+    """The folder of the tables that Spark and Sail build."""
+    engines: tuple[str, ...]
+    """The engines whose marts are assets in Dagster."""
+    spark_master: str
+    spark_memory: str
 
     def is_public(self, name: str) -> bool:
         """Return whether a source's address is its default one."""
@@ -208,7 +214,31 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         # An hour without Postgres at 2,000 messages a second is 2.5 GB.
         live_broker_mb=setting_values.whole(values, "TICKMART_LIVE_BROKER_MB", 4096, 1, 1_000_000),
         alerting=_alerting(values),
+        warehouse=Path(values.get("TICKMART_WAREHOUSE", str(home / "warehouse"))).expanduser().absolute(),
+        engines=tuple(
+            filter(
+                None,
+                _matching(
+                    values, "TICKMART_ENGINES", "", r"|(spark|sail)(,(spark|sail))*", "such as spark or spark,sail"
+                ).split(","),
+            )
+        ),
+        spark_master=_matching(
+            values,
+            "TICKMART_SPARK_MASTER",
+            "local[*]",
+            r"local\[(\*|[1-9]\d*)\]|spark://[\w.,:-]+|yarn",
+            "such as local[*] or spark://host:7077",
+        ),
+        spark_memory=_matching(values, "TICKMART_SPARK_MEMORY", "2g", r"[1-9]\d*[mg]", "such as 2g or 1500m"),
     )
+
+
+def _matching(values: Mapping[str, str], name: str, default: str, pattern: str, example: str) -> str:
+    value = values.get(name, default)
+    if re.fullmatch(pattern, value) is None:
+        raise SettingsError(f"{name}: {value!r} is none; give one {example}")
+    return value
 
 
 def _nats_url(values: Mapping[str, str]) -> str | None:

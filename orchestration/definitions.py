@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+import orjson
 
 from ingestion.settings import load_settings
+from orchestration.assets.dagster_dbt import DbtProject
 from orchestration.assets.dbt import DBT, DbtCli, build_models, other_table_specs, project
 from orchestration.assets.raw import ASSETS, RAW, raw_universe
 from orchestration.assets.run_status import build_run_status
+from orchestration.engines.assets import engine_assets
 from orchestration.job_names import JOB, MARKETS_JOB
 from orchestration.jobs import build_jobs, build_markets_schedule, build_schedule, schedules_status
 from orchestration.progress import ignore_progress
@@ -32,6 +35,14 @@ from orchestration.sensors import (
 )
 
 
+def _engines(dbt_project: DbtProject) -> list[tuple[dg.AssetsDefinition, Any]]:
+    """Return assets and job of each engine in TICKMART_ENGINES; none by default."""
+    if not (engines := load_settings().engines):
+        return []
+    manifest = orjson.loads(dbt_project.manifest_path.read_bytes())
+    return [engine_assets(engine, manifest) for engine in dict.fromkeys(engines)]
+
+
 def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Assemble the definitions; ``resources`` replaces some of the resources."""
     dbt_project = project()
@@ -43,13 +54,14 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     schedules.append(build_lake_compaction_schedule(schedules_status()))
     if load_settings().live:
         schedules.append(build_compaction_schedule(schedules_status()))
+    engines = _engines(dbt_project)
     every_minutes = load_settings().markets_every_minutes
     if every_minutes < 60:
         schedules.append(build_markets_schedule(jobs[MARKETS_JOB], every_minutes))
     return dg.Definitions(
-        assets=[*ASSETS, *other_table_specs(dbt_project, defined), models, run_status],  # type: ignore[list-item]
+        assets=[*ASSETS, *other_table_specs(dbt_project, defined), models, run_status, *(a for a, _ in engines)],  # type: ignore[list-item]
         asset_checks=CHECKS,
-        jobs=[*jobs.values(), housekeeping, live_compaction, lake_compaction],
+        jobs=[*jobs.values(), housekeeping, live_compaction, lake_compaction, *(job for _, job in engines)],
         schedules=schedules,
         sensors=[
             close_failed_runs,

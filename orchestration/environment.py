@@ -35,14 +35,15 @@ OWN_SERVER = (
 SYSTEM = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_", "TZ", "TZDIR", "TMPDIR", "TERM", "TERMINFO",
     "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "HOSTNAME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
-    "MALLOC_", "SSL_CERT_FILE", "SSL_CERT_DIR", *VARIABLES,
+    "JAVA_HOME", "MALLOC_", "SSL_CERT_FILE", "SSL_CERT_DIR", *VARIABLES,
     # How Python writes output. Not PYTHONDONTWRITEBYTECODE: without bytecode each dbt compiles for two seconds.
     "PYTHONUNBUFFERED",
     "PSQL_", "PAGER", "LESS", "EDITOR", "VISUAL",
 )  # fmt: skip
 # Made absolute, because children have another working directory.
 PATHS = (
-    "TICKMART_HOME", "TICKMART_BACKUPS", "TICKMART_UNIVERSE", "TICKMART_ALERT_RULES", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "TICKMART_HOME", "TICKMART_BACKUPS", "TICKMART_WAREHOUSE", "TICKMART_UNIVERSE", "TICKMART_ALERT_RULES",
+    "SSL_CERT_FILE", "SSL_CERT_DIR",
     "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "PGSSLCRLDIR", "PGPASSFILE",
 )  # fmt: skip
 # Files that libpq reads from ~/.postgresql (https://www.postgresql.org/docs/18/libpq-ssl.html).

@@ -19,6 +19,8 @@ from pathlib import Path
 
 # The first version with every option and variable that is used below.
 MINIMUM_UV = (0, 5, 0)
+# A lock names all that it needs. The one of Sail leaves out what one of its packages asks for and does not use.
+COMPLETE = ("--require-hashes", "--no-deps")
 PIP = [sys.executable, "-I", "-m", "pip"]
 
 
@@ -128,11 +130,11 @@ def main(lock: Path) -> int:
         uv = find_uv(lock)
         listing = subprocess.run([*PIP, "config", "list"], capture_output=True, text=True, check=False).stdout
         environment = uv_environment(pip_settings(listing), os.environ)
-        _run([uv, "pip", "install", "--python", sys.executable, "--require-hashes", "-r", str(lock)], environment)
+        _run([uv, "pip", "install", "--python", sys.executable, *COMPLETE, "-r", str(lock)], environment)
         return 0
     except UvUnavailable as reason:
         print(f"uv cannot be used ({str(reason)[:200]}): pip installs instead, which takes longer", flush=True)
-    return subprocess.run([*PIP, "install", "--require-hashes", "-r", str(lock)], check=False).returncode
+    return subprocess.run([*PIP, "install", *COMPLETE, "-r", str(lock)], check=False).returncode
 
 
 if __name__ == "__main__":

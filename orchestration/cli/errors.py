@@ -20,6 +20,7 @@ from ingestion.settings import SettingsError, load_settings
 from ingestion.sources.conventions import SourceError
 from ingestion.text import visible
 from ingestion.universe import UniverseError
+from orchestration.engines.errors import EngineError
 from orchestration.exports.folder import ExportError
 from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import disk
@@ -40,7 +41,15 @@ def clear_errors(command: Command) -> Command:
         except (SettingsError, UniverseError) as error:
             code = WRONG_INPUT
             shown: Exception = error
-        except (LocalServicesError, WarehouseError, LakeError, SourceError, BackupError, ExportError) as error:
+        except (
+            LocalServicesError,
+            WarehouseError,
+            LakeError,
+            SourceError,
+            BackupError,
+            ExportError,
+            EngineError,
+        ) as error:
             code, shown = 1, error
         except psycopg2.Error as error:
             code, shown = 1, WarehouseError(f"Postgres: {' '.join(str(error).split())[:300]}")
@@ -53,7 +62,7 @@ def clear_errors(command: Command) -> Command:
             sys.exit(130)
         if click.get_current_context().find_root().params.get("debug"):
             raise shown
-        if code == 1 and not isinstance(shown, (BackupError, ExportError)):
+        if code == 1 and not isinstance(shown, (BackupError, ExportError, EngineError)):
             shown = LocalServicesError(disk.explained(shown, load_settings().home) or str(shown))
         print_error(str(shown))
         sys.exit(code)

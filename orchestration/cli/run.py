@@ -183,6 +183,13 @@ def refresh(settings: Settings, command: str) -> dict[str, Any]:
     return _run(settings, JOB, window, {"bronze__binance_klines": {"skip_covered": True}}, command)
 
 
+def build_on_postgres(as_json: bool) -> None:
+    """Load what is pending and build the models that changed, on Postgres."""
+    today = datetime.now(UTC).date()
+    with run_session("build") as settings:
+        _finish(_run(settings, REBUILD_JOB, (today, today + ONE_DAY), {}, "build"), as_json)
+
+
 def build_marts() -> str:
     """Build the marts from raw, without any source; return "partial" if some could not be built."""
     print_error("restored; building the marts (if interrupted, `tickmart run` builds them)")

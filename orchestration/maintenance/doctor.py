@@ -19,6 +19,7 @@ from ingestion.sources.source import Finding
 from ingestion.universe import UniverseError
 from orchestration.alerting import channels
 from orchestration.alerting.price_rules import read_rules
+from orchestration.engines import installed
 from orchestration.local import demo
 
 PACKAGES = ("dagster", "dagster-dbt", "dbt-core", "dbt-postgres", "great-expectations", "streamlit", "plotly", "minio")
@@ -37,6 +38,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     on = channels.configured(settings.alerting) + ["heartbeat"] * (settings.alerting.heartbeat_url is not None)
     yield Finding(True, "alerts", f"{', '.join(on)}: `tickmart alert test` tests them" if on else "no channel is set")
     yield _price_rules(settings)
+    yield from installed.findings(settings.spark_memory)
 
 
 def _price_rules(settings: Settings) -> Finding:

@@ -121,7 +121,7 @@ def test_every_column_has_one_definition() -> None:
 
 def test_every_macro_is_documented_with_its_arguments(manifest: dict[str, Any]) -> None:
     for macro in manifest["macros"].values():
-        dispatched = re.match(r"postgres__(\w+)", macro["name"])
+        dispatched = re.match(r"(?:postgres|spark)__(\w+)", macro["name"])
         documented_by = f"macro.tickmart.{dispatched[1]}" if dispatched else ""
         if (
             macro["package_name"] != "tickmart"
@@ -139,7 +139,7 @@ def test_each_override_of_the_adapter_has_its_own_file_that_names_the_upstream(m
     for path in (PROJECT / "macros/overrides").glob("*.sql"):
         text = path.read_text()
         assert len(re.findall(r"{% (?:macro|materialization) ", text)) == 1, path.name
-        assert re.search(r"Overrides: .* of dbt-(postgres|adapters) \d", text), path.name
+        assert re.search(r"Overrides: .* of dbt-(postgres|adapters|spark) \d", text), path.name
     ours = {m["name"] for m in manifest["macros"].values() if m["package_name"] == "tickmart"}
     theirs = {m["name"] for m in manifest["macros"].values() if m["package_name"] != "tickmart"}
     overridden = {m for m in ours if m in theirs or m.replace("postgres__", "default__") in theirs}

@@ -22,24 +22,45 @@
 
 {#-
     TA-Lib's exponential moving average of `count` values: the mean of the first `count` values, then weight
-    2 / (count + 1); null before. Write `over` after it. If `resume` is not null in the first row of a partition, it is the
-    average there and the later rows continue from it.
+    2 / (count + 1); null before. `over` is the name of a window. If `resume` is not null in the first row of a partition, it
+    is the average there and the later rows continue from it.
 -#}
-{% macro ema(expression, count, resume) -%}
-    {{ return(adapter.dispatch('ema')(expression, count, resume)) }}
+{% macro ema(expression, count, resume, over) -%}
+    {{ return(adapter.dispatch('ema')(expression, count, resume, over)) }}
 {%- endmacro %}
 
-{% macro postgres__ema(expression, count, resume) -%}
-    intermediate.ema({{ expression }}, {{ count }}, {{ resume }})
+{% macro postgres__ema(expression, count, resume, over) -%}
+    intermediate.ema({{ expression }}, {{ count }}, {{ resume }}) over {{ over }}
 {%- endmacro %}
 
 {#- Wilder's smoothing of `count` values, as TA-Lib's RSI and ATR use it: like ema, with weight 1 / count. -#}
-{% macro wilder(expression, count, resume) -%}
-    {{ return(adapter.dispatch('wilder')(expression, count, resume)) }}
+{% macro wilder(expression, count, resume, over) -%}
+    {{ return(adapter.dispatch('wilder')(expression, count, resume, over)) }}
 {%- endmacro %}
 
-{% macro postgres__wilder(expression, count, resume) -%}
-    intermediate.wilder({{ expression }}, {{ count }}, {{ resume }})
+{% macro postgres__wilder(expression, count, resume, over) -%}
+    intermediate.wilder({{ expression }}, {{ count }}, {{ resume }}) over {{ over }}
+{%- endmacro %}
+
+{#- Aggregate: the texts of a group, joined by commas, in the order of some columns. -#}
+{% macro joined_texts(text, order) -%}
+    {{ return(adapter.dispatch('joined_texts')(text, order)) }}
+{%- endmacro %}
+
+{% macro postgres__joined_texts(text, order) -%}
+    string_agg({{ text }}, ',' order by {{ order | join(', ') }})
+{%- endmacro %}
+
+{#- The same as a window expression: all texts of the partition, in each of its rows. -#}
+{% macro joined_texts_over(text, partition, order) -%}
+    {{ return(adapter.dispatch('joined_texts_over')(text, partition, order)) }}
+{%- endmacro %}
+
+{% macro postgres__joined_texts_over(text, partition, order) -%}
+    string_agg({{ text }}, ',') over (
+        partition by {{ partition }} order by {{ order | join(', ') }}
+        rows between unbounded preceding and unbounded following
+    )
 {%- endmacro %}
 
 {#-

@@ -40,6 +40,10 @@ end $drop$
     project built, each as soon as no view reads it.
 -#}
 {% macro drop_deferred_relations() -%}
+    {{ return(adapter.dispatch('drop_deferred_relations')()) }}
+{%- endmacro %}
+
+{% macro postgres__drop_deferred_relations() -%}
 {%- set removed_relations = ['int_series', 'int_market_days'] -%}
 do $drop$
 declare

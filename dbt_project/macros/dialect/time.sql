@@ -66,13 +66,13 @@
     range between interval '{{ count - 1 }} hours 59 minutes 59.999999 seconds' preceding and current row
 {%- endmacro %}
 
-{#- Window frame of the last `count` days over an ordering by date. -#}
-{% macro trailing_days(count) -%}
-    {{ return(adapter.dispatch('trailing_days')(count)) }}
+{#- Order and frame of a window: the last `count` days by a date. -#}
+{% macro trailing_days(date, count) -%}
+    {{ return(adapter.dispatch('trailing_days')(date, count)) }}
 {%- endmacro %}
 
-{% macro postgres__trailing_days(count) -%}
-    range between interval '{{ count - 1 }} days' preceding and current row
+{% macro postgres__trailing_days(date, count) -%}
+    order by {{ date }} range between interval '{{ count - 1 }} days' preceding and current row
 {%- endmacro %}
 
 {#- Window frame of the row exactly `count` hours earlier; empty if there is none. -#}
@@ -103,11 +103,38 @@
     from generate_series(0, {{ count }}) as ago (minutes_ago)
 {%- endmacro %}
 
-{#- First day of the week or month of a day. The day is a literal and can be infinite. -#}
+{#- First day of the week or month, as the timeframe says, of a day. -#}
+{% macro start_of(timeframe, date) -%}
+    {{ return(adapter.dispatch('start_of')(timeframe, date)) }}
+{%- endmacro %}
+
+{% macro postgres__start_of(timeframe, date) -%}
+    date_trunc({{ timeframe }}, {{ date }}::timestamp)::date
+{%- endmacro %}
+
+{#- The number of days from a first day to a day. -#}
+{% macro days_since(date, first) -%}
+    {{ return(adapter.dispatch('days_since')(date, first)) }}
+{%- endmacro %}
+
+{% macro postgres__days_since(date, first) -%}
+    {{ date }} - {{ first }}
+{%- endmacro %}
+
+{#- A day as the text YYYYMMDD. -#}
+{% macro text_of_day(date) -%}
+    {{ return(adapter.dispatch('text_of_day')(date)) }}
+{%- endmacro %}
+
+{% macro postgres__text_of_day(date) -%}
+    to_char({{ date }}, 'YYYYMMDD')
+{%- endmacro %}
+
+{#- The same for a literal, which can be infinite. -#}
 {% macro timeframe_start(timeframe, day) -%}
     {%- if day in ('infinity', '-infinity') -%}
         '{{ day }}'::date
     {%- else -%}
-        date_trunc({{ timeframe }}, '{{ day }}'::timestamp)::date
+        {{ start_of(timeframe, "'" ~ day ~ "'") }}
     {%- endif -%}
 {%- endmacro %}

@@ -9,20 +9,20 @@
 
 {#- Fingerprint of an asset's universe rows; a window expression over stg_tickmart__universe. -#}
 {% macro universe_fingerprint() -%}
-    {{ fingerprint(
-        "string_agg(binance_symbol || '|' || coalesce(to_char(valid_from, 'YYYYMMDD'), '') || '|'"
-        ~ " || coalesce(to_char(valid_to, 'YYYYMMDD'), ''), ',') over ("
-        ~ "partition by crypto_id order by valid_from_at, binance_symbol "
-        ~ "rows between unbounded preceding and unbounded following)"
-    ) }}
+    {{ fingerprint(joined_texts_over(universe_row(), 'crypto_id', ['valid_from_at', 'binance_symbol'])) }}
 {%- endmacro %}
 
 {#- Fingerprint of the whole universe; an aggregate over stg_tickmart__universe. -#}
 {% macro whole_universe_fingerprint() -%}
-    {{ fingerprint(
-        "string_agg(crypto_id || '|' || binance_symbol || '|' || coalesce(to_char(valid_from, 'YYYYMMDD'), '') || '|'"
-        ~ " || coalesce(to_char(valid_to, 'YYYYMMDD'), ''), ',' order by crypto_id, valid_from_at, binance_symbol)"
-    ) }}
+    {{ fingerprint(joined_texts(
+        "crypto_id || '|' || " ~ universe_row(), ['crypto_id', 'valid_from_at', 'binance_symbol']
+    )) }}
+{%- endmacro %}
+
+{#- A universe row as a text. -#}
+{% macro universe_row() -%}
+    binance_symbol || '|' || coalesce({{ text_of_day('valid_from') }}, '')
+    || '|' || coalesce({{ text_of_day('valid_to') }}, '')
 {%- endmacro %}
 
 {#- Subquery: the newest row of each asset in a relation, as (crypto_id, <instant>, loaded_at, series_version). -#}

@@ -8,19 +8,15 @@ with newest as (
 
 select
     newest.crypto_id,
-    first_bar.opened_at as first_opened_at,
-    last_bar.opened_at as last_opened_at,
+    {% for name, aggregate in [('first_opened_at', 'min'), ('last_opened_at', 'max')] -%}
+    (
+        select {{ aggregate }}(bars.opened_at)
+        from {{ ref('int_crypto_hourly') }} as bars
+        where
+            bars.crypto_id = newest.crypto_id
+            and bars.invalid_reason is null
+    ) as {{ name }},
+    {% endfor -%}
     newest.loaded_at,
     newest.series_version
 from newest
-{% for name, direction in [('first_bar', 'asc'), ('last_bar', 'desc')] -%}
-left join lateral (
-    select opened_at
-    from {{ ref('int_crypto_hourly') }} as bars
-    where
-        bars.crypto_id = newest.crypto_id
-        and bars.invalid_reason is null
-    order by opened_at {{ direction }}
-    limit 1
-) as {{ name }} on true
-{% endfor %}

@@ -3,7 +3,7 @@
 with universe as (
 
     select
-        {{ fingerprint("string_agg(crypto_id || '|' || series_version, ',' order by crypto_id)") }} as universe_version
+        {{ fingerprint(joined_texts("crypto_id || '|' || series_version", ['crypto_id'])) }} as universe_version
     from {{ ref('int_asset_watermarks') }}
 
 ),

@@ -26,15 +26,16 @@ spans as (
         days.day_block_count,
         spans_of_day.*
     from days
-    cross join lateral (
+    {{ each_day() }} (
         select
+            {{ day_key() }}
             case
                 when grouping(minutes_15) = 0 then '15m'
                 when grouping(hour_1) = 0 then '1h'
                 when grouping(hours_4) = 0 then '4h'
                 else '1d'
             end as timeframe,
-            coalesce(minutes_15, hour_1, hours_4, {{ utc_midnight('days.date') }}) as started_at,
+            coalesce(minutes_15, hour_1, hours_4, {{ utc_midnight(this_day('days')) }}) as started_at,
             count(*) filter (where not is_coinbase) as transaction_count,
             count(*) filter (where is_coinbase) as coinbase_count,
             sum(output_sats) filter (where not is_coinbase) as output_sats,
@@ -45,6 +46,7 @@ spans as (
             percentile_cont(0.9) within group (order by fee_rate) as p90_fee_rate
         from (
             select
+                {{ day_key('block_timestamp') }}
                 {{ utc_span(15, 'block_timestamp') }} as minutes_15,
                 {{ utc_span(60, 'block_timestamp') }} as hour_1,
                 {{ utc_span(240, 'block_timestamp') }} as hours_4,
@@ -55,13 +57,14 @@ spans as (
                 fee_sats::double precision / nullif(virtual_size, 0) as fee_rate
             from {{ ref('stg_bitcoin__transactions') }}
             where
-                block_timestamp >= {{ utc_midnight('days.date') }}
-                and block_timestamp < {{ utc_midnight('days.date + 1') }}
+                {{ is_this_day('block_timestamp', 'days') }}
             offset 0
         ) as transactions
-        group by grouping sets ((), (hours_4), (hours_4, hour_1), (hours_4, hour_1, minutes_15))
+        group by grouping sets (
+            {{ sets_of_day([[], ['hours_4'], ['hours_4', 'hour_1'], ['hours_4', 'hour_1', 'minutes_15']]) }}
+        )
         having count(*) > 0
-    ) as spans_of_day
+    ) as spans_of_day {{ join_day('days', 'spans_of_day') }}
 
 ),
 

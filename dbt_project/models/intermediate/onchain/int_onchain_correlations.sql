@@ -1,4 +1,5 @@
 {%- set first_day = first_changed_day('date', ref('int_onchain_changes')) -%}
+{%- set key = ['crypto_id', 'pair', 'date', 'window_days'] -%}
 {#- days of a window, and the days with both changes below which it has no correlation: 80% -#}
 {%- set windows = {30: 24, 90: 72, 365: 292} -%}
 {{
@@ -59,8 +60,9 @@ measured as (
         windows.*,
         days_with_both.*
     from windows
-    cross join lateral (
+    {{ each_row() }} (
         select
+            {{ row_key(key) }}
             count(*)::integer as n,
             var_samp(x) as var_x,
             var_samp(y) as var_y,
@@ -70,11 +72,15 @@ measured as (
             var_samp(rank_x + rank_y) as var_rank_x_plus_y
         from (
             select
+                {{ row_key(key, 'windows') }}
                 chain_change as x,
                 market_change as y,
-                rank() over (order by chain_change) + count(*) over (order by chain_change) as rank_x,
-                rank() over (order by market_change) + count(*) over (order by market_change) as rank_y
+                rank() over ({{ within_row(key, 'windows') }} order by chain_change)
+                + count(*) over ({{ within_row(key, 'windows') }} order by chain_change) as rank_x,
+                rank() over ({{ within_row(key, 'windows') }} order by market_change)
+                + count(*) over ({{ within_row(key, 'windows') }} order by market_change) as rank_y
             from {{ ref('int_onchain_changes') }} as changes
+            {{ beside_rows('windows', 'changes') }}
             where
                 changes.crypto_id = windows.crypto_id
                 and changes.pair = windows.pair
@@ -83,7 +89,8 @@ measured as (
                 and changes.chain_change is not null
                 and changes.market_change is not null
         ) as ranked
-    ) as days_with_both
+        {{ group_by_row(key) }}
+    ) as days_with_both {{ join_row(key, 'windows', 'days_with_both') }}
 
 )
 
@@ -96,7 +103,7 @@ select
     case
         when n >= fewest_days then {{ correlation('var_rank_x', 'var_rank_y', 'var_rank_x_plus_y') }}
     end as spearman,
-    n,
+    coalesce(n, 0) as n,
     loaded_at,
     universe_version
 from measured

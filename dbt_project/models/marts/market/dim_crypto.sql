@@ -37,26 +37,26 @@ current_names as (
 
 ),
 
-latest_snapshots as (
+newest_snapshots as (
 
     select
         current_names.crypto_id,
-        latest.*
+        (
+            select max(snapshots.snapshot_at)
+            from {{ ref('fct_market_snapshots') }} as snapshots
+            where snapshots.crypto_id = current_names.crypto_id
+        ) as snapshot_at
     from current_names
-    cross join lateral (
-        select
-            symbol,
-            image_url,
-            market_cap_rank,
-            circulating_supply,
-            total_supply,
-            max_supply,
-            snapshot_at
-        from {{ ref('fct_market_snapshots') }} as snapshots
-        where snapshots.crypto_id = current_names.crypto_id
-        order by snapshot_at desc
-        limit 1
-    ) as latest
+
+),
+
+latest_snapshots as (
+
+    select snapshots.*
+    from newest_snapshots
+    inner join {{ ref('fct_market_snapshots') }} as snapshots
+        on newest_snapshots.crypto_id = snapshots.crypto_id
+        and newest_snapshots.snapshot_at = snapshots.snapshot_at
 
 )
 

@@ -58,8 +58,9 @@ counted as (
         days.day_block_count,
         ranges_of_day.*
     from days
-    cross join lateral (
+    {{ each_day() }} (
         select
+            {{ day_key() }}
             case
                 when grouping(output_range) = 0 then 'output_btc'
                 when grouping(size_range) = 0 then 'virtual_bytes'
@@ -73,6 +74,7 @@ counted as (
             sum(virtual_size)::bigint as virtual_bytes
         from (
             select
+                {{ day_key('block_timestamp') }}
                 output_sats,
                 fee_sats,
                 virtual_size,
@@ -84,13 +86,14 @@ counted as (
                 case when output_count > 2 then 5 else 2 * least(input_count - 1, 1) + output_count end as type_number
             from {{ ref('stg_bitcoin__transactions') }}
             where
-                block_timestamp >= {{ utc_midnight('days.date') }}
-                and block_timestamp < {{ utc_midnight('days.date + 1') }}
+                {{ is_this_day('block_timestamp', 'days') }}
                 and not is_coinbase
             offset 0
         ) as transactions
-        group by grouping sets ((output_range), (size_range), (fee_range), (type_number))
-    ) as ranges_of_day
+        group by grouping sets (
+            {{ sets_of_day([['output_range'], ['size_range'], ['fee_range'], ['type_number']]) }}
+        )
+    ) as ranges_of_day {{ join_day('days', 'ranges_of_day') }}
 
 )
 

@@ -53,17 +53,12 @@ ranges as (
 
 ),
 
--- r(k): the chain's change of a day beside the market's change k days later
-lagged as (
+shifted as (
 
     select
-        chain.crypto_id,
-        chain.pair,
+        chain.*,
         lags.lag_days,
-        count(*)::integer as n,
-        var_samp(chain.x) as var_x,
-        var_samp(market.y) as var_y,
-        var_samp(chain.x + market.y) as var_x_plus_y
+        chain.date + lags.lag_days as shifted_date
     from series as chain
     cross join (
         values
@@ -71,11 +66,42 @@ lagged as (
         ({{ lag }}){{ ',' if not loop.last }}
         {% endfor %}
     ) as lags (lag_days)
+
+),
+
+-- r(k): the chain's change of a day beside the market's change k days later
+lagged as (
+
+    select
+        chain.crypto_id,
+        chain.pair,
+        chain.lag_days,
+        count(*)::integer as n,
+        var_samp(chain.x) as var_x,
+        var_samp(market.y) as var_y,
+        var_samp(chain.x + market.y) as var_x_plus_y
+    from shifted as chain
     inner join series as market
         on chain.crypto_id = market.crypto_id
         and chain.pair = market.pair
-        and market.date = chain.date + lags.lag_days
-    group by chain.crypto_id, chain.pair, lags.lag_days
+        and chain.shifted_date = market.date
+    group by chain.crypto_id, chain.pair, chain.lag_days
+
+),
+
+distant as (
+
+    select
+        earlier.*,
+        distances.distance,
+        earlier.date + distances.distance as later_date
+    from series as earlier
+    cross join (
+        values
+        {% for distance in range(1, longest_distance + 1) %}
+        ({{ distance }}){{ ',' if not loop.last }}
+        {% endfor %}
+    ) as distances (distance)
 
 ),
 
@@ -85,25 +111,19 @@ apart as (
     select
         earlier.crypto_id,
         earlier.pair,
-        distances.distance,
+        earlier.distance,
         var_samp(earlier.x) as var_x,
         var_samp(later.x) as var_later_x,
         var_samp(earlier.x + later.x) as var_x_plus_x,
         var_samp(earlier.y) as var_y,
         var_samp(later.y) as var_later_y,
         var_samp(earlier.y + later.y) as var_y_plus_y
-    from series as earlier
-    cross join (
-        values
-        {% for distance in range(1, longest_distance + 1) %}
-        ({{ distance }}){{ ',' if not loop.last }}
-        {% endfor %}
-    ) as distances (distance)
+    from distant as earlier
     inner join series as later
         on earlier.crypto_id = later.crypto_id
         and earlier.pair = later.pair
-        and later.date = earlier.date + distances.distance
-    group by earlier.crypto_id, earlier.pair, distances.distance
+        and earlier.later_date = later.date
+    group by earlier.crypto_id, earlier.pair, earlier.distance
 
 ),
 

@@ -14,7 +14,7 @@ with daily as (
 
     select
         timeframes.timeframe,
-        date_trunc(timeframes.timeframe, bars.date::timestamp)::date as started_on,
+        {{ start_of('timeframes.timeframe', 'bars.date') }} as started_on,
         bars.*
     from {{ ref('int_crypto_daily') }} as bars
     cross join (values ('week'), ('month')) as timeframes (timeframe)

@@ -14,19 +14,22 @@
 with assets as (
 
     select
-        series.crypto_id,
-        first_return.date as first_date,
-        row_number() over (order by series.crypto_id)::integer as number
-    from {{ ref('int_asset_watermarks') }} as series
-    cross join lateral (
-        select date
-        from {{ ref('int_volatility_calc') }} as daily
-        where
-            daily.crypto_id = series.crypto_id
-            and daily.log_return is not null
-        order by date
-        limit 1
-    ) as first_return
+        crypto_id,
+        first_date,
+        row_number() over (order by crypto_id)::integer as number
+    from (
+        select
+            series.crypto_id,
+            (
+                select min(daily.date)
+                from {{ ref('int_volatility_calc') }} as daily
+                where
+                    daily.crypto_id = series.crypto_id
+                    and daily.log_return is not null
+            ) as first_date
+        from {{ ref('int_asset_watermarks') }} as series
+    ) as first_returns
+    where first_date is not null
 
 ),
 
@@ -37,7 +40,7 @@ returns as (
         assets.number,
         assets.first_date,
         daily.date,
-        daily.date - '2000-01-01'::date as day,
+        {{ days_since('daily.date', "'2000-01-01'::date") }} as day,
         daily.log_return::numeric(18, 15) as log_return
     from {{ ref('int_volatility_calc') }} as daily
     inner join assets on daily.crypto_id = assets.crypto_id
@@ -115,7 +118,7 @@ unrolled as (
     from windowed
     cross join (values ({{ windows | join('), (') }})) as lengths (window_days)
     where
-        windowed.date - windowed.first_date >= lengths.window_days - 1
+        {{ days_since('windowed.date', 'windowed.first_date') }} >= lengths.window_days - 1
         and windowed.date >= '{{ first_day }}'::date
 
 )

@@ -122,11 +122,11 @@ windowed as (
         var_pop(close) over (series rows between 19 preceding and current row) as variance_20,
         avg(close) over (series rows between 29 preceding and current row) as mean_30,
         avg(close) over (series rows between 199 preceding and current row) as mean_200,
-        {{ ema('close_float', 12, 'resumed_ema_12') }} over series as ema_12,
-        {{ ema('close_float', 26, 'resumed_ema_26') }} over series as ema_26,
-        {{ wilder('gain', 14, 'resumed_gain_14') }} over series as average_gain_14,
-        {{ wilder('loss', 14, 'resumed_loss_14') }} over series as average_loss_14,
-        {{ wilder('true_range', 14, 'resumed_atr_14') }} over series as atr_14
+        {{ ema('close_float', 12, 'resumed_ema_12', 'series') }} as ema_12,
+        {{ ema('close_float', 26, 'resumed_ema_26', 'series') }} as ema_26,
+        {{ wilder('gain', 14, 'resumed_gain_14', 'series') }} as average_gain_14,
+        {{ wilder('loss', 14, 'resumed_loss_14', 'series') }} as average_loss_14,
+        {{ wilder('true_range', 14, 'resumed_atr_14', 'series') }} as atr_14
     from moves
     window series as (partition by crypto_id order by date)
 
@@ -137,7 +137,7 @@ with_signal as (
     select
         *,
         ema_12 - ema_26 as macd,
-        {{ ema('ema_12 - ema_26', 9, 'resumed_macd_signal') }} over series as macd_signal
+        {{ ema('ema_12 - ema_26', 9, 'resumed_macd_signal', 'series') }} as macd_signal
     from windowed
     window series as (partition by crypto_id order by date)
 

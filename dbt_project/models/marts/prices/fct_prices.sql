@@ -83,7 +83,7 @@ compared as (
         case
             when row_{{ hours_back }}_back_at = opened_at - {{ hours(hours_back) }} then row_{{ hours_back }}_back_close
             else (
-                select earlier.close
+                select max(earlier.close)
                 from {{ ref('int_crypto_hourly') }} as earlier
                 where
                     earlier.crypto_id = windowed.crypto_id

@@ -36,4 +36,4 @@ left join bitcoin as yesterday on sentiment.date - 1 = yesterday.date
 left join bitcoin as today on sentiment.date = today.date
 left join bitcoin as next_day on sentiment.date + 1 = next_day.date
 left join bitcoin as next_week on sentiment.date + 7 = next_week.date
-window last_30 as (order by sentiment.date {{ trailing_days(30) }})
+window last_30 as ({{ trailing_days('sentiment.date', 30) }})

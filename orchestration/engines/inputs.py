@@ -1,0 +1,276 @@
+"""What an engine reads: the objects of bronze as files of one folder per dataset and form, and what raw adds.
+
+Belongs here: copies of objects, the loader's rule for repeated keys, and the types of raw. Does not: tables of an
+engine (``sources``). A damaged object is named, as by the loader.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ingestion.arrow import UTC_US, align_decimals, last_wins
+from ingestion.bronze.lake import Lake, LakeError
+from ingestion.bronze.merge import without_repeats
+from ingestion.bronze.objects import DamagedObject, ObjectInfo
+from ingestion.datasets import Dataset, object_day
+from ingestion.sources.binance.dataset import KLINES
+from ingestion.sources.bitcoin.chain import Block, left_out
+from ingestion.sources.bitcoin.dataset import BITCOIN_TRANSACTIONS, HASH, blocks_key, transactions_key
+from ingestion.sources.bitcoin.objects import rows_of_blocks
+from ingestion.sources.coingecko.dataset import MARKETS
+from ingestion.sources.fear_greed.dataset import FEAR_GREED
+from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAILY
+from ingestion.universe import Asset
+
+# Digits of the integer part that a number keeps on an engine, where a sum needs ten more and 38 are all there are.
+INTEGER_DIGITS = 20
+DIGITS = 38
+# Places of a decimal column whose numbers have more digits than fit.
+WIDE_PLACES = 18
+TYPES = {
+    "text": "string", "integer": "int", "bigint": "bigint", "date": "date", "timestamptz": "timestamp",
+    "boolean": "boolean", "bytea": "binary", "double precision": "double", "jsonb": "string",
+}  # fmt: skip
+# Datasets whose records another object can repeat with another value; the loader's rule chooses one.
+REPEATED: tuple[Dataset, ...] = (MARKETS, FEAR_GREED, COINMETRICS_DAILY, BLOCKCHAIN_DAILY)
+
+
+@dataclass
+class Input:
+    """A table of raw for an engine: folders of files of one form each, and the query's columns as (name, SQL)."""
+
+    name: str
+    columns: list[tuple[str, str]]
+    folders: list[str] = field(default_factory=list)
+    # The key by which the newest fetch wins; empty where no two files have a key in common.
+    key: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the input for the process of the engine."""
+        return asdict(self)
+
+
+def prepare(lake: Lake, assets: Sequence[Asset], cache: Path, folder: Path) -> list[Input]:
+    """Return the inputs of a build, whose files are below ``folder``; DamagedObject names an object that is unreadable.
+
+    ``cache`` keeps copies of the large objects from build to build, by their ETag.
+    """
+    inputs = [_files(lake, KLINES, lake.list(f"{KLINES.prefix}/"), cache, folder)]
+    inputs += [_distinct(lake, dataset, folder) for dataset in REPEATED]
+    inputs += _bitcoin(lake, cache, folder)
+    inputs.append(_universe(assets, folder))
+    return inputs
+
+
+def _files(lake: Lake, dataset: Dataset, objects: Sequence[ObjectInfo], cache: Path, folder: Path) -> Input:
+    """Link the objects of a dataset into one folder per Arrow schema, and choose the types that hold all of them."""
+    numeric = [c.name for c in dataset.columns if c.postgres == "numeric"]
+    scales: dict[str, int] = dict.fromkeys(numeric, 8)
+    forms: dict[tuple[str, ...], list[Path]] = defaultdict(list)
+    for info in objects:
+        path = _copied(lake, info, cache)
+        schema = _schema(path, info.key, dataset)
+        for name in numeric:
+            scales[name] = max(scales[name], schema.field(name).type.scale)
+        forms[tuple(str(schema.field(c.name).type) for c in dataset.columns)].append(path)
+    columns = [(c.name, _cast(c.name, c.postgres, scales.get(c.name, 8))) for c in dataset.columns]
+    if not dataset.whole_objects:
+        columns += [("batch_id", "batch_id"), ("loaded_at", "fetched_at")]
+    found = Input(dataset.name, columns)
+    for number, paths in enumerate(forms.values()):
+        target = folder / dataset.name / str(number)
+        target.mkdir(parents=True)
+        for at, path in enumerate(paths):
+            os.link(path, target / f"{at:06}.parquet")
+        found.folders.append(str(target))
+    if not forms:
+        found.folders.append(str(_written(dataset.schema.empty_table(), folder / dataset.name / "0")))
+    if _overlap(objects):
+        found.key = list(dataset.key)
+    return found
+
+
+def _overlap(objects: Sequence[ObjectInfo]) -> bool:
+    """Return whether a month of a dataset has both daily objects and one of the month: a record can be in two."""
+    daily, others = set(), set()
+    for info in objects:
+        month = re.search(r"=(\d{4}-\d\d)(?:[-/.])", info.key)
+        name = (info.key.rsplit("=", 1)[0].rsplit("/", 1)[0], month[1] if month else None)
+        (daily if object_day(info.key) else others).add(name)
+    return bool(daily & others) or any(month is None for _, month in others)
+
+
+def _copied(lake: Lake, info: ObjectInfo, cache: Path) -> Path:
+    path = cache / f"{re.sub(r'[^A-Za-z0-9]', '', info.etag)}-{info.size}.parquet"
+    if not path.exists():
+        body = lake.get(info.key)
+        if body is None:
+            raise LakeError(f"{info.key} was removed during the build; build again")
+        cache.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(body)
+        partial.replace(path)
+    return path
+
+
+def _schema(path: Path, key: str, dataset: Dataset) -> pa.Schema:
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        path.unlink()
+        reason = " ".join(str(error).split())[:100]
+        raise DamagedObject(f"{key}: not a complete Parquet file ({reason}): {dataset.damaged_advice}") from None
+    missing = [c.name for c in dataset.columns if c.name not in schema.names]
+    if missing:
+        raise DamagedObject(f"{key}: has no column {missing[0]}: {dataset.damaged_advice}")
+    return schema
+
+
+def _cast(name: str, postgres: str, scale: int) -> str:
+    """Return SQL for a column of raw; a number too large for an engine becomes null, which staging reports."""
+    if postgres == "numeric":
+        return f"try_cast(`{name}` as decimal({min(DIGITS, INTEGER_DIGITS + scale)}, {scale}))"
+    return f"cast(`{name}` as {TYPES[postgres]})"
+
+
+def _distinct(lake: Lake, dataset: Dataset, folder: Path) -> Input:
+    """Write the records of a small dataset as the loader would leave them in raw: the newest value of each key."""
+    tables: list[pa.Table] = []
+    for info in lake.list(f"{dataset.prefix}/"):
+        try:
+            found = lake.read(info.key)
+        except DamagedObject as error:
+            raise DamagedObject(f"{error}: {dataset.damaged_advice}") from None
+        if found is not None:
+            tables.append(found[0])
+    own = [c.name for c in dataset.columns]
+    names = [*own, *dict.fromkeys([*dataset.raw_provenance, "fetched_at"]), "batch_id"]
+    tables = [t.select(names).append_column("object_no", pa.array([n] * len(t), pa.int64()))
+              for n, t in enumerate(tables)]  # fmt: skip
+    empty = dataset.schema.empty_table().select(names).append_column("object_no", pa.array([], pa.int64()))
+    table = pa.concat_tables(align_decimals([empty, *tables]), promote_options="default")
+    order = ("fetched_at", "object_no")
+    table = last_wins(without_repeats(dataset, table, order), dataset.key, by=order)
+    columns, arrays = [], {}
+    for c in dataset.columns:
+        arrays[c.name], scale = _narrowed(table[c.name], dataset, c.name)
+        columns.append((c.name, _cast(c.name, c.postgres, scale)))
+    for name in (*dataset.raw_provenance, "batch_id"):
+        arrays[name] = table[name]
+        columns.append((name, name))
+    arrays["loaded_at"] = table["fetched_at"]
+    columns.append(("loaded_at", "loaded_at"))
+    return Input(dataset.name, columns, [str(_written(pa.table(arrays), folder / dataset.name))])
+
+
+def _narrowed(column: pa.ChunkedArray, dataset: Dataset, name: str) -> tuple[pa.ChunkedArray, int]:
+    """Return a decimal column with 38 digits, and its scale; LakeError for a number that is too large.
+
+    A column that is declared wide keeps 18 places where its numbers have more; the comparison reports it.
+    """
+    if not pa.types.is_decimal(column.type):
+        return column, 8
+    try:
+        return column.cast(pa.decimal128(DIGITS, column.type.scale)), column.type.scale
+    except pa.ArrowInvalid:
+        places = min(column.type.scale, WIDE_PLACES)
+    try:
+        if name in dataset.wide:
+            return pc.round(column, places).cast(pa.decimal128(DIGITS, places)), places
+    except pa.ArrowInvalid:
+        pass
+    raise LakeError(
+        f"{dataset.name}: values of {name} have more than {DIGITS} digits together, which no engine holds; "
+        "build on Postgres"
+    )
+
+
+def _bitcoin(lake: Lake, cache: Path, folder: Path) -> list[Input]:
+    """Return blocks and transactions; which blocks count is decided as at a load."""
+    objects = lake.list(f"{BITCOIN_TRANSACTIONS.prefix}/")
+    blocks: list[Block] = []
+    fetched: dict[Any, Any] = {}
+    for info in objects:
+        day = object_day(info.key)
+        assert day is not None
+        found = lake.read(blocks_key(day))
+        if found is None:
+            raise DamagedObject(f"{info.key}: {blocks_key(day)} is missing: {BITCOIN_TRANSACTIONS.damaged_advice}")
+        fetched[day] = _fetched_at(_copied(lake, info, cache))
+        blocks += [
+            Block(
+                day, b["block_hash"], b["block_number"], b["block_timestamp"], b["median_time"], b["previous_hash"],
+                b["transaction_count"], b["size_bytes"], b["weight"], b["is_final"], b["row_count"],
+            )
+            for b in found[0].to_pylist()
+        ]  # fmt: skip
+    reasons = left_out(blocks)
+    rows = [
+        {
+            "block_hash": b.block_hash, "block_number": b.number, "block_timestamp": b.time,
+            "median_time": b.median_time, "previous_hash": b.previous_hash, "transaction_count": b.transaction_count,
+            "row_count": b.rows, "size_bytes": b.size_bytes, "weight": b.weight, "is_final": b.is_final,
+            "source_day": b.day, "left_out": reasons.get(at), "loaded_at": fetched[b.day],
+        }
+        for at, b in enumerate(blocks)
+    ]  # fmt: skip
+    schema = pa.schema([
+        ("block_hash", HASH), ("block_number", pa.int32()), ("block_timestamp", UTC_US), ("median_time", UTC_US),
+        ("previous_hash", HASH), ("transaction_count", pa.int32()), ("row_count", pa.int32()),
+        ("size_bytes", pa.int32()), ("weight", pa.int32()), ("is_final", pa.bool_()), ("source_day", pa.date32()),
+        ("left_out", pa.string()), ("loaded_at", UTC_US),
+    ])  # fmt: skip
+    path = _written(pa.Table.from_pylist(rows, schema), folder / "bitcoin_blocks")
+    table = Input("bitcoin_blocks", [(name, name) for name in schema.names], [str(path)])
+    transactions = _files(lake, BITCOIN_TRANSACTIONS, objects, cache, folder)
+    for day in {blocks[at].day for at in reasons}:
+        of_day = [b for b in blocks if b.day == day]
+        absent = {blocks[at].block_hash for at in reasons if blocks[at].day == day}
+        _leave_out(lake, day, of_day, absent, folder / BITCOIN_TRANSACTIONS.name)
+    return [transactions, table]
+
+
+def _leave_out(lake: Lake, day: date, blocks: Sequence[Block], absent: set[bytes], folder: Path) -> None:
+    """Replace the file of a day by one without the transactions of the blocks that do not count."""
+    info = next(o for o in lake.list(transactions_key(day)))
+    body = lake.get(info.key) or b""
+    table = pa.concat_tables(list(rows_of_blocks(body, day, blocks, absent)))
+    [path] = [p for p in folder.rglob("*.parquet") if p.read_bytes() == body]
+    path.unlink()
+    pq.write_table(table, path, compression="zstd", store_schema=False)
+
+
+def _fetched_at(path: Path) -> Any:
+    group = pq.ParquetFile(path).read_row_groups([0], ["fetched_at"]) if pq.read_metadata(path).num_row_groups else []
+    return group["fetched_at"][0].as_py() if len(group) else None
+
+
+def _universe(assets: Sequence[Asset], folder: Path) -> Input:
+    names = ["crypto_id", "binance_symbol", "name", "category", "valid_from", "valid_to"]
+    kinds = [pa.string()] * 4 + [pa.date32()] * 2
+    columns = list(zip(*map(astuple, assets), strict=True)) or [[]] * len(names)
+    arrays = [pa.array(values, kind) for values, kind in zip(columns, kinds, strict=True)]
+    now = pa.scalar(0, UTC_US)
+    table = pa.table([*arrays, pa.repeat("universe", len(assets)), pa.repeat(now, len(assets))],
+                     names=[*names, "batch_id", "loaded_at"])  # fmt: skip
+    return Input("universe", [(n, n) for n in table.schema.names], [str(_written(table, folder / "universe"))])
+
+
+def _written(table: pa.Table, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", store_schema=False)
+    (folder / "000000.parquet").write_bytes(sink.getvalue())
+    return folder

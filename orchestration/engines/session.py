@@ -1,0 +1,63 @@
+"""Starts an engine in this process: a SparkSession, or Sail's server and a client.
+
+Runs in the environment of an engine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def engine_session(engine: str, options: Mapping[str, str], folder: str) -> Iterator[Callable[[str], Any]]:
+    """Yield a function that runs a statement on the engine; dbt finds the same session."""
+    if engine == "sail":
+        with _sail() as session:
+            yield session.sql
+    else:
+        session = _spark(options, folder)
+        try:
+            yield session.sql
+        finally:
+            session.stop()
+
+
+def _spark(options: Mapping[str, str], folder: str) -> Any:
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName("tickmart")
+    defaults = {
+        "spark.master": "local[*]",
+        "spark.driver.memory": "2g",
+        "spark.ui.enabled": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.warehouse.dir": f"{folder}/catalog",
+        "spark.sql.shuffle.partitions": "4",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        # A view of the project keeps the order of columns of its query.
+        "spark.sql.sources.default": "parquet",
+        "spark.log.level": "ERROR",
+    }
+    for name, value in {**defaults, **options}.items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
+@contextmanager
+def _sail() -> Iterator[Any]:
+    from pysail.spark import SparkConnectServer
+    from pyspark.sql import SparkSession
+
+    server = SparkConnectServer(ip="127.0.0.1", port=0)
+    server.start(background=True)
+    try:
+        address, port = server.listening_address
+        os.environ["TICKMART_SAIL_PORT"] = str(port)
+        yield SparkSession.builder.config("spark.remote", f"sc://{address}:{port}").getOrCreate()
+    finally:
+        server.stop()

@@ -1,0 +1,24 @@
+"""The tables of raw on an engine: views over the files of ``inputs``. Runs in the environment of an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def register(run: Callable[[str], Any], source: Mapping[str, Any]) -> None:
+    """Create the tables over a source's folders and the view of raw that unites them."""
+    name, columns = source["name"], source["columns"]
+    listed = ", ".join(f"{sql} as `{column}`" for column, sql in columns)
+    parts = []
+    for number, folder in enumerate(source["folders"]):
+        run(f"create table raw_files.{name}_{number} using parquet location 'file://{folder}'")
+        parts.append(f"select {listed} from raw_files.{name}_{number}")  # noqa: S608 - declared names
+    query = " union all ".join(parts)
+    if source["key"]:
+        key = ", ".join(source["key"])
+        names = ", ".join(column for column, _ in columns)
+        numbered = f"row_number() over (partition by {key} order by loaded_at desc, batch_id desc) as newness"
+        versions = f"select *, {numbered} from ({query}) as files"  # noqa: S608 - declared names
+        query = f"select {names} from ({versions}) as versions where newness = 1"  # noqa: S608
+    run(f"create view raw.{name} as {query}")
