@@ -82,7 +82,7 @@ test-engine: setup-dev ## the Compose stack on a Docker engine: up, load, kill, 
 	@.venv/bin/python -m pytest -m engine $(ARGS)
 
 test-infra: setup-dev $(INFRA) ## Terraform's modules with checkov's rules (installed in an environment of their own, 460 MB)
-	@.venv/bin/python -m pytest -m infra $(ARGS)
+	@.venv/bin/python -m pytest -m infra tests/infra $(ARGS)
 
 test-freqtrade: setup-dev ## freqtrade reads exports (installs it in an environment of its own, 600 MB)
 	@.venv/bin/python -m pytest -m freqtrade $(ARGS)

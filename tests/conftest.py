@@ -41,7 +41,7 @@ STARTS_PROCESSES = (
     "tests/orchestration/test_environment.py", "tests/orchestration/test_full_disk.py",
     "tests/orchestration/test_imports.py",
     "tests/orchestration/test_metrics.py", "tests/orchestration/test_quality", "tests/orchestration/test_status.py",
-    "tests/test_install.py", "tests/infra/test_backup.py",
+    "tests/test_install.py", "tests/infra/test_server_backup.py",
 )  # fmt: skip
 # A machine that is busy is not a failure: pytest's own timeout is the limit.
 hypothesis.settings.register_profile("tickmart", deadline=None)
