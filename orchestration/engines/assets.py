@@ -27,7 +27,7 @@ def engine_assets(engine: str, manifest: Mapping[str, Any]) -> tuple[dg.AssetsDe
         check_specs=list(checks.values()),
         pool="warehouse",
     )
-    def build(stores: Stores) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def build(stores: Stores) -> Iterator[Any]:
         """Build all marts of the engine from bronze; the tables before stay until all are complete."""
         done = engine_build.build(stores.settings, engine)
         for node in done.marts:
