@@ -15,16 +15,10 @@ import dagster as dg
 from orchestration.engines import build as engine_build
 from orchestration.resources import Stores
 
-FOLDERS = ("prices", "market", "sentiment", "onchain")
-
 
 def engine_assets(engine: str, manifest: Mapping[str, Any]) -> tuple[dg.AssetsDefinition, Any]:
     """Return the assets of an engine and the job that builds them."""
-    marts = {
-        unique_id: node
-        for unique_id, node in manifest["nodes"].items()
-        if node["resource_type"] == "model" and node["fqn"][1:2] == ["marts"] and node["fqn"][2] in FOLDERS
-    }
+    marts = engine_build.marts_of(manifest)
     checks = _checks(engine, manifest, marts)
 
     @dg.multi_asset(
@@ -33,7 +27,7 @@ def engine_assets(engine: str, manifest: Mapping[str, Any]) -> tuple[dg.AssetsDe
         check_specs=list(checks.values()),
         pool="warehouse",
     )
-    def build(stores: Stores) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def build(stores: Stores) -> Iterator[Any]:
         """Build all marts of the engine from bronze; the tables before stay until all are complete."""
         done = engine_build.build(stores.settings, engine)
         for node in done.marts:

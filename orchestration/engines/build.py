@@ -31,6 +31,7 @@ from orchestration.engines.installed import check_memory, java, python_of
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
 # Readers of the build before may still have its files open.
 KEPT_BUILDS = 2
+MART_FOLDERS = ("prices", "market", "sentiment", "onchain")
 FINE = ("success", "pass", "warn", "skipped", "no-op")
 
 
@@ -43,6 +44,15 @@ class Build:
     results: list[dict[str, Any]]
     seconds: dict[str, float]
     marts: list[Mapping[str, Any]]
+
+
+def marts_of(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the nodes of the marts that an engine has, by id."""
+    return {
+        unique_id: node
+        for unique_id, node in manifest["nodes"].items()
+        if node["resource_type"] == "model" and node["fqn"][1] == "marts" and node["fqn"][2] in MART_FOLDERS
+    }
 
 
 def current_tables(settings: Settings, engine: str) -> Path | None:
@@ -81,6 +91,9 @@ def build(settings: Settings, engine: str, command: Sequence[str] = ("build",)) 
             raise
     built = [r["unique_id"] for r in done["results"] if r["kind"] == "model" and r["schema"] == "marts"]
     marts = [manifest["nodes"][unique_id] for unique_id in built]
+    absent = [n["name"] for n in marts_of(manifest).values() if n["unique_id"] not in built]
+    if absent and "build" in command:
+        raise EngineError(f"{engine}: {', '.join(absent)} is not in the selector engines; add it to selectors.yml")
     seconds = {"inputs": round(prepared, 3), **done["seconds"]}
     return Build(engine, folder / "tables", done["results"], seconds, marts)
 

@@ -11,7 +11,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,8 @@ def _files(lake: Lake, dataset: Dataset, objects: Sequence[ObjectInfo], cache: P
 
 def _overlap(objects: Sequence[ObjectInfo]) -> bool:
     """Return whether a month of a dataset has both daily objects and one of the month: a record can be in two."""
-    daily, others = set(), set()
+    daily: set[tuple[str, str | None]] = set()
+    others: set[tuple[str, str | None]] = set()
     for info in objects:
         month = re.search(r"=(\d{4}-\d\d)(?:[-/.])", info.key)
         name = (info.key.rsplit("=", 1)[0].rsplit("/", 1)[0], month[1] if month else None)
@@ -253,14 +254,17 @@ def _leave_out(lake: Lake, day: date, blocks: Sequence[Block], absent: set[bytes
 
 
 def _fetched_at(path: Path) -> Any:
-    group = pq.ParquetFile(path).read_row_groups([0], ["fetched_at"]) if pq.read_metadata(path).num_row_groups else []
-    return group["fetched_at"][0].as_py() if len(group) else None
+    """Return when a day was fetched; None for a day without a transaction."""
+    file = pq.ParquetFile(path)
+    if not file.metadata.num_rows:
+        return None
+    return file.read_row_group(0, ["fetched_at"])["fetched_at"][0].as_py()
 
 
 def _universe(assets: Sequence[Asset], folder: Path) -> Input:
     names = ["crypto_id", "binance_symbol", "name", "category", "valid_from", "valid_to"]
     kinds = [pa.string()] * 4 + [pa.date32()] * 2
-    columns = list(zip(*map(astuple, assets), strict=True)) or [[]] * len(names)
+    columns = [[getattr(asset, name) for asset in assets] for name in names]
     arrays = [pa.array(values, kind) for values, kind in zip(columns, kinds, strict=True)]
     now = pa.scalar(0, UTC_US)
     table = pa.table([*arrays, pa.repeat("universe", len(assets)), pa.repeat(now, len(assets))],

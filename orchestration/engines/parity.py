@@ -53,24 +53,26 @@ class Comparison:
 
 
 def compare(connection: Connection, tables: Path, marts: Sequence[Mapping[str, Any]]) -> list[Comparison]:
-    """Compare each mart, a node of dbt's manifest, with the table of its name in schema marts of Postgres."""
+    """Compare each mart that was built, a node of dbt's manifest, with the table of its name in Postgres' marts."""
     return [_compare(connection, tables / node["schema"] / node["name"], node) for node in marts]
 
 
 def _compare(connection: Connection, folder: Path, node: Mapping[str, Any]) -> Comparison:
     result = Comparison(node["name"])
     [(in_postgres,)] = fetch(connection, "select to_regclass(%s) is not null", (f"marts.{node['name']}",))
-    files = sorted(folder.rglob("*.parquet")) if folder.exists() else []
-    if not in_postgres or not folder.exists():
-        side = "the engine" if in_postgres else "Postgres"
-        result.problem = f"is missing on {side}; build it there first"
+    if not in_postgres:
+        result.problem = "is missing on Postgres; build it there first"
         return result
+    files = sorted(folder.rglob("*.parquet"))
     [key] = [c["columns"] for c in node["constraints"] if c["type"] == "primary_key"]
     names = [name for name in node["columns"] if name not in LOAD_TIMES]
     types = {name: node["columns"][name]["data_type"] for name in names}
-    theirs = pa.concat_tables([pq.read_table(f, columns=names, partitioning=None) for f in files])
-    theirs = _plain(theirs, types)
     ours = _read_postgres(connection, node["name"], types)
+    if not files:
+        # Sail writes no file for a table without rows.
+        result.missing = len(ours)
+        return result
+    theirs = _plain(pa.concat_tables([pq.read_table(f, columns=names, partitioning=None) for f in files]), types)
     if len(theirs.select(key).group_by(key).aggregate([])) != len(theirs):
         result.problem = f"has several rows of one {', '.join(key)} on the engine"
         return result

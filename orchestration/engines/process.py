@@ -70,7 +70,7 @@ def _translate_compiled_sql() -> None:
             node.compiled_code = translate(node.compiled_code, node.name)
         return node
 
-    Compiler._compile_code = compile_translated
+    Compiler._compile_code = compile_translated  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def translate(sql: str, name: str) -> str:
     return tree.sql(dialect=Spark, pretty=True)
 
 
-def _inline_windows(tree: exp.Expression) -> None:
+def _inline_windows(tree: exp.Expr) -> None:
     """Replace names of windows by their definitions: Spark has no window that extends another one."""
     for select in tree.find_all(exp.Select):
         named = {window.this.name: window for window in select.args.get("windows") or ()}
@@ -56,7 +56,7 @@ def _inline_windows(tree: exp.Expression) -> None:
 
 def _resolve(window: exp.Window, named: dict[str, exp.Window]) -> None:
     alias = window.args.get("alias")
-    base = named.get(alias.name) if isinstance(alias, exp.Expression) else None
+    base = named.get(alias.name) if isinstance(alias, exp.Expr) else None
     if base is None:
         return
     _resolve(base, named)
@@ -67,13 +67,13 @@ def _resolve(window: exp.Window, named: dict[str, exp.Window]) -> None:
     window.set("alias", None)
 
 
-def _translate_node(node: exp.Expression) -> exp.Expression:
+def _translate_node(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.Cast):
         return _cast(node)
     if isinstance(node, COMPARISONS) and any(map(_has_exponent, node.args.values())):
         # Sail would turn the limit into a decimal, which cannot hold it.
         for part, value in list(node.args.items()):
-            if isinstance(value, exp.Expression) and not isinstance(value, exp.Literal) and not _has_exponent(value):
+            if isinstance(value, exp.Expr) and not isinstance(value, exp.Literal) and not _has_exponent(value):
                 node.set(part, exp.cast(value, "double"))
         return node
     if isinstance(node, exp.Select) and node.args.get("offset") and node.args["offset"].expression.name == "0":
@@ -105,7 +105,7 @@ def _has_exponent(node: object) -> bool:
     return isinstance(node, exp.Literal) and re.fullmatch(r"[\d.]+e[-+]?\d+", node.name.lower()) is not None
 
 
-def _cast(node: exp.Cast) -> exp.Expression:
+def _cast(node: exp.Cast) -> exp.Expr:
     kind, value = node.to, node.this
     if isinstance(value, exp.Literal) and value.name in INFINITIES:
         node.set("this", exp.Literal.string(INFINITIES[value.name]))
@@ -122,7 +122,7 @@ def _cast(node: exp.Cast) -> exp.Expression:
     return node
 
 
-def _as_double(value: exp.Expression) -> exp.Expression:
+def _as_double(value: exp.Expr) -> exp.Expr:
     if isinstance(value, exp.Paren):
         return exp.Paren(this=_as_double(value.this))
     if isinstance(value, exp.Mul | exp.Div):
@@ -135,15 +135,16 @@ def _as_double(value: exp.Expression) -> exp.Expression:
     return exp.cast(value.copy(), "double")
 
 
-def _mean(node: exp.Expression) -> exp.Expression:
+def _mean(node: exp.Expr) -> exp.Expr:
     """A mean of decimals has four places more than they have in Spark; a sum is exact.
 
     ``node`` is avg(), with or without a filter and a window around it.
     """
     mean = node.find(exp.Avg)
+    assert mean is not None
     value = mean.this.this if isinstance(mean.this, exp.Order) else mean.this
 
-    def with_aggregate(aggregate: type[exp.Expression]) -> exp.Expression:
+    def with_aggregate(aggregate: type[exp.Expr]) -> exp.Expr:
         return node.copy().transform(lambda n: aggregate(this=value.copy()) if isinstance(n, exp.Avg) else n)
 
     total = exp.cast(with_aggregate(exp.Sum), "double")
@@ -151,18 +152,18 @@ def _mean(node: exp.Expression) -> exp.Expression:
     return exp.Paren(this=exp.Div(this=total, expression=count))
 
 
-def _is_mean(node: exp.Expression) -> bool:
+def _is_mean(node: exp.Expr) -> bool:
     if isinstance(node, exp.Window | exp.Filter):
         return _is_mean(node.this)
     return isinstance(node, exp.Avg)
 
 
-def _percentile(node: exp.WithinGroup) -> exp.Expression:
+def _percentile(node: exp.WithinGroup) -> exp.Expr:
     ordered = node.expression.expressions[0]
     return exp.func("percentile", ordered.this, node.this.this)
 
 
-def _extract(node: exp.Extract) -> exp.Expression:
+def _extract(node: exp.Extract) -> exp.Expr:
     part, value = node.this.name.lower(), node.expression
     # Sail 0.7 has neither dayofweek_iso nor yearofweek, and its weekday() is wrong for Sundays. A week belongs to the
     # year of its Thursday.
@@ -176,6 +177,6 @@ def _extract(node: exp.Extract) -> exp.Expression:
     return node
 
 
-def _days_since_monday(value: exp.Expression) -> exp.Expression:
+def _days_since_monday(value: exp.Expr) -> exp.Expr:
     days = exp.Anonymous(this="datediff", expressions=[value.copy(), exp.cast(exp.Literal.string(A_MONDAY), "date")])
     return exp.Anonymous(this="pmod", expressions=[days, exp.Literal.number(7)])

