@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from ingestion.arrow import UTC_US, align_decimals, last_wins
 from ingestion.bronze.lake import Lake, LakeError
 from ingestion.bronze.merge import without_repeats
+from ingestion.bronze.merged import current
 from ingestion.bronze.objects import DamagedObject, ObjectInfo
 from ingestion.datasets import Dataset, object_day
 from ingestion.sources.binance.dataset import KLINES
@@ -54,8 +55,6 @@ class Input:
     name: str
     columns: list[tuple[str, str]]
     folders: list[str] = field(default_factory=list)
-    # The key by which the newest fetch wins; empty where no two files have a key in common.
-    key: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Return the input for the process of the engine."""
@@ -67,7 +66,7 @@ def prepare(lake: Lake, assets: Sequence[Asset], cache: Path, folder: Path) -> l
 
     ``cache`` keeps copies of the large objects from build to build, by their ETag.
     """
-    inputs = [_files(lake, KLINES, lake.list(f"{KLINES.prefix}/"), cache, folder)]
+    inputs = [_files(lake, KLINES, current(lake.list(f"{KLINES.prefix}/")), cache, folder)]
     inputs += [_distinct(lake, dataset, folder) for dataset in REPEATED]
     inputs += _bitcoin(lake, cache, folder)
     inputs.append(_universe(assets, folder))
@@ -97,20 +96,7 @@ def _files(lake: Lake, dataset: Dataset, objects: Sequence[ObjectInfo], cache: P
         found.folders.append(str(target))
     if not forms:
         found.folders.append(str(_written(dataset.schema.empty_table(), folder / dataset.name / "0")))
-    if _overlap(objects):
-        found.key = list(dataset.key)
     return found
-
-
-def _overlap(objects: Sequence[ObjectInfo]) -> bool:
-    """Return whether a month of a dataset has both daily objects and one of the month: a record can be in two."""
-    daily: set[tuple[str, str | None]] = set()
-    others: set[tuple[str, str | None]] = set()
-    for info in objects:
-        month = re.search(r"=(\d{4}-\d\d)(?:[-/.])", info.key)
-        name = (info.key.rsplit("=", 1)[0].rsplit("/", 1)[0], month[1] if month else None)
-        (daily if object_day(info.key) else others).add(name)
-    return bool(daily & others) or any(month is None for _, month in others)
 
 
 def _copied(lake: Lake, info: ObjectInfo, cache: Path) -> Path:
@@ -149,7 +135,7 @@ def _cast(name: str, postgres: str, scale: int) -> str:
 def _distinct(lake: Lake, dataset: Dataset, folder: Path) -> Input:
     """Write the records of a small dataset as the loader would leave them in raw: the newest value of each key."""
     tables: list[pa.Table] = []
-    for info in lake.list(f"{dataset.prefix}/"):
+    for info in current(lake.list(f"{dataset.prefix}/")):
         try:
             found = lake.read(info.key)
         except DamagedObject as error:

@@ -15,10 +15,4 @@ def register(run: Callable[[str], Any], source: Mapping[str, Any]) -> None:
         run(f"create table raw_files.{name}_{number} using parquet location 'file://{folder}'")
         parts.append(f"select {listed} from raw_files.{name}_{number}")  # noqa: S608 - declared names
     query = " union all ".join(parts)
-    if source["key"]:
-        key = ", ".join(source["key"])
-        names = ", ".join(column for column, _ in columns)
-        numbered = f"row_number() over (partition by {key} order by loaded_at desc, batch_id desc) as newness"
-        versions = f"select *, {numbered} from ({query}) as files"  # noqa: S608 - declared names
-        query = f"select {names} from ({versions}) as versions where newness = 1"  # noqa: S608
     run(f"create view raw.{name} as {query}")

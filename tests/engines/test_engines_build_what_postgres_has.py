@@ -45,7 +45,7 @@ def installed(engine: str) -> bool:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """A home with gaps, a restated hour, rejected records, a delisted asset, and two days of blocks."""
+    """A home with gaps, a restated hour, rejected records, a delisted asset, two days of blocks, and a merged month."""
     folder = tmp_path_factory.mktemp("engines")
     with simulator(seed=3) as market:
         made = Home(folder / "home", market.urls(), UNIVERSE)
@@ -66,6 +66,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
                  "--end", TODAY - timedelta(days=3))  # fmt: skip
         market.faults.set([{"kind": "correction", "symbol": "BTCUSDT", "open_time": hour, "close": 1234.5}])
         made.run("run")
+        # The days of a closed month are in a merged object, too.
+        assert made.tickmart("compact").returncode == 0
         yield made
 
 
