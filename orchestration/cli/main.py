@@ -38,7 +38,7 @@ COMMANDS = {
     "metrics": ("serve", "Serve metrics for Prometheus."),
     "doctor": ("tools", "Check versions, settings, sources, stores and the universe."),
     "stream": ("stream", "Collect live prices alone, until Ctrl-C."),
-    "build": ("build", "Build the marts on Postgres, Spark or Sail."),
+    "build": ("build", "Build the marts of prices, markets, sentiment and on-chain data."),
     "compact": ("data", "Merge the small objects of bronze: hours of live prices, closed days and months."),
     "simulate": ("tools", "Serve the simulated APIs (see simulate --help)."),
     "dbt": ("tools", "Run dbt on the warehouse."),

@@ -396,7 +396,10 @@ def test_a_known_halt_is_no_missing_bar(loaded, queries, yesterday):
     [
         ("select * from raw.no_such_table", "no_such_table"),
         ("select crypto_id, opened_at from marts.fct_prices", "vwap_in_bar"),
-        ("select crypto_id, opened_at, 1 / (close - close) as vwap_in_bar from marts.fct_prices", "division by zero"),
+        (
+            "select crypto_id, opened_at, 1 / (close - close) = 1 as vwap_in_bar from marts.fct_prices",
+            "division by zero",
+        ),
     ],
     ids=["missing table", "missing column", "query that raises"],
 )
