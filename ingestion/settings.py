@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,6 +155,8 @@ class Settings:
     """The engines whose marts are assets in Dagster."""
     spark_master: str
     spark_memory: str
+    spark_options: dict[str, str]
+    """Further options of Spark, by name."""
 
     def is_public(self, name: str) -> bool:
         """Return whether a source's address is its default one."""
@@ -231,14 +234,27 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             "such as local[*] or spark://host:7077",
         ),
         spark_memory=_matching(values, "TICKMART_SPARK_MEMORY", "2g", r"[1-9]\d*[mg]", "such as 2g or 1500m"),
+        spark_options=_spark_options(values.get("TICKMART_SPARK_OPTIONS", "")),
     )
 
 
 def _matching(values: Mapping[str, str], name: str, default: str, pattern: str, example: str) -> str:
     value = values.get(name, default)
     if re.fullmatch(pattern, value) is None:
-        raise SettingsError(f"{name}: {value!r} is none; give one {example}")
+        raise SettingsError(f"{name}: {value!r} is none; write one {example}")
     return value
+
+
+def _spark_options(text: str) -> dict[str, str]:
+    fix = "write name=value, such as spark.sql.shuffle.partitions=64"
+    try:
+        parts = shlex.split(text)
+    except ValueError as error:
+        # The text can have a password in it.
+        raise SettingsError(f"TICKMART_SPARK_OPTIONS: {error}; {fix}") from None
+    if wrong := [part for part in parts if not re.fullmatch(r"spark\.[\w.-]+=.*", part)]:
+        raise SettingsError(f"TICKMART_SPARK_OPTIONS: {wrong[0]!r} is none; {fix}")
+    return dict(part.split("=", 1) for part in parts)
 
 
 def _nats_url(values: Mapping[str, str]) -> str | None:

@@ -14,14 +14,16 @@ from ingestion.datasets import Dataset
 
 def without_repeats(dataset: Dataset, table: pa.Table, by: Sequence[str]) -> pa.Table:
     """Drop each row with the same value as the previous row of its key in the order of ``by``; sort by key."""
+    if len(table) < 2:
+        return table
     table = table.sort_by([(name, "ascending") for name in (*dataset.key, *by)]).combine_chunks()
-    repeats = pa.array(np.ones(max(len(table) - 1, 0), dtype=bool))
+    repeats = pa.array(np.ones(len(table) - 1, dtype=bool))
     for name in (*dataset.key, *dataset.values):
-        column = table[name].chunk(0) if len(table) else pa.nulls(0)
+        column = table[name].chunk(0)
         after, before = column[1:], column[:-1]
         same = pc.or_kleene(pc.equal(after, before), pc.and_(pc.is_null(after), pc.is_null(before)))
         repeats = pc.and_(repeats, pc.fill_null(same, False))
-    return table.filter(pc.invert(pa.concat_arrays([pa.array([False] * min(len(table), 1)), repeats])))
+    return table.filter(pc.invert(pa.concat_arrays([pa.array([False]), repeats])))
 
 
 def union(dataset: Dataset, old: pa.Table, new: pa.Table) -> pa.Table:

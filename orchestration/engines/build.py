@@ -118,7 +118,7 @@ def _config(
     settings: Settings, engine: str, folder: Path, sources: Sequence[inputs.Input], command: Sequence[str]
 ) -> dict[str, Any]:
     options = {"spark.master": settings.spark_master, "spark.driver.memory": settings.spark_memory,
-               "spark.executor.memory": settings.spark_memory}  # fmt: skip
+               "spark.executor.memory": settings.spark_memory, **settings.spark_options}  # fmt: skip
     return {
         "engine": engine, "options": options, "work": str(folder / "work"), "tables": str(folder / "tables"),
         "result": str(folder / "result.json"), "project": str(PROJECT_DIR),

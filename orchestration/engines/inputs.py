@@ -44,21 +44,52 @@ TYPES = {
     "text": "string", "integer": "int", "bigint": "bigint", "date": "date", "timestamptz": "timestamp",
     "boolean": "boolean", "bytea": "binary", "double precision": "double", "jsonb": "string",
 }  # fmt: skip
+ARROW_TYPES = {
+    "string": "string", "large_string": "string", "binary": "binary", "bool": "boolean", "int32": "int",
+    "int64": "bigint", "float": "float", "double": "double", "date32[day]": "date",
+}  # fmt: skip
 # Datasets whose records another object can repeat with another value; the loader's rule chooses one.
 REPEATED: tuple[Dataset, ...] = (MARKETS, FEAR_GREED, COINMETRICS_DAILY, BLOCKCHAIN_DAILY)
 
 
 @dataclass
 class Input:
-    """A table of raw for an engine: folders of files of one form each, and the query's columns as (name, SQL)."""
+    """A table of raw for an engine: folders of files of one form each, and the query's columns as (name, SQL).
+
+    ``schemas`` has the columns of each folder's files as (name, type); an engine would read files to find them.
+    """
 
     name: str
     columns: list[tuple[str, str]]
     folders: list[str] = field(default_factory=list)
+    schemas: list[list[tuple[str, str]]] = field(default_factory=list)
+
+    def add(self, folder: Path, schema: pa.Schema) -> Input:
+        """Add a folder whose files have a schema; return the input."""
+        self.folders.append(str(folder))
+        self.schemas.append(spark_columns(schema))
+        return self
 
     def as_json(self) -> dict[str, Any]:
         """Return the input for the process of the engine."""
         return asdict(self)
+
+
+def spark_columns(schema: pa.Schema) -> list[tuple[str, str]]:
+    """Return the columns of a file in Spark's types; a column of a type that raw does not have is left out."""
+    return [(column.name, kind) for column in schema if (kind := _spark_type(column.type))]
+
+
+def _spark_type(kind: pa.DataType) -> str | None:
+    if pa.types.is_dictionary(kind):
+        return _spark_type(kind.value_type)
+    if pa.types.is_decimal(kind):
+        return f"decimal({kind.precision}, {kind.scale})"
+    if pa.types.is_timestamp(kind):
+        return "timestamp" if kind.tz else "timestamp_ntz"
+    if pa.types.is_fixed_size_binary(kind):
+        return "binary"
+    return ARROW_TYPES.get(str(kind))
 
 
 def prepare(lake: Lake, assets: Sequence[Asset], cache: Path, folder: Path) -> list[Input]:
@@ -78,24 +109,27 @@ def _files(lake: Lake, dataset: Dataset, objects: Sequence[ObjectInfo], cache: P
     numeric = [c.name for c in dataset.columns if c.postgres == "numeric"]
     scales: dict[str, int] = dict.fromkeys(numeric, 8)
     forms: dict[tuple[str, ...], list[Path]] = defaultdict(list)
+    schemas: dict[tuple[str, ...], pa.Schema] = {}
     for info in objects:
         path = _copied(lake, info, cache)
         schema = _schema(path, info.key, dataset)
         for name in numeric:
             scales[name] = max(scales[name], schema.field(name).type.scale)
-        forms[tuple(str(schema.field(c.name).type) for c in dataset.columns)].append(path)
+        form = tuple(str(schema.field(c.name).type) for c in dataset.columns)
+        forms[form].append(path)
+        schemas[form] = schema
     columns = [(c.name, _cast(c.name, c.postgres, scales.get(c.name, 8))) for c in dataset.columns]
     if not dataset.whole_objects:
         columns += [("batch_id", "batch_id"), ("loaded_at", "fetched_at")]
     found = Input(dataset.name, columns)
-    for number, paths in enumerate(forms.values()):
+    for number, (form, paths) in enumerate(forms.items()):
         target = folder / dataset.name / str(number)
         target.mkdir(parents=True)
         for at, path in enumerate(paths):
             os.link(path, target / f"{at:06}.parquet")
-        found.folders.append(str(target))
+        found.add(target, schemas[form])
     if not forms:
-        found.folders.append(str(_written(dataset.schema.empty_table(), folder / dataset.name / "0")))
+        found.add(_written(dataset.schema.empty_table(), folder / dataset.name / "0"), dataset.schema)
     return found
 
 
@@ -159,7 +193,8 @@ def _distinct(lake: Lake, dataset: Dataset, folder: Path) -> Input:
         columns.append((name, name))
     arrays["loaded_at"] = table["fetched_at"]
     columns.append(("loaded_at", "loaded_at"))
-    return Input(dataset.name, columns, [str(_written(pa.table(arrays), folder / dataset.name))])
+    written = pa.table(arrays)
+    return Input(dataset.name, columns).add(_written(written, folder / dataset.name), written.schema)
 
 
 def _narrowed(column: pa.ChunkedArray, dataset: Dataset, name: str) -> tuple[pa.ChunkedArray, int]:
@@ -220,7 +255,7 @@ def _bitcoin(lake: Lake, cache: Path, folder: Path) -> list[Input]:
         ("left_out", pa.string()), ("loaded_at", UTC_US),
     ])  # fmt: skip
     path = _written(pa.Table.from_pylist(rows, schema), folder / "bitcoin_blocks")
-    table = Input("bitcoin_blocks", [(name, name) for name in schema.names], [str(path)])
+    table = Input("bitcoin_blocks", [(name, name) for name in schema.names]).add(path, schema)
     transactions = _files(lake, BITCOIN_TRANSACTIONS, objects, cache, folder)
     for day in {blocks[at].day for at in reasons}:
         of_day = [b for b in blocks if b.day == day]
@@ -250,12 +285,13 @@ def _fetched_at(path: Path) -> Any:
 def _universe(assets: Sequence[Asset], folder: Path) -> Input:
     names = ["crypto_id", "binance_symbol", "name", "category", "valid_from", "valid_to"]
     kinds = [pa.string()] * 4 + [pa.date32()] * 2
-    columns = [[getattr(asset, name) for asset in assets] for name in names]
-    arrays = [pa.array(values, kind) for values, kind in zip(columns, kinds, strict=True)]
+    values = [[getattr(asset, name) for asset in assets] for name in names]
+    arrays = [pa.array(of_column, kind) for of_column, kind in zip(values, kinds, strict=True)]
     now = pa.scalar(0, UTC_US)
     table = pa.table([*arrays, pa.repeat("universe", len(assets)), pa.repeat(now, len(assets))],
                      names=[*names, "batch_id", "loaded_at"])  # fmt: skip
-    return Input("universe", [(n, n) for n in table.schema.names], [str(_written(table, folder / "universe"))])
+    columns = [(name, name) for name in table.schema.names]
+    return Input("universe", columns).add(_written(table, folder / "universe"), table.schema)
 
 
 def _written(table: pa.Table, folder: Path) -> Path:

@@ -36,13 +36,14 @@ def _spark(options: Mapping[str, str], folder: str) -> Any:
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.warehouse.dir": f"{folder}/catalog",
         "spark.sql.shuffle.partitions": "4",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         # A view of the project keeps the order of columns of its query.
         "spark.sql.sources.default": "parquet",
         "spark.log.level": "ERROR",
     }
+    if options.get("spark.master", "local").startswith("local"):
+        # The workers of a cluster must reach the driver.
+        defaults |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
     for name, value in {**defaults, **options}.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()

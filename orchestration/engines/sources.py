@@ -11,8 +11,9 @@ def register(run: Callable[[str], Any], source: Mapping[str, Any]) -> None:
     name, columns = source["name"], source["columns"]
     listed = ", ".join(f"{sql} as `{column}`" for column, sql in columns)
     parts = []
-    for number, folder in enumerate(source["folders"]):
-        run(f"create table raw_files.{name}_{number} using parquet location 'file://{folder}'")
+    for number, (folder, schema) in enumerate(zip(source["folders"], source["schemas"], strict=True)):
+        types = ", ".join(f"`{column}` {kind}" for column, kind in schema)
+        run(f"create table raw_files.{name}_{number} ({types}) using parquet location 'file://{folder}'")
         parts.append(f"select {listed} from raw_files.{name}_{number}")  # noqa: S608 - declared names
     query = " union all ".join(parts)
     run(f"create view raw.{name} as {query}")

@@ -56,6 +56,11 @@ MALFORMED = [
     ("BINANCE_ARCHIVE_URL", "s3://bucket"),
     ("COINGECKO_BASE_URL", "https://host/#part"),
     ("FEAR_GREED_BASE_URL", "0"),
+    ("TICKMART_ENGINES", "spark,duckdb"),
+    ("TICKMART_SPARK_MASTER", "host:7077"),
+    ("TICKMART_SPARK_MEMORY", "2"),
+    ("TICKMART_SPARK_OPTIONS", "shuffle=2"),
+    ("TICKMART_SPARK_OPTIONS", "spark.sql.shuffle.partitions"),
     ("TICKMART_HTTP_DEADLINE_SECONDS", "soon"),
     ("TICKMART_HTTP_DEADLINE_SECONDS", "nan"),
     ("TICKMART_HTTP_DEADLINE_SECONDS", "-1"),
@@ -167,3 +172,10 @@ def error_of(environment: dict[str, str]) -> str:
     text = str(raised.value)
     assert "\n" not in text
     return text
+
+
+def test_options_of_spark_are_split_as_a_shell_does() -> None:
+    text = "spark.sql.shuffle.partitions=2 'spark.driver.extraJavaOptions=-Xss4m -Da=b'"
+    assert load_settings({"TICKMART_SPARK_OPTIONS": text}).spark_options == {
+        "spark.sql.shuffle.partitions": "2", "spark.driver.extraJavaOptions": "-Xss4m -Da=b",
+    }  # fmt: skip
