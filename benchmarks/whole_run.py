@@ -236,7 +236,11 @@ def _first_page(folder: Path, home: str) -> tuple[float, float]:
                 reached.append(time.perf_counter() - began)
             return reached[0], reached[1]
         finally:
-            process.send_signal(signal.SIGTERM)
+            # A signal can be lost while a run ends.
+            while process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(20)
 
 
 def _answers(address: str) -> bool:
