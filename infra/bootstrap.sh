@@ -55,7 +55,12 @@ read_settings() {
 
 # Debian 12 has no plugin of Compose 2; Debian 13's is one static program and runs there.
 plugins_of_debian_13() {
-  local mirror=http://deb.debian.org/debian key=/usr/share/keyrings/debian-archive-keyring.gpg
+  local mirror key=/usr/share/keyrings/debian-archive-keyring.gpg
+  # The mirror of this machine has every release.
+  # shellcheck disable=SC2016 # apt replaces these
+  mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' |
+    awk '$2 == "bookworm" && $3 == "main" && !found {print $1; found = 1}')
+  [ -n "$mirror" ] || fail "apt has no source of Debian 12 (bookworm main): add one to /etc/apt/sources.list"
   write /etc/apt/preferences.d/tickmart-trixie 644 <<'END' || true
 Package: *
 Pin: release n=trixie
