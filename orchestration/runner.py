@@ -19,7 +19,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
@@ -89,21 +88,7 @@ def dagster_instance() -> Iterator[DagsterInstance]:
     install_connection_retries()
     with dg.DagsterInstance.get() as instance:
         _migrate_dagster(instance, dg.__version__)
-        _keep_catalog(instance.event_log_storage)
         yield instance
-
-
-def _keep_catalog(storage: Any) -> None:
-    """Query the catalog for Dagster's tables and columns once: Dagster does for most events, 280 times in a run."""
-    query, columns = storage._has_asset_key_col_on_connection, dict[str, bool]()
-
-    def has_column(connection: Any, name: str) -> bool:
-        if name not in columns:
-            columns[name] = query(connection, name)
-        return columns[name]
-
-    storage._has_asset_key_col_on_connection = has_column
-    storage.has_table = cache(storage.has_table)
 
 
 def _migrate_dagster(instance: DagsterInstance, version: str) -> None:
