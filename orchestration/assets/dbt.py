@@ -38,7 +38,7 @@ from orchestration.assets.manifest import dataset_assets, test_description
 from orchestration.assets.metadata import BUILT_PROJECT, ONE_RUN, OWNERS
 from orchestration.assets.row_counts import with_row_counts
 from orchestration.job_names import BITCOIN_JOB, JOB, NEWS_JOB, ONCHAIN_JOB, REBUILD_JOB
-from orchestration.local.prepared_dbt import prepare_next
+from orchestration.local.prepared_dbt import PARSED, prepare_next
 from orchestration.observability import logs
 from orchestration.progress import Progress, ProgressListener
 from orchestration.quality.checks import unvalidated_assets
@@ -162,7 +162,8 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
                 plan = _plan(connection, context.run_id, manifest, full_refresh=full_refresh)
                 yield from _without_build(context, plan, manifest)
             if plan is None or plan.build or plan.test:
-                yield from _build(context, dbt, stores, connection, plan, manifest, progress, full_refresh=full_refresh)
+                target = target_folder(stores.settings.home / "dbt", context.run_id, digest)
+                yield from _build(context, dbt, stores, plan, manifest, progress, target, full_refresh=full_refresh)
                 # A build of some models, or of tests alone, leaves the other models as they were.
                 if every_model:
                     runs.set_version(connection, BUILT_PROJECT, digest)
@@ -206,10 +207,10 @@ def _build(
     context: dg.AssetExecutionContext,
     dbt: DbtCliResource,
     stores: Stores,
-    connection: connections.Connection,
     plan: BuildPlan | None,
     manifest: Mapping[str, Any],
     progress: ProgressListener,
+    target: Path,
     *,
     full_refresh: bool,
 ) -> Iterator[Any]:
@@ -219,13 +220,6 @@ def _build(
     column: its first build is a full refresh.
     """
     started = time.monotonic()
-    # By default dbt writes megabytes per run beside the code, where `tickmart prune` does not look.
-    folder = stores.settings.home / "dbt"
-    target = folder / context.run_id
-    target.mkdir(parents=True, exist_ok=True)
-    parsed = next(filter(Path.exists, (folder / PARTIAL_PARSE, PROJECT_DIR / "target" / PARTIAL_PARSE)), None)
-    if parsed:
-        shutil.copy(parsed, target)
     invocation = dbt.cli(
         ["build", *BUILD_OPTIONS, *["--full-refresh"] * full_refresh, *exclusions(manifest, plan)],
         context=context, raise_on_error=False, target_path=target,
@@ -242,16 +236,33 @@ def _build(
             else:
                 yield event
     results = invocation.get_artifact("run_results.json")
-    (target / PARTIAL_PARSE).replace(folder / PARTIAL_PARSE)
     with stores.connection("quality_ro") as reader:
         tests = test_rows(results, manifest, reader)
     yield from (to_asset_check_result(check, tests) for check in checks)
-    if plan:
-        statuses = {result["unique_id"]: result["status"] for result in results["results"]}
-        builds.record_builds(connection, context.run_id, succeeded(manifest, plan, statuses))
-    record_results(connection, context.run_id, results, tests, plan, time.monotonic() - started)
+    with stores.connection("ingest") as connection:
+        if plan:
+            statuses = {result["unique_id"]: result["status"] for result in results["results"]}
+            builds.record_builds(connection, context.run_id, succeeded(manifest, plan, statuses))
+        record_results(connection, context.run_id, results, tests, plan, time.monotonic() - started)
     if not invocation.is_successful():
         raise dg.Failure(description=failure_line(results, manifest), allow_retries=False)
+
+
+def target_folder(folder: Path, run_id: str, digest: str) -> Path:
+    """Return the new target folder of a build, with what dbt has parsed of the project.
+
+    dbt takes that as it is if the project is still the one that was parsed, otherwise it parses what has changed.
+    """
+    # By default dbt writes megabytes per run beside the code, where `tickmart prune` does not look.
+    target = folder / run_id
+    target.mkdir(parents=True, exist_ok=True)
+    for parsed_in in (folder, PROJECT_DIR / "target"):
+        parsed, digest_file = parsed_in / PARTIAL_PARSE, parsed_in / DIGEST_FILE
+        if parsed.exists():
+            is_current = digest_file.exists() and digest_file.read_text() == digest
+            shutil.copy(parsed, target / (PARSED if is_current else PARTIAL_PARSE))
+            break
+    return target
 
 
 def record_results(

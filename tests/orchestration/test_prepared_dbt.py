@@ -13,7 +13,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from orchestration.assets.dbt import DBT
+from orchestration.assets.dbt import DBT, DIGEST_FILE, PARTIAL_PARSE, target_folder
 from orchestration.local import prepared_dbt
 
 pytestmark = pytest.mark.servers
@@ -116,3 +116,45 @@ def test_the_prepared_process_ends_with_a_run_that_is_killed():
     while runs(prepared):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+PROJECT = {
+    "dbt_project.yml": "{name: small, profile: small, config-version: 2}",
+    "profiles.yml": "small: {target: a, outputs: {a: {type: postgres, host: none, port: 1, user: u, password: p,"
+    " dbname: d, schema: s}}}",
+    "models/bars.sql": "select 1 as before",
+}
+
+
+def models_of(folder: Path) -> list[str]:
+    """The SQL of the models, as `dbt ls` reads the project with what its target folder has."""
+    env = {
+        **os.environ, "DBT_PROFILES_DIR": str(folder), "DBT_TARGET_PATH": str(folder / "target"),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }  # fmt: skip
+    keys = ["--resource-type", "model", "--output", "json", "--output-keys", "raw_code", "--quiet"]
+    process = prepared_dbt.start_dbt([DBT, "ls", *keys], env, folder)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output.decode()
+    return [json.loads(line)["raw_code"] for line in output.decode().splitlines() if line.startswith("{")]
+
+
+def test_what_a_build_brings_is_not_parsed_again_and_a_project_that_changed_is(tmp_path):
+    for name, text in PROJECT.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert models_of(tmp_path) == ["select 1 as before"]
+    parsed = tmp_path / "target" / PARTIAL_PARSE
+    (tmp_path / "models/bars.sql").write_text("select 1 as after")
+    parsed.rename(tmp_path / "target" / prepared_dbt.PARSED)
+    assert models_of(tmp_path) == ["select 1 as before"]
+    (tmp_path / "target" / prepared_dbt.PARSED).rename(parsed)
+    assert models_of(tmp_path) == ["select 1 as after"]
+
+
+@pytest.mark.parametrize(("digest", "file"), [("of now", prepared_dbt.PARSED), ("of tomorrow", PARTIAL_PARSE)])
+def test_a_build_brings_what_was_parsed_of_this_very_project(tmp_path, digest, file):
+    (tmp_path / PARTIAL_PARSE).write_bytes(b"parsed")
+    (tmp_path / DIGEST_FILE).write_text("of now")
+    target = target_folder(tmp_path, "run", digest)
+    assert [path.name for path in target.iterdir()] == [file]
