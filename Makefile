@@ -7,7 +7,8 @@
 # .venv/bin/tickmart after `make setup`.
 
 SHELL = /bin/sh
-MARKERS = not slow and not kills and not s3_strict and not browser and not engine and not freqtrade and not metricflow and not infra and not spark
+ALL = not kills and not s3_strict and not browser and not engine and not freqtrade and not metricflow and not infra and not spark
+MARKERS = not slow and $(ALL)
 # Workers take whole files in the order of collection, so that what a file shares is made once; one worker: WORKERS=0.
 WORKERS ?= auto
 # A worker that crashes ends the tests: with `--dist loadfile`, pytest-xdist 3.8 waits forever for its replacement.
@@ -31,7 +32,7 @@ SPARK = .venv/spark/.installed-$(call checksum,orchestration/engines/requirement
 SAIL = .venv/sail/.installed-$(call checksum,orchestration/engines/requirements-sail.lock)
 NOTEBOOKS = .venv/notebooks/.installed-$(call checksum,notebooks/requirements.lock)
 
-.PHONY: help setup setup-dev setup-spark setup-sail run up demo secrets check test test-slow test-kills test-s3 test-freqtrade test-metricflow test-spark test-browser test-engine test-infra lint \
+.PHONY: help setup setup-dev setup-spark setup-sail run up demo secrets check test test-all test-slow test-release test-s3 test-freqtrade test-metricflow test-spark test-browser test-engine test-infra lint \
   lint-python lint-types lint-sql lint-rest lint-terms unit coverage notebooks bench docs docs-site diagram
 
 help: ## this list
@@ -69,11 +70,14 @@ coverage: setup-dev ## the tests without servers, with the coverage of the pure 
 test: setup-dev ## the ordinary tests, a worker per core
 	@.venv/bin/python -m pytest $(PARALLEL) -m "$(MARKERS)" $(ARGS)
 
-test-slow: setup-dev ## the tests that take longer than about 20 seconds
-	@.venv/bin/python -m pytest $(PARALLEL) -m "slow and not kills and not engine and not s3_strict and not browser and not freqtrade and not metricflow and not infra and not spark" $(ARGS)
+test-all: setup-dev ## test and test-slow at once: a worker makes what a file or a session shares once
+	@.venv/bin/python -m pytest $(PARALLEL) -m "$(ALL)" $(ARGS)
 
-test-kills: setup-dev ## hundreds of kills at random moments (make test-slow makes eighty)
-	@.venv/bin/python -m pytest -m kills $(ARGS)
+test-slow: setup-dev ## the tests that take longer than about 20 seconds
+	@.venv/bin/python -m pytest $(PARALLEL) -m "slow and $(ALL)" $(ARGS)
+
+test-release: setup-dev ## before a release: hundreds of kills, and random examples (hours)
+	@.venv/bin/python -m pytest $(PARALLEL) --hypothesis-profile thorough -m "kills or examples" $(ARGS)
 
 test-browser: setup-dev ## every page in headless Chromium (Debian: apt install chromium)
 	@.venv/bin/python -m pytest -m browser $(ARGS)

@@ -25,6 +25,7 @@ from orchestration.local.client import local_services
 from support.cli import clean_environment
 from support.clock import StoppedClock
 from support.database import bucket_of, fresh_database
+from support.examples import THOROUGH
 from support.pipeline import Chain
 
 CONVENTIONS = {api.name: api.conventions for declared in SOURCES for api in declared.apis}
@@ -43,8 +44,19 @@ STARTS_PROCESSES = (
     "tests/orchestration/test_metrics.py", "tests/orchestration/test_quality", "tests/orchestration/test_status.py",
     "tests/test_install.py", "tests/infra/test_server_backup.py",
 )  # fmt: skip
+# The files that take longest, first: a worker that got one last would run alone.
+LONGEST = (
+    "tests/e2e/test_run_and_backfill.py", "tests/e2e/test_up.py", "tests/e2e/test_live_stream.py",
+    "tests/dbt/test_incremental_equals_full_refresh.py", "tests/e2e/test_bitcoin_transactions.py",
+    "tests/dbt/test_selective_builds.py", "tests/test_documentation.py", "tests/e2e/test_demo.py",
+    "tests/e2e/test_optional_sources.py", "tests/dbt/test_onchain_marts.py", "tests/e2e/test_lost_postgres.py",
+    "tests/e2e/test_hostile_environment.py", "tests/e2e/test_what_a_run_builds.py", "tests/e2e/test_services.py",
+    "tests/dbt/test_degenerate_series.py", "tests/orchestration/test_quality.py", "tests/e2e/test_headlines.py",
+    "tests/e2e/test_clock.py", "tests/e2e/test_compacted_home.py", "tests/e2e/test_live_faults.py",
+)  # fmt: skip
 # A machine that is busy is not a failure: pytest's own timeout is the limit.
 hypothesis.settings.register_profile("tickmart", deadline=None)
+hypothesis.settings.register_profile(THOROUGH, deadline=None)
 hypothesis.settings.load_profile("tickmart")
 HOME = pytest.StashKey[tempfile.TemporaryDirectory]()
 
@@ -71,11 +83,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts servers or processes of tickmart, so that `-m "not servers"` is fast."""
+    """Mark what starts servers or processes of tickmart, so that `-m "not servers"` is fast; put long files first."""
     for item in items:
         used = SERVER_FIXTURES & set(getattr(item, "fixturenames", ()))
         if used or item.nodeid.startswith(STARTS_PROCESSES):
             item.add_marker("servers")
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONGEST)))
 
 
 @pytest.fixture(scope="session")

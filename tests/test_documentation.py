@@ -14,6 +14,7 @@ import pytest
 from ingestion.simulator.server import simulator
 from orchestration import environment
 from orchestration.cli.main import main
+from orchestration.local.client import local_services
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -42,7 +43,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     universe = folder / "universe.csv"
     assets = ("bitcoin,BTCUSDT,Bitcoin,a", "ethereum,ETHUSDT,Ethereum,b", "solana,SOLUSDT,Solana,b")
     universe.write_text("\n".join(("crypto_id,binance_symbol,name,category", *assets)) + "\n")
-    with simulator(seed=3, universe=universe) as sources:
+    # With its servers running: each command would start and stop them, as those of tests/e2e/test_run_and_backfill.py.
+    with simulator(seed=3, universe=universe) as sources, local_services(folder / "home", postgres=True, s3=True):
         yield {
             **environment.system(os.environ),
             **sources.urls(),

@@ -21,7 +21,7 @@ from ingestion.sources.conventions import SourceError
 from ingestion.sources.okx.client import instruments_of, live_instruments
 from ingestion.sources.okx.load import newest_ids
 from ingestion.sources.okx.messages import TRADES, Frame, message_id
-from ingestion.sources.okx.sequences import Acknowledged, Gap, Sequences
+from ingestion.sources.okx.sequences import Acknowledged, Sequences
 from ingestion.sources.okx.source import API
 from ingestion.stream.broker import BROKER_ERRORS, Broker, Publisher
 from ingestion.stream.connection import Connection, Ended, KeepAlive
@@ -164,18 +164,13 @@ class Collector:
         observed = self._sequences.observe(inst_id, int(trade_id), int(fills), now)
         if observed.opened is not None:
             since = self._end_reason if inst_id in self._fresh else "ids skipped"
-            await self._open(observed.opened, since)
+            # Before the message behind it, so that a killed collector knows the gap again.
+            await self._filler.opened(observed.opened, since)
         if observed.late_for is not None:
             frame = _frame(Frame("data", TRADES, inst_id), [dict(record)])
             self._filler.hold(observed.late_for, pack(now, "w", frame), message_id(TRADES, dict(record)))
         self._fresh.discard(inst_id)
         return observed.is_new
-
-    async def _open(self, gap: Gap, reason: str) -> None:
-        """Record a gap in the broker before the message behind it, so that a killed collector knows it again."""
-        await self._filler.opened(gap, reason)
-        while not await self._save():
-            await asyncio.sleep(1)
 
     async def _on_lost(self, inst_id: str, text: str) -> None:
         asset = self._instruments.pop(inst_id, None)

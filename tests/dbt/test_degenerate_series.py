@@ -7,10 +7,12 @@ from decimal import Decimal
 
 import pytest
 from dbt_warehouse import Warehouse
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from refresh_equality import RawLoads, assert_full_refresh_changes_nothing, empty
 from small_markets import Bar
+
+from support.examples import named_examples
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DAYS = 100
@@ -189,6 +191,7 @@ def test_degenerate_series_build_in_range_and_equal_a_full_refresh(warehouse: Wa
 
 
 @pytest.mark.slow
+@named_examples
 @given(
     st.sampled_from(BITCOINS),
     st.lists(
@@ -198,13 +201,9 @@ def test_degenerate_series_build_in_range_and_equal_a_full_refresh(warehouse: Wa
         max_size=3,
     ),
 )
-@settings(
-    max_examples=5,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@example("twin-a", [
+    ({"extreme", "mixed", "collapsed", "halted"}, 0.5, 1.0, True), ({"twin-a", "one-bar", "untraded"}, 0.0, 0.4, False),
+])  # fmt: skip
 def test_degenerate_series_in_any_order_equal_a_full_refresh(
     warehouse: Warehouse, bitcoin: str, steps: list[tuple[set[str], float, float, bool]]
 ) -> None:

@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from dbt_warehouse import ROOT, Warehouse
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from refresh_equality import MODELS, TABLES, RawLoads, assert_full_refresh_changes_nothing, corrected, empty
 from small_markets import RECORDED, Bar, random_walk, recorded_bars
+
+from support.examples import named_examples
 
 SELECTION = ("--select", *MODELS)
 START = datetime(2023, 1, 1, tzinfo=UTC)
@@ -141,14 +143,22 @@ arrivals = st.lists(
 
 
 @pytest.mark.slow
+@named_examples
 @given(arrivals)
-@settings(
-    max_examples=12,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@example([
+    ("OLDUSDT", "history", 0.2, 0.5, True), ("BTCUSDT", "scattered", 0.0, 0.6, False),
+    ("NEWUSDT", "history", 0.4, 0.6, True), ("OLDUSDT", "correction", 0.25, 0.1, False),
+    ("TINYUSDT", "scattered", 0.3, 0.6, True), ("BTCUSDT", "history", 0.5, 0.5, False),
+])  # fmt: skip
+@example([
+    ("BTCUSDT", "scattered", 0.892, 0.455, True), ("BTCUSDT", "history", 0.911, 0.152, False),
+    ("TINYUSDT", "history", 0.0, 0.243, True), ("NEWUSDT", "scattered", 0.097, 0.383, False),
+    ("TINYUSDT", "correction", 0.0, 0.5, False), ("BTCUSDT", "correction", 0.9, 0.05, True),
+])  # fmt: skip
+@example([
+    ("NEWUSDT", "history", 0.5, 0.2, True), ("NEWUSDT", "history", 0.0, 0.1, True),
+    ("OLDUSDT", "scattered", 0.6, 0.4, False), ("NEWUSDT", "correction", 0.55, 0.3, False),
+])  # fmt: skip
 def test_any_order_of_arrivals_equals_a_full_refresh(
     warehouse: Warehouse, steps: list[tuple[str, str, float, float, bool]]
 ) -> None:

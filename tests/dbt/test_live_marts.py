@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from dbt_warehouse import Warehouse
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from refresh_equality import RawLoads
 from small_markets import Bar
+
+from support.examples import named_examples
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -104,11 +106,22 @@ TICKERS = st.lists(st.tuples(INSTRUMENTS, st.integers(0, 300), PRICES, PRICES, P
 UNIVERSES = st.sampled_from([None, [("bitcoin", "BTCUSDT", None, None)], [("other", "ETHUSDT", None, None)]])
 
 
+@named_examples
 @given(st.lists(st.tuples(TRADES, TICKERS, st.booleans(), UNIVERSES), min_size=2, max_size=6))
-@settings(
-    max_examples=6, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+@example([
+    ([("BTC-USDT", 5, 60, 100, 2, "buy"), ("OTHER-USDT", 1, 30, 95, 1, "sell")], [("ETH-USDT", 120, 100, 99, 101)],
+     True, None),
+    ([("BTC-USDT", 4, 10, 101, 1, "sell"), ("BTC-USDT", 5, 61, 99, 3, "buy")], [], True, None),
+    ([], [("ETH-USDT", 125, 98, 97, 99)], True, [("other", "ETHUSDT", None, None)]),
+    ([("ETH-USDT", 2, 299, 90, 9, "buy")], [("BTC-USDT", 70, 100, 99, 101)], False,
+     [("bitcoin", "BTCUSDT", None, None)]),
+])  # fmt: skip
+@example([
+    ([], [("BTC-USDT", 200, 100, 99, 101), ("OTHER-USDT", 10, 90, 89, 91)], True, [("other", "ETHUSDT", None, None)]),
+    ([("BTC-USDT", 9, 240, 104, 1, "sell"), ("ETH-USDT", 1, 0, 92, 4, "buy")], [], False, None),
+    ([("BTC-USDT", 8, 239, 105, 2, "buy"), ("ETH-USDT", 1, 0, 93, 4, "buy")], [("BTC-USDT", 201, 99, 98, 100)], True,
+     None),
+])  # fmt: skip
 def test_any_order_of_loads_equals_a_full_build(warehouse: Warehouse, history) -> None:
     stream = start(warehouse)
     for trades, tickers, builds, universe in history:

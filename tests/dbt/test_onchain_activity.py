@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from dbt_warehouse import Warehouse
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from refresh_equality import RawLoads
 from small_markets import hours_between, random_walk
+
+from support.examples import named_examples
 
 FIRST = date(2024, 6, 1)
 MODELS = ("fct_candles_intraday", "int_onchain_activity", "fct_onchain_activity", "fct_onchain_distribution")
@@ -258,11 +260,10 @@ histories = st.lists(
 )
 
 
+@named_examples
 @given(histories)
-@settings(
-    max_examples=4, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+@example([(0, 0, 1, True), (1, 3, 4, True), (0, 2, 3, True), (2, 1, 2, False), (1, 0, 0, False)])
+@example([(0, 2, 6, False), (1, 2, 5, True), (0, 1, 0, True), (2, 1, 4, False), (0, 3, 4, True), (1, 0, 8, False)])
 def test_any_history_of_days_equals_a_full_refresh(warehouse: Warehouse, history) -> None:
     chain, loads = start(warehouse)
     for place, seed, blocks, builds in history:

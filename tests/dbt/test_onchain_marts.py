@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from dbt_warehouse import Warehouse
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from onchain_rows import FIRST, METRICS, OnchainLoads, series
 from refresh_equality import differences
+
+from support.examples import named_examples
 
 MODELS = ("int_onchain_daily", "int_onchain_changes", "int_onchain_correlations", "fct_onchain_lead_lag")
 TABLES = ("intermediate.int_onchain_correlations", "marts.fct_onchain_lead_lag")
@@ -204,14 +206,22 @@ arrivals = st.lists(
 
 
 @pytest.mark.slow
+@named_examples
 @given(arrivals)
-@settings(
-    max_examples=15,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@example([
+    ("market", 1.0, 0.1, 0.6, 1, True), ("TxCnt", 1.0, 0.0, 0.6, 1, True), ("universe", 1.0, 0.0, 0.1, 3, True),
+    ("estimated-transaction-volume-usd", 1.0, 0.0, 0.6, 2, False), ("market", 2.0, 0.4, 0.6, 1, True),
+    ("TxCnt", 0.5, 0.3, 0.3, 5, False),
+])  # fmt: skip
+@example([
+    ("TxCnt", 1.0, 0.593, 0.4, 1, False), ("market", 0.5, 0.681, 0.334, 2, True), ("TxCnt", 2.0, 0.22, 0.5, 3, False),
+    ("market", 1.0, 0.0, 0.6, 1, True), ("estimated-transaction-volume-usd", 1.0, 0.3, 0.6, 1, False),
+    ("TxCnt", 1.0, 0.0, 0.6, 1, True), ("universe", 1.0, 0.2, 0.1, 9, False),
+])  # fmt: skip
+@example([
+    ("estimated-transaction-volume-usd", 0.5, 0.4, 0.6, 1, True), ("market", 1.0, 0.4, 0.6, 1, True),
+    ("estimated-transaction-volume-usd", 2.0, 0.6, 0.038, 8, True), ("market", 2.0, 0.97, 0.1, 1, False),
+])  # fmt: skip
 def test_any_order_of_arrivals_equals_a_full_refresh(
     warehouse: Warehouse, steps: list[tuple[str, float, float, float, int, bool]]
 ) -> None:

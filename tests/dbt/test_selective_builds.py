@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from dbt_warehouse import Warehouse
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from refresh_equality import RawLoads, assert_full_refresh_changes_nothing, corrected, empty
 from small_markets import hours_between, random_walk
 
 from ingestion.ops import builds
 from orchestration.assets.dbt_plan import BuildPlan, exclusions, plan_build, succeeded
+from support.examples import named_examples
 
 START = datetime(2023, 1, 1, tzinfo=UTC)
 HOURS = hours_between(START, START + timedelta(days=40))
@@ -158,14 +159,16 @@ STEPS = st.lists(
 
 
 @pytest.mark.slow
+@named_examples
 @given(STEPS)
-@settings(
-    max_examples=8,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@example([
+    ("load", "BTCUSDT", 0.0, 0.5), ("index", 20), ("build",), ("correct", "BTCUSDT", 0.2), ("kill",), ("universe", 1),
+    ("build",), ("drop", "marts.fct_prices"), ("load", "ETHUSDT", 0.3, 0.6),
+])  # fmt: skip
+@example([
+    ("index", 18), ("load", "ETHUSDT", 0.139, 0.5), ("kill",), ("load", "BTCUSDT", 0.0, 0.6), ("build",),
+    ("drop", "intermediate.int_crypto_daily"), ("kill",), ("index", 30), ("correct", "ETHUSDT", 0.139),
+])  # fmt: skip
 def test_any_order_of_loads_drops_and_kills_equals_a_full_refresh(
     warehouse: Warehouse, steps: list[tuple[object, ...]]
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingestion.simulator.server import simulator
-from support.live_stream import LiveStream, live_stream, until
+from support.live_stream import IMPATIENT, LiveStream, live_stream, until
 from support.tcp_proxy import tcp_proxy
 
 UNIVERSE = "crypto_id,binance_symbol,name,category\n" + "".join(
@@ -31,7 +31,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStream]:
         simulator(universe=universe, live_rate=0) as exchange,
         live_stream(folder / "home", exchange, TICKMART_UNIVERSE=str(universe)) as started,
     ):
-        started.is_impatient = True
+        started.collector = IMPATIENT
         started.start()
         started.connected()
         yield started

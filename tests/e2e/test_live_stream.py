@@ -1,6 +1,7 @@
 """The stream end to end on real servers: what the exchange sent is in raw once, whatever is killed meanwhile."""
 
 import random
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,13 @@ from ingestion.simulator.server import simulator
 from ingestion.sources.okx.dataset import OKX_TICKERS, OKX_TRADES
 from ingestion.sources.okx.load import load_objects
 from ingestion.stream.compaction import compact
-from support.live_stream import LiveStream, live_stream, until
+from support.live_stream import (
+    KILLED_BEFORE_A_GAP_IS_CLOSED,
+    KILLED_BEFORE_A_GAP_IS_STORED,
+    LiveStream,
+    live_stream,
+    until,
+)
 
 PARTS = ("collect", "sink", "broker", "postgres", "s3")
 UNIVERSE = "crypto_id,binance_symbol,name,category\n" + "".join(
@@ -76,6 +83,26 @@ def test_a_killed_part_loses_and_doubles_no_trade(stream: LiveStream) -> None:
     stream.settle()
     assert stream.stored() == stream.sent()
     assert stream.one("select count(*) from ops.stream_gaps where filled_trades > 0") > 0
+    assert stream.ask("select * from ops.stream_gaps where not is_filled") == []
+
+
+def test_a_collector_that_is_killed_while_it_records_a_gap_leaves_none_open(stream: LiveStream) -> None:
+    stream.start()
+    stream.connected()
+    stream.trade(1)
+    killed = stream.processes.pop("collect")
+    killed.kill()
+    killed.wait()
+    for program in (KILLED_BEFORE_A_GAP_IS_STORED, KILLED_BEFORE_A_GAP_IS_CLOSED):
+        stream.collector = program
+        stream.start("collect")
+        until(lambda: stream.processes["collect"].poll() is not None, "the death of a collector", stream)
+    assert stream.processes["collect"].returncode == -signal.SIGKILL, stream.log("collect")
+    stream.collector = ""
+    stream.start("collect")
+    stream.settle()
+    assert stream.stored() == stream.sent()
+    assert stream.one("select count(*) from ops.stream_gaps") > 0
     assert stream.ask("select * from ops.stream_gaps where not is_filled") == []
 
 

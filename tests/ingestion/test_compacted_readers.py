@@ -165,7 +165,10 @@ def read_beside_kills(chain: Chain, kills: int, seed: int, months: int) -> None:
     assert compactions >= kills
 
 
-@pytest.mark.parametrize(("kills", "seed", "months"), [(2, 1, 2), pytest.param(100, 2, 6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("kills", "seed", "months"),
+    [(2, 1, 2), pytest.param(25, 2, 6, marks=pytest.mark.slow), pytest.param(100, 3, 6, marks=pytest.mark.kills)],
+)
 @pytest.mark.timeout(1800)
 def test_a_reader_beside_compactions_and_kills_sees_each_row_once(
     chain: Chain, kills: int, seed: int, months: int

@@ -188,7 +188,6 @@ def request_of(mart: str, metric: str, row: dict[str, Any]) -> Request:
     return Request(of or "bitcoin", f"{mart}.{metric}", row[MARTS[mart].time].isoformat(), **choice)
 
 
-@pytest.mark.slow
 def test_200_random_cells_of_all_metrics_reproduce_and_their_rows_equal_bronze(marts: Marts) -> None:
     chance = random.Random(7)
     cells = []

@@ -680,7 +680,6 @@ def test_a_suite_that_runs_again_resolves_its_own_incident_alone(loaded, monkeyp
     assert open_incidents(loaded) == set()
 
 
-@pytest.mark.slow
 def test_a_blocked_object_blocks_its_own_dataset_and_no_other(loaded):
     lake = Lake(loaded.store)
     # A day that no refresh requests again, so that nothing replaces it.

@@ -33,6 +33,32 @@ from ingestion.stream.connection import KeepAlive
 collector_keep_alive = KeepAlive(ping_after_s=0.8, pong_within_s=0.8, no_data_s=4.0)
 sys.exit(process.main(["collect"]))
 """
+# Collectors that are killed while they record a gap: before its state is stored, and before the report of its end,
+# while the state is stored for another reason.
+KILLED_BEFORE_A_GAP_IS_STORED = """
+import os, signal, sys
+from ingestion.stream import __main__ as process, broker
+store = broker.Broker.save_state
+async def die(self, key, value):
+    if value["gaps"]:
+        await self.client.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    await store(self, key, value)
+broker.Broker.save_state = die
+sys.exit(process.main(["collect"]))
+"""
+KILLED_BEFORE_A_GAP_IS_CLOSED = """
+import os, signal, sys
+from ingestion.stream import __main__ as process, gaps
+report = gaps.GapFiller._report
+async def die(self, gap, work, *, closed_us, **values):
+    if closed_us:
+        await self.save()
+        os.kill(os.getpid(), signal.SIGKILL)
+    await report(self, gap, work, closed_us=closed_us, **values)
+gaps.GapFiller._report = die
+sys.exit(process.main(["collect"]))
+"""
 
 
 @dataclass
@@ -42,7 +68,8 @@ class LiveStream:
     home: Path
     simulator: Simulator
     environment: dict[str, str]
-    is_impatient: bool = False
+    # The program of the collector instead of the real one.
+    collector: str = ""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -53,7 +80,8 @@ class LiveStream:
         """Start `collect` and `sink`, or one of them."""
         for role in roles or ("collect", "sink"):
             with (self.home / "logs" / f"{role}.log").open("ab") as log:
-                module = ["-c", IMPATIENT] if self.is_impatient and role == "collect" else ["-m", "ingestion.stream"]
+                own = self.collector if role == "collect" else ""
+                module = ["-c", own] if own else ["-m", "ingestion.stream"]
                 self.processes[role] = subprocess.Popen(
                     [sys.executable, "-P", *module, role], env=self.environment, cwd=self.home,
                     stdin=subprocess.PIPE, stdout=log, stderr=log,
@@ -101,7 +129,10 @@ class LiveStream:
         time.sleep(0.5)
 
     def settle(self) -> None:
-        """Trade each instrument once more, so that what is missing shows, stop, and wait until raw has everything."""
+        """Trade each instrument once more, so that what is missing shows, stop, and wait until raw has everything.
+
+        The end of a gap is stored after its trades: that of each is waited for.
+        """
         exchange = self.simulator.exchange
         for _ in range(3):
             until(lambda: exchange.stats()["listeners"] > 0, "a connection", self)
@@ -114,6 +145,7 @@ class LiveStream:
         exchange.rate = 0
         time.sleep(0.2)
         until(self.is_complete, "all trades in raw", self)
+        until(lambda: not self.ask("select 1 from ops.stream_gaps where closed_at is null"), "the end of gaps", self)
 
     def sent(self) -> dict[str, tuple[int, int, Decimal]]:
         """First id, last id and volume of each instrument, by the exchange."""

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingestion.database import connections
 from ingestion.simulator.bitcoin import SimulatedDay, block_hash, make_day, write_daily
 from ingestion.sources.bitcoin import load
 from support.bitcoin import DAY, Bitcoin, changed, joined, with_blocks
+from support.examples import named_examples
 from support.pipeline import Chain
 
 DAYS = [DAY + timedelta(days=n) for n in range(3)]
@@ -47,8 +48,17 @@ def state(bitcoin: Bitcoin) -> tuple[object, ...]:
     return bitcoin.rows(), bitcoin.blocks()
 
 
+@named_examples
 @given(steps, st.permutations([0, 1, 2]))
-@settings(max_examples=15, derandomize=True, suppress_health_check=list(HealthCheck))
+@example(
+    [(0, "stale tip", True), (1, "plain", False), (2, "early", True), (0, "early", True), (1, "short", False)],
+    [2, 0, 1],
+)
+@example([(2, "short", False), (1, "stale tip", True), (2, "plain", True), (0, "plain", True)], [1, 2, 0])
+@example(
+    [(1, "early", True), (2, "stale tip", True), (1, "short", True), (1, "plain", True), (2, "short", True)], [0, 1, 2]
+)
+@example([(0, "plain", False)], [0, 1, 2])
 def test_any_history_of_loads_ends_where_one_load_of_the_last_versions_does(
     chain_of_module: Chain, tmp_path_factory: pytest.TempPathFactory, history, order: list[int]
 ) -> None:
