@@ -10,6 +10,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 
 import dagster as dg
 import psycopg2
@@ -19,7 +20,7 @@ import pyarrow as pa
 from ingestion.bronze.lake import Lake
 from ingestion.database import connections
 from ingestion.ops import requests
-from ingestion.settings import Role, Settings, load_settings
+from ingestion.settings import ObjectStore, Role, Settings, load_settings
 from ingestion.sources.http import HttpClient
 from ingestion.sources.rate_limit import RateLimiter, SharedRateLimiter
 from ingestion.sources.source import Api
@@ -57,9 +58,7 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
         store = self.settings.object_store
         if store is None:
             raise dg.Failure("No object store: set MINIO_ENDPOINT, or launch through the tickmart command.")
-        lake = Lake(store)
-        lake.ensure_bucket()
-        return lake
+        return _lake(store)
 
     @contextmanager
     def connection(self, role: Role) -> Iterator[connections.Connection]:
@@ -113,6 +112,16 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
                 requests.record_attempts(connection, attempts, run_id)
 
 
+@cache
+def _lake(store: ObjectStore) -> Lake:
+    """Return the lake of a store: the steps of a run share its connections, and its bucket is looked up once."""
+    lake = Lake(store)
+    lake.ensure_bucket()
+    return lake
+
+
+# From this many rows on, a stage's tables take more than 10 MB.
+MANY_ROWS = 50_000
 # Other systems (macOS, musl) are not changed.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" else None
 
@@ -128,8 +137,13 @@ def limit_malloc_arenas() -> None:
         _LIBC.mallopt(m_arena_max, 2)
 
 
-def release_memory() -> None:
-    """Return freed memory to the system, so that the next stage's peak does not add to this one's."""
+def release_memory(rows: int) -> None:
+    """Return what a stage of many rows freed to the system, so that the next stage's peak does not add to this one's.
+
+    After few rows it does nothing: it takes 50 ms.
+    """
+    if rows < MANY_ROWS:
+        return
     gc.collect()
     pa.default_memory_pool().release_unused()
     if _LIBC is not None:

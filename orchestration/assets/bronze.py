@@ -125,7 +125,7 @@ def _fetch(
     )  # fmt: skip
     for problem in problems:
         context.log.warning(problem)
-    release_memory()
+    release_memory(result.rows)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": result.rows,

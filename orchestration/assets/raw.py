@@ -127,7 +127,7 @@ def _load(
         with connection.cursor() as cursor:
             cursor.execute(dataset.rows_sql)
             count = cursor.fetchone()[0]  # type: ignore[index]
-    release_memory()
+    release_memory(loaded.rows)
     return dg.MaterializeResult(
         asset_key=["raw", dataset.name],
         metadata={

@@ -141,7 +141,7 @@ def bronze_check(suite: Suite, tracked: Callable[[Asset], str] = lambda asset: "
             for frame in read_frames(stores.lake(), objects, dataset, expected):
                 results.append(validate_frame(suite, frame))
                 del frame
-                release_memory()  # Great Expectations keeps a frame in cycles until they are collected
+                release_memory(results[-1].rows)  # Great Expectations keeps a frame in cycles until they are collected
             return merge_results(results)
 
         check, result = run_suite(context, stores, suite, validate)
