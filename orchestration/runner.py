@@ -164,7 +164,7 @@ def run_job(
     # The user who stopped a command decides whether it runs again, not the daemon.
     tags["dagster/max_retries"] = "0"
     previous = signal.signal(signal.SIGTERM, _interrupt)
-    with dagster_instance() as instance:
+    with kept_interrupts(), dagster_instance() as instance:
         # By default each of a range's thousands of events opens a connection of its own, 12 ms each.
         instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=4)
         with connections.closing(stores.connect("ingest")) as connection:
@@ -257,6 +257,30 @@ def start_heartbeat(stores: Stores, run_id: str) -> threading.Event:
 
     threading.Thread(target=beat, daemon=True).start()
     return ended
+
+
+@contextmanager
+def kept_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end of the block if a SIGINT or SIGTERM within it raised nothing.
+
+    Dagster captures both between its steps, and forgets one that arrives after its last look.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    # Python writes the number of each signal here, whatever handler is installed at that moment.
+    previous = signal.set_wakeup_fd(writer)
+    received = b""
+    try:
+        yield
+        with suppress(BlockingIOError):
+            received = os.read(reader, 1024)
+    finally:
+        signal.set_wakeup_fd(previous)
+        os.close(reader)
+        os.close(writer)
+    if {signal.SIGINT, signal.SIGTERM}.intersection(received):
+        raise KeyboardInterrupt
 
 
 def _interrupt(number: int, frame: object) -> None:
