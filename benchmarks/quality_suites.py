@@ -21,7 +21,7 @@ from ingestion.database.connections import Connection
 from ingestion.settings import load_settings
 from ingestion.sources.binance.dataset import KLINES, klines_key
 from orchestration.cli.tools import run_dbt as dbt
-from orchestration.quality import data_docs, suites
+from orchestration.quality import data_docs, mart_queries, suites
 from orchestration.quality import frames as frames_of_bronze
 from orchestration.quality import queries as quality_queries
 from orchestration.quality.checks import merge_results
@@ -144,8 +144,8 @@ def queries(spans: Sequence[quality_queries.Span], snapshots: Sequence[datetime]
         suites.FEAR_GREED_RECONCILIATION: quality_queries.fear_greed_reconciliation(
             [f"alternative_me/fear_greed/date={LAST_DAY}/index.parquet"]
         ),
-        suites.FCT_PRICES: quality_queries.fct_prices(spans),
-        suites.DIVERGENCE: quality_queries.DIVERGENCE,
+        suites.FCT_PRICES: mart_queries.fct_prices(spans),
+        suites.DIVERGENCE: mart_queries.DIVERGENCE,
     }
 
 

@@ -28,7 +28,7 @@ from ingestion.sources.registry import DATASETS, SOURCES
 from ingestion.universe import Asset
 from orchestration.job_names import CHECK_JOB
 from orchestration.partitions import DAYS, run_days
-from orchestration.quality import data_docs, news_queries, onchain_queries, queries, suites
+from orchestration.quality import data_docs, mart_queries, news_queries, onchain_queries, queries, suites
 from orchestration.quality.frames import read_frames
 from orchestration.quality.runner import CheckResult, SuiteResult, suite_runs, validate_frame, validate_query
 from orchestration.quality.suites import Suite
@@ -253,7 +253,7 @@ def _divergence(stores: Stores, context: dg.AssetCheckExecutionContext, keys: Se
     """Skip the check while the sources' newest hours differ, and no coin can be compared: freshness reports it."""
     with stores.connection("quality_ro") as connection:
         comparable = fetch(connection, "select 1 from marts.v_price_divergence limit 1")
-    return queries.DIVERGENCE if comparable else None
+    return mart_queries.DIVERGENCE if comparable else None
 
 
 def _onchain(*_: object) -> str:
@@ -273,7 +273,7 @@ _AFTER_MODELS: tuple[tuple[Suite, BuildQuery], ...] = (
     (suites.KLINES_RECONCILIATION, _over(loaded_spans, queries.klines_reconciliation)),
     (suites.MARKETS_RECONCILIATION, _over(list, queries.markets_reconciliation)),
     (suites.FEAR_GREED_RECONCILIATION, _over(list, queries.fear_greed_reconciliation)),
-    (suites.FCT_PRICES, _over(loaded_spans, queries.fct_prices)),
+    (suites.FCT_PRICES, _over(loaded_spans, mart_queries.fct_prices)),
 )
 
 

@@ -1,9 +1,9 @@
-"""SQL over raw, staging and marts: the rows of the suites after the load.
+"""SQL over raw and across the layers: the rows of the suites after the load.
 
-Belongs here: which rows, and the columns that a rule needs beside them. Does not: rules (``suites``), bronze rows
-(``frames``), running a suite (``runner``). Cost follows the new data: every query takes spans of days or object keys,
-finds its rows of a large table by the key, asset by asset, and reads nothing outside of the spans. Dates, keys and
-numbers are tickmart's own and are written into the text.
+Belongs here: which rows, and the columns that a rule needs beside them. Does not: rows of marts (``mart_queries``),
+rules (``suites``), bronze rows (``frames``), running a suite (``runner``). Cost follows the new data: every query takes
+spans of days or object keys, finds its rows of a large table by the key, asset by asset, and reads nothing outside of
+the spans. Dates, keys and numbers are tickmart's own and are written into the text.
 """
 # ruff: noqa: S608
 
@@ -47,7 +47,8 @@ _SYMBOLS = _distinct("symbols", "symbol", f"raw.{KLINES.name} as r where r.inter
 _COINS = _distinct("coins", "crypto_id", f"raw.{MARKETS.name} as r where true")
 
 
-def _spans(spans: Sequence[Span]) -> str:
+def spans_cte(spans: Sequence[Span]) -> str:
+    """Return the CTE ``span``: the spans as days and as instants."""
     values = ", ".join(f"(date '{start}', date '{end}')" for start, end in spans)
     return f"""
     span as (
@@ -85,7 +86,7 @@ _OUTSIDE = """
 def _tracked_days(spans: Sequence[Span]) -> str:
     """Return the CTEs ``tracked``, the symbol-days of the universe, and ``requested``, what was asked of the source."""
     return f"""
-    {_spans(spans)},
+    {spans_cte(spans)},
     tracked as (
         select distinct u.binance_symbol as symbol, day::date as date, coalesce(s.status, '') as status
         from raw.universe as u
@@ -180,7 +181,7 @@ def freshness(dataset: str, sla_hours: float) -> str:
 def _rows_per_day(spans: Sequence[Span]) -> str:
     """Return the CTEs ``days``, ``raw_days``, ``staging_days`` and ``mart_days``: hourly bars per day and layer."""
     return f"""
-    {_spans(spans)},
+    {spans_cte(spans)},
     {_SYMBOLS},
     days as (
         select day::date as date
@@ -342,60 +343,3 @@ def fear_greed_reconciliation(objects: Sequence[str]) -> str:
         (select max(step) from month) as largest_step_31
     from counted
     """
-
-
-# -- marts -------------------------------------------------------------------------------------------------------------
-
-
-def fct_prices(spans: Sequence[Span]) -> str:
-    """Return the query of the hours in the spans, with what a rule needs beside the mart's own columns."""
-    metrics = [
-        *("vwap_1h", "vwap_24h", "return_1h_pct", "log_return_1h", "ma_7d", "ma_30d"),
-        *("volatility_24h", "volatility_7d", "volatility_30d"),
-    ]
-    finite = " and ".join(f"coalesce(abs(p.{name}) < 'Infinity', true)" for name in metrics)
-    near = " and ".join(
-        f"coalesce({name} > p.close::float8 / 100 and {name} < p.close::float8 * 100, true)"
-        for name in ("ma_7d", "ma_30d")
-    )
-    return f"""
-    with {_spans(spans)}
-    select
-        p.crypto_id,
-        p.opened_at,
-        p.close::float8 as close,
-        p.return_1h_pct,
-        p.volatility_30d,
-        coalesce(
-            p.vwap_1h between p.low::float8 * (1 - 1e-6) and p.high::float8 * (1 + 1e-6), true
-        ) as vwap_in_bar,
-        coalesce(p.taker_buy_volume <= p.volume, true) as takers_within,
-        {finite} as is_finite,
-        {near} as averages_near,
-        -- in standard deviations of the bar before: the jump itself would widen its own
-        abs(p.log_return_1h) / nullif(p.volatility_before / sqrt(24 * 365), 0) as jump_sigmas
-    from (select distinct crypto_id from raw.universe) as u
-    cross join span
-    cross join lateral (
-        select prices.*, lag(prices.volatility_30d) over (order by prices.opened_at) as volatility_before
-        from marts.fct_prices as prices
-        where
-            prices.crypto_id = u.crypto_id
-            and prices.opened_at >= span.starts_at - interval '1 hour'
-            and prices.opened_at < span.ends_at
-    ) as p
-    where p.opened_at >= span.starts_at
-    """
-
-
-DIVERGENCE = """
-    select
-        crypto_id,
-        close::float8 as close,
-        price_usd::float8 as price_usd,
-        divergence_pct,
-        (
-            select percentile_cont(0.5) within group (order by divergence_pct) from marts.v_price_divergence
-        ) as median_divergence_pct
-    from marts.v_price_divergence
-"""

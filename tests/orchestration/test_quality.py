@@ -37,7 +37,7 @@ from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from orchestration.alerting import outbox
 from orchestration.assets.raw import RAW
 from orchestration.progress import ignore_progress
-from orchestration.quality import data_docs, suites
+from orchestration.quality import data_docs, mart_queries, suites
 from orchestration.quality import queries as quality_queries
 from orchestration.quality.checks import BRONZE_CHECKS, CHECKS
 from orchestration.quality.news_queries import HEADLINES as HEADLINES_RECENT
@@ -167,8 +167,8 @@ def queries(loaded: Loaded, yesterday: date) -> dict[Suite, str]:
         suites.KLINES_RECONCILIATION: quality_queries.klines_reconciliation(span),
         suites.MARKETS_RECONCILIATION: quality_queries.markets_reconciliation(snapshots),
         suites.FEAR_GREED_RECONCILIATION: quality_queries.fear_greed_reconciliation(history),
-        suites.FCT_PRICES: quality_queries.fct_prices(span),
-        suites.DIVERGENCE: quality_queries.DIVERGENCE,
+        suites.FCT_PRICES: mart_queries.fct_prices(span),
+        suites.DIVERGENCE: mart_queries.DIVERGENCE,
         suites.ONCHAIN_RECONCILIATION: ONCHAIN_RECONCILIATION,
         suites.HEADLINES_RECENT: HEADLINES_RECENT,
     }
@@ -411,7 +411,7 @@ def test_a_check_that_cannot_be_evaluated_is_an_error_and_never_a_pass(loaded, q
 
 
 def test_a_validation_leaves_no_connection_open(loaded, queries):
-    validate_query(suites.DIVERGENCE, quality_queries.DIVERGENCE)
+    validate_query(suites.DIVERGENCE, mart_queries.DIVERGENCE)
     assert loaded.ask(
         "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
     ) == [(0,)]
@@ -516,7 +516,7 @@ def test_data_docs_show_failed_rows_and_escape_html(loaded, queries, tmp_path, y
     with loaded.corrupted(
         "update marts.fct_market_snapshots set price_usd = 2 * price_usd where crypto_id = 'ethereum'"
     ):
-        rows = f"select * from ({quality_queries.DIVERGENCE}) as d union all select '<b>x</b>', 1, 1, 99, 0"
+        rows = f"select * from ({mart_queries.DIVERGENCE}) as d union all select '<b>x</b>', 1, 1, 99, 0"
         found = validate_query(suites.DIVERGENCE, rows)
     page = data_docs.publish(tmp_path, "run-1", suites.DIVERGENCE, found, datetime.now(UTC))
     text = page.read_text()
@@ -528,7 +528,7 @@ def test_data_docs_show_failed_rows_and_escape_html(loaded, queries, tmp_path, y
 
 def test_data_docs_keep_the_newest_runs(loaded, tmp_path, monkeypatch):
     monkeypatch.setattr(data_docs, "KEEP_RUNS", 3)
-    found = validate_query(suites.DIVERGENCE, quality_queries.DIVERGENCE)
+    found = validate_query(suites.DIVERGENCE, mart_queries.DIVERGENCE)
     for n in range(6):
         page = data_docs.publish(tmp_path, f"run-{n}", suites.DIVERGENCE, found, datetime.now(UTC))
         os.utime(page.with_name("results.json"), (n, n))
@@ -548,7 +548,7 @@ def test_an_error_is_shown_without_the_login_in_its_url(monkeypatch):
 def test_a_failed_login_is_an_error_without_the_password(loaded, monkeypatch):
     monkeypatch.setenv("TICKMART_PG_QUALITY_RO_USER", "nobody_here")
     monkeypatch.setenv("TICKMART_PG_QUALITY_RO_PASSWORD", CANARY)
-    [check_result] = validate_query(suites.DIVERGENCE, quality_queries.DIVERGENCE).checks
+    [check_result] = validate_query(suites.DIVERGENCE, mart_queries.DIVERGENCE).checks
     assert check_result.status == "error"
     assert CANARY not in str(check_result)
 
