@@ -40,7 +40,8 @@ def test_a_run_is_complete_without_optional_sources_and_the_next_one_loads_their
     market_now: Simulator, silent_port: str, tmp_path: Path, serve: Callable[[Home], Home]
 ) -> None:
     home = serve(Home(tmp_path / "home", market_now.urls(), ONE_COIN))
-    away = {"COINMETRICS_BASE_URL": f"http://127.0.0.1:{free_port(0)}", "BLOCKCHAIN_BASE_URL": silent_port}
+    nobody = f"http://127.0.0.1:{free_port(0)}"
+    away = {"COINMETRICS_BASE_URL": nobody, "BLOCKCHAIN_BASE_URL": silent_port}
 
     code, summary = home.run("run", **away)
     assert (code, summary["status"], summary["error"]) == (0, "ok", None)
@@ -68,7 +69,7 @@ def test_a_run_is_complete_without_optional_sources_and_the_next_one_loads_their
     assert home.tickmart("psql", "--owner", "-c", earlier).returncode == 0
     code, health = health_of(home)
     assert (code, health[COINMETRICS], health[BLOCKCHAIN]) == (3, "warning", "warning")
-    code, summary = home.run("backfill", "--dataset", "onchain_daily", **away)
+    code, summary = home.run("backfill", "--dataset", "onchain_daily", **dict.fromkeys(away, nobody))
     assert (code, summary["status"], summary["checks"]["failed"]) == (1, "failed", 2)
     late = "select kind, severity from ops.incidents where kind = 'stale_dataset' and title like '%onchain%'"
     assert home.sql(late) == [{"kind": "stale_dataset", "severity": "warn"}] * 2
