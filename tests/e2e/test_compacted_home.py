@@ -12,8 +12,8 @@ LAKE = "select date, count(*) as bars, sum(trade_count) as trades from binance_k
 
 
 @pytest.mark.slow
-def test_everything_works_on_compacted_bronze_as_before(home_after_a_run: Home) -> None:
-    home = home_after_a_run
+def test_everything_works_on_compacted_bronze_as_before(served_home: Home) -> None:
+    home = served_home
     prices, marts = home.sql(PRICES), home.sql(MARTS)
     lake = home.tickmart("sql", "--lake", LAKE, "--csv").stdout
     done = home.tickmart("compact", "--json")

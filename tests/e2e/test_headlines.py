@@ -1,6 +1,6 @@
 """Headlines through the command line: a run, a backfill, posts of X with a token, and their deletion by prune."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,36 +20,41 @@ def market_now() -> Iterator[Simulator]:
         yield server
 
 
-def count(home: Home, table: str) -> int:
-    return int(home.sql(f"select count(*) as n from {table}")[0]["n"])
+def counts(home: Home) -> dict[str, int]:
+    """The rows of each table of headlines, by its name without schema."""
+    tables = ("raw.headlines", "raw.headline_scores", "raw.headlines_gdelt", "raw.headlines_x")
+    columns = [f"(select count(*) from {table}) as {table.partition('.')[2]}" for table in tables]
+    days = "(select count(*) from marts.fct_headline_sentiment_daily where crypto_id = 'market') as days"
+    [found] = home.sql(f"select {', '.join(columns)}, {days}")
+    return {name: int(number) for name, number in found.items()}
 
 
 def test_headlines_are_loaded_backfilled_and_deleted_where_x_has_deleted_them(
-    market_now: Simulator, tmp_path: Path
+    market_now: Simulator, tmp_path: Path, serve: Callable[[Home], Home]
 ) -> None:
-    home = Home(tmp_path / "home", market_now.urls(), ONE_COIN)
+    home = serve(Home(tmp_path / "home", market_now.urls(), ONE_COIN))
     home.env |= {"X_BEARER_TOKEN": X_TOKEN}
     code, summary = home.run("run")
     assert (code, summary["status"]) == (0, "ok")
     stages = stages_of(summary)
     assert [stages["bronze", name]["status"] for name in DATASETS] == ["ok"] * len(DATASETS)
     assert all(stages["raw", name]["detail"]["inserted"] > 0 for name in DATASETS)
-    assert count(home, "raw.headlines") == count(home, "raw.headline_scores")
-    assert count(home, "marts.fct_headline_sentiment_daily where crypto_id = 'market'") > 80
+    first = counts(home)
+    assert first["headlines"] == first["headline_scores"]
+    assert first["days"] > 80
 
-    gdelt = count(home, "raw.headlines_gdelt")
     code, summary = home.run(
         "backfill", "--dataset", "headlines", "--start", f"{datetime.now(UTC) - timedelta(days=30):%Y-%m-%d}"
     )
     assert (code, summary["status"]) == (0, "ok")
-    # The run had three days.
-    assert count(home, "raw.headlines_gdelt") > 5 * gdelt
     assert stages_of(summary)["bronze", "headlines_x"]["rows"] == 0
+    second = counts(home)
+    # The run had three days.
+    assert second["headlines_gdelt"] > 5 * first["headlines_gdelt"]
 
-    posts = count(home, "raw.headlines_x")
     done = home.tickmart("prune")
     assert done.returncode == 0, done.stderr
-    assert 0 < count(home, "raw.headlines_x") < posts
-    left = count(home, "raw.headlines_x")
+    left = counts(home)["headlines_x"]
+    assert 0 < left < second["headlines_x"]
     code, _ = home.run("rebuild")
-    assert (code, count(home, "raw.headlines_x")) == (0, left)
+    assert (code, counts(home)["headlines_x"]) == (0, left)

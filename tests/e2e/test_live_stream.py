@@ -107,7 +107,7 @@ def test_a_collector_that_is_killed_while_it_records_a_gap_leaves_none_open(stre
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kills", [pytest.param(8, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.kills)])
+@pytest.mark.parametrize("kills", [pytest.param(5, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.kills)])
 @pytest.mark.parametrize("what", PARTS)
 def test_many_kills_lose_and_double_no_trade(stream: LiveStream, what: str, kills: int) -> None:
     kill_often(stream, what, kills=kills)

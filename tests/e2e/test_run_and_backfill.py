@@ -63,17 +63,17 @@ def test_a_first_run_loads_thirty_days_and_exits_0(first_run):
     assert first_run.summary["checks"]["passed"] > 50
 
 
-def test_a_backfill_loads_the_days_that_are_missing_and_leaves_the_others(home_after_a_run):
+def test_a_backfill_loads_the_days_that_are_missing_and_leaves_the_others(served_home):
     digest = (
         "select count(*) as rows, md5(string_agg(k::text, '' order by symbol, open_time)) as content "
         "from raw.binance_klines as k where open_time >= '2026-02-13'"
     )
-    before = home_after_a_run.sql(digest)
-    code, summary = home_after_a_run.run("backfill", "--start", "2026-01-20", "--end", "2026-03-01")
+    before = served_home.sql(digest)
+    code, summary = served_home.run("backfill", "--start", "2026-01-20", "--end", "2026-03-01")
     assert (code, summary["status"]) == (0, "ok"), summary
     detail = stages_of(summary)["raw", "binance_klines"]["detail"]
     assert (detail["inserted"], detail["updated"]) == (3 * 24 * 24, 0)
-    assert home_after_a_run.sql(digest) == before
+    assert served_home.sql(digest) == before
 
 
 def test_a_run_after_a_killed_one_closes_it_and_changes_no_row(home_after_a_run, market):
@@ -114,9 +114,9 @@ def processes_of(home: Home) -> list[str]:
     return [line for line in lines if str(home.path) in line]
 
 
-def test_an_unknown_symbol_fails_alone_and_the_run_is_partial(home_after_a_run):
-    home_after_a_run.universe.write_text(WITH_UNKNOWN_SYMBOL)
-    code, summary = home_after_a_run.run("run")
+def test_an_unknown_symbol_fails_alone_and_the_run_is_partial(served_home):
+    served_home.universe.write_text(WITH_UNKNOWN_SYMBOL)
+    code, summary = served_home.run("run")
     assert (code, summary["status"]) == (3, "partial")
     assert "NOPEUSDT" in json.dumps(summary)
     assert "-1121" in json.dumps(summary)
@@ -131,7 +131,11 @@ def test_sources_that_fail_leave_the_others_open_one_incident_and_show_no_secret
     """Slack and the heartbeat quote what they refuse, the mail server refuses the login, CoinGecko quotes its key."""
     home = home_after_a_run
     market.faults.set([{"kind": "status", "status": 401, "body": "bad key CG-canary-key", "match": "/coingecko"}])
-    with scripted(quoting) as slack, mailbox("no login") as mail:
+    with (
+        scripted(quoting) as slack,
+        mailbox("no login") as mail,
+        local_services(home.path, postgres=True, s3=True),
+    ):
         home.env |= {
             "SLACK_WEBHOOK_URL": f"{slack.url}/services/T0/B0/canary-webhook",
             "SMTP_URL": f"smtp://me%40example.org:canary-mail@127.0.0.1:{mail.port}",
@@ -158,8 +162,8 @@ def test_sources_that_fail_leave_the_others_open_one_incident_and_show_no_secret
         deliveries = [line.strip() for line in listed.stdout.split(failed)[1].splitlines()[1:3]]
         assert sorted(line.split(":")[0] for line in deliveries) == ["email opened", "slack opened"]
         assert "535" in home.tickmart("status").stdout or "400" in home.output[-2]
-        secrets = {"CG-canary-key", "canary-webhook", "canary-mail", "canary-heartbeat"}
-        assert_no_secret_but_in_credentials(home, secrets)
+    secrets = {"CG-canary-key", "canary-webhook", "canary-mail", "canary-heartbeat"}
+    assert_no_secret_but_in_credentials(home, secrets)
 
 
 def assert_no_secret_but_in_credentials(home: Home, secrets: set[str]) -> None:
@@ -190,16 +194,17 @@ def assert_no_secret_but_in_credentials(home: Home, secrets: set[str]) -> None:
     assert (home.path / "credentials.json").stat().st_mode & 0o077 == 0
 
 
-def test_a_restored_home_has_the_marts_and_continues_from_the_backup(home_after_a_run, market, tmp_path):
-    code, made = home_after_a_run.run("backup", str(tmp_path / "backups"))
+def test_a_restored_home_has_the_marts_and_continues_from_the_backup(served_home, market, tmp_path, serve):
+    code, made = served_home.run("backup", str(tmp_path / "backups"))
     assert code == 0, made
     (tmp_path / "other").mkdir()
     restored = Home(tmp_path / "other" / "home", market.urls())
     done = restored.tickmart("restore", made["path"])
     assert done.returncode == 0, done.stderr
+    serve(restored)
     # Without another command, and without its sources, the marts are there.
     count = "select count(*) as n from marts.fct_prices"
-    assert restored.sql(count) == home_after_a_run.sql(count)
+    assert restored.sql(count) == served_home.sql(count)
     code, summary = restored.run("backfill", "--start", "2026-03-01", "--end", "2026-03-05")
     assert (code, summary["status"]) == (0, "ok"), summary
     raw = stages_of(summary)["raw", "binance_klines"]
@@ -210,7 +215,7 @@ def test_a_restored_home_has_the_marts_and_continues_from_the_backup(home_after_
         f"as content from marts.{mart} as m"
         for mart, key in (("fct_prices", "opened_at"), ("fct_daily_summary", "date"))
     )
-    assert restored.sql(digests) == home_after_a_run.sql(digests)
+    assert restored.sql(digests) == served_home.sql(digests)
 
 
 # -- tests that read the shared home -----------------------------------------------------------------------------------

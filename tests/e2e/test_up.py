@@ -73,7 +73,7 @@ def home(tmp_path_factory):
     return tmp_path_factory.mktemp("demo") / "home"
 
 
-def test_demo_serves_dagster_and_the_dashboard_and_ctrl_c_ends_every_process(home):
+def test_demo_serves_dagster_and_the_dashboard_and_a_kill_leaves_nothing_behind(home):
     process, printed = start(home)
     try:
         with urllib.request.urlopen(f"{printed['Dashboard']}/_stcore/health", timeout=10) as answer:
@@ -99,6 +99,17 @@ def test_demo_serves_dagster_and_the_dashboard_and_ctrl_c_ends_every_process(hom
         assert second.returncode == 1
         assert f"process {process.pid}" in second.stderr
         assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+    assert gone(home, 40), processes_of(home)
+
+
+def test_a_killed_stack_starts_again_and_ctrl_c_ends_every_process(home):
+    process, printed = start(home)
+    try:
+        runs = ask(printed["Dagster"], "{ runsOrError { ... on Runs { results { status } } } }")
+        assert not [r for r in runs["runsOrError"]["results"] if r["status"] in ("STARTED", "STARTING")]
     finally:
         process.send_signal(signal.SIGINT)
         code = process.wait(60)
@@ -131,21 +142,6 @@ def unbroken(nodes: dict[str, dict], mart: str, source: str) -> bool:
         seen.add(key)
         todo += ["/".join(d["path"]) for d in nodes.get(key, {"dependencyKeys": []})["dependencyKeys"]]
     return source in seen
-
-
-def test_a_killed_stack_leaves_nothing_behind_and_starts_again(home):
-    process, _ = start(home)
-    process.kill()
-    process.wait()
-    assert gone(home, 40), processes_of(home)
-    process, printed = start(home)
-    try:
-        runs = ask(printed["Dagster"], "{ runsOrError { ... on Runs { results { status } } } }")
-        assert not [r for r in runs["runsOrError"]["results"] if r["status"] in ("STARTED", "STARTING")]
-    finally:
-        process.terminate()
-        process.wait(60)
-    assert gone(home, 15), processes_of(home)
 
 
 def test_dbt_runs_with_the_environment_set(home):
