@@ -1,4 +1,4 @@
-"""The process of a build: registers raw, runs dbt in the same session, writes what became of each model.
+"""The process of a build: registers what it reads, runs dbt in the same session, writes what became of each model.
 
 Runs in the environment of an engine: ``python -m orchestration.engines.process CONFIG.json``.
 """
@@ -16,13 +16,15 @@ from orchestration.engines.session import engine_session
 from orchestration.engines.sources import register
 from orchestration.engines.translation import translate
 
-SCHEMAS = ("raw", "raw_files", "staging", "intermediate", "marts")
+SCHEMAS = ("raw", "raw_files", "before", "before_files", "staging", "intermediate", "marts")
 
 
 def main(config_path: str) -> int:
     """Build; the exit code is 0 if every model and test succeeded."""
     config = json.loads(Path(config_path).read_text())
     os.environ["TICKMART_ENGINE_TABLES"] = f"file://{config['tables']}"
+    kept = [source["name"] for source in config["sources"] if source["schema"] == "before"]
+    os.environ["TICKMART_ENGINE_KEPT"] = ",".join(kept)
     started = time.monotonic()
     with engine_session(config["engine"], config["options"], config["work"]) as run:
         for schema in SCHEMAS:
@@ -45,6 +47,8 @@ def _run_dbt(config: dict[str, Any]) -> list[dict[str, Any]]:
         "--profiles-dir", config["project"], "--target-path", f"{config['work']}/target",
         "--log-path", f"{config['work']}/logs", "--full-refresh", "--no-use-colors", "--quiet",
     ]  # fmt: skip
+    if Path(config["parsed"]).exists():
+        arguments += ["--partial-parse-file-path", config["parsed"]]
     done = dbtRunner().invoke(arguments)
     if done.result is None or not hasattr(done.result, "results"):
         raise RuntimeError(f"dbt stopped: {done.exception}")
