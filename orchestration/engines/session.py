@@ -65,7 +65,7 @@ def _sail() -> Iterator[Any]:
 
 def _let_dbt_use(port: int) -> None:
     """Let dbt connect to the server's port. In the profile, each new port would let dbt parse the project again."""
-    from dbt.adapters.sail.connections import SailConnectionManager
+    from dbt.adapters.sail.connections import SailConnectionManager  # type: ignore[import-not-found]
 
     connect = SailConnectionManager._open_remote.__func__
 
