@@ -5,8 +5,6 @@ by month, for the days of a range. Lineage comes from the manifest: mart to mart
 marts that are built from them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any

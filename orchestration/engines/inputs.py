@@ -36,8 +36,9 @@ from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAIL
 from ingestion.universe import Asset
 from orchestration.engines.ranges import PARTITION, Range, files_of, table_of
 
-# Digits of the integer part that a number keeps on an engine, where a sum needs ten more and 38 are all there are.
-INTEGER_DIGITS = 20
+# Digits of the integer part that a number keeps on an engine, where a sum needs ten more, a difference of sums another
+# one, and 38 are all there are.
+INTEGER_DIGITS = 19
 DIGITS = 38
 # Places of a decimal column whose numbers have more digits than fit.
 WIDE_PLACES = 18

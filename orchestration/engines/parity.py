@@ -106,7 +106,9 @@ def read_mart(folder: Path, names: Sequence[str], days: Range | None = None) -> 
         part = pq.read_table(path, columns=own, filters=chosen, partitioning=None)
         if month is not None:
             part = part.append_column(PARTITION, pa.repeat(pa.scalar(month, pa.date32()), len(part)))
-        parts.append(part.select(names))
+        part = part.select(names)
+        # Sail declares a column without nulls or not, from build to build.
+        parts.append(part.cast(pa.schema([column.with_nullable(True) for column in part.schema])))
     return pa.concat_tables(parts) if parts else None
 
 

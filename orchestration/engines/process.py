@@ -41,7 +41,7 @@ def main(config_path: str) -> int:
 def _run_dbt(config: dict[str, Any]) -> list[dict[str, Any]]:
     from dbt.cli.main import dbtRunner
 
-    _translate_compiled_sql()
+    _translate_compiled_sql(config["engine"])
     arguments = [
         *config["command"], "--target", config["engine"], "--project-dir", config["project"],
         "--profiles-dir", config["project"], "--target-path", f"{config['work']}/target",
@@ -62,7 +62,7 @@ def _run_dbt(config: dict[str, Any]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _translate_compiled_sql() -> None:
+def _translate_compiled_sql(engine: str) -> None:
     """Let dbt translate what it compiles, models and tests alike; target/compiled has the engine's SQL."""
     from dbt.compilation import Compiler
 
@@ -71,7 +71,7 @@ def _translate_compiled_sql() -> None:
     def compile_translated(self: Any, node: Any, *args: Any, **kwargs: Any) -> Any:
         node = compile_code(self, node, *args, **kwargs)
         if str(node.resource_type) in ("model", "test") and node.compiled_code:
-            node.compiled_code = translate(node.compiled_code, node.name)
+            node.compiled_code = translate(node.compiled_code, node.name, engine)
         return node
 
     Compiler._compile_code = compile_translated  # type: ignore[method-assign]
