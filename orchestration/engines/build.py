@@ -82,7 +82,7 @@ def build(settings: Settings, engine: str, command: Sequence[str] = ("build",), 
             began = datetime.now(UTC)
             sources = inputs.prepare(
                 Lake(settings.object_store), read_universe(settings.universe_path), settings.warehouse / "objects",
-                folder / "inputs", days,
+                folder / "inputs", engine, days,
             )  # fmt: skip
             before = current_tables(settings, engine)
             kept = inputs.rows_before(before, days) if days else []

@@ -36,9 +36,9 @@ from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAIL
 from ingestion.universe import Asset
 from orchestration.engines.ranges import PARTITION, Range, files_of, table_of
 
-# Digits of the integer part that a number keeps on an engine, where a sum needs ten more, a difference of sums another
-# one, and 38 are all there are.
-INTEGER_DIGITS = 19
+# Digits of the integer part that a number keeps on an engine, where a sum needs ten more and 38 are all there are. On
+# Spark a difference of sums (``translation``) needs one more; Sail 0.7 takes a sum of 37 digits for one of 38.
+INTEGER_DIGITS = {"sail": 20, "spark": 19}
 DIGITS = 38
 # Places of a decimal column whose numbers have more digits than fit.
 WIDE_PLACES = 18
@@ -97,7 +97,9 @@ def _spark_type(kind: pa.DataType) -> str | None:
     return ARROW_TYPES.get(str(kind))
 
 
-def prepare(lake: Lake, assets: Sequence[Asset], cache: Path, folder: Path, days: Range | None = None) -> list[Input]:
+def prepare(
+    lake: Lake, assets: Sequence[Asset], cache: Path, folder: Path, engine: str, days: Range | None = None
+) -> list[Input]:
     """Return the inputs of a build, whose files are below ``folder``; DamagedObject names an object that is unreadable.
 
     ``cache`` keeps copies of the large objects from build to build, by their ETag. With ``days``, only the datasets and
@@ -106,7 +108,7 @@ def prepare(lake: Lake, assets: Sequence[Asset], cache: Path, folder: Path, days
     inputs = [_universe(assets, folder)]
     if days is None or KLINES.name in days.datasets:
         objects = current(lake.list(f"{KLINES.prefix}/"))
-        inputs.append(_files(lake, KLINES, _of_range(objects, KLINES, days), cache, folder))
+        inputs.append(_files(lake, KLINES, _of_range(objects, KLINES, days), cache, folder, INTEGER_DIGITS[engine]))
     if days is None or BITCOIN_TRANSACTIONS.name in days.datasets:
         inputs += _bitcoin(lake, cache, folder, days)
     if days is None:
@@ -141,7 +143,10 @@ def rows_before(tables: Path | None, days: Range) -> list[Input]:
     return found
 
 
-def _files(lake: Lake, dataset: Dataset, objects: Sequence[ObjectInfo], cache: Path, folder: Path) -> Input:
+def _files(
+    lake: Lake, dataset: Dataset, objects: Sequence[ObjectInfo], cache: Path, folder: Path,
+    integer_digits: int = INTEGER_DIGITS["sail"],
+) -> Input:  # fmt: skip
     """Link the objects of a dataset into one folder per Arrow schema, and choose the types that hold all of them."""
     numeric = [c.name for c in dataset.columns if c.postgres == "numeric"]
     scales: dict[str, int] = dict.fromkeys(numeric, 8)
@@ -155,7 +160,7 @@ def _files(lake: Lake, dataset: Dataset, objects: Sequence[ObjectInfo], cache: P
         form = tuple(str(schema.field(c.name).type) for c in dataset.columns)
         forms[form].append(path)
         schemas[form] = schema
-    columns = [(c.name, _cast(c.name, c.postgres, scales.get(c.name, 8))) for c in dataset.columns]
+    columns = [(c.name, _cast(c.name, c.postgres, scales.get(c.name, 8), integer_digits)) for c in dataset.columns]
     if not dataset.whole_objects:
         columns += [("batch_id", "batch_id"), ("loaded_at", "fetched_at")]
     found = Input(dataset.name, columns)
@@ -196,10 +201,10 @@ def _schema(path: Path, key: str, dataset: Dataset) -> pa.Schema:
     return schema
 
 
-def _cast(name: str, postgres: str, scale: int) -> str:
+def _cast(name: str, postgres: str, scale: int, integer_digits: int = INTEGER_DIGITS["sail"]) -> str:
     """Return SQL for a column of raw; a number too large for an engine becomes null, which staging reports."""
     if postgres == "numeric":
-        return f"try_cast(`{name}` as decimal({min(DIGITS, INTEGER_DIGITS + scale)}, {scale}))"
+        return f"try_cast(`{name}` as decimal({min(DIGITS, integer_digits + scale)}, {scale}))"
     return f"cast(`{name}` as {TYPES[postgres]})"
 
 

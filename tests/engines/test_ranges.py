@@ -106,7 +106,7 @@ def test_a_range_replaces_its_days_and_links_everything_else(home: Home) -> None
     # Of a closed month, the object of the day is in a merged one.
     possible = [folder / f"date={day}" / "bars.parquet", folder / f"date={day.replace(day=1)}" / "month.parquet"]
     [bars] = [path for path in possible if path.exists()][:1]
-    kept = bars.rename(bars.with_name("kept"))
+    kept = bars.rename(home.path / "kept")
     try:
         tables = build_days(home, warehouse, day, day + timedelta(days=1), "--select", "fct_market_prices")
         found = marts(tables)
