@@ -1,4 +1,4 @@
--- A view on Postgres, where raw has the transactions already; on engines a table by month (macros/dialect/tables.sql). A row
+-- A view on Postgres, where raw has the transactions; on engines a table by month (macros/dialect/tables.sql). A row
 -- depends on its own transaction only, so an engine can build a range of days.
 select
     'bitcoin' as crypto_id,

@@ -1,5 +1,5 @@
--- A view on Postgres, which has the candles in other tables; on engines a table by month (macros/dialect/tables.sql). A row
--- depends on bars of its own day only, so an engine can build a range of days.
+-- A view on Postgres, which has the candles in other tables; on engines a table by month (macros/dialect/tables.sql). A
+-- row depends on bars of its own day only, so an engine can build a range of days.
 with quarters as (
 
     select
@@ -75,6 +75,17 @@ hours as (
 
 ),
 
+spans as (
+
+    select
+        timeframes.timeframe,
+        {{ utc_span('timeframes.minutes', 'hours.started_at') }} as span_at,
+        hours.*
+    from hours
+    cross join (values ('1h', 60), ('4h', 240), ('1d', 1440)) as timeframes (timeframe, minutes)
+
+),
+
 candles as (
 
     select
@@ -94,20 +105,19 @@ candles as (
     union all
 
     select
-        hours.crypto_id,
-        timeframes.timeframe,
-        {{ utc_span('timeframes.minutes', 'hours.started_at') }} as started_at,
-        {{ first_by('hours.open', 'hours.started_at') }} as open,
-        max(hours.high) as high,
-        min(hours.low) as low,
-        {{ last_by('hours.close', 'hours.started_at') }} as close,
-        sum(hours.volume) as volume,
-        sum(hours.quote_volume) as quote_volume,
-        sum(hours.trade_count)::bigint as trade_count,
-        sum(hours.minute_count)::integer as minute_count
-    from hours
-    cross join (values ('1h', 60), ('4h', 240), ('1d', 1440)) as timeframes (timeframe, minutes)
-    group by hours.crypto_id, timeframes.timeframe, timeframes.minutes, {{ utc_span('timeframes.minutes', 'hours.started_at') }}
+        crypto_id,
+        timeframe,
+        span_at as started_at,
+        {{ first_by('open', 'started_at') }} as open,
+        max(high) as high,
+        min(low) as low,
+        {{ last_by('close', 'started_at') }} as close,
+        sum(volume) as volume,
+        sum(quote_volume) as quote_volume,
+        sum(trade_count)::bigint as trade_count,
+        sum(minute_count)::integer as minute_count
+    from spans
+    group by crypto_id, timeframe, span_at
 
 )
 
