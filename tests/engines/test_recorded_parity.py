@@ -65,6 +65,7 @@ CONVENTIONS = {api.name: api.conventions for declared in SOURCES for api in decl
 
 pytestmark = [
     pytest.mark.spark,
+    pytest.mark.slow,
     pytest.mark.recorded,
     pytest.mark.skipif(not REPLAY.exists(), reason="no recorded data"),
 ]
