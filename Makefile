@@ -95,7 +95,7 @@ test-metricflow: setup-dev ## MetricFlow queries the metrics (installs it in an 
 	@.venv/bin/python -m pytest -m metricflow $(ARGS)
 
 test-spark: setup-dev $(SPARK) $(SAIL) ## the models on Spark and Sail, compared with Postgres (needs Java 17 or 21)
-	@.venv/bin/python -m pytest -m spark tests/engines $(ARGS)
+	@.venv/bin/python -m pytest -m "spark and not slow" tests/engines $(ARGS)
 
 test-s3: setup-dev ## the lake on a second, stricter S3 server (OpenStack Swift, Linux)
 	@.venv/bin/python -m pytest -m "s3_strict" $(ARGS)

@@ -24,14 +24,16 @@ from ingestion.bronze.lake import Lake
 from ingestion.settings import Settings
 from ingestion.universe import read_universe
 from orchestration import environment
-from orchestration.engines import inputs
+from orchestration.engines import inputs, ranges
 from orchestration.engines.errors import EngineError
 from orchestration.engines.installed import check_memory, java, python_of
+from orchestration.engines.ranges import Range
 
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
 # Readers of the build before may still have its files open.
 KEPT_BUILDS = 2
 MART_FOLDERS = ("prices", "market", "sentiment", "onchain")
+PARSED = "partial_parse.msgpack"
 FINE = ("success", "pass", "warn", "skipped", "no-op")
 
 
@@ -61,10 +63,11 @@ def current_tables(settings: Settings, engine: str) -> Path | None:
     return link.resolve() / "tables" if link.exists() else None
 
 
-def build(settings: Settings, engine: str, command: Sequence[str] = ("build",)) -> Build:
+def build(settings: Settings, engine: str, command: Sequence[str] = ("build",), days: Range | None = None) -> Build:
     """Build everything that the selector ``engines`` names; the tables before stay readable until all are complete.
 
-    EngineError names the model, test or setting that prevents it; then nothing changes.
+    With ``days``, the models of that range alone, for its days. EngineError names the model, test or setting that
+    prevents a build; then nothing changes.
     """
     python = python_of(engine)
     if engine == "spark":
@@ -79,20 +82,28 @@ def build(settings: Settings, engine: str, command: Sequence[str] = ("build",)) 
             began = datetime.now(UTC)
             sources = inputs.prepare(
                 Lake(settings.object_store), read_universe(settings.universe_path), settings.warehouse / "objects",
-                folder / "inputs",
+                folder / "inputs", engine, days,
             )  # fmt: skip
+            before = current_tables(settings, engine)
+            kept = inputs.rows_before(before, days) if days else []
             prepared = (datetime.now(UTC) - began).total_seconds()
-            done = _run(python, _config(settings, engine, folder, sources, command), folder)
+            chosen = [*command, *_selection(days)]
+            done = _run(python, _config(settings, engine, folder, [*sources, *kept], chosen), folder)
             manifest = orjson.loads((folder / "work/target/manifest.json").read_bytes())
             shutil.rmtree(folder / "inputs")
+            # Parsing the project takes ten seconds; dbt reads what an earlier build parsed, and what changed since.
+            if (parsed := folder / "work/target" / PARSED).exists():
+                parsed.replace(home / PARSED)
+            if days:
+                ranges.add_tables_before(folder / "tables", before, days)
             _swap(home, folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
     built = [r["unique_id"] for r in done["results"] if r["kind"] == "model" and r["schema"] == "marts"]
-    marts = [manifest["nodes"][unique_id] for unique_id in built]
+    marts = [node for u in built if (node := manifest["nodes"][u]) and (days is None or node["name"] in days.models)]
     absent = [n["name"] for n in marts_of(manifest).values() if n["unique_id"] not in built]
-    if absent and "build" in command:
+    if absent and "build" in command and days is None:
         raise EngineError(f"{engine}: {', '.join(absent)} is not in the selector engines; add it to selectors.yml")
     seconds = {"inputs": round(prepared, 3), **done["seconds"]}
     return Build(engine, folder / "tables", done["results"], seconds, marts)
@@ -120,12 +131,19 @@ def _config(
     options = {"spark.master": settings.spark_master, "spark.driver.memory": settings.spark_memory,
                "spark.executor.memory": settings.spark_memory, **settings.spark_options}  # fmt: skip
     return {
-        "engine": engine, "options": options, "work": str(folder / "work"), "tables": str(folder / "tables"),
+        "engine": engine, "options": options, "parsed": str(folder.parents[1] / PARSED),
+         "work": str(folder / "work"), "tables": str(folder / "tables"),
         "result": str(folder / "result.json"), "project": str(PROJECT_DIR),
         "sources": [source.as_json() for source in sources],
-        "command": [*command, "--selector", "engines", "--indirect-selection", "cautious",
-                    "--exclude-resource-type", "unit_test"],
+        "command": [*command, "--indirect-selection", "cautious", "--exclude-resource-type", "unit_test"],
     }  # fmt: skip
+
+
+def _selection(days: Range | None) -> list[str]:
+    """Return dbt's options for all models, or for those of a range."""
+    if days is None:
+        return ["--selector", "engines"]
+    return ["--select", *(f"+{name}" for name in days.models)]
 
 
 def _run(python: Path, config: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -34,9 +34,11 @@ from ingestion.sources.coingecko.dataset import MARKETS
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAILY
 from ingestion.universe import Asset
+from orchestration.engines.ranges import PARTITION, Range, files_of, table_of
 
-# Digits of the integer part that a number keeps on an engine, where a sum needs ten more and 38 are all there are.
-INTEGER_DIGITS = 20
+# Digits of the integer part that a number keeps on an engine, where a sum needs ten more and 38 are all there are. On
+# Spark a difference of sums (``translation``) needs one more; Sail 0.7 takes a sum of 37 digits for one of 38.
+INTEGER_DIGITS = {"sail": 20, "spark": 19}
 DIGITS = 38
 # Places of a decimal column whose numbers have more digits than fit.
 WIDE_PLACES = 18
@@ -54,15 +56,18 @@ REPEATED: tuple[Dataset, ...] = (MARKETS, FEAR_GREED, COINMETRICS_DAILY, BLOCKCH
 
 @dataclass
 class Input:
-    """A table of raw for an engine: folders of files of one form each, and the query's columns as (name, SQL).
+    """A table for an engine: folders of files of one form each, and the query's columns as (name, SQL).
 
     ``schemas`` has the columns of each folder's files as (name, type); an engine would read files to find them.
+    ``condition`` is SQL about the columns of the files.
     """
 
     name: str
     columns: list[tuple[str, str]]
     folders: list[str] = field(default_factory=list)
     schemas: list[list[tuple[str, str]]] = field(default_factory=list)
+    schema: str = "raw"
+    condition: str = "true"
 
     def add(self, folder: Path, schema: pa.Schema) -> Input:
         """Add a folder whose files have a schema; return the input."""
@@ -92,19 +97,56 @@ def _spark_type(kind: pa.DataType) -> str | None:
     return ARROW_TYPES.get(str(kind))
 
 
-def prepare(lake: Lake, assets: Sequence[Asset], cache: Path, folder: Path) -> list[Input]:
+def prepare(
+    lake: Lake, assets: Sequence[Asset], cache: Path, folder: Path, engine: str, days: Range | None = None
+) -> list[Input]:
     """Return the inputs of a build, whose files are below ``folder``; DamagedObject names an object that is unreadable.
 
-    ``cache`` keeps copies of the large objects from build to build, by their ETag.
+    ``cache`` keeps copies of the large objects from build to build, by their ETag. With ``days``, only the datasets and
+    the objects that these need.
     """
-    inputs = [_files(lake, KLINES, current(lake.list(f"{KLINES.prefix}/")), cache, folder)]
-    inputs += [_distinct(lake, dataset, folder) for dataset in REPEATED]
-    inputs += _bitcoin(lake, cache, folder)
-    inputs.append(_universe(assets, folder))
+    inputs = [_universe(assets, folder)]
+    if days is None or KLINES.name in days.datasets:
+        objects = current(lake.list(f"{KLINES.prefix}/"))
+        inputs.append(_files(lake, KLINES, _of_range(objects, KLINES, days), cache, folder, INTEGER_DIGITS[engine]))
+    if days is None or BITCOIN_TRANSACTIONS.name in days.datasets:
+        inputs += _bitcoin(lake, cache, folder, days)
+    if days is None:
+        inputs += [_distinct(lake, dataset, folder) for dataset in REPEATED]
+    else:
+        for found in inputs:
+            if found.name in days.datasets:
+                found.condition = days.condition(found.name)
     return inputs
 
 
-def _files(lake: Lake, dataset: Dataset, objects: Sequence[ObjectInfo], cache: Path, folder: Path) -> Input:
+def _of_range(objects: Sequence[ObjectInfo], dataset: Dataset, days: Range | None) -> list[ObjectInfo]:
+    return [info for info in objects if days is None or days.reads(info.key, dataset.name)]
+
+
+def rows_before(tables: Path | None, days: Range) -> list[Input]:
+    """Return for each model of a range what the tables before have of its months outside of its days."""
+    found = []
+    for name in days.models:
+        files = [f for f, month in files_of(table_of(tables, name)) if month in days.months] if tables else []
+        if not files:
+            continue
+        month = "cast(date_trunc('month', cast(`date` as timestamp)) as date)"
+        columns = [(column, f"`{column}`") for column in pq.read_schema(files[0]).names]
+        before = Input(
+            name, [*columns, (PARTITION, month)], schema="before",
+            condition=f"`date` < date '{days.first}' or `date` >= date '{days.end}'",
+        )  # fmt: skip
+        for folder in sorted({path.parent for path in files}):
+            before.add(folder, pq.read_schema(next(folder.glob("*.parquet"))))
+        found.append(before)
+    return found
+
+
+def _files(
+    lake: Lake, dataset: Dataset, objects: Sequence[ObjectInfo], cache: Path, folder: Path,
+    integer_digits: int = INTEGER_DIGITS["sail"],
+) -> Input:  # fmt: skip
     """Link the objects of a dataset into one folder per Arrow schema, and choose the types that hold all of them."""
     numeric = [c.name for c in dataset.columns if c.postgres == "numeric"]
     scales: dict[str, int] = dict.fromkeys(numeric, 8)
@@ -118,7 +160,7 @@ def _files(lake: Lake, dataset: Dataset, objects: Sequence[ObjectInfo], cache: P
         form = tuple(str(schema.field(c.name).type) for c in dataset.columns)
         forms[form].append(path)
         schemas[form] = schema
-    columns = [(c.name, _cast(c.name, c.postgres, scales.get(c.name, 8))) for c in dataset.columns]
+    columns = [(c.name, _cast(c.name, c.postgres, scales.get(c.name, 8), integer_digits)) for c in dataset.columns]
     if not dataset.whole_objects:
         columns += [("batch_id", "batch_id"), ("loaded_at", "fetched_at")]
     found = Input(dataset.name, columns)
@@ -159,10 +201,10 @@ def _schema(path: Path, key: str, dataset: Dataset) -> pa.Schema:
     return schema
 
 
-def _cast(name: str, postgres: str, scale: int) -> str:
+def _cast(name: str, postgres: str, scale: int, integer_digits: int = INTEGER_DIGITS["sail"]) -> str:
     """Return SQL for a column of raw; a number too large for an engine becomes null, which staging reports."""
     if postgres == "numeric":
-        return f"try_cast(`{name}` as decimal({min(DIGITS, INTEGER_DIGITS + scale)}, {scale}))"
+        return f"try_cast(`{name}` as decimal({min(DIGITS, integer_digits + scale)}, {scale}))"
     return f"cast(`{name}` as {TYPES[postgres]})"
 
 
@@ -219,9 +261,10 @@ def _narrowed(column: pa.ChunkedArray, dataset: Dataset, name: str) -> tuple[pa.
     )
 
 
-def _bitcoin(lake: Lake, cache: Path, folder: Path) -> list[Input]:
-    """Return blocks and transactions; which blocks count is decided as at a load."""
+def _bitcoin(lake: Lake, cache: Path, folder: Path, days: Range | None) -> list[Input]:
+    """Return blocks and transactions; which blocks count is decided as at a load, from the blocks of all days."""
     objects = lake.list(f"{BITCOIN_TRANSACTIONS.prefix}/")
+    read = _of_range(objects, BITCOIN_TRANSACTIONS, days)
     blocks: list[Block] = []
     fetched: dict[Any, Any] = {}
     for info in objects:
@@ -230,7 +273,7 @@ def _bitcoin(lake: Lake, cache: Path, folder: Path) -> list[Input]:
         found = lake.read(blocks_key(day))
         if found is None:
             raise DamagedObject(f"{info.key}: {blocks_key(day)} is missing: {BITCOIN_TRANSACTIONS.damaged_advice}")
-        fetched[day] = _fetched_at(_copied(lake, info, cache))
+        fetched[day] = _fetched_at(_copied(lake, info, cache)) if info in read else None
         blocks += [
             Block(
                 day, b["block_hash"], b["block_number"], b["block_timestamp"], b["median_time"], b["previous_hash"],
@@ -256,8 +299,8 @@ def _bitcoin(lake: Lake, cache: Path, folder: Path) -> list[Input]:
     ])  # fmt: skip
     path = _written(pa.Table.from_pylist(rows, schema), folder / "bitcoin_blocks")
     table = Input("bitcoin_blocks", [(name, name) for name in schema.names]).add(path, schema)
-    transactions = _files(lake, BITCOIN_TRANSACTIONS, objects, cache, folder)
-    for day in {blocks[at].day for at in reasons}:
+    transactions = _files(lake, BITCOIN_TRANSACTIONS, read, cache, folder)
+    for day in {blocks[at].day for at in reasons} & {object_day(info.key) for info in read}:
         of_day = [b for b in blocks if b.day == day]
         absent = {blocks[at].block_hash for at in reasons if blocks[at].day == day}
         _leave_out(lake, day, of_day, absent, folder / BITCOIN_TRANSACTIONS.name)

@@ -19,6 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from ingestion.database.connections import Connection, fetch
+from orchestration.engines.ranges import PARTITION, Range, files_of
 
 RELATIVE = 1e-9
 # A difference of two nearly equal numbers has the error of these numbers: of the largest value of its asset.
@@ -52,27 +53,32 @@ class Comparison:
         return {**asdict(self), "equal": self.is_equal}
 
 
-def compare(connection: Connection, tables: Path, marts: Sequence[Mapping[str, Any]]) -> list[Comparison]:
-    """Compare each mart that was built, a node of dbt's manifest, with the table of its name in Postgres' marts."""
-    return [_compare(connection, tables / node["schema"] / node["name"], node) for node in marts]
+def compare(
+    connection: Connection, tables: Path, marts: Sequence[Mapping[str, Any]], days: Range | None = None
+) -> list[Comparison]:
+    """Compare each mart that was built, a node of dbt's manifest, with the table of its name in Postgres' marts.
+
+    With ``days``, the rows of these days.
+    """
+    return [_compare(connection, tables / node["schema"] / node["name"], node, days) for node in marts]
 
 
-def _compare(connection: Connection, folder: Path, node: Mapping[str, Any]) -> Comparison:
+def _compare(connection: Connection, folder: Path, node: Mapping[str, Any], days: Range | None) -> Comparison:
     result = Comparison(node["name"])
     [(in_postgres,)] = fetch(connection, "select to_regclass(%s) is not null", (f"marts.{node['name']}",))
     if not in_postgres:
         result.problem = "is missing on Postgres; build it there first"
         return result
-    files = sorted(folder.rglob("*.parquet"))
     [key] = [c["columns"] for c in node["constraints"] if c["type"] == "primary_key"]
     names = [name for name in node["columns"] if name not in LOAD_TIMES]
     types = {name: node["columns"][name]["data_type"] for name in names}
-    ours = _read_postgres(connection, node["name"], types)
-    if not files:
+    ours = _read_postgres(connection, node["name"], types, days)
+    theirs = read_mart(folder, names, days)
+    if theirs is None:
         # Sail writes no file for a table without rows.
         result.missing = len(ours)
         return result
-    theirs = _plain(pa.concat_tables([pq.read_table(f, columns=names, partitioning=None) for f in files]), types)
+    theirs = _plain(theirs, types)
     if len(theirs.select(key).group_by(key).aggregate([])) != len(theirs):
         result.problem = f"has several rows of one {', '.join(key)} on the engine"
         return result
@@ -91,17 +97,34 @@ def _compare(connection: Connection, folder: Path, node: Mapping[str, Any]) -> C
     return result
 
 
-def _read_postgres(connection: Connection, mart: str, types: Mapping[str, str]) -> pa.Table:
+def read_mart(folder: Path, names: Sequence[str], days: Range | None = None) -> pa.Table | None:
+    """Read a mart of an engine, of all or some days; None without a file."""
+    chosen = [("date", ">=", days.first), ("date", "<", days.end)] if days else None
+    parts = []
+    for path, month in files_of(folder):
+        own = [name for name in names if month is None or name != PARTITION]
+        part = pq.read_table(path, columns=own, filters=chosen, partitioning=None)
+        if month is not None:
+            part = part.append_column(PARTITION, pa.repeat(pa.scalar(month, pa.date32()), len(part)))
+        part = part.select(names)
+        # Sail declares a column without nulls or not, from build to build.
+        parts.append(part.cast(pa.schema([column.with_nullable(True) for column in part.schema])))
+    return pa.concat_tables(parts) if parts else None
+
+
+def _read_postgres(connection: Connection, mart: str, types: Mapping[str, str], days: Range | None) -> pa.Table:
     """Read a mart: instants as microseconds, days as numbers, decimals as text."""
     sql = {
         "timestamptz": "(extract(epoch from {0}) * 1000000)::bigint",
         "date": "{0} - '1970-01-01'::date",
         "boolean": "{0}::integer",
     }
+    chosen = f"date >= '{days.first}' and date < '{days.end}'" if days else "true"
     listed = ", ".join(f"{sql.get(kind, '{0}').format(name)} as {name}" for name, kind in types.items())
     body = io.BytesIO()
     with connection.cursor() as cursor:
-        cursor.copy_expert(f"copy (select {listed} from marts.{mart}) to stdout (format csv, header)", body)  # noqa: S608
+        query = f"select {listed} from marts.{mart} where {chosen}"  # noqa: S608
+        cursor.copy_expert(f"copy ({query}) to stdout (format csv, header)", body)
     connection.rollback()
     body.seek(0)
     kinds = {"text": pa.string(), "numeric": pa.string(), "double precision": pa.float64()}

@@ -1,4 +1,4 @@
-"""The process of a build: registers raw, runs dbt in the same session, writes what became of each model.
+"""The process of a build: registers what it reads, runs dbt in the same session, writes what became of each model.
 
 Runs in the environment of an engine: ``python -m orchestration.engines.process CONFIG.json``.
 """
@@ -16,13 +16,15 @@ from orchestration.engines.session import engine_session
 from orchestration.engines.sources import register
 from orchestration.engines.translation import translate
 
-SCHEMAS = ("raw", "raw_files", "staging", "intermediate", "marts")
+SCHEMAS = ("raw", "raw_files", "before", "before_files", "staging", "intermediate", "marts")
 
 
 def main(config_path: str) -> int:
     """Build; the exit code is 0 if every model and test succeeded."""
     config = json.loads(Path(config_path).read_text())
     os.environ["TICKMART_ENGINE_TABLES"] = f"file://{config['tables']}"
+    kept = [source["name"] for source in config["sources"] if source["schema"] == "before"]
+    os.environ["TICKMART_ENGINE_KEPT"] = ",".join(kept)
     started = time.monotonic()
     with engine_session(config["engine"], config["options"], config["work"]) as run:
         for schema in SCHEMAS:
@@ -39,12 +41,14 @@ def main(config_path: str) -> int:
 def _run_dbt(config: dict[str, Any]) -> list[dict[str, Any]]:
     from dbt.cli.main import dbtRunner
 
-    _translate_compiled_sql()
+    _translate_compiled_sql(config["engine"])
     arguments = [
         *config["command"], "--target", config["engine"], "--project-dir", config["project"],
         "--profiles-dir", config["project"], "--target-path", f"{config['work']}/target",
         "--log-path", f"{config['work']}/logs", "--full-refresh", "--no-use-colors", "--quiet",
     ]  # fmt: skip
+    if Path(config["parsed"]).exists():
+        arguments += ["--partial-parse-file-path", config["parsed"]]
     done = dbtRunner().invoke(arguments)
     if done.result is None or not hasattr(done.result, "results"):
         raise RuntimeError(f"dbt stopped: {done.exception}")
@@ -58,7 +62,7 @@ def _run_dbt(config: dict[str, Any]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _translate_compiled_sql() -> None:
+def _translate_compiled_sql(engine: str) -> None:
     """Let dbt translate what it compiles, models and tests alike; target/compiled has the engine's SQL."""
     from dbt.compilation import Compiler
 
@@ -67,7 +71,7 @@ def _translate_compiled_sql() -> None:
     def compile_translated(self: Any, node: Any, *args: Any, **kwargs: Any) -> Any:
         node = compile_code(self, node, *args, **kwargs)
         if str(node.resource_type) in ("model", "test") and node.compiled_code:
-            node.compiled_code = translate(node.compiled_code, node.name)
+            node.compiled_code = translate(node.compiled_code, node.name, engine)
         return node
 
     Compiler._compile_code = compile_translated  # type: ignore[method-assign]

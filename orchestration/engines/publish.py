@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from psycopg2 import sql
 
 from ingestion.database.connections import Connection
+from orchestration.engines.ranges import PARTITION, files_of
 
 SCHEMA = "marts_engine"
 READERS = ("dashboard_ro", "quality_ro", "reader")
@@ -45,10 +46,14 @@ def _copy(cursor: Any, folder: Path, node: Mapping[str, Any]) -> int:
         target, sql.SQL(", ").join(map(sql.Identifier, names))
     )
     rows = 0
-    for path in sorted(folder.rglob("*.parquet")):
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=BATCH_ROWS, columns=names):
+    for path, month in files_of(folder):
+        own = [name for name in names if month is None or name != PARTITION]
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=BATCH_ROWS, columns=own):
             sink = io.BytesIO()
-            table = pa.Table.from_batches([batch]).select(names)
+            table = pa.Table.from_batches([batch])
+            if month is not None:
+                table = table.append_column(PARTITION, pa.repeat(pa.scalar(month, pa.date32()), len(table)))
+            table = table.select(names)
             pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(include_header=False))
             sink.seek(0)
             cursor.copy_expert(statement, sink)

@@ -5,7 +5,6 @@ Runs in the environment of an engine.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -58,7 +57,20 @@ def _sail() -> Iterator[Any]:
     server.start(background=True)
     try:
         address, port = server.listening_address
-        os.environ["TICKMART_SAIL_PORT"] = str(port)
+        _let_dbt_use(port)
         yield SparkSession.builder.config("spark.remote", f"sc://{address}:{port}").getOrCreate()
     finally:
         server.stop()
+
+
+def _let_dbt_use(port: int) -> None:
+    """Let dbt connect to the server's port. In the profile, each new port would let dbt parse the project again."""
+    from dbt.adapters.sail.connections import SailConnectionManager  # type: ignore[import-not-found]
+
+    connect = SailConnectionManager._open_remote.__func__
+
+    def connect_to_port(cls: Any, credentials: Any) -> Any:
+        credentials.port = port
+        return connect(cls, credentials)
+
+    SailConnectionManager._open_remote = classmethod(connect_to_port)

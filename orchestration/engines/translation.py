@@ -8,6 +8,7 @@ so it imports sqlglot alone.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from sqlglot import exp, parse_one
 from sqlglot.dialects.postgres import Postgres
@@ -23,8 +24,8 @@ COMPARISONS = (exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between)
 FLOAT_AGGREGATES = (exp.Variance, exp.VariancePop, exp.Stddev, exp.StddevSamp, exp.StddevPop)
 
 
-def translate(sql: str, name: str) -> str:
-    """Return the query of model or test ``name`` in Spark's syntax."""
+def translate(sql: str, name: str, engine: str = "sail") -> str:
+    """Return the query of model or test ``name`` in Spark's syntax, for an engine."""
     if not sql.strip():
         return sql
     try:
@@ -39,6 +40,10 @@ def translate(sql: str, name: str) -> str:
         translated = _translate_node(node)
         if translated is not node:
             node.replace(translated)
+    if engine == "spark":
+        for window in [w for w in tree.find_all(exp.Window) if _trails(w)]:
+            if (total := _difference_of_totals(window)) is not None:
+                window.replace(total)
     return tree.sql(dialect=Spark, pretty=True)
 
 
@@ -65,6 +70,60 @@ def _resolve(window: exp.Window, named: dict[str, exp.Window]) -> None:
             found = base.args[part]
             window.set(part, [p.copy() for p in found] if isinstance(found, list) else found.copy())
     window.set("alias", None)
+
+
+def _trails(window: exp.Window) -> bool:
+    """Return whether the frame of a window is the last hours up to its row."""
+    spec = window.args.get("spec")
+    return (
+        spec is not None and str(spec.args.get("kind")).lower() == "range"
+        and isinstance(spec.args.get("start"), exp.Interval) and spec.args.get("end") == "CURRENT ROW"
+    )  # fmt: skip
+
+
+def _difference_of_totals(window: exp.Window) -> exp.Expr | None:
+    """A sliding aggregate as the difference of two running ones, which are exact for decimals.
+
+    Spark computes an aggregate of a sliding frame again for each row, in rows x window, and that of a frame without a
+    lower bound once.
+    """
+    interval = window.args["spec"].args["start"]
+    length = f"{interval.this.name} {interval.args['unit'].name}" if interval.args.get("unit") else interval.this.name
+    value = window.this.this
+
+    def over(aggregate: exp.Expr, **spec: Any) -> exp.Expr:
+        running = window.copy()
+        running.set("this", aggregate)
+        running.set("spec", exp.WindowSpec(kind="RANGE", start="UNBOUNDED", start_side="PRECEDING", **spec))
+        return running
+
+    def trailing(aggregate: exp.Expr) -> exp.Expr:
+        # The frame includes its bound, so what precedes it ends a microsecond earlier.
+        before = exp.Interval(this=exp.Literal.string(f"{length} 1 microsecond"))
+        until_row = over(aggregate.copy(), end="CURRENT ROW")
+        until_frame = over(aggregate.copy(), end=before, end_side="PRECEDING")
+        # A zero of one digit leaves the decimal its type.
+        zero = exp.Literal.number(0) if isinstance(aggregate, exp.Count) else exp.cast("0", "decimal(1, 0)")
+        return exp.paren(exp.Sub(this=until_row, expression=exp.func("coalesce", until_frame, zero)))
+
+    count = trailing(exp.Count(this=value.copy()))
+    if isinstance(window.this, exp.Count):
+        return count
+    total = exp.Case().when(exp.GT(this=count.copy(), expression=exp.Literal.number(0)), trailing(exp.Sum(this=value)))
+    if isinstance(window.this, exp.Sum):
+        return exp.paren(total)
+    if not isinstance(window.this, exp.Variance):
+        return None
+    squares = exp.cast(trailing(exp.Sum(this=exp.Mul(this=value.copy(), expression=value.copy()))), "double")
+    summed = exp.cast(trailing(exp.Sum(this=value.copy())), "double")
+    square_of_sum = exp.Div(this=exp.Mul(this=summed, expression=summed.copy()), expression=count.copy())
+    deviations = exp.func("greatest", exp.Sub(this=squares, expression=square_of_sum), exp.Literal.number(0))
+    fewer = exp.paren(exp.Sub(this=count.copy(), expression=exp.Literal.number(1)))
+    return exp.paren(
+        exp.Case().when(
+            exp.GT(this=count.copy(), expression=exp.Literal.number(1)), exp.Div(this=deviations, expression=fewer)
+        )
+    )
 
 
 def _translate_node(node: exp.Expr) -> exp.Expr:

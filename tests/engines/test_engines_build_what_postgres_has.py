@@ -4,33 +4,21 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ingestion.simulator.bitcoin import make_day, write_daily
-from ingestion.simulator.server import simulator
-from orchestration.engines.errors import EngineError
-from orchestration.engines.installed import ENGINES, java, python_of
+from orchestration.engines.installed import ENGINES
 from support.cli import ROOT, TIMEOUT_S, Home
+from support.engines import build, needs
 
 pytestmark = pytest.mark.spark
-# Luna stopped trading and its symbol has two assets; Tether has no bars.
-UNIVERSE = """crypto_id,binance_symbol,name,category,valid_from,valid_to
-bitcoin,BTCUSDT,Bitcoin,store of value,,
-ethereum,ETHUSDT,Ethereum,smart contracts,,
-pepe,PEPEUSDT,Pepe,meme,,
-terra-luna,LUNAUSDT,Terra Classic,smart contracts,,2022-05-13
-tether,,Tether,stablecoin,,
-"""
 MARTS = {
     "dim_crypto", "dim_crypto_history", "dim_date", "fct_candles", "fct_candles_intraday", "fct_correlations_daily",
-    "fct_daily_summary", "fct_market_global", "fct_market_snapshots", "fct_onchain_activity",
-    "fct_onchain_distribution", "fct_onchain_lead_lag", "fct_onchain_market_daily", "fct_prices",
-    "fct_sentiment_daily", "fct_sentiment_returns",
+    "fct_daily_summary", "fct_market_global", "fct_market_prices", "fct_market_snapshots", "fct_onchain_activity",
+    "fct_onchain_distribution", "fct_onchain_lead_lag", "fct_onchain_market_daily", "fct_onchain_transactions",
+    "fct_prices", "fct_sentiment_daily", "fct_sentiment_returns",
 }  # fmt: skip
 # What Dagster's daemon does with the job, in a process of its own.
 DAGSTER_JOB = """
@@ -50,69 +38,11 @@ with session(set_up=False):
     }))
 """
 TODAY = datetime.now(UTC).date()
-# Builds of a few thousand rows: most of what a JVM does for them is compiling code that runs once.
-SPARK_OPTIONS = (
-    "spark.sql.shuffle.partitions=2 spark.sql.codegen.wholeStage=false "
-    "'spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC'"
-)
-
-
-def installed(engine: str) -> bool:
-    try:
-        python_of(engine)
-        if engine == "spark":
-            java()
-    except EngineError:
-        return False
-    return True
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """A home with gaps, a restated hour, rejected records, a delisted asset, two days of blocks, and a merged month."""
-    folder = tmp_path_factory.mktemp("engines")
-    with simulator(seed=3) as market:
-        made = Home(folder / "home", market.urls(), UNIVERSE)
-        made.env |= {
-            "BITCOIN_TRANSACTIONS_URL": f"file://{folder / 'bucket'}",
-            "TICKMART_SPARK_OPTIONS": SPARK_OPTIONS,
-            "TICKMART_SPARK_MEMORY": "1g",
-        }
-        for n in range(2):
-            day = TODAY - timedelta(days=5 - n)
-            write_daily(folder / "bucket", make_day(day, first=900_000 + 40 * n, blocks=40))
-        first, hour = TODAY - timedelta(days=30), f"{TODAY - timedelta(days=3)}T05:00:00Z"
-        market.faults.set([
-            {"kind": "gap", "symbol": "ETHUSDT", "from": f"{first + timedelta(days=9)}T03:00:00Z",
-             "to": f"{first + timedelta(days=9)}T09:00:00Z"},
-            {"kind": "impossible", "what": "high_below_low", "match": "klines", "times": 1, "row": 3},
-        ])  # fmt: skip
-        made.run("run")
-        backfill(made, "--interval", "1m", "--start", TODAY - timedelta(days=4), "--end", TODAY - timedelta(days=3))
-        backfill(made, "--dataset", "bitcoin_transactions", "--start", TODAY - timedelta(days=5),
-                 "--end", TODAY - timedelta(days=3))  # fmt: skip
-        market.faults.set([{"kind": "correction", "symbol": "BTCUSDT", "open_time": hour, "close": 1234.5}])
-        made.run("run")
-        # The days of a closed month are in a merged object, too.
-        assert made.tickmart("compact").returncode == 0
-        yield made
-
-
-def backfill(home: Home, *arguments: str | date) -> None:
-    code, summary = home.run("backfill", *map(str, arguments))
-    assert code in (0, 3), summary
-
-
-def build(home: Home, engine: str, *options: str) -> tuple[int, dict[str, Any]]:
-    code, report = home.run("build", "--engine", engine, *options)
-    assert isinstance(report, dict)
-    return code, report
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_mart_equals_that_of_postgres(home: Home, engine: str) -> None:
-    if not installed(engine):
-        pytest.skip(f"{engine} is not installed: make setup-{engine}, and Java for Spark")
+    needs(engine)
     code, report = build(home, engine, "--compare", "--publish")
     assert {m["mart"]: m for m in report["marts"] if not m["equal"]} == {}
     assert code == 0
@@ -127,8 +57,7 @@ def test_every_mart_equals_that_of_postgres(home: Home, engine: str) -> None:
 
 
 def test_dagster_materializes_the_marts_with_dbts_tests_as_checks(home: Home) -> None:
-    if not installed("sail"):
-        pytest.skip("sail is not installed: make setup-sail")
+    needs("sail")
     done = subprocess.run(
         [sys.executable, "-c", DAGSTER_JOB], env={**home.env, "TICKMART_ENGINES": "sail"}, cwd=ROOT, timeout=TIMEOUT_S,
         capture_output=True, text=True, check=False,
@@ -144,8 +73,7 @@ def test_dagster_materializes_the_marts_with_dbts_tests_as_checks(home: Home) ->
 
 
 def test_a_difference_is_found_and_named(home: Home) -> None:
-    if not installed("sail"):
-        pytest.skip("sail is not installed: make setup-sail")
+    needs("sail")
     change = (
         "create table marts.kept as select * from marts.fct_candles where timeframe = 'month';"
         "delete from marts.fct_candles where timeframe = 'month';"
@@ -169,8 +97,7 @@ def test_a_difference_is_found_and_named(home: Home) -> None:
 
 
 def test_a_damaged_object_is_named_and_the_tables_before_stay(home: Home) -> None:
-    if not installed("sail"):
-        pytest.skip("sail is not installed: make setup-sail")
+    needs("sail")
     warehouse = home.path / "warehouse" / "sail"
     if not (warehouse / "current").exists():
         build(home, "sail")

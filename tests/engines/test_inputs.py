@@ -9,7 +9,7 @@ from orchestration.engines import inputs
 
 
 def test_bronze_without_objects_gives_tables_without_rows(lake: Lake, tmp_path: Path) -> None:
-    found = inputs.prepare(lake, [], tmp_path / "objects", tmp_path / "inputs")
+    found = inputs.prepare(lake, [], tmp_path / "objects", tmp_path / "inputs", "sail")
     assert {table.name for table in found} >= {"binance_klines", "coingecko_markets", "bitcoin_blocks", "universe"}
     for table in found:
         assert len(table.folders) == len(table.schemas) == 1

@@ -32,6 +32,17 @@ def test_a_mean_is_the_exact_sum_by_the_count_with_its_filter_and_window() -> No
     assert "AVG" not in done
 
 
+def test_spark_has_running_totals_instead_of_sliding_windows() -> None:
+    frame = "range between interval '1 hours' preceding and current row"
+    sql = f"select sum(x) over (order by t {frame}) as total, max(x) over (order by t {frame}) as highest from bars"
+    spark, sail = (" ".join(translate(sql, "model", engine).split()) for engine in ("spark", "sail"))
+    assert spark.count("UNBOUNDED PRECEDING") == 4
+    assert "BETWEEN UNBOUNDED PRECEDING AND INTERVAL '1 HOURS 1 MICROSECOND' PRECEDING" in spark.upper()
+    # A largest value is not the difference of two.
+    assert spark.upper().count("BETWEEN INTERVAL") == 1
+    assert "UNBOUNDED" not in sail
+
+
 def test_a_limit_with_an_exponent_is_compared_in_double_precision() -> None:
     assert "CAST(low AS DOUBLE) >= CAST('1e-38' AS DOUBLE)" in translated("select low >= 1e-38 as valid from bars")
 

@@ -34,6 +34,15 @@
     ('x' || substr(md5({{ text }}), 1, 8))::bit(32)::integer
 {%- endmacro %}
 
+{#- Bytes as hexadecimal digits. -#}
+{% macro hex_text(bytes) -%}
+    {{ return(adapter.dispatch('hex_text')(bytes)) }}
+{%- endmacro %}
+
+{% macro postgres__hex_text(bytes) -%}
+    encode({{ bytes }}, 'hex')
+{%- endmacro %}
+
 {#-
     Post-hook: collect statistics after a full build. dbt writes a large table in one statement, and the models that read
     it next run before autovacuum sees it.

@@ -103,6 +103,10 @@
     ((conv(substr(md5({{ text }}), 1, 8), 16, 10)::bigint + 2147483648) % 4294967296 - 2147483648)::integer
 {%- endmacro %}
 
+{% macro spark__hex_text(bytes) -%}
+    lower(hex({{ bytes }}))
+{%- endmacro %}
+
 {% macro spark__text_of_day(date) -%}
     date_format({{ date }}, 'yyyyMMdd')
 {%- endmacro %}
