@@ -263,7 +263,7 @@ def start_heartbeat(stores: Stores, run_id: str) -> threading.Event:
 def kept_interrupts() -> Iterator[None]:
     """Raise KeyboardInterrupt at the end of the block if a SIGINT or SIGTERM within it raised nothing.
 
-    Dagster captures both between its steps, and forgets one that arrives after its last look.
+    Dagster captures both between its steps, and ignores one that arrives after its last check.
     """
     reader, writer = os.pipe()
     os.set_blocking(reader, False)

@@ -19,7 +19,7 @@ def handlers():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_that_dagster_captured_and_forgot_ends_the_command(number):
+def test_a_signal_that_dagster_captured_and_ignored_ends_the_command(number):
     with pytest.raises(KeyboardInterrupt), kept_interrupts(), capture_interrupts():
         os.kill(os.getpid(), number)
 
