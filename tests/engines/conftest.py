@@ -21,11 +21,20 @@ terra-luna,LUNAUSDT,Terra Classic,smart contracts,,2022-05-13
 tether,,Tether,stablecoin,,
 """
 TODAY = datetime.now(UTC).date()
+# Spark builds for four minutes on two cores that nobody else uses.
+ENGINE_TIMEOUT_S = 1800
 # Builds of a few thousand rows: most of what a JVM does for them is compiling code that runs once.
 SPARK_OPTIONS = (
     "spark.sql.shuffle.partitions=2 spark.sql.codegen.wholeStage=false "
     "'spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC'"
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests that build on an engine the time of two builds."""
+    for item in items:
+        if item.get_closest_marker("spark"):
+            item.add_marker(pytest.mark.timeout(2 * ENGINE_TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     folder = tmp_path_factory.mktemp("engines")
     with simulator(seed=3) as market:
         made = Home(folder / "home", market.urls(), UNIVERSE)
+        made.timeout_s = ENGINE_TIMEOUT_S
         made.env |= {
             "BITCOIN_TRANSACTIONS_URL": f"file://{folder / 'bucket'}",
             "TICKMART_SPARK_OPTIONS": SPARK_OPTIONS,

@@ -53,6 +53,7 @@ class Home:
     def __init__(self, path: Path, urls: Mapping[str, str], universe: str = UNIVERSE) -> None:
         self.path = path
         self.output: list[str] = []
+        self.timeout_s = TIMEOUT_S
         self.universe = path.parent / "universe.csv"
         self.universe.write_text(universe)
         # Without a key CoinGecko is limited to ten calls a minute; tests call more often than a user would.
@@ -72,7 +73,7 @@ class Home:
             capture_output=True,
             text=True,
             cwd=ROOT,
-            timeout=TIMEOUT_S,
+            timeout=self.timeout_s,
         )
         self.output += [done.stdout, done.stderr]
         return done
