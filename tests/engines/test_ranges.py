@@ -64,6 +64,7 @@ def build_days(home: Home, warehouse: Path, first: date, end: date, *options: st
     return current(warehouse)
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_days_in_any_order_are_one_range_and_a_full_build(home: Home, tmp_path: Path) -> None:
     needs("sail")
