@@ -38,7 +38,7 @@ from orchestration.assets.manifest import dataset_assets, test_description
 from orchestration.assets.metadata import BUILT_PROJECT, ONE_RUN, OWNERS
 from orchestration.assets.row_counts import with_row_counts
 from orchestration.job_names import BITCOIN_JOB, JOB, NEWS_JOB, ONCHAIN_JOB, REBUILD_JOB
-from orchestration.local.prepared_dbt import PARSED, prepare_next
+from orchestration.local.prepared_dbt import PARSED, PARTIAL_PARSE, prepare_next
 from orchestration.observability import logs
 from orchestration.progress import Progress, ProgressListener
 from orchestration.quality.checks import unvalidated_assets
@@ -52,8 +52,6 @@ PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
 DIGEST_FILE = "project.sha256"
 # A log file of dbt's own and a cache of every schema cost a tenth of a build; the log of the run has dbt's output.
 BUILD_OPTIONS = ("--exclude-resource-type", "unit_test", "--log-level-file", "none", "--cache-selected-only")
-# What dbt parses of the project, for its next invocation: a full parse takes 8 s of CPU, a partial one 0.3 s.
-PARTIAL_PARSE = "partial_parse.msgpack"
 
 
 class DbtCli(DbtCliResource):

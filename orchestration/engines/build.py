@@ -28,12 +28,12 @@ from orchestration.engines import inputs, ranges
 from orchestration.engines.errors import EngineError
 from orchestration.engines.installed import check_memory, java, python_of
 from orchestration.engines.ranges import Range
+from orchestration.local.prepared_dbt import PARTIAL_PARSE
 
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
 # Readers of the build before may still have its files open.
 KEPT_BUILDS = 2
 MART_FOLDERS = ("prices", "market", "sentiment", "onchain")
-PARSED = "partial_parse.msgpack"
 FINE = ("success", "pass", "warn", "skipped", "no-op")
 
 
@@ -92,8 +92,8 @@ def build(settings: Settings, engine: str, command: Sequence[str] = ("build",), 
             manifest = orjson.loads((folder / "work/target/manifest.json").read_bytes())
             shutil.rmtree(folder / "inputs")
             # Parsing the project takes ten seconds; dbt reads what an earlier build parsed, and what changed since.
-            if (parsed := folder / "work/target" / PARSED).exists():
-                parsed.replace(home / PARSED)
+            if (parsed := folder / "work/target" / PARTIAL_PARSE).exists():
+                parsed.replace(home / PARTIAL_PARSE)
             if days:
                 ranges.add_tables_before(folder / "tables", before, days)
             _swap(home, folder)
@@ -131,7 +131,7 @@ def _config(
     options = {"spark.master": settings.spark_master, "spark.driver.memory": settings.spark_memory,
                "spark.executor.memory": settings.spark_memory, **settings.spark_options}  # fmt: skip
     return {
-        "engine": engine, "options": options, "parsed": str(folder.parents[1] / PARSED),
+        "engine": engine, "options": options, "parsed": str(folder.parents[1] / PARTIAL_PARSE),
          "work": str(folder / "work"), "tables": str(folder / "tables"),
         "result": str(folder / "result.json"), "project": str(PROJECT_DIR),
         "sources": [source.as_json() for source in sources],

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# What dbt parses of the project, for its next invocation: a full parse takes 8 s of CPU, a partial one 0.3 s.
+PARTIAL_PARSE = "partial_parse.msgpack"
 # In the target folder of a build: what dbt has parsed of a project that did not change since. dbt reads its own file of
 # this kind too, but compares it with the project's files and writes the manifest again (1.5 s of CPU).
 PARSED = "parsed.msgpack"

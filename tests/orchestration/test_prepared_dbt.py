@@ -13,8 +13,9 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from orchestration.assets.dbt import DBT, DIGEST_FILE, PARTIAL_PARSE, target_folder
+from orchestration.assets.dbt import DBT, DIGEST_FILE, target_folder
 from orchestration.local import prepared_dbt
+from orchestration.local.prepared_dbt import PARTIAL_PARSE
 
 pytestmark = pytest.mark.servers
 
