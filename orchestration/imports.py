@@ -5,10 +5,11 @@ Belongs here: how a slow library is imported. Does not: its use.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -34,20 +35,40 @@ def import_in_background(*modules: str) -> threading.Thread:
 
 
 @contextmanager
-def without_dbt() -> Iterator[None]:
-    """Hide dbt from dagster-dbt while that is imported: it imports all of dbt for types that Dagster's own queries use.
-
-    dbt runs as a program. dagster-dbt then takes its way for an installation without dbt-core, which selects the nodes
-    from the manifest.
-    """
-    hidden = "dbt" not in sys.modules
-    if hidden:
-        sys.modules["dbt"] = None  # type: ignore[assignment]
+def uncollected() -> Iterator[None]:
+    """Collect no garbage during imports, and leave what they made out of later collections: it lives until the end."""
+    gc.disable()
     try:
         yield
     finally:
-        if hidden:
-            del sys.modules["dbt"]
+        gc.freeze()
+        gc.enable()
+
+
+@contextmanager
+def hidden(module: str) -> Iterator[None]:
+    """Let the imports of a module fail, for those who can do without it."""
+    hides = module not in sys.modules
+    if hides:
+        sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hides:
+            del sys.modules[module]
+
+
+class _Unused(ModuleType):
+    """A module whose names can be imported and not used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise RuntimeError(f"{self.__name__}.{name} is used, although orchestration.imports declares it unused")
+
+        return refuse
 
 
 class _Postponed(ModuleType):
@@ -59,10 +80,19 @@ class _Postponed(ModuleType):
         return getattr(import_module(self.__name__), name)
 
 
-@contextmanager
-def postponed(*modules: str) -> Iterator[None]:
+def postponed(*modules: str) -> AbstractContextManager[None]:
     """Import nothing of these modules until one of their attributes is read, for those who import them meanwhile."""
-    stand_ins = {name: _Postponed(name) for name in modules if name not in sys.modules}
+    return _standing_in(_Postponed, modules)
+
+
+def unused(*modules: str) -> AbstractContextManager[None]:
+    """Import nothing of these modules, for those who import names of them meanwhile and never use these here."""
+    return _standing_in(_Unused, modules)
+
+
+@contextmanager
+def _standing_in(kind: type[ModuleType], modules: Sequence[str]) -> Iterator[None]:
+    stand_ins = {name: kind(name) for name in modules if name not in sys.modules}
     sys.modules.update(stand_ins)
     try:
         yield

@@ -12,3 +12,6 @@ BITCOIN_JOB = "bitcoin_transactions_refresh"
 NEWS_JOB = "headlines_refresh"
 # Days of history that the first refresh of an empty warehouse loads.
 FIRST_LOAD_DAYS = 30
+# Commands that start the processes of dbt and of the suites before they need them. Not those that load years of bars:
+# what waits takes 300 MB.
+SHORT_RUNS = ("run", "up", "demo", "check")

@@ -19,10 +19,12 @@ from ingestion.database import connections, migrate
 from ingestion.database.connections import WarehouseError
 from ingestion.settings import ROLES, Role, Settings, load_settings
 from ingestion.universe import read_universe
-from orchestration.imports import import_in_background
+from orchestration.imports import import_in_background, uncollected
+from orchestration.job_names import SHORT_RUNS
 from orchestration.local import demo
 from orchestration.local.client import local_services, prepare_home
 from orchestration.local.credentials import write_private
+from orchestration.local.prepared_dbt import prepared_dbt
 from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import disk
 from orchestration.observability.attempts import record_failure
@@ -75,13 +77,17 @@ def run_session(command: str) -> Iterator[Settings]:
         os.environ["TICKMART_LIVE"] = "on"
     home = load_settings().home
     with ExitStack() as opened:
-        imports = import_in_background(*DAGSTER)
-        try:
-            settings = opened.enter_context(session(nats=command in LIVE_COMMANDS and bool(load_settings().live)))
-        except (LocalServicesError, WarehouseError, psycopg2.Error) as error:
-            record_failure(home, "run", f"tickmart {command}", disk.explained(error, home) or error)
-            raise
-        imports.join()
+        with uncollected():
+            imports = import_in_background(*DAGSTER)
+            try:
+                settings = opened.enter_context(session(nats=command in LIVE_COMMANDS and bool(load_settings().live)))
+            except (LocalServicesError, WarehouseError, psycopg2.Error) as error:
+                record_failure(home, "run", f"tickmart {command}", disk.explained(error, home) or error)
+                raise
+            imports.join()
+        if command in SHORT_RUNS:
+            # Not before: on two cores it would take time from these imports.
+            opened.enter_context(prepared_dbt())
         yield settings
 
 

@@ -1,12 +1,16 @@
-"""The names of dagster-dbt that this package uses, imported without dbt itself; dbt starts in the prepared process."""
+"""The names of dagster-dbt that this package uses, imported without dbt itself; dbt starts in the prepared process.
+
+dagster-dbt imports all of dbt for types that Dagster's own queries use. Without it, it takes its way for an
+installation without dbt-core, which selects the nodes from the manifest. SQLGlot is for the lineage of columns.
+"""
 
 from pathlib import Path
 from typing import Any
 
-from orchestration.imports import without_dbt
+from orchestration.imports import hidden, unused
 from orchestration.local.prepared_dbt import start_dbt
 
-with without_dbt():
+with hidden("dbt"), unused("sqlglot", "sqlglot.expressions", "sqlglot.lineage", "sqlglot.optimizer"):
     from dagster_dbt import (
         DagsterDbtTranslator,
         DagsterDbtTranslatorSettings,

@@ -4,13 +4,12 @@ Importing this module takes seconds, so only functions that run a suite import i
 double that time.
 """
 
-import gc
 import os
 
-from orchestration.imports import postponed
+from orchestration.imports import postponed, uncollected
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
-with postponed("scipy.stats", "altair"):
+with uncollected(), postponed("scipy.stats", "altair"):
     import great_expectations.expectations as expectations
     from great_expectations import get_context
     from great_expectations.core import ExpectationSuite
@@ -18,8 +17,6 @@ with postponed("scipy.stats", "altair"):
     from great_expectations.data_context.types.base import ProgressBarsConfig
     from great_expectations.render.renderer import ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView
-# Its objects live until the end: a collection after each stage of a run would visit all of them.
-gc.freeze()
 
 __all__ = [
     "DefaultJinjaPageView", "ExpectationSuite", "ProgressBarsConfig", "RunIdentifier", "ValidationResultsPageRenderer",

@@ -6,6 +6,7 @@ not: Great Expectations' API (``runner``), which rows a run validates (``checks`
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,12 +15,14 @@ from pathlib import Path
 
 from ingestion.bronze.lake import Lake, ObjectInfo
 from ingestion.memory import limit_malloc_arenas, release_memory
+from ingestion.ops.runs import as_json
 from ingestion.settings import load_settings
 from ingestion.sources.registry import DATASETS
 from orchestration.quality import data_docs
 from orchestration.quality.frames import read_frames
 from orchestration.quality.runner import CheckResult, SuiteResult, suite_runs, validate_frame, validate_query
 from orchestration.quality.suites import SUITES, Suite
+from orchestration.reconnect import install_connection_retries
 
 _SEVERITY_OF_STATUS = {"passed": 0, "failed": 1, "error": 2}
 
@@ -35,6 +38,7 @@ class Validated:
 
 def prepare() -> None:
     """Do what every suite needs and no run changes."""
+    install_connection_retries()
     limit_malloc_arenas()
     data_docs.template()
 
@@ -87,7 +91,8 @@ def _published(suite_name: str, run_id: str, validate: Callable[[Suite], SuiteRe
     try:
         result = validate(suite)
         page = data_docs.publish(load_settings().home, run_id, suite, result, datetime.now(UTC))
-        # Great Expectations' own result has been rendered; it is large, and of its classes.
-        return Validated(replace(result, result=None), page)
+        # Great Expectations' own result has been rendered. The run reads the rest without the library.
+        checks = [replace(check, sample=json.loads(as_json(check.sample))) for check in result.checks]
+        return Validated(replace(result, checks=checks, result=None), page)
     except Exception as error:
         return Validated(SuiteResult([suite_runs(suite, error)]), trace=traceback.format_exc())
