@@ -16,7 +16,8 @@ from psycopg2.extras import RealDictCursor
 
 from ingestion.database.connections import Connection
 from ingestion.settings import Settings
-from ingestion.sources.registry import OPTIONAL, SOURCES
+from ingestion.sources.datasets import OPTIONAL
+from ingestion.sources.registry import SOURCES
 from orchestration.observability import health
 from orchestration.observability.attempts import newest_failure
 from orchestration.observability.text import problems, span

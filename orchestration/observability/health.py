@@ -18,7 +18,7 @@ from psycopg2.extras import RealDictCursor
 
 from ingestion.database import connections
 from ingestion.settings import Settings
-from ingestion.sources.registry import DATASETS, OPTIONAL
+from ingestion.sources.datasets import DATASETS, OPTIONAL
 from ingestion.text import plain
 from orchestration.observability.attempts import newest_failure
 

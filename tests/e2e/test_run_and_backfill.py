@@ -22,7 +22,7 @@ import pytest
 
 from ingestion.datasets import always
 from ingestion.simulator.server import Simulator
-from ingestion.sources.registry import DATASETS
+from ingestion.sources.datasets import DATASETS
 from orchestration.local.client import local_services
 from orchestration.maintenance.postgres_client import postgres_client
 from support.cli import TIMEOUT_S, UNIVERSE, Home, stages_of

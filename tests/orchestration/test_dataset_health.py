@@ -20,7 +20,7 @@ from ingestion.ops import datasets
 from ingestion.settings import Postgres, Settings, load_settings
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.coingecko.dataset import MARKETS
-from ingestion.sources.registry import DATASETS, OPTIONAL
+from ingestion.sources.datasets import DATASETS, OPTIONAL
 from orchestration.alerting import incidents
 from orchestration.assets.dbt import DBT, PROJECT_DIR
 from orchestration.assets.manifest import dataset_assets
