@@ -114,6 +114,8 @@ class Dataset:
     parts: tuple[str, tuple[str, ...]] | None = None
     # Whether runs fetch the dataset. One that is off is not expected to be fresh, and is no part of the status.
     is_on: Callable[[Settings], bool] = always
+    # A refresh of all datasets does not need it: without an answer of its source the run is complete.
+    optional: bool = False
     # Raw is loaded by whole objects, not by records: its rows have no key and no provenance of their own.
     whole_objects: bool = False
     # A stream loads the dataset within seconds, by its contract: no suite of a run precedes its load.

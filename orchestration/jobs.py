@@ -8,9 +8,9 @@ import dagster as dg
 from ingestion.settings import load_settings
 from ingestion.sources.bitcoin.dataset import BITCOIN_TRANSACTIONS
 from ingestion.sources.coingecko.dataset import MARKETS
+from ingestion.sources.datasets import DATASETS
 from ingestion.sources.news.dataset import GDELT_TONE, HEADLINES
 from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAILY
-from ingestion.sources.registry import DATASETS
 from orchestration.job_names import BITCOIN_JOB, CHECK_JOB, JOB, MARKETS_JOB, NEWS_JOB, ONCHAIN_JOB, REBUILD_JOB
 from orchestration.partitions import DAYS, range_tags, refresh_days
 from orchestration.quality.checks import CHECKS

@@ -27,9 +27,12 @@ def open_days(connection: Connection, dataset: Dataset, interval: str, before: d
     return _days(connection, "not is_final and date < %s", (dataset.name, interval, before))
 
 
-def covered_days(connection: Connection, dataset: Dataset, interval: str, since: datetime) -> dict[str, set[date]]:
-    """Return for each symbol the final days that were requested and answered since a moment."""
-    return _days(connection, "is_final and checked_at >= %s", (dataset.name, interval, since))
+def covered_days(
+    connection: Connection, dataset: Dataset, interval: str, days: tuple[date, date], since: datetime
+) -> dict[str, set[date]]:
+    """Return for each symbol the final days in [first, end) that were requested and answered since a moment."""
+    condition = "is_final and date >= %s and date < %s and checked_at >= %s"
+    return _days(connection, condition, (dataset.name, interval, *days, since))
 
 
 def _days(connection: Connection, condition: str, values: tuple[Any, ...]) -> dict[str, set[date]]:
@@ -184,10 +187,12 @@ def refresh_start(
         """
         select min(coalesce(c.last_final + 1, %(default)s))
         from unnest(%(symbols)s::text[]) as s (symbol)
-        left join (
-            select symbol, max(date) as last_final
-            from ops.coverage where dataset = %(dataset)s and interval = '1h' and is_final group by symbol
-        ) as c using (symbol)
+        -- One index probe per symbol instead of a scan.
+        left join lateral (
+            select date as last_final from ops.coverage as c
+            where c.dataset = %(dataset)s and c.symbol = s.symbol and c.interval = '1h' and c.is_final
+            order by date desc limit 1
+        ) as c on true
         left join ops.symbol_status as o using (symbol)
         where coalesce(o.status, '') not in ('UNKNOWN', 'DELISTED')
         """,

@@ -90,7 +90,7 @@ def summarize_run(connection: Connection, run_id: str, earlier: Sequence[str] = 
     connection.commit()
     failures = sorted((c for c in checks if c["status"] != "passed"), key=lambda c: c["severity"])
     errors = sum(c["severity"] == "error" for c in failures)
-    # A fetch that the run does not need says so (`Source.optional`).
+    # A fetch that the run does not need says so (`Dataset.optional`).
     statuses = {s["status"] for s in stages if not s["detail"].get("optional")}
     status = "failed" if errors or "failed" in statuses else "partial" if "partial" in statuses else "ok"
     return {

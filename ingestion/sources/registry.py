@@ -1,4 +1,4 @@
-"""The declared sources, in the order in which a run refreshes them."""
+"""The declared sources, in the order in which a run refreshes them: one for each of ``datasets``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,3 @@ SOURCES: tuple[Source, ...] = (
     TICKERS,
     *NEWS_SOURCES,
 )
-DATASETS = tuple(source.dataset for source in SOURCES)
-# Names of the datasets that a run does not need.
-OPTIONAL = frozenset(source.dataset.name for source in SOURCES if source.optional)

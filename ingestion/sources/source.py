@@ -146,8 +146,9 @@ class Source:
     description, expected) of ``FetchResult.shortfall``. ``attribution`` is the text that the source's terms require.
     ``load`` loads what is pending into raw; ``probe`` is what doctor reports of a source without an HTTP API.
 
-    A refresh of all sources does not need an ``optional`` one: without an answer its checks warn, the run is complete,
-    and the dataset alone becomes late by its SLA. For an answer of each of its APIs it waits ``OPTIONAL_DEADLINE_S``.
+    A refresh of all sources does not need that of an ``optional`` dataset: without an answer its checks warn, the run
+    is complete, and the dataset alone becomes late by its SLA. For an answer of each of its APIs it waits
+    ``OPTIONAL_DEADLINE_S``.
     """
 
     name: str
@@ -162,11 +163,10 @@ class Source:
     by_day: bool = False
     completeness_check: tuple[str, str, str] | None = None
     load_checks: tuple[LoadCheck, ...] = ()
-    optional: bool = False
     load: Callable[..., tuple[Loaded, list[str]]] = load_pending
     probe: Callable[[Settings], Iterator[Finding]] | None = None
 
     @property
     def deadline_s(self) -> float | None:
         """The longest time without an answer of an API in a refresh of all sources; None for that of the settings."""
-        return OPTIONAL_DEADLINE_S if self.optional else None
+        return OPTIONAL_DEADLINE_S if self.dataset.optional else None

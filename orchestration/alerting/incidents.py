@@ -16,7 +16,8 @@ from psycopg2.extras import RealDictCursor
 
 from ingestion.database.connections import Connection
 from ingestion.settings import Settings
-from ingestion.sources.registry import OPTIONAL, SOURCES
+from ingestion.sources.datasets import OPTIONAL
+from ingestion.sources.registry import SOURCES
 from orchestration.observability import health
 from orchestration.observability.attempts import newest_failure
 from orchestration.observability.text import problems, span
@@ -216,8 +217,9 @@ def _too_many_rejected(check: Mapping[str, str]) -> bool:
 
 
 def _stale(cursor: Any, settings: Settings, now: datetime) -> Iterator[Finding]:
-    newest, awaited_since = health.newest_data(cursor), health.awaited_since(cursor)
-    for dataset, allowed in health.limits(cursor, settings).items():
+    limits, awaited_since = health.limits(cursor, settings), health.awaited_since(cursor)
+    newest = health.newest_data(cursor, limits)
+    for dataset, allowed in limits.items():
         newest_at = newest[dataset]
         if newest_at is None and (since := awaited_since.get(dataset)) is not None:
             fresh = health.freshness((now - since).total_seconds(), allowed)

@@ -91,7 +91,7 @@ def _fetch(
     with stores.connection("ingest") as connection, ExitStack() as clients_open:
         runs.begin_run(connection, context.run_id, context.job_name)
         # A refresh of all sources does not need an optional one; a run of this source alone does.
-        optional = source.optional and context.job_name == JOB
+        optional = source.dataset.optional and context.job_name == JOB
         deadline_s = source.deadline_s if optional else None
         clients: list[HttpClient] = [
             clients_open.enter_context(stores.client(api, context.run_id, deadline_s)) for api in source.apis

@@ -24,7 +24,7 @@ from psycopg2.extras import RealDictCursor
 from ingestion.database import connections
 from ingestion.ops import builds, datasets, runs
 from ingestion.ops import checks as ops_checks
-from ingestion.sources.registry import DATASETS, OPTIONAL
+from ingestion.sources.datasets import DATASETS, OPTIONAL
 from ingestion.text import plain
 from orchestration.assets.dagster_dbt import (
     DagsterDbtTranslator,

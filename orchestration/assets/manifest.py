@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from ingestion.sources.registry import DATASETS
+from ingestion.sources.datasets import DATASETS
 
 
 def test_description(manifest: Mapping[str, Any], unique_id: str) -> str:

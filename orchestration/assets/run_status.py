@@ -34,8 +34,8 @@ def build_run_status(upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
             if failed_steps:  # one that ended before it recorded its stage
                 summary["status"] = "failed"
             runs.end_run(connection, context.run_id, summary["status"], summary)
-        health.write_status(stores.settings)
-        if command_pid(context.run) is None:  # a command logs the end of its run
+        if command_pid(context.run) is None:  # a command does both itself, after its alerts
+            health.write_status(stores.settings)
             checks = {word: summary["checks"][word] for word in ("passed", "warned", "failed")}
             logs.unit("run ended", run=context.run_id, job=context.job_name, status=summary["status"], **checks)
         needed = [s["detail"] for s in summary["stages"] if not s["detail"].get("optional")]

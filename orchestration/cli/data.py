@@ -18,9 +18,9 @@ from ingestion.bronze.lake import Lake
 from ingestion.bronze.write import Context
 from ingestion.database import connections
 from ingestion.settings import Settings, load_settings
+from ingestion.sources.datasets import DATASETS
 from ingestion.sources.news.deletions import delete_gone_posts
 from ingestion.sources.news.source import X
-from ingestion.sources.registry import DATASETS
 from orchestration.cli.errors import EXIT_CODES, clear_errors, print_error
 from orchestration.cli.output import print_json, print_rejected
 from orchestration.cli.queries import json_option, warehouse

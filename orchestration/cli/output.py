@@ -7,19 +7,21 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.console import Console
 
 from ingestion.text import plain
-from orchestration.alerting.price_crossings import Crossing
-from orchestration.alerting.price_rules import Rule
 from orchestration.cli import terminal
 from orchestration.cli.errors import print_error
 from orchestration.local.demo import hint
 from orchestration.observability.text import problems, span
 from orchestration.quality import data_docs
+
+if TYPE_CHECKING:
+    from orchestration.alerting.price_crossings import Crossing
+    from orchestration.alerting.price_rules import Rule
 
 # Why checks of other runs are not part of this one, by their source.
 NOT_RUN = {

@@ -24,10 +24,10 @@ from ingestion.sources.binance.contract import BINANCE_OPENED, INTERVAL_MS
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.bitcoin.dataset import BITCOIN_TRANSACTIONS
 from ingestion.sources.bitcoin.ingest import GENESIS
+from ingestion.sources.datasets import DATASETS
 from ingestion.sources.news.dataset import EARLIEST, GDELT_TONE, HEADLINES
 from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAILY
 from ingestion.sources.onchain.dataset import FIRST_DAY as ONCHAIN_SINCE
-from ingestion.sources.registry import DATASETS
 from orchestration.cli.demo_home import use_demo_home
 from orchestration.cli.errors import EXIT_CODES, clear_errors, print_error
 from orchestration.cli.output import print_json, print_problems, print_summary

@@ -23,7 +23,7 @@ from ingestion.bronze.merged import current
 from ingestion.bronze.objects import LakeError
 from ingestion.datasets import Dataset, is_merged
 from ingestion.settings import ObjectStore
-from ingestion.sources.registry import DATASETS
+from ingestion.sources.datasets import DATASETS
 from ingestion.text import positional
 
 # Objects have the scale that their numbers need; the widest price has 18 decimals.

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from ingestion.database.connections import Connection
 from ingestion.database.one_state import fetch, fetch_dicts, one_state
 from ingestion.settings import SettingsError
-from ingestion.sources.registry import DATASETS
+from ingestion.sources.datasets import DATASETS
 from orchestration.exports.folder import (
     MANIFEST,
     STAGING,

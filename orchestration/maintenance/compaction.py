@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from ingestion.bronze.compaction import REMOVE_AFTER, Compacted, compact
 from ingestion.bronze.lake import Lake
 from ingestion.database.connections import Connection
-from ingestion.sources.registry import DATASETS
+from ingestion.sources.datasets import DATASETS
 from ingestion.stream import compaction as stream_compaction
 
 

@@ -99,5 +99,5 @@ def _sources(settings: Settings) -> Iterator[Finding]:
                     yield from api.probe(client, settings)
             except SourceError as error:
                 problem = str(error).removeprefix(f"{api.name}: ")
-                message = f"optional, runs go on without it: {problem}" if source.optional else problem
-                yield Finding(source.optional, api.name, message)
+                message = f"optional, runs go on without it: {problem}" if source.dataset.optional else problem
+                yield Finding(source.dataset.optional, api.name, message)

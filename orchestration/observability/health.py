@@ -8,7 +8,7 @@ fresh.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ from psycopg2.extras import RealDictCursor
 
 from ingestion.database import connections
 from ingestion.settings import Settings
-from ingestion.sources.registry import DATASETS, OPTIONAL
+from ingestion.sources.datasets import DATASETS, OPTIONAL
 from ingestion.text import plain
 from orchestration.observability.attempts import newest_failure
 
@@ -68,12 +68,13 @@ def freshness(age_seconds: float | None, allowed: Limits) -> str:
     return "warning" if age_seconds > allowed.sla_seconds else "healthy"
 
 
-def newest_data(cursor: Any) -> dict[str, datetime | None]:
-    """Return the time of each dataset's newest data, None for one that was never loaded."""
-    columns = ", ".join(f"({query}) as {name}" for name, query in NEWEST.items())
-    cursor.execute(f"select {columns}")
+def newest_data(cursor: Any, names: Collection[str] = tuple(NEWEST)) -> dict[str, datetime | None]:
+    """Return the time of the newest data of these datasets, None for one that was never loaded."""
+    if not names:
+        return {}
+    cursor.execute(f"select {', '.join(f'({NEWEST[name]}) as {name}' for name in names)}")
     row = cursor.fetchone()
-    return dict(zip(NEWEST, row.values() if isinstance(row, dict) else row, strict=True))
+    return dict(zip(names, row.values() if isinstance(row, dict) else row, strict=True))
 
 
 def awaited_since(cursor: Any) -> dict[str, datetime]:
@@ -137,37 +138,55 @@ def status(settings: Settings) -> dict[str, Any]:
 
 def _dataset_rows(cursor: Any, settings: Settings, now: datetime) -> list[dict[str, Any]]:
     """Return one row per dataset: rows, age, limits, last run, and its status from the mart."""
-    newest = newest_data(cursor)
-    last_runs = _last_runs(cursor)
+    allowed = limits(cursor, settings)
     marts = mart_rows(cursor)
-    counts = {dataset.name: dataset.rows_sql for dataset in DATASETS}
+    newest = newest_data(cursor, [name for name in allowed if name not in marts])
+    last_runs = _last_runs(cursor)
+    counts = _counts(cursor, allowed)
     rows = []
-    for name, allowed in limits(cursor, settings).items():
-        cursor.execute(
-            f"""
-            select
-                ({counts[name]}) as rows,
-                (select max(loaded_at) from ops.load_ledger where dataset = %(name)s) as last_load,
-                (
-                    select count(*) from ops.rejected_records where dataset = %(name)s and replayed_at is null
-                ) as rejected,
-                (
-                    select count(*) from ops.gaps where kind = 'missing_locally' and %(name)s = 'binance_klines'
-                ) as open_gaps
-            """,  # noqa: S608 - the names of declared datasets
-            {"name": name},
-        )
+    for name in allowed:
         mart = marts.get(name, {})
-        newest_at = mart.get("last_data_at", newest[name])
+        newest_at = mart["last_data_at"] if mart else newest[name]
         rows.append(
             {
-                "dataset": name, **(cursor.fetchone() or {}), "newest": newest_at, "last_run": last_runs.get(name),
-                **asdict(allowed), "age_seconds": (now - newest_at).total_seconds() if newest_at else None,
+                **counts[name], "newest": newest_at, "last_run": last_runs.get(name), **asdict(allowed[name]),
+                "age_seconds": (now - newest_at).total_seconds() if newest_at else None,
                 "parts": {part: mart.get(f"{part}_health", "Unknown").lower() for part in PARTS},
                 "health": mart.get("health", "Unknown").lower(),
             }
         )  # fmt: skip
     return rows
+
+
+def _counts(cursor: Any, names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return by dataset: rows in raw, last load, rejected records and open gaps."""
+    if not names:
+        return {}
+    declared = " union all ".join(
+        f"select '{dataset.name}' as dataset, ({dataset.rows_sql}) as rows"
+        for dataset in DATASETS
+        if dataset.name in names
+    )
+    cursor.execute(
+        f"""
+        with declared as ({declared}),
+        loads as (select dataset, max(loaded_at) as last_load from ops.load_ledger group by dataset),
+        rejected as (
+            select dataset, count(*) as rejected from ops.rejected_records where replayed_at is null group by dataset
+        )
+        select
+            declared.dataset, declared.rows, loads.last_load,
+            coalesce(rejected.rejected, 0) as rejected,
+            (
+                select count(*) from ops.gaps
+                where kind = 'missing_locally' and declared.dataset = 'binance_klines'
+            ) as open_gaps
+        from declared
+        left join loads on loads.dataset = declared.dataset
+        left join rejected on rejected.dataset = declared.dataset
+        """  # noqa: S608 - the names and queries of declared datasets
+    )
+    return {row["dataset"]: dict(row) for row in cursor.fetchall()}
 
 
 def _failed_symbols(cursor: Any) -> dict[str, str]:

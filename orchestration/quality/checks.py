@@ -25,7 +25,8 @@ from ingestion.datasets import HOUR_S, Dataset, days_between, join_days, keys_of
 from ingestion.ops import checks, runs
 from ingestion.raw.loader import pending_objects
 from ingestion.sources.binance.dataset import klines_day
-from ingestion.sources.registry import DATASETS, SOURCES
+from ingestion.sources.datasets import DATASETS
+from ingestion.sources.registry import SOURCES
 from ingestion.universe import Asset
 from orchestration.job_names import CHECK_JOB
 from orchestration.partitions import DAYS, run_days

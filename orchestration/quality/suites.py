@@ -13,9 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from ingestion.datasets import Dataset, always
+from ingestion.sources.datasets import DATASETS
 from ingestion.sources.news.dataset import GDELT_TONE, HEADLINES
 from ingestion.sources.onchain.dataset import BLOCKCHAIN_DAILY, COINMETRICS_DAILY
-from ingestion.sources.registry import DATASETS
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuite

@@ -17,7 +17,7 @@ from ingestion.bronze.lake import Lake, ObjectInfo
 from ingestion.memory import limit_malloc_arenas, release_memory
 from ingestion.ops.runs import as_json
 from ingestion.settings import load_settings
-from ingestion.sources.registry import DATASETS
+from ingestion.sources.datasets import DATASETS
 from orchestration.quality import data_docs
 from orchestration.quality.frames import read_frames
 from orchestration.quality.runner import CheckResult, SuiteResult, suite_runs, validate_frame, validate_query

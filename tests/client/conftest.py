@@ -15,7 +15,7 @@ import tickmart as tm
 from ingestion.database import connections, migrate
 from ingestion.ops import datasets
 from ingestion.settings import ROLES, Postgres, load_settings
-from ingestion.sources.registry import DATASETS
+from ingestion.sources.datasets import DATASETS
 from orchestration.assets.manifest import dataset_assets
 from orchestration.exports.release import publish
 from support.database import fresh_database

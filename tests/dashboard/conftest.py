@@ -20,7 +20,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard import database
 from ingestion.ops import datasets
 from ingestion.settings import load_settings
-from ingestion.sources.registry import DATASETS
+from ingestion.sources.datasets import DATASETS
 from orchestration.assets.manifest import dataset_assets
 from orchestration.local.client import local_services
 from tests.dashboard.browser import browser, dashboard, open_tab  # noqa: F401 - fixtures

@@ -11,7 +11,7 @@ from dbt_warehouse import PROJECT, Warehouse
 
 from dashboard.pages import PAGES
 from ingestion.sources.binance.dataset import KLINES
-from ingestion.sources.registry import DATASETS
+from ingestion.sources.datasets import DATASETS
 from orchestration.assets.manifest import dataset_assets
 from orchestration.quality.suites import SUITES
 

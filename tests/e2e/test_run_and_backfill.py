@@ -22,7 +22,7 @@ import pytest
 
 from ingestion.datasets import always
 from ingestion.simulator.server import Simulator
-from ingestion.sources.registry import DATASETS
+from ingestion.sources.datasets import DATASETS
 from orchestration.local.client import local_services
 from orchestration.maintenance.postgres_client import postgres_client
 from support.cli import TIMEOUT_S, UNIVERSE, Home, stages_of
@@ -73,6 +73,11 @@ def test_a_backfill_loads_the_days_that_are_missing_and_leaves_the_others(served
     assert (code, summary["status"]) == (0, "ok"), summary
     detail = stages_of(summary)["raw", "binance_klines"]["detail"]
     assert (detail["inserted"], detail["updated"]) == (3 * 24 * 24, 0)
+    status = json.loads((served_home.path / "status.json").read_text())
+    assert (status["last_run"]["run_id"], status["last_run"]["status"]) == (summary["run_id"], "ok")
+    bars = next(row for row in status["datasets"] if row["dataset"] == "binance_klines")
+    counted = served_home.sql("select count(*) as bars from raw.binance_klines")
+    assert [str(bars["rows"])] == [row["bars"] for row in counted]
     assert served_home.sql(digest) == before
 
 

@@ -30,9 +30,9 @@ from ingestion.sources.binance.ingest import sync_klines
 from ingestion.sources.binance.plan import KlinesRequest, Source
 from ingestion.sources.coingecko.dataset import MARKETS, markets_key
 from ingestion.sources.coingecko.parse import read_coins
+from ingestion.sources.datasets import DATASETS
 from ingestion.sources.fear_greed.dataset import FEAR_GREED, fear_greed_key, parse_history
 from ingestion.sources.http import HttpClient
-from ingestion.sources.registry import DATASETS
 from support.compaction import (
     BITCOIN,
     FEBRUARY,

@@ -18,10 +18,10 @@ from ingestion.simulator.server import Simulator
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.coingecko import ingest
 from ingestion.sources.coingecko.dataset import MARKETS
+from ingestion.sources.datasets import DATASETS
 from ingestion.sources.fear_greed import ingest as fear_greed_ingest
 from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from ingestion.sources.http import HttpClient
-from ingestion.sources.registry import DATASETS
 from ingestion.validation import Rejected
 from orchestration.maintenance import retention
 from support.market import Market, asset

@@ -22,7 +22,7 @@ from psycopg2 import sql
 from ingestion.database import connections, migrate
 from ingestion.database.connections import WarehouseError
 from ingestion.settings import Postgres, load_settings
-from ingestion.sources.registry import DATASETS
+from ingestion.sources.datasets import DATASETS
 from ingestion.universe import Asset
 from orchestration.alerting import outbox
 from orchestration.maintenance.postgres_client import postgres_client

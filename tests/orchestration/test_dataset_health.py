@@ -20,7 +20,7 @@ from ingestion.ops import datasets
 from ingestion.settings import Postgres, Settings, load_settings
 from ingestion.sources.binance.dataset import KLINES
 from ingestion.sources.coingecko.dataset import MARKETS
-from ingestion.sources.registry import DATASETS, OPTIONAL
+from ingestion.sources.datasets import DATASETS, OPTIONAL
 from orchestration.alerting import incidents
 from orchestration.assets.dbt import DBT, PROJECT_DIR
 from orchestration.assets.manifest import dataset_assets
@@ -89,6 +89,11 @@ SEED = """
     from unnest(array['gdelt', 'hackernews', 'rss', 'x']) as source;
     insert into raw.news_tone_gdelt (topic, date, tone, source_url, fetched_at, batch_id)
     values ('t', (now() at time zone 'UTC')::date - 1, 0, 'u', now(), 'b')
+"""
+# A loaded object of bars, and its rows.
+LEDGER_ROW = """
+    insert into ops.load_ledger (object_key, dataset, sha256, etag, rows, inserted, updated, unchanged, batch_id)
+    values (%s, 'binance_klines', 's', 'e', %s, 0, 0, 0, 'b')
 """
 # The rows that say how new a dataset is: in raw, and in the mart that shows it.
 MOMENTS = {
@@ -369,12 +374,8 @@ def test_a_failed_check_counts_for_the_dataset_of_its_asset(
 
 def test_estimated_rows_grow_with_each_load(built: Built):
     built.clear()
-    insert = """
-        insert into ops.load_ledger (object_key, dataset, sha256, etag, rows, inserted, updated, unchanged, batch_id)
-        values (%s, 'binance_klines', 's', 'e', %s, 0, 0, 0, 'b')
-    """
     for key, rows, total in (("one", 720, 720), ("two", 24, 744)):
-        built.ask(insert, (key, rows))
+        built.ask(LEDGER_ROW, (key, rows))
         assert built.mart()["binance_klines"]["estimated_rows"] == total
 
 
@@ -382,6 +383,7 @@ def test_a_status_without_marts_is_unknown_and_shows_what_raw_has(stack_env: dic
     with fresh_database(stack_env) as owner:
         with connections.closing(connections.connect(owner)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(SEED)
+            cursor.execute(LEDGER_ROW, ("bars", 1))
         found = health.status(settings_of(owner))
     assert {d["health"] for d in found["datasets"]} == {"unknown"}
     assert all(d["newest"] and d["rows"] == 1 for d in found["datasets"])

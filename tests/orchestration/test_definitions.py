@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from ingestion.datasets import always
+from ingestion.sources.datasets import DATASETS
 from ingestion.sources.registry import SOURCES
 from orchestration.quality.checks import CHECKS
 from orchestration.quality.suites import SUITES
@@ -21,6 +22,10 @@ def definitions():
     from orchestration.definitions import build_defs  # not above: it parses the dbt project
 
     return build_defs()
+
+
+def test_each_declared_dataset_has_its_source():
+    assert tuple(source.dataset for source in SOURCES) == DATASETS
 
 
 @pytest.fixture(scope="module")

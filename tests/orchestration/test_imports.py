@@ -11,6 +11,11 @@ from orchestration.imports import import_in_background, postponed
 from support.cli import ROOT
 
 ARROW, RUN = {"pyarrow", "numpy", "minio"}, {"dagster", "dbt", "great_expectations", "pandas", "streamlit"}
+# How sources are fetched: `tickmart status` reads only what the datasets declare.
+FETCH = {
+    "minio", "urllib3", "feedparser", "tenacity", "pyarrow.parquet", "pyarrow.fs", "ingestion.sources.registry",
+    "ingestion.sources.http", "ingestion.bronze.lake", "ingestion.raw.loader",
+}  # fmt: skip
 
 
 def modules_after(statement: str) -> set[str]:
@@ -24,7 +29,7 @@ def modules_after(statement: str) -> set[str]:
     ("statement", "unneeded"),
     [
         ("import orchestration.cli.main, orchestration.cli.queries", {*ARROW, *RUN}),
-        ("import orchestration.observability.health, orchestration.cli.output", {"minio", *RUN}),
+        ("import orchestration.observability.health, orchestration.cli.output", {"yaml", *FETCH, *RUN}),
         ("import orchestration.local.supervisor", {"click", "psutil", *ARROW, *RUN}),
         ("import orchestration.assets.dagster_dbt, orchestration.quality.checks", {"dbt", "great_expectations"}),
         ("from orchestration.quality import gx", {"altair", "scipy.stats"}),

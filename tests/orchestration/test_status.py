@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ingestion.datasets import always
-from ingestion.sources.registry import DATASETS, OPTIONAL
+from ingestion.sources.datasets import DATASETS, OPTIONAL
 from orchestration.observability import health
 from orchestration.observability.attempts import record_failure
 from support.cli import ROOT, TICKMART, clean_environment

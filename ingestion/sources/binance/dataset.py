@@ -73,20 +73,11 @@ def _ranges(batch: pa.Table) -> _Ranges:
     return starts[0], starts[1], starts[2], batch["open_time"].take(last).to_pylist()
 
 
-# Counting 50 million bars takes 10 to 20 seconds of two cores. The planner's estimate is within a few percent of them.
-_EXACT_BARS = 5_000_000
+# A bar is in one object, and each load records in its transaction how many rows the object has in raw: a millisecond.
+# Counting 1.3 million bars takes 0.15 to 0.3 seconds of two cores, 50 million 10 to 20.
 _COUNT = f"""
-    select case
-        when estimated.rows > {_EXACT_BARS} then estimated.rows
-        else (select count(*) from raw.binance_klines)
-    end
-    from (
-        select sum(c.reltuples)::bigint as rows
-        from pg_partition_tree('raw.binance_klines') as p
-        inner join pg_class as c on c.oid = p.relid
-        where p.isleaf
-    ) as estimated
-"""  # noqa: S608 - a number
+    select coalesce(sum(rows), 0)::bigint from ops.load_ledger where dataset = '{NAME}' and merged_into is null
+"""  # noqa: S608 - a declared name
 
 KLINES = Dataset(
     name=NAME,

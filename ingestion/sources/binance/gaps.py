@@ -47,7 +47,15 @@ def due(connection: Connection, interval: str, now: datetime) -> dict[str, set[d
         """
         select
             g.symbol, array_agg(day order by day),
-            g.kind <> 'missing_locally' and bool_and(coalesce(cardinality(c.answered_by), 0) >= 2),
+            g.kind <> 'missing_locally' and bool_and(
+                coalesce(
+                    -- a scalar: one index probe per day instead of a scan
+                    (
+                        select cardinality(c.answered_by) from ops.coverage as c
+                        where c.dataset = %s and c.symbol = g.symbol and c.interval = g.interval and c.date = days.day
+                    ), 0
+                ) >= 2
+            ),
             g.found_at, g.asked_again_at
         from ops.gaps as g
         cross join lateral (
@@ -57,8 +65,6 @@ def due(connection: Connection, interval: str, now: datetime) -> dict[str, set[d
                 interval '1 day'
             )::date as day
         ) as days
-        left join ops.coverage as c
-            on c.dataset = %s and c.symbol = g.symbol and c.interval = g.interval and c.date = days.day
         where g.interval = %s and g.kind = any(%s)
         group by g.symbol, g.gap_start, g.kind, g.found_at, g.asked_again_at
         """,
@@ -86,12 +92,11 @@ def mark_requested(connection: Connection, interval: str, since: datetime) -> No
                         g.gap_end at time zone 'UTC' - interval '1 microsecond',
                         interval '1 day'
                     ) as day
-                    where not exists (
-                        select 1 from ops.coverage as c
+                    where (
+                        select c.checked_at from ops.coverage as c
                         where
-                            c.dataset = %s and c.symbol = g.symbol and c.interval = g.interval
-                            and c.date = day::date and c.checked_at >= %s
-                    )
+                            c.dataset = %s and c.symbol = g.symbol and c.interval = g.interval and c.date = day::date
+                    ) >= %s is not true
                 )
             """,
             (interval, list(INTERIOR_KINDS), KLINES.name, since),

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from ingestion.bronze.results import FetchResult, merge_results
 from ingestion.bronze.write import Context, Progress
-from ingestion.datasets import ONE_DAY, days_between, midnight, object_days
+from ingestion.datasets import ONE_DAY, days_between, midnight, next_month, object_days
 from ingestion.ops import coverage, runs
 from ingestion.sources.binance import gaps, rest
 from ingestion.sources.binance.archive_reader import NO_FILES, ArchiveReader, LoadedFiles, name_files
@@ -245,11 +245,15 @@ def _exchange(
 def _known(context: Context, request: KlinesRequest, now: datetime, symbols: SymbolFacts) -> tuple[int | None, Known]:
     """Return the id of the backfill that this run resumes, and what is known before the fetch."""
     connection, interval = context.connection, request.interval
-    known = Known(now, symbols, coverage.covered_days(connection, KLINES, interval, _EVER))
+    start, end = request.days_until(now.date())
+    # A monthly file has days beside those that are requested.
+    months = start.replace(day=1), next_month(end)
+    known = Known(now, symbols, coverage.covered_days(connection, KLINES, interval, months, _EVER))
     if not request.resume:
         return None, known
-    backfill, since = coverage.begin_backfill(connection, KLINES, interval, *request.days_until(known.today))
-    return backfill, replace(known, answered_in_backfill=coverage.covered_days(connection, KLINES, interval, since))
+    backfill, since = coverage.begin_backfill(connection, KLINES, interval, start, end)
+    answered = coverage.covered_days(connection, KLINES, interval, months, since)
+    return backfill, replace(known, answered_in_backfill=answered)
 
 
 def _loaded(context: Context, request: KlinesRequest, known: Known) -> LoadedFiles:

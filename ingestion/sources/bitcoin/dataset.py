@@ -77,6 +77,7 @@ BITCOIN_TRANSACTIONS = Dataset(
     damaged_advice="the next run or backfill of its day fetches it again",
     on_damaged=_request_again,
     is_on=lambda settings: settings.bitcoin_transactions,
+    optional=True,
     whole_objects=True,
     other_assets=("raw/bitcoin_blocks",),
 )

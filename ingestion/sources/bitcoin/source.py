@@ -88,7 +88,6 @@ BITCOIN = Source(
             _heights,
         ),
     ),
-    optional=True,
     load=load_days,
     probe=_probe,
 )

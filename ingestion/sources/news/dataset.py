@@ -109,6 +109,7 @@ def _declare(source: str, provider: str, sla_hours: int, **other: Any) -> Datase
         damaged_advice="the next run fetches again what the provider still sends",
         rules=rules,
         existing_rows=partial(_existing, table),
+        optional=True,
         on_damaged=lambda connection, key: series.request_histories(connection, declared[0]),
         **other,
     )
@@ -136,5 +137,6 @@ GDELT_TONE: Dataset = Dataset(
     damaged_advice="the next run fetches the last three months again",
     rules=tone_rules,
     is_on=always,
+    optional=True,
     on_damaged=lambda connection, key: series.request_histories(connection, GDELT_TONE),
 )

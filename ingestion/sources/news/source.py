@@ -108,7 +108,6 @@ def _declare(
         apis=(api,),
         fetch=fetch_into_bronze,
         options=HeadlineOptions,
-        optional=True,
         load=load,
         description=texts[0],
         bronze_description=texts[1],

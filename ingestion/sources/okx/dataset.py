@@ -218,6 +218,7 @@ def _declare(name: str, prefix: str, key: tuple[str, ...], columns: tuple[Column
             rules=_trade_rules if row_of is trade_row else _ticker_rules,
             parse_rejected=parse_rejected,
             is_on=_is_on,
+            optional=True,
             is_streamed=True,
         )
     )

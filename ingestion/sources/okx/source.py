@@ -42,7 +42,6 @@ def _declare(
         bronze_description=f"{what.capitalize()} as OKX sent them, by UTC hour; the stream writes them.",
         raw_description=f"{what.capitalize()} of OKX, one row per message, of the newest days.",
         attribution="Live prices: OKX (https://www.okx.com)",
-        optional=True,
         load=load_objects,
         load_checks=checks,
     )

@@ -95,6 +95,7 @@ def _declare(source: str, provider: str, parse_entry: Callable[[str, Any], dict[
         bronze_only=BRONZE_ONLY,
         raw_provenance=("source_url", "fetched_at"),
         wide=("value",),
+        optional=True,
         sla_seconds=lambda _: SLA_HOURS * HOUR_S,
         newest_sql=_newest_sql(f"onchain_daily_{source}"),
         object_key=lambda row: object_key(prefix, row["fetched_at"].date()),

@@ -44,7 +44,6 @@ def _declare(provider: Provider, api: Api, description: str, attribution: str) -
         raw_description=f"Daily on-chain series of Bitcoin by {api.name}, one row per metric and UTC day.",
         attribution=attribution,
         options=DailyOptions,
-        optional=True,
     )
 
 
