@@ -19,7 +19,9 @@ pytestmark = pytest.mark.slow
 
 
 def environment(home: Path) -> dict[str, str]:
-    return {**clean_environment(), **free_ports(), "TICKMART_HOME": str(home)}
+    # Ctrl-C stops everything, also where other commands leave their servers running.
+    kept = {"TICKMART_KEEP_SERVERS_SECONDS": "3600"}
+    return {**clean_environment(), **free_ports(), **kept, "TICKMART_HOME": str(home)}
 
 
 def start(home: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
