@@ -19,16 +19,15 @@ pytestmark = pytest.mark.slow
 
 
 def environment(home: Path) -> dict[str, str]:
-    # Ctrl-C stops everything, also where other commands leave their servers running.
-    kept = {"TICKMART_KEEP_SERVERS_SECONDS": "3600"}
-    return {**clean_environment(), **free_ports(), **kept, "TICKMART_HOME": str(home)}
+    return {**clean_environment(), **free_ports(), "TICKMART_HOME": str(home)}
 
 
 def start(home: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
     """Start a small demo and return it with the addresses that it printed."""
     process = subprocess.Popen(
         [TICKMART, "demo", "--days", "20"],
-        env=environment(home),
+        # Ctrl-C ends everything, also where the servers of other commands run on.
+        env=environment(home) | {"TICKMART_KEEP_SERVERS_SECONDS": "3600"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -5,6 +5,7 @@ import os
 import pty
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -102,13 +103,14 @@ def test_a_command_that_fails_leaves_no_server(home: Home, failing: tuple[str, .
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_or_killed_command_leaves_no_server(home: Home, ending: signal.Signals) -> None:
     started = keep(home)
-    command = home.start("psql", "-c", "select pg_sleep(3600)", **LONG)
-    wait_for(lambda: any("SELECT" in " ".join(p.cmdline()) for p in servers(home.path, "postgres")), "a query")
-    # Ctrl-C goes to the program of the terminal as well.
-    for process in [*psutil.Process(command.pid).children(), psutil.Process(command.pid)]:
-        process.send_signal(ending)
-    command.communicate(timeout=TIMEOUT_S)
-    assert command.returncode != 0
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(TIMEOUT_S)
+        command = home.start("doctor", **LONG, BINANCE_BASE_URL=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        asked, _ = silent.accept()  # its session is open, and it waits for a response
+        command.send_signal(ending)
+        command.communicate(timeout=TIMEOUT_S)
+        asked.close()
+    assert command.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}.get(ending, -ending)
     wait_until_gone(started)
 
 
