@@ -176,6 +176,7 @@ def _environment(folder: Path, home: str) -> dict[str, str]:
     settings = ("PG", "MINIO_", "TICKMART_", "DAGSTER", "DBT", "BINANCE_", "COINGECKO_", "FEAR_GREED_")
     ports = {f"TICKMART_{server}_PORT": str(free_port(0)) for server in ("DAGSTER", "DASHBOARD", "DATA_DOCS")}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
+    kept["TICKMART_KEEP_SERVERS_SECONDS"] = "0"  # each call starts its servers, also on a terminal
     return {**kept, **ports, "TICKMART_HOME": str(folder / home), "TICKMART_COINGECKO_CALLS_PER_MINUTE": "600"}
 
 

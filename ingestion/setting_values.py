@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ingestion import proxies
+
+Default = TypeVar("Default", bound=float | None)
 
 
 class SettingsError(ValueError):
@@ -114,7 +117,7 @@ def plain_text(value: str) -> bool:
     return value.isascii() and value.isprintable() and " " not in value
 
 
-def number(values: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
+def number(values: Mapping[str, str], name: str, default: Default, low: float, high: float) -> float | Default:
     """Return a number from ``low`` to ``high``, or the default of a variable that is not set."""
     text = values.get(name)
     if text is None:

@@ -137,6 +137,8 @@ class Settings:
     x_bearer_token: str | None = field(repr=False)
     http_deadline_s: float
     postgres_wait_s: float
+    keep_servers_s: float | None
+    """How long embedded servers run on without a command; None means a minute after commands of a terminal, else 0."""
     coingecko_calls_per_minute: int
     coingecko_calls_per_month: int
     markets_every_minutes: int
@@ -198,6 +200,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         http_deadline_s=setting_values.number(values, "TICKMART_HTTP_DEADLINE_SECONDS", 900, 5, 86_400),
         # A restart with recovery takes seconds, an update of the server a minute.
         postgres_wait_s=setting_values.number(values, "TICKMART_POSTGRES_PATIENCE_SECONDS", 90, 0, 3600),
+        keep_servers_s=setting_values.number(values, "TICKMART_KEEP_SERVERS_SECONDS", None, 0, 3600),
         # Keyless calls share one limit per IP (5 to 15 a minute have been reported), a Demo key has 30 to 100.
         coingecko_calls_per_minute=setting_values.whole(
             values, "TICKMART_COINGECKO_CALLS_PER_MINUTE", 25 if key else 10, 1, 10_000

@@ -22,7 +22,7 @@ from ingestion.universe import read_universe
 from orchestration.imports import import_in_background, uncollected
 from orchestration.job_names import SHORT_RUNS
 from orchestration.local import demo
-from orchestration.local.client import local_services, prepare_home
+from orchestration.local.client import keep_seconds, local_services, prepare_home
 from orchestration.local.credentials import write_private
 from orchestration.local.prepared_dbt import prepared_dbt
 from orchestration.local.processes import LocalServicesError
@@ -36,11 +36,14 @@ LIVE_COMMANDS = ("up", "demo")
 
 
 @contextmanager
-def session(*, postgres: bool = True, s3: bool = True, nats: bool = False, set_up: bool = True) -> Iterator[Settings]:
+def session(
+    *, postgres: bool = True, s3: bool = True, nats: bool = False, set_up: bool = True, keep: bool = True
+) -> Iterator[Settings]:
     """Start the local services that are needed, set the warehouse up, and yield the settings that reach both.
 
     With ``nats`` the broker of live prices is one of them. Without ``set_up`` the database is not changed: it may be
-    empty or of another version.
+    empty or of another version. Embedded servers run on for a short time after it (`keep_seconds`), but without
+    ``keep`` they stop with the last session.
 
     Raises SettingsError, UniverseError, LocalServicesError or WarehouseError, each with a one-line message.
     """
@@ -54,6 +57,7 @@ def session(*, postgres: bool = True, s3: bool = True, nats: bool = False, set_u
         s3=s3 and initial.object_store is None,
         nats=nats and initial.nats_url is None,
         simulator_seed=demo.seed_of(initial.home) if postgres or s3 else None,
+        keep_s=keep_seconds(initial.keep_servers_s) if keep else 0.0,
     ) as env:
         os.environ.update(env)
         settings = load_settings()
@@ -80,7 +84,8 @@ def run_session(command: str) -> Iterator[Settings]:
         with uncollected():
             imports = import_in_background(*DAGSTER)
             try:
-                settings = opened.enter_context(session(nats=command in LIVE_COMMANDS and bool(load_settings().live)))
+                live = command in LIVE_COMMANDS
+                settings = opened.enter_context(session(nats=live and bool(load_settings().live), keep=not live))
             except (LocalServicesError, WarehouseError, psycopg2.Error) as error:
                 record_failure(home, "run", f"tickmart {command}", disk.explained(error, home) or error)
                 raise

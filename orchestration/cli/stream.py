@@ -25,7 +25,11 @@ def stream() -> None:
     if load_settings().live is False:
         raise SettingsError("TICKMART_LIVE: 'off' switches live prices off; unset it to collect them")
     os.environ["TICKMART_LIVE"] = "on"
-    with session(nats=True) as settings, only_one(settings.home, "stream"), Children(settings.home) as children:
+    with (
+        session(nats=True, keep=False) as settings,
+        only_one(settings.home, "stream"),
+        Children(settings.home) as children,
+    ):
         log = settings.home / "logs" / "stream.log"
         children.spawn("stream", environment.python("-m", "ingestion.stream"), os.environ, log)
         click.echo(f"Live prices from {settings.okx_ws_url}; log: {log}. Ctrl-C stops.", err=True)

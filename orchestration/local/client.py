@@ -30,21 +30,30 @@ from orchestration.local.processes import (
 # from using the same home.
 LOCK_FILE, STATE_FILE, LOG_FILE = "keeper.lock", "keeper.json", "keeper.log"
 
+KEEP_S = 60.0
+
 # Set in a session whose Postgres is the embedded one: another server may be on the same machine.
 EMBEDDED = "TICKMART_PG_EMBEDDED"
 
 
 @contextlib.contextmanager
 def local_services(
-    home: Path, *, postgres: bool, s3: bool, nats: bool = False, simulator_seed: int | None = None
+    home: Path,
+    *,
+    postgres: bool,
+    s3: bool,
+    nats: bool = False,
+    simulator_seed: int | None = None,
+    keep_s: float = 0.0,
 ) -> Iterator[dict[str, str]]:
     """Run the embedded servers of `home` during the block; yield the environment variables that reach them.
 
     With `postgres=False`, `s3=False` or `nats=False` that server is the user's or not needed: it is neither started nor
-    exported. With a seed, the
-    simulator of that market runs too, and the variables name it as every source. All tickmart processes of a home share
-    its servers; when the last of them leaves its block, the servers have stopped. Raises LocalServicesError if a server
-    cannot be started.
+    exported. With a seed, the simulator of that market runs too, and the variables name it as every source.
+
+    All tickmart processes of a home share its servers; when the last of them leaves its block, the servers have
+    stopped. With `keep_s`, if its block ends well (not by an exception or a code other than 0), they run on for so many
+    seconds without a client instead. Raises LocalServicesError if a server cannot be started.
     """
     home = home.absolute()
     simulated = simulator_seed is not None
@@ -53,7 +62,7 @@ def local_services(
     if not needs:
         yield {}
         return
-    with SupervisorConnection(home) as supervisor:
+    with SupervisorConnection(home, keep_s) as supervisor:
         ports = supervisor.request({"need": needs, "simulator_seed": simulator_seed})
         credentials = load_credentials(home)
         variables: dict[str, str] = {}
@@ -66,6 +75,18 @@ def local_services(
         if simulated:
             variables |= simulator_environment(f"http://{LOOPBACK}:{ports['simulator']}")
         yield variables
+
+
+def keep_seconds(setting: float | None) -> float:
+    """Return how long the servers may run on after this command: as set, else a minute for a person at a terminal.
+
+    Scripts, schedules and containers leave nothing running. A container ends with its first process, and a shell that
+    is the first process usually ends with its last command.
+    """
+    if setting is not None:
+        return setting
+    in_container = 1 in (os.getpid(), os.getppid())
+    return KEEP_S if not in_container and (os.isatty(0) or os.isatty(2)) else 0.0
 
 
 def _postgres_environment(port: int, passwords: Mapping[str, str]) -> dict[str, str]:
@@ -156,8 +177,10 @@ class SupervisorConnection:
     shows whether a supervisor runs, whatever files a killed one left.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, keep_s: float = 0.0) -> None:
+        """`keep_s` is how long the servers may run on after a block of this connection that ends well."""
         self._home = home
+        self._keep_s = keep_s
         self._process: subprocess.Popen[bytes] | None = None
         prepare_home(home)
         self._socket = self._connect()
@@ -170,7 +193,8 @@ class SupervisorConnection:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        ended_well = kind is None or (isinstance(error, SystemExit) and not error.code)
+        self.close(self._keep_s if ended_well else 0.0)
 
     def fileno(self) -> int:
         """Return the socket's descriptor: readable without a pending request means that the supervisor has ended."""
@@ -192,10 +216,12 @@ class SupervisorConnection:
             raise LocalServicesError(reply["error"])
         return reply
 
-    def close(self) -> None:
-        """Disconnect; for the last client this returns after the servers have stopped."""
+    def close(self, keep_s: float = 0.0) -> None:
+        """Disconnect; for the last client this returns after the servers have stopped, unless they may run on."""
         with contextlib.suppress(OSError):  # the supervisor was killed
             self._socket.settimeout(STOP_DEADLINE_S)
+            if keep_s:
+                self._socket.sendall(json.dumps({"keep": keep_s}).encode() + b"\n")
             self._socket.shutdown(socket.SHUT_WR)
             while self._socket.recv(4096):
                 pass
@@ -259,7 +285,10 @@ class SupervisorConnection:
         except (OSError, ValueError):
             return None
         try:
-            connection.sendall(json.dumps({"token": state["token"]}).encode() + b"\n")
+            # The code and the home: a supervisor without other clients makes way for the one of this code, and a copied
+            # home has the state of its original.
+            greeting = {"token": state["token"], "code": CODE, "lock": (self._home / LOCK_FILE).stat().st_ino}
+            connection.sendall(json.dumps(greeting).encode() + b"\n")
             welcome = connection.recv(16) == b'{"welcome": 1}\n'
         except OSError:
             welcome = False  # it is busy or ending, or another program has the port of a killed one

@@ -11,11 +11,12 @@ from orchestration.local.processes import LocalServicesError
 SUPERUSER = "tickmart"
 DATABASE = "tickmart"
 BUCKET = "bronze"
+CREDENTIALS_FILE = "credentials.json"
 
 
 def load_credentials(home: Path) -> dict[str, dict[str, str]]:
     """Return the passwords of the database logins and the S3 keys of `home`; LocalServicesError if it is damaged."""
-    path = home / "credentials.json"
+    path = home / CREDENTIALS_FILE
     try:
         credentials: dict[str, dict[str, str]] = json.loads(path.read_text())
         logins = {SUPERUSER, *ROLES} - {"reader"}
@@ -30,12 +31,12 @@ def load_credentials(home: Path) -> dict[str, dict[str, str]]:
 
 
 def ensure_credentials(home: Path) -> dict[str, dict[str, str]]:
-    """Return the credentials of `home`; write HOME/credentials.json first if there is none, or if it lacks a login.
+    """Return the credentials of `home`; write its file first if there is none, or if it lacks a login.
 
     Earlier versions had no login `reader` and no broker. At its start, the server gives every login the password of the
     file.
     """
-    path = home / "credentials.json"
+    path = home / CREDENTIALS_FILE
     # Hexadecimal: rclone splits keys at commas, and other characters need quoting in shells and URLs. 128 bits each.
     if not path.exists():
         credentials = {

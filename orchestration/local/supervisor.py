@@ -1,7 +1,7 @@
 """The supervisor: one small background process per TICKMART_HOME that owns its embedded servers.
 
 Belongs here: the clients of the servers, restarting a server that died, stopping all servers after the last client has
-left, ending the children of killed clients. Does not: how a server is started.
+left or a short time later, ending the children of killed clients. Does not: how a server is started.
 
 Run as `python -m orchestration.local.supervisor HOME LOCK_FD`, where LOCK_FD is the inherited, locked LOCK_FILE. One
 thread starts the servers synchronously, because Linux ends a server with the thread that forked it.
@@ -17,13 +17,15 @@ import shutil
 import signal
 import socket
 import sys
+import sysconfig
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestration.local.client import LOCK_FILE, STATE_FILE
-from orchestration.local.credentials import ensure_credentials, write_private
+from orchestration.local.credentials import CREDENTIALS_FILE, ensure_credentials, write_private
 from orchestration.local.nats import Nats
 from orchestration.local.postgres import Postgres
 from orchestration.local.processes import CHILD_GRACE_S, CODE, LOOPBACK, LocalServicesError, group_alive, signal_group
@@ -33,6 +35,7 @@ from orchestration.local.simulator import Simulator
 
 TICK_S = 1.0
 FIRST_CLIENT_DEADLINE_S = 10.0
+DATA_FOLDERS = ("postgres", "lake", "nats")
 LOG_LIMIT_BYTES = 10_000_000
 # A server that dies is restarted; if it keeps dying, the next client reports the error.
 MAX_RESTARTS, RESTART_WINDOW_S = 3, 60.0
@@ -46,6 +49,8 @@ class Client:
     received: bytes = b""
     authenticated: bool = False
     groups: set[int] = field(default_factory=set)
+    keep_s: float = 0.0
+    """How long the servers may run on after it, if it is the last one."""
 
 
 class Supervisor:
@@ -63,12 +68,18 @@ class Supervisor:
         self._restarts: list[float] = []
         self._stop_requested = False
         self._first_client_until = time.monotonic() + FIRST_CLIENT_DEADLINE_S
+        self._keep_until = 0.0
+        self._code = _stamps(_code_files())
+        self._data = self._data_now()
         self._listener = socket.create_server((LOOPBACK, 0))
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
 
     def serve(self) -> None:
-        """Serve until the last client has left, then stop the servers; the last client waits for that."""
+        """Serve until the last client has left, then stop the servers.
+
+        The last client waits for that, unless it has said that the servers may run on for a time.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(self, "_stop_requested", True))
         self._publish()
@@ -102,7 +113,23 @@ class Supervisor:
     def _is_needed(self) -> bool:
         if self._stop_requested:
             return False
-        return bool(self._clients or self._ending) or time.monotonic() < self._first_client_until
+        now = time.monotonic()
+        return bool(self._clients or self._ending) or now < max(self._first_client_until, self._keep_until)
+
+    def _makes_way(self, message: dict[str, Any]) -> bool:
+        """Return whether servers that run on without a client are not those that the one of ``message`` expects."""
+        if self._clients or time.monotonic() >= self._keep_until:
+            return False
+        return message.get("code", CODE) != CODE or self._changed()
+
+    def _changed(self) -> bool:
+        """Return whether the code or the data that the servers were started with were replaced."""
+        return not self._owns_home() or _stamps(self._code) != self._code or self._data_now() != self._data
+
+    def _data_now(self) -> list[Any]:
+        """Return what changes when the home's data are moved, replaced or restored from a copy."""
+        folders = [stamp and stamp[0] for stamp in _stamps(self._home / name for name in DATA_FOLDERS).values()]
+        return [*folders, *_stamps([self._home / CREDENTIALS_FILE]).values()]
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
@@ -147,7 +174,12 @@ class Supervisor:
             client.connection.close()
             return
         self._clients.remove(client)
-        self._disconnected.append(client)
+        self._keep_until = time.monotonic() + client.keep_s
+        if client.keep_s:
+            self._data = self._data_now()
+            client.connection.close()
+        else:
+            self._disconnected.append(client)
         for group in client.groups:
             signal_group(group, signal.SIGTERM)
             self._ending[group] = time.monotonic() + CHILD_GRACE_S
@@ -155,7 +187,11 @@ class Supervisor:
     def _handle(self, client: Client, message: dict[str, Any]) -> dict[str, Any] | None:
         """Handle one request; the first one of a client must have the token of STATE_FILE."""
         if not client.authenticated:
-            if not hmac.compare_digest(str(message["token"]), self._token):
+            own = os.fstat(self._lock).st_ino
+            if not hmac.compare_digest(str(message["token"]), self._token) or message.get("lock", own) != own:
+                return None
+            if self._makes_way(message):
+                self._stop_requested = True
                 return None
             client.authenticated = True
             self._clients.append(client)
@@ -163,6 +199,9 @@ class Supervisor:
             return {"welcome": 1}
         if "need" in message:
             return {name: self._provide(name, message) for name in message["need"]}
+        if "keep" in message:
+            client.keep_s = max(0.0, float(message["keep"]))
+            return {}
         if "watch" in message:
             client.groups.add(int(message["watch"]))
             return {}
@@ -191,6 +230,10 @@ class Supervisor:
     def _tick(self) -> None:
         if not self._owns_home():
             _log(f"{self._home} was removed or replaced: stopping its servers")
+            self._stop_requested = True
+            return
+        if self._makes_way({}):
+            _log("the code or the data was replaced while no command ran: stopping the servers")
             self._stop_requested = True
             return
         if not self._state_file.exists():
@@ -230,6 +273,24 @@ class Supervisor:
                     with contextlib.suppress(OSError):  # on a full disk the log is truncated all the same
                         shutil.copyfile(log, log.with_name(f"{log.name}.1"))
                     os.truncate(log, 0)
+
+
+def _code_files() -> set[Path]:
+    """Return the files of the code that runs, and the folder that changes when a package is installed or removed."""
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    return {Path(name) for name in (*files, sysconfig.get_path("purelib")) if name}
+
+
+def _stamps(paths: Iterable[Path]) -> dict[Path, tuple[int, int] | None]:
+    """Return inode and time of change of each path, None for one that is missing."""
+    found: dict[Path, tuple[int, int] | None] = {}
+    for path in paths:
+        try:
+            status = path.stat()
+            found[path] = status.st_ino, status.st_mtime_ns
+        except OSError:
+            found[path] = None
+    return found
 
 
 def _log(message: str) -> None:

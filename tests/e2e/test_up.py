@@ -26,7 +26,8 @@ def start(home: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
     """Start a small demo and return it with the addresses that it printed."""
     process = subprocess.Popen(
         [TICKMART, "demo", "--days", "20"],
-        env=environment(home),
+        # Ctrl-C ends everything, also where the servers of other commands run on.
+        env=environment(home) | {"TICKMART_KEEP_SERVERS_SECONDS": "3600"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -37,9 +37,13 @@ TIMEOUT_S = 600
 
 
 def clean_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment (default: of this process) without any setting but those of the tests."""
+    """Return the environment (default: of this process) without any setting but those of the tests.
+
+    Nothing runs on after a command, also when the tests are started in a terminal.
+    """
     given = os.environ if environ is None else environ
-    return {name: value for name, value in given.items() if not name.startswith(SETTINGS) or name in SETTINGS_OF_TESTS}
+    kept = {name: value for name, value in given.items() if not name.startswith(SETTINGS) or name in SETTINGS_OF_TESTS}
+    return {**kept, "TICKMART_KEEP_SERVERS_SECONDS": "0"}
 
 
 def free_ports() -> dict[str, str]:
