@@ -24,9 +24,9 @@ from orchestration.cli.tools import run_dbt as dbt
 from orchestration.quality import data_docs, mart_queries, suites
 from orchestration.quality import frames as frames_of_bronze
 from orchestration.quality import queries as quality_queries
-from orchestration.quality.checks import merge_results
 from orchestration.quality.runner import SuiteResult, validate_frame, validate_query
 from orchestration.quality.suites import Suite
+from orchestration.quality.validation import merge_results
 from orchestration.session import session
 
 LAST_DAY = date(2024, 12, 31)

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import orjson
 
+from ingestion.memory import limit_malloc_arenas
 from ingestion.settings import load_settings
 from orchestration.assets.dagster_dbt import DbtProject
 from orchestration.assets.dbt import DBT, DbtCli, build_models, other_table_specs, project
@@ -20,7 +21,7 @@ from orchestration.jobs import build_jobs, build_markets_schedule, build_schedul
 from orchestration.progress import ignore_progress
 from orchestration.quality.checks import CHECKS
 from orchestration.reconnect import install_connection_retries
-from orchestration.resources import Stores, limit_malloc_arenas
+from orchestration.resources import Stores
 from orchestration.sensors import (
     alert_sensor,
     build_compaction_schedule,

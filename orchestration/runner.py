@@ -42,6 +42,7 @@ from orchestration.observability import logs
 from orchestration.observability.attempts import record_failure
 from orchestration.orphans import HEARTBEAT_EVERY_S, HOST_TAG, PID_TAG, close_orphans
 from orchestration.progress import Progress, ProgressListener, ignore_progress
+from orchestration.quality import process
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -189,6 +190,7 @@ def run_job(
         finally:
             signal.signal(signal.SIGTERM, previous)
             ended.set()
+            process.stop()
             window = {"start": start.isoformat(), "end": end.isoformat()}
             summary = _end_run(stores, run_id, job_name, window, problem, time.monotonic() - began)
     return summary

@@ -23,25 +23,14 @@ from orchestration.imports import import_in_background
 from orchestration.local import demo
 from orchestration.local.client import local_services, prepare_home
 from orchestration.local.credentials import write_private
-from orchestration.local.prepared_dbt import prepared_dbt
 from orchestration.local.processes import LocalServicesError
 from orchestration.maintenance import disk
 from orchestration.observability.attempts import record_failure
 
-# What a run imports while its servers start, and while it fetches. Great Expectations (2 s) uses SQLAlchemy's ORM,
-# which registers itself with what is in use when it is imported: it comes before the run's first statement.
-DAGSTER = (
-    "dagster",
-    "dagster_postgres",
-    "orchestration.assets.dagster_dbt",
-    "orchestration.quality.checks",
-    "sqlalchemy.orm",
-)
-CHECKS = ("orchestration.quality.gx",)
+# What a run imports while its servers start.
+DAGSTER = ("dagster", "dagster_postgres", "orchestration.assets.dagster_dbt", "orchestration.quality.checks")
 
-# Commands that start dbt before they need it. Not those that load years of bars: a dbt that waits takes 100 MB.
 LIVE_COMMANDS = ("up", "demo")
-SHORT_RUNS = ("run", "up", "demo", "check")
 
 
 @contextmanager
@@ -86,8 +75,6 @@ def run_session(command: str) -> Iterator[Settings]:
         os.environ["TICKMART_LIVE"] = "on"
     home = load_settings().home
     with ExitStack() as opened:
-        if command in SHORT_RUNS:
-            opened.enter_context(prepared_dbt())
         imports = import_in_background(*DAGSTER)
         try:
             settings = opened.enter_context(session(nats=command in LIVE_COMMANDS and bool(load_settings().live)))
@@ -95,7 +82,6 @@ def run_session(command: str) -> Iterator[Settings]:
             record_failure(home, "run", f"tickmart {command}", disk.explained(error, home) or error)
             raise
         imports.join()
-        import_in_background(*CHECKS)
         yield settings
 
 

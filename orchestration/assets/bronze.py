@@ -12,6 +12,7 @@ from pydantic import create_model
 from ingestion.bronze.results import FetchResult
 from ingestion.bronze.write import Context
 from ingestion.bronze.write import Progress as FetchProgress
+from ingestion.memory import release_memory
 from ingestion.ops import checks, runs
 from ingestion.sources.http import HttpClient, SourceError
 from ingestion.sources.rate_limit import RateLimiter
@@ -23,7 +24,7 @@ from orchestration.job_names import JOB
 from orchestration.observability import logs
 from orchestration.partitions import DAYS, run_days
 from orchestration.progress import Progress, ProgressListener
-from orchestration.resources import Stores, release_memory
+from orchestration.resources import Stores
 
 
 def api_key(source: Source) -> dg.AssetKey:

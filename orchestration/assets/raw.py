@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from ingestion.memory import release_memory
 from ingestion.ops import checks, runs
 from ingestion.raw import loader
 from ingestion.sources.registry import SOURCES
@@ -16,7 +17,7 @@ from orchestration.assets.source_checks import load_check_asset, load_check_row,
 from orchestration.observability import logs
 from orchestration.partitions import DAYS, run_days
 from orchestration.progress import Progress, ProgressListener
-from orchestration.resources import Stores, release_memory
+from orchestration.resources import Stores
 
 
 class RawConfig(dg.Config):

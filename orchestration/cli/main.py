@@ -11,12 +11,16 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 import click
 
 from orchestration import environment
 from orchestration.cli.demo_home import enter_demo_home
+from orchestration.local.prepared_dbt import prepared_dbt
+from orchestration.quality import process
 
 # Each subcommand: its module in this package, and its line in the help of the group (a test compares it).
 COMMANDS = {
@@ -51,8 +55,32 @@ COMMANDS = {
 }
 
 
+# Runs that start the processes of dbt and of the suites first, so that these import while the run starts. Not those
+# that load years of bars: what waits for them takes 300 MB.
+SHORT_RUNS = ("run", "up", "demo", "check")
+
+
+@contextmanager
+def prepared_processes() -> Iterator[None]:
+    """Start the processes that a run needs later, and end at the end of the block those that it did not use."""
+    process.start()
+    try:
+        with prepared_dbt():
+            yield
+    finally:
+        process.stop()
+
+
 class Subcommands(click.Group):
     """Imports a subcommand when it is asked for."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the subcommand that the arguments name, with the processes that it needs started."""
+        if args[0] in SHORT_RUNS and not {*args}.intersection(ctx.help_option_names):
+            ctx.with_resource(prepared_processes())
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the subcommands."""

@@ -1,18 +1,19 @@
 """Suites as Dagster asset checks: bronze before the load, raw after it, layers and marts after dbt.
 
-Belongs here: which rows a run validates, and turning results into asset-check results, rows of ``ops.check_results``
-and Data Docs. The bronze checks validate exactly what the load would take next (objects whose present version is not in
-raw): a blocked object stays blocked until it is fixed, and a refresh without new data costs nothing. The suites behind
-the load validate what was loaded since each last ran: a run that dies before its checks leaves its objects to the next.
+Belongs here: which rows a run validates, and turning results into asset-check results and rows of
+``ops.check_results``. Validating is done in a process of its own (``process``, ``validation``). The bronze checks
+validate exactly what the load would take next (objects whose present version is not in raw): a blocked object stays
+blocked until it is fixed, and a refresh without new data costs nothing. The suites behind the load validate what was
+loaded since each last ran: a run that dies before its checks leaves its objects to the next.
 
 Two checks precede each load. ``expectations`` reports failures with their severity. ``load_gate`` blocks: Dagster waits
 for it, and a run in which it is blocked loads nothing of that dataset. It never fails its step, because Dagster would
 then skip everything behind it, including the models of all other datasets.
 """
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -28,51 +29,42 @@ from ingestion.sources.registry import DATASETS, SOURCES
 from ingestion.universe import Asset
 from orchestration.job_names import CHECK_JOB
 from orchestration.partitions import DAYS, run_days
-from orchestration.quality import data_docs, mart_queries, news_queries, onchain_queries, queries, suites
-from orchestration.quality.frames import read_frames
-from orchestration.quality.runner import CheckResult, SuiteResult, suite_runs, validate_frame, validate_query
+from orchestration.quality import (
+    data_docs,
+    mart_queries,
+    news_queries,
+    onchain_queries,
+    process,
+    queries,
+    suites,
+    validation,
+)
+from orchestration.quality.runner import SuiteResult, suite_runs
 from orchestration.quality.suites import Suite
-from orchestration.resources import Stores, release_memory
+from orchestration.quality.validation import Validated
+from orchestration.resources import Stores
 
 RECENT_DAYS = 31
 GATE = "load_gate"
-_SEVERITY_OF_STATUS = {"passed": 0, "failed": 1, "error": 2}
+NOTHING = Validated(SuiteResult([]))
 # From the keys of the objects to validate to the query of the rows; None when there is nothing to validate.
 BuildQuery = Callable[[Stores, dg.AssetCheckExecutionContext, Sequence[str]], str | None]
 
 
-def merge_results(parts: Sequence[SuiteResult]) -> SuiteResult:
-    """Merge the results of one suite over several frames: the worst status counts, failed rows add up."""
-    if not parts:
-        return SuiteResult([])
-    merged: dict[str, CheckResult] = {}
-    for check in (check for part in parts for check in part.checks):
-        known = merged.setdefault(check.id, check)
-        if known is check:
-            continue
-        worse = check if _SEVERITY_OF_STATUS[check.status] > _SEVERITY_OF_STATUS[known.status] else known
-        total = None if worse.failed_rows is None else (check.failed_rows or 0) + (known.failed_rows or 0)
-        merged[check.id] = replace(worse, failed_rows=total)
-    # Data Docs show one frame: the first with a failure, or the last.
-    shown = next((part for part in parts if part.failures), parts[-1])
-    return SuiteResult(
-        sorted(merged.values(), key=lambda check: check.id), sum(p.rows for p in parts), shown.result,
-        sum(p.seconds for p in parts),
-    )  # fmt: skip
-
-
 def run_suite(
-    context: dg.AssetCheckExecutionContext, stores: Stores, suite: Suite, validate: Callable[[], SuiteResult]
+    context: dg.AssetCheckExecutionContext, stores: Stores, suite: Suite, validate: Callable[[], Validated]
 ) -> tuple[dg.AssetCheckResult, SuiteResult]:
-    """Validate, record and publish the results, and return them as one asset-check result.
+    """Validate and record the results, and return them as one asset-check result.
 
     Whatever ``validate`` raises is a result too: the suite could not run.
     """
     try:
-        result = validate()
+        validated = validate()
     except Exception as error:
-        context.log.exception("The suite could not run.")
-        result = SuiteResult([suite_runs(suite, error)])
+        validated = Validated(SuiteResult([suite_runs(suite, error)]), trace=traceback.format_exc())
+    result = validated.result
+    if validated.trace:
+        context.log.error(f"The suite could not run.\n{validated.trace}")
     run_id = context.run.run_id
     with stores.connection("ingest") as connection:
         recorded = list(result.checks)
@@ -82,8 +74,6 @@ def run_suite(
             recorded.append(suite_runs(suite))
         rows = [check.as_row(suite.asset_path, blocking=suite.blocking) for check in recorded]
         checks.record_checks(connection, run_id, rows)
-    home = stores.settings.home
-    page = data_docs.publish(home, run_id, suite, result, datetime.now(UTC))
     columns = ("id", "description", "severity", "status", "observed", "expected")
     records = [dg.TableRecord({name: getattr(check, name) for name in columns}) for check in result.checks]
     schema = dg.TableSchema([dg.TableColumn(name, "string") for name in columns])
@@ -97,8 +87,8 @@ def run_suite(
             for check in result.failures
         ],
     }  # fmt: skip
-    if page:
-        metadata["data_docs"] = dg.MetadataValue.url(data_docs.address(home, page))
+    if validated.page:
+        metadata["data_docs"] = dg.MetadataValue.url(data_docs.address(stores.settings.home, validated.page))
     summary = "; ".join(f"{check.id}: {check.observed}" for check in result.failures)[:500]
     severe = any(check.severity == "error" for check in result.failures)
     return dg.AssetCheckResult(
@@ -134,15 +124,12 @@ def bronze_check(suite: Suite, tracked: Callable[[Asset], str] = lambda asset: "
     def validate_bronze(context: dg.AssetCheckExecutionContext, stores: Stores) -> Iterator[dg.AssetCheckResult]:
         objects: list[ObjectInfo] = []
 
-        def validate() -> SuiteResult:
+        def validate() -> Validated:
             objects.extend(_objects_before_load(context, stores, dataset))
             expected = [name for asset in stores.universe() if (name := tracked(asset))]
-            results = []
-            for frame in read_frames(stores.lake(), objects, dataset, expected):
-                results.append(validate_frame(suite, frame))
-                del frame
-                release_memory(results[-1].rows)  # Great Expectations keeps a frame in cycles until they are collected
-            return merge_results(results)
+            if not objects:
+                return NOTHING
+            return process.call(validation.validate_objects, suite.name, context.run.run_id, objects, expected)
 
         check, result = run_suite(context, stores, suite, validate)
         yield check
@@ -217,13 +204,15 @@ def query_check(suite: Suite, query: BuildQuery) -> Any:
     def validate_rows(context: dg.AssetCheckExecutionContext, stores: Stores) -> dg.AssetCheckResult:
         batches: list[str] = []
 
-        def validate() -> SuiteResult:
+        def validate() -> Validated:
             keys: list[str] = []
             if dataset:
                 keys, found = objects_to_validate(stores, context, suite, dataset)
                 batches.extend(found)
             rows = query(stores, context, keys)
-            return validate_query(suite, rows) if rows else SuiteResult([])
+            if not rows:
+                return NOTHING
+            return process.call(validation.validate_rows, suite.name, context.run.run_id, rows)
 
         check, result = run_suite(context, stores, suite, validate)
         if batches and all(c.status != "error" for c in result.checks):

@@ -146,7 +146,7 @@ def _rendered(suite: Suite, suite_result: SuiteResult, run_id: str, at: datetime
         }
         found.exception_info = _as_html(found.exception_info)
     document = gx.ValidationResultsPageRenderer(run_info_at_end=False).render(result).to_json_dict()
-    page = _template().render(
+    page = template().render(
         document, style=STYLE, description=suite.description, rows=f"{suite_result.rows:,}", run_id=run_id,
         at=f"{at:%Y-%m-%d %H:%M} UTC", guards={rule.id: rule.guards for rule in suite.rules},
         failures=suite_result.failures,
@@ -155,7 +155,7 @@ def _rendered(suite: Suite, suite_result: SuiteResult, run_id: str, at: datetime
 
 
 @cache
-def _template() -> Any:
+def template() -> Any:
     """Return the compiled template of a page: compiling its parts takes four times as long as rendering."""
     from orchestration.quality import gx
 

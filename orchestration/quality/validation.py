@@ -1,0 +1,93 @@
+"""Validate objects or rows against a suite and publish the page of Data Docs, in the process of the suites.
+
+Belongs here: what that process runs (``process.call``), from the name of a suite to a result that can be sent. Does
+not: Great Expectations' API (``runner``), which rows a run validates (``checks``).
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ingestion.bronze.lake import Lake, ObjectInfo
+from ingestion.memory import limit_malloc_arenas, release_memory
+from ingestion.settings import load_settings
+from ingestion.sources.registry import DATASETS
+from orchestration.quality import data_docs
+from orchestration.quality.frames import read_frames
+from orchestration.quality.runner import CheckResult, SuiteResult, suite_runs, validate_frame, validate_query
+from orchestration.quality.suites import SUITES, Suite
+
+_SEVERITY_OF_STATUS = {"passed": 0, "failed": 1, "error": 2}
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The results of a suite, its page of Data Docs, and the traceback if the suite could not run."""
+
+    result: SuiteResult
+    page: Path | None = None
+    trace: str | None = None
+
+
+def prepare() -> None:
+    """Do what every suite needs and no run changes."""
+    limit_malloc_arenas()
+    data_docs.template()
+
+
+def validate_objects(suite_name: str, run_id: str, objects: Sequence[ObjectInfo], tracked: Sequence[str]) -> Validated:
+    """Validate the rows of bronze objects, about 100,000 at a time. ``tracked`` are the symbols or coins expected."""
+
+    def validate(suite: Suite) -> SuiteResult:
+        [dataset] = (dataset for dataset in DATASETS if dataset.name == suite.asset[1])
+        store = load_settings().object_store
+        assert store is not None
+        results = []
+        for frame in read_frames(Lake(store), objects, dataset, tracked):
+            results.append(validate_frame(suite, frame))
+            del frame
+            release_memory(results[-1].rows)  # Great Expectations keeps a frame in cycles until they are collected
+        return merge_results(results)
+
+    return _published(suite_name, run_id, validate)
+
+
+def validate_rows(suite_name: str, run_id: str, query: str) -> Validated:
+    """Validate the rows of a query on Postgres."""
+    return _published(suite_name, run_id, lambda suite: validate_query(suite, query))
+
+
+def merge_results(parts: Sequence[SuiteResult]) -> SuiteResult:
+    """Merge the results of one suite over several frames: the worst status counts, failed rows add up."""
+    if not parts:
+        return SuiteResult([])
+    merged: dict[str, CheckResult] = {}
+    for check in (check for part in parts for check in part.checks):
+        known = merged.setdefault(check.id, check)
+        if known is check:
+            continue
+        worse = check if _SEVERITY_OF_STATUS[check.status] > _SEVERITY_OF_STATUS[known.status] else known
+        total = None if worse.failed_rows is None else (check.failed_rows or 0) + (known.failed_rows or 0)
+        merged[check.id] = replace(worse, failed_rows=total)
+    # Data Docs show one frame: the first with a failure, or the last.
+    shown = next((part for part in parts if part.failures), parts[-1])
+    return SuiteResult(
+        sorted(merged.values(), key=lambda check: check.id), sum(p.rows for p in parts), shown.result,
+        sum(p.seconds for p in parts),
+    )  # fmt: skip
+
+
+def _published(suite_name: str, run_id: str, validate: Callable[[Suite], SuiteResult]) -> Validated:
+    """Run a suite and publish its page. Whatever it raises is a result too: the suite could not run."""
+    [suite] = (suite for suite in SUITES if suite.name == suite_name)
+    try:
+        result = validate(suite)
+        page = data_docs.publish(load_settings().home, run_id, suite, result, datetime.now(UTC))
+        # Great Expectations' own result has been rendered; it is large, and of its classes.
+        return Validated(replace(result, result=None), page)
+    except Exception as error:
+        return Validated(SuiteResult([suite_runs(suite, error)]), trace=traceback.format_exc())
