@@ -54,10 +54,11 @@ def prepare_next() -> None:
 
 def _spawn() -> subprocess.Popen[bytes]:
     # Here, because the child runs this file without the package.
+    from ingestion.settings import home_of
     from orchestration import environment
     from orchestration.local.processes import die_with_parent
 
-    parsed = Path(os.environ.get("TICKMART_HOME", ".tickmart")).absolute() / "dbt" / PARTIAL_PARSE
+    parsed = home_of(os.environ) / "dbt" / PARTIAL_PARSE
     return subprocess.Popen(
         environment.python("-u", "-W", "ignore", __file__, str(parsed)),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
