@@ -24,6 +24,10 @@ with hidden("dbt"), unused("sqlglot", "sqlglot.expressions", "sqlglot.lineage", 
 __all__ = ["DagsterDbtTranslator", "DagsterDbtTranslatorSettings", "DbtCliResource", "DbtProject", "dbt_assets"]
 
 
+# What Dagster adds to a command line, unless a run is of some assets or checks only. dbt would add it to our selection.
+EVERYTHING = ["--select", "fqn:*"]
+
+
 class Invocation(DbtCliInvocation):
     """A dbt of this package: Dagster's own starts a new process, and copies what dbt parsed, which the asset does."""
 
@@ -32,6 +36,8 @@ class Invocation(DbtCliInvocation):
         cls, args: list[str], env: dict[str, str], project_dir: Path, dbt_project: DbtProject | None = None, **rest: Any
     ) -> "Invocation":
         """Start dbt."""
+        if args[-2:] == EVERYTHING and "--select" in args[:-2]:
+            args = args[:-2]
         process = start_dbt(args, env, project_dir)
         return cls(process=process, project_dir=project_dir, project=dbt_project, **rest)
 

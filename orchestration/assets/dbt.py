@@ -33,7 +33,7 @@ from orchestration.assets.dagster_dbt import (
     DbtProject,
     dbt_assets,
 )
-from orchestration.assets.dbt_plan import BuildPlan, exclusions, plan_build, succeeded
+from orchestration.assets.dbt_plan import BuildPlan, plan_build, selection, succeeded
 from orchestration.assets.manifest import dataset_assets, test_description
 from orchestration.assets.metadata import BUILT_PROJECT, ONE_RUN, OWNERS
 from orchestration.assets.row_counts import with_row_counts
@@ -218,8 +218,12 @@ def _build(
     column: its first build is a full refresh.
     """
     started = time.monotonic()
+    # A plan is made when the run selects every model; dagster-dbt names them if the run leaves out one of their checks.
+    assets = context.assets_def
+    every_check = assets.check_specs_by_output_name == assets.node_check_specs_by_output_name
+    selected = selection(manifest, plan, alone=every_check)
     invocation = dbt.cli(
-        ["build", *BUILD_OPTIONS, *["--full-refresh"] * full_refresh, *exclusions(manifest, plan)],
+        ["build", *BUILD_OPTIONS, *["--full-refresh"] * full_refresh, *selected],
         context=context, raise_on_error=False, target_path=target,
     )  # fmt: skip
     checks: list[dg.AssetCheckResult] = []

@@ -123,18 +123,25 @@ def plan_build(manifest: Mapping[str, Any], state: BuildState, unvalidated: Coll
     return plan
 
 
-def exclusions(manifest: Mapping[str, Any], plan: BuildPlan | None) -> list[str]:
-    """Return dbt's arguments that leave out what the plan does not build or test; none without a plan."""
+def selection(manifest: Mapping[str, Any], plan: BuildPlan | None, *, alone: bool = True) -> list[str]:
+    """Return dbt's arguments that build and test what the plan says; none without a plan, or if it says everything.
+
+    dbt compares each name with all nodes, three times (4 ms): whichever is shorter is named, what to build or what to
+    leave out. Another selection beside this one (not ``alone``) would add to the names to build.
+    """
     if plan is None:
         return []
-    chosen = {*plan.build, *plan.test}
-    excluded = [
-        f"fqn:{'.'.join(node['fqn'])}"
-        for unique_id, node in sorted(manifest["nodes"].items())
-        if unique_id not in chosen and node["resource_type"] in (*BUILDABLE, "test")
-    ]
+    chosen: list[str] = []
+    left_out: list[str] = []
+    for unique_id, node in sorted(manifest["nodes"].items()):
+        if node["resource_type"] in (*BUILDABLE, "test"):
+            is_chosen = unique_id in plan.build or unique_id in plan.test
+            (chosen if is_chosen else left_out).append(f"fqn:{'.'.join(node['fqn'])}")
+    if not left_out:
+        return []
+    option, names = ("--select", chosen) if alone and len(chosen) < len(left_out) else ("--exclude", left_out)
     # Tests are chosen by the plan alone, not by the models that they test.
-    return ["--indirect-selection", "empty", "--exclude", " ".join(excluded)] if excluded else []
+    return ["--indirect-selection", "empty", option, " ".join(names)]
 
 
 def succeeded(manifest: Mapping[str, Any], plan: BuildPlan, results: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dbt.graph.selector_methods import is_selected_node
 from dbt_warehouse import PROJECT, Warehouse
 
 from dashboard.pages import PAGES
@@ -145,6 +146,13 @@ def test_each_override_of_the_adapter_has_its_own_file_that_names_the_upstream(m
     overridden = {m for m in ours if m in theirs or m.replace("postgres__", "default__") in theirs}
     paths = {m["name"]: m["path"] for m in manifest["macros"].values() if m["package_name"] == "tickmart"}
     assert {paths[name].split("/")[1] for name in overridden} == {"overrides"}
+
+
+def test_the_name_of_a_node_selects_no_other_one(manifest: dict[str, Any]) -> None:
+    # A build selects by these names, and dbt takes a name as the first part of longer ones too.
+    nodes = [node["fqn"] for node in manifest["nodes"].values() if node["resource_type"] in ("model", "test")]
+    matched = {".".join(name): [f for f in nodes if is_selected_node(f, ".".join(name), False)] for name in nodes}
+    assert {name: found for name, found in matched.items() if len(found) != 1} == {}
 
 
 def test_exposures_are_the_pages_and_read_only_marts(manifest: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from refresh_equality import RawLoads, assert_full_refresh_changes_nothing, corr
 from small_markets import hours_between, random_walk
 
 from ingestion.ops import builds
-from orchestration.assets.dbt_plan import BuildPlan, exclusions, plan_build, succeeded
+from orchestration.assets.dbt_plan import BuildPlan, plan_build, selection, succeeded
 from support.examples import named_examples
 
 START = datetime(2023, 1, 1, tzinfo=UTC)
@@ -70,7 +70,7 @@ class SelectiveBuilds:
     def build(self) -> BuildPlan:
         plan, statuses = self.begin(), {}
         if plan.build or plan.test:
-            result = self.warehouse.build(*exclusions(self.manifest, plan))
+            result = self.warehouse.build(*selection(self.manifest, plan))
             statuses = {r.node.unique_id: str(r.status) for r in result.value.results}
             built = {node for node in statuses if node.startswith(("model.", "test."))}
             assert built == {*plan.build, *plan.test}

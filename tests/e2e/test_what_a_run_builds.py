@@ -64,8 +64,8 @@ def test_a_run_killed_during_its_build_leaves_the_models_to_the_next_run(served_
     logs = served_home.path / "dbt"
     known = set(logs.iterdir())
     deadline = time.monotonic() + 300
-    # What dbt writes when it has parsed the project: it begins to build.
-    while not any((new / "manifest.json").exists() for new in set(logs.iterdir()) - known):
+    # What dbt writes when it has read the project: it begins to build.
+    while not any((new / "graph_summary.json").exists() for new in set(logs.iterdir()) - known):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)

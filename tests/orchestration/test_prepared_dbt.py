@@ -140,10 +140,14 @@ def models_of(folder: Path) -> list[str]:
     return [json.loads(line)["raw_code"] for line in output.decode().splitlines() if line.startswith("{")]
 
 
-def test_what_a_build_brings_is_not_parsed_again_and_a_project_that_changed_is(tmp_path):
+def write_project(folder: Path) -> None:
     for name, text in PROJECT.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_what_a_build_brings_is_not_parsed_again_and_a_project_that_changed_is(tmp_path):
+    write_project(tmp_path)
     assert models_of(tmp_path) == ["select 1 as before"]
     parsed = tmp_path / "target" / PARTIAL_PARSE
     (tmp_path / "models/bars.sql").write_text("select 1 as after")
@@ -151,6 +155,31 @@ def test_what_a_build_brings_is_not_parsed_again_and_a_project_that_changed_is(t
     assert models_of(tmp_path) == ["select 1 as before"]
     (tmp_path / "target" / prepared_dbt.PARSED).rename(parsed)
     assert models_of(tmp_path) == ["select 1 as after"]
+
+
+def test_what_was_read_early_is_used_only_if_the_build_brings_the_same(tmp_path, monkeypatch):
+    write_project(tmp_path)
+    monkeypatch.setenv("TICKMART_HOME", str(tmp_path / "home"))
+    parsed, brought = (tmp_path / "target" / name for name in (PARTIAL_PARSE, prepared_dbt.PARSED))
+    contents = {}
+    for text in ("select 1 as before", "select 1 as after"):
+        (tmp_path / "models/bars.sql").write_text(text)
+        assert models_of(tmp_path) == [text]
+        contents[text] = parsed.read_bytes()
+    parsed.unlink()
+    (tmp_path / "models/bars.sql").write_text("select 1 as never_parsed")
+    in_home = tmp_path / "home/dbt" / PARTIAL_PARSE
+    in_home.parent.mkdir(parents=True)
+    before, after = contents
+    for early, text in [(contents[before], before), (contents[before], after), (contents[before][:-100], after)]:
+        in_home.write_bytes(early)
+        brought.write_bytes(contents[text])
+        with prepared_dbt.prepared_dbt():
+            assert models_of(tmp_path) == [text]
+    brought.unlink()
+    in_home.write_bytes(contents[before])
+    with prepared_dbt.prepared_dbt():
+        assert models_of(tmp_path) == ["select 1 as never_parsed"]
 
 
 @pytest.mark.parametrize(("digest", "file"), [("of now", prepared_dbt.PARSED), ("of tomorrow", PARTIAL_PARSE)])
