@@ -126,9 +126,29 @@ def _expected(path: Path) -> dict[bytes, Any]:
         contract.json_schema()
     try:
         content = path.read_bytes()
-        return {content: _manifest(content)}
+        manifest = _manifest(content)
+        if manifest is not None:
+            _compile_macros(manifest)
+        return {content: manifest}
     except Exception:  # it may be written meanwhile; what a build brings is another file, which must be readable
         return {}
+
+
+def _compile_macros(manifest: Any) -> None:
+    """Compile the macros that the nodes need, a third of all, into dbt's cache: 0.4 s."""
+    from dbt_common.clients.jinja import template_cache
+
+    nodes = [node for node in manifest.nodes.values() if node.resource_type in ("model", "test")]
+    materializations = tuple(f"materialization_{kind}_" for kind in {node.config.materialized for node in nodes})
+    waiting = [name for node in nodes for name in node.depends_on.macros]
+    waiting += [name for name, macro in manifest.macros.items() if macro.name.startswith(materializations)]
+    compiled: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in manifest.macros and name not in compiled:
+            compiled.add(name)
+            template_cache.get_node_template(manifest.macros[name])
+            waiting += manifest.macros[name].depends_on.macros
 
 
 def _manifest(content: bytes) -> Any:
