@@ -3,12 +3,15 @@
 import ctypes
 import gc
 import platform
+import resource
 import sys
 
 import pyarrow as pa
 
 # From this many rows on, a stage's tables take more than 10 MB.
 MANY_ROWS = 50_000
+# A refresh stays below; a backfill of years reaches 400 MB.
+LARGE_MB = 300
 # Other systems (macOS, musl) are not changed.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" else None
 
@@ -24,12 +27,18 @@ def limit_malloc_arenas() -> None:
         _LIBC.mallopt(m_arena_max, 2)
 
 
+def is_large() -> bool:
+    """Return whether this process has ever taken much memory: then it keeps some, and what runs beside it adds up."""
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit > LARGE_MB
+
+
 def release_memory(rows: int) -> None:
     """Return what a stage of many rows freed to the system, so that the next stage's peak does not add to this one's.
 
-    After few rows it does nothing: it takes 50 ms.
+    After few rows it does nothing, unless the process is large: it takes 50 ms.
     """
-    if rows < MANY_ROWS:
+    if rows < MANY_ROWS and not is_large():
         return
     gc.collect()
     pa.default_memory_pool().release_unused()

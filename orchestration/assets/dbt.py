@@ -22,6 +22,7 @@ from packaging.version import Version
 from psycopg2.extras import RealDictCursor
 
 from ingestion.database import connections
+from ingestion.memory import is_large
 from ingestion.ops import builds, datasets, runs
 from ingestion.ops import checks as ops_checks
 from ingestion.sources.datasets import DATASETS, OPTIONAL
@@ -41,6 +42,7 @@ from orchestration.job_names import BITCOIN_JOB, JOB, NEWS_JOB, ONCHAIN_JOB, REB
 from orchestration.local.prepared_dbt import PARSED, PARTIAL_PARSE, prepare_next
 from orchestration.observability import logs
 from orchestration.progress import Progress, ProgressListener
+from orchestration.quality import process
 from orchestration.quality.checks import unvalidated_assets
 from orchestration.quality.runner import SAMPLE_ROWS
 from orchestration.resources import Stores
@@ -160,6 +162,8 @@ def build_models(dbt_project: DbtProject) -> dg.AssetsDefinition:
                 plan = _plan(connection, context.run_id, manifest, full_refresh=full_refresh)
                 yield from _without_build(context, plan, manifest)
             if plan is None or plan.build or plan.test:
+                if is_large():  # dbt, this process and that of the suites would take 800 MB
+                    process.stop()
                 target = target_folder(stores.settings.home / "dbt", context.run_id, digest)
                 yield from _build(context, dbt, stores, plan, manifest, progress, target, full_refresh=full_refresh)
                 # A build of some models, or of tests alone, leaves the other models as they were.

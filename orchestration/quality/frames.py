@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Bounds memory whatever the range; Great Expectations costs as much per frame as per row.
-ROWS_PER_FRAME = 100_000
+ROWS_PER_FRAME = 50_000
 
 
 def read_frames(

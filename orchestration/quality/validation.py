@@ -44,7 +44,7 @@ def prepare() -> None:
 
 
 def validate_objects(suite_name: str, run_id: str, objects: Sequence[ObjectInfo], tracked: Sequence[str]) -> Validated:
-    """Validate the rows of bronze objects, about 100,000 at a time. ``tracked`` are the symbols or coins expected."""
+    """Validate the rows of bronze objects, about 50,000 at a time. ``tracked`` are the symbols or coins expected."""
 
     def validate(suite: Suite) -> SuiteResult:
         [dataset] = (dataset for dataset in DATASETS if dataset.name == suite.asset[1])
