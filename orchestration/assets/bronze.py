@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, get_type_hints
 
 import dagster as dg
+from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 from pydantic import create_model
 
 from ingestion.bronze.results import FetchResult
@@ -24,6 +25,7 @@ from orchestration.job_names import JOB
 from orchestration.observability import logs
 from orchestration.partitions import DAYS, run_days
 from orchestration.progress import Progress, ProgressListener
+from orchestration.quality import process
 from orchestration.resources import Stores
 
 
@@ -57,6 +59,8 @@ def build_bronze(source: Source) -> dg.AssetsDefinition:
         stores: Stores,
         progress: dg.ResourceParam[ProgressListener],
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        if SCHEDULE_NAME_TAG in context.run.tags:
+            process.start()  # the suites import while the sources answer
         request = FetchRequest(
             universe=stores.universe(),
             at=datetime.now(UTC),

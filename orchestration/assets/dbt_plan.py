@@ -10,6 +10,8 @@ from typing import Any
 from ingestion.ops.builds import BuildState
 
 BUILDABLE = ("model", "seed", "snapshot")
+# The generic test of the key of a model.
+GRAIN_TEST = "unique_grain"
 Node = Mapping[str, Any]
 
 
@@ -18,8 +20,8 @@ class BuildPlan:
     """What a run does with each node of the project, by unique id.
 
     ``build`` and ``skip`` have the reason. ``refresh`` are views that stay as they are and read new rows. ``test`` are
-    the tests of what is built or refreshed, and of sources with new rows (``sources``). ``inputs`` are the versions of
-    the raw tables that each node reads.
+    the tests of what is built or refreshed, and of sources with new rows (``sources``). The grain of a view of the
+    marts is tested when the view is built. ``inputs`` are the versions of the raw tables that each node reads.
     """
 
     build: dict[str, str] = field(default_factory=dict)
@@ -119,7 +121,10 @@ def plan_build(manifest: Mapping[str, Any], state: BuildState, unvalidated: Coll
             plan.refresh.add(unique_id)
         else:
             plan.skip[unique_id] = _why_skipped(versions)
-    plan.test.update(t for t in graph.tests if plan.changed.intersection(graph.parents(t)))
+    plan.test.update(
+        t for t, test in graph.tests.items()
+        if plan.changed.intersection(graph.parents(t)) and not _follows_from_definition(graph, test, plan)
+    )  # fmt: skip
     return plan
 
 
@@ -161,6 +166,16 @@ def _reads_replaced_table(graph: _Graph, unique_id: str, plan: BuildPlan) -> boo
     """Return whether a parent is built as a new table: the old one stays behind for the views that read it."""
     parents = (parent for parent in graph.parents(unique_id) if parent in plan.build)
     return any(graph.nodes[parent]["config"]["materialized"] == "table" for parent in parents)
+
+
+def _follows_from_definition(graph: _Graph, test: Node, plan: BuildPlan) -> bool:
+    """Return whether a test is about the grain of a view of the marts that stays as it is.
+
+    The grain follows from the definition and from the grains of the tables that the view reads, which have tests too.
+    """
+    name = (test.get("test_metadata") or {}).get("name")
+    view = test.get("attached_node")
+    return name == GRAIN_TEST and view in plan.refresh and graph.nodes[view]["schema"] == "marts"
 
 
 def _changed(inputs: str, built: str) -> str:

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -95,18 +95,19 @@ def index(home: Path) -> Path:
     for old in runs[KEEP_RUNS:]:
         shutil.rmtree(old.parent, ignore_errors=True)
     page = folder / "index.html"
-    sections = "".join(_run_section(path) for path in runs[:KEEP_RUNS]) or "<p>No suite has run yet.</p>"
+    sections = "".join(_run_section(path, path.stat().st_mtime_ns) for path in runs[:KEEP_RUNS])
     _write(
         page,
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Data Docs</title><style>{STYLE}</style>'
         f"</head><body><h1>Data Docs</h1><p>The newest {KEEP_RUNS} runs, newest first, each with failures first. "
-        f"docs/quality.md describes how to read them.</p>{sections}</body></html>",
+        f"docs/quality.md describes how to read them.</p>{sections or '<p>No suite has run yet.</p>'}</body></html>",
     )
     return page
 
 
-def _run_section(path: Path) -> str:
-    """Return one run's suites as a table, failures first, from the results beside its pages."""
+@lru_cache(maxsize=KEEP_RUNS)
+def _run_section(path: Path, changed_ns: int) -> str:
+    """Return one run's suites as a table, failures first, from the results beside its pages, written at that time."""
     found = orjson.loads(path.read_bytes())
     order = {"failed": 0, "warned": 1, "passed": 2}
     lines = []

@@ -180,6 +180,8 @@ def _context() -> Any:
     from orchestration.quality import gx
 
     context = gx.get_context(mode="ephemeral")
+    # It writes all of its configuration as YAML with each change, to memory.
+    context.variables.save = lambda: None
     context.variables.progress_bars = gx.ProgressBarsConfig(globally=False, metric_calculations=False)
     return context
 

@@ -9,10 +9,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ingestion.ops.builds import BuildState
 from orchestration.assets import dagster_dbt
 from orchestration.assets.dagster_dbt import DbtCliResource, dbt_assets
 from orchestration.assets.dbt import DBT, PROJECT_DIR, DbtCli
-from orchestration.assets.dbt_plan import BuildPlan, selection
+from orchestration.assets.dbt_plan import BuildPlan, plan_build, selection
 
 
 def node(name: str, kind: str = "model") -> tuple[str, dict[str, Any]]:
@@ -51,6 +52,31 @@ EVERYTHING = BuildPlan(build={**MOST.build, "model.small.news": ""}, test=MOST.t
 )
 def test_a_build_names_what_it_builds_or_what_it_leaves_out_whichever_is_shorter(plan, alone, arguments):
     assert selection(MANIFEST, plan, alone=alone) == arguments
+
+
+def test_the_grain_of_a_view_is_tested_when_the_view_is_built():
+    _, table = node("bars")
+    _, view = node("newest")
+    view["config"] = {"materialized": "view"}
+    tests = {f"{kind}_{name}": (kind, name) for kind in ("unique_grain", "in_range") for name in ("bars", "newest")}
+    nodes = {"model.small.bars": table, "model.small.newest": view}
+    parents = {"model.small.bars": ["source.small.raw.trades"], "model.small.newest": ["model.small.bars"]}
+    for unique_id, (kind, name) in tests.items():
+        nodes[unique_id] = {
+            **node(unique_id, "test")[1], "attached_node": f"model.small.{name}", "test_metadata": {"name": kind},
+        }  # fmt: skip
+        parents[unique_id] = [f"model.small.{name}"]
+    sources = {"source.small.raw.trades": {"resource_type": "source", "schema": "raw", "name": "trades", "config": {}}}
+    manifest = {"nodes": nodes, "sources": sources, "parent_map": parents}
+    exist = frozenset({"marts.bars", "marts.newest"})
+    first = plan_build(manifest, BuildState({"trades": "1 object"}, {}, exist))
+    assert first.test == set(tests)
+    assert plan_build(manifest, BuildState({"trades": "1 object"}, first.inputs, exist)).test == set()
+    incremental = {**table, "config": {"materialized": "incremental"}}
+    manifest["nodes"] = {**nodes, "model.small.bars": incremental}
+    new_rows = plan_build(manifest, BuildState({"trades": "2 objects"}, first.inputs, exist))
+    assert (set(new_rows.build), new_rows.refresh) == ({"model.small.bars"}, {"model.small.newest"})
+    assert new_rows.test == set(tests) - {"unique_grain_newest"}
 
 
 @pytest.fixture
