@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from ingestion.memory import release_memory
+from ingestion.memory import is_large, release_memory
 from ingestion.ops import checks, runs
 from ingestion.raw import loader
 from ingestion.sources.registry import SOURCES
@@ -17,6 +17,7 @@ from orchestration.assets.source_checks import load_check_asset, load_check_row,
 from orchestration.observability import logs
 from orchestration.partitions import DAYS, run_days
 from orchestration.progress import Progress, ProgressListener
+from orchestration.quality import process
 from orchestration.resources import Stores
 
 
@@ -91,6 +92,8 @@ def _load(
     """Load what is pending, unless blocking checks of bronze failed, and record the stage."""
     started = time.monotonic()
     dataset = source.dataset
+    if is_large():  # the load of many rows takes as much memory as the process, which the next suite starts again
+        process.stop()
     with stores.connection("ingest") as connection:
         runs.begin_run(connection, context.run_id, context.job_name)
         failed = checks.failed_blocking_checks(connection, counted_runs(context), f"bronze/{dataset.name}")

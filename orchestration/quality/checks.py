@@ -22,7 +22,6 @@ from ingestion.bronze.lake import ObjectInfo
 from ingestion.bronze.merged import current
 from ingestion.database.connections import Connection, fetch
 from ingestion.datasets import HOUR_S, Dataset, days_between, join_days, keys_of_newest_days
-from ingestion.memory import is_large
 from ingestion.ops import checks, runs
 from ingestion.raw.loader import pending_objects
 from ingestion.sources.binance.dataset import klines_day
@@ -131,10 +130,7 @@ def bronze_check(suite: Suite, tracked: Callable[[Asset], str] = lambda asset: "
             expected = [name for asset in stores.universe() if (name := tracked(asset))]
             if not objects:
                 return NOTHING
-            validated = process.call(validation.validate_objects, suite.name, context.run.run_id, objects, expected)
-            if is_large():  # the load of many rows takes as much memory as the process
-                process.stop()
-            return validated
+            return process.call(validation.validate_objects, suite.name, context.run.run_id, objects, expected)
 
         check, result = run_suite(context, stores, suite, validate)
         yield check
