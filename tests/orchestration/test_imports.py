@@ -7,7 +7,7 @@ import click
 import pytest
 
 from orchestration.cli.main import COMMANDS, main
-from orchestration.imports import import_in_background, postponed
+from orchestration.imports import import_in_background, postponed, unused
 from support.cli import ROOT
 
 ARROW, RUN = {"pyarrow", "numpy", "minio"}, {"dagster", "dbt", "great_expectations", "pandas", "streamlit"}
@@ -31,7 +31,10 @@ def modules_after(statement: str) -> set[str]:
         ("import orchestration.cli.main, orchestration.cli.queries", {*ARROW, *RUN}),
         ("import orchestration.observability.health, orchestration.cli.output", {"yaml", *FETCH, *RUN}),
         ("import orchestration.local.supervisor", {"click", "psutil", *ARROW, *RUN}),
-        ("import orchestration.assets.dagster_dbt, orchestration.quality.checks", {"dbt", "great_expectations"}),
+        (
+            "import orchestration.assets.dagster_dbt, orchestration.quality.checks",
+            {"dbt", "great_expectations", "pandas", "sqlglot"},
+        ),
         ("from orchestration.quality import gx", {"altair", "scipy.stats"}),
     ],
 )
@@ -46,6 +49,17 @@ def test_a_postponed_module_works_when_it_is_used(monkeypatch: pytest.MonkeyPatc
     assert "colorsys" not in sys.modules
     assert colorsys.rgb_to_hsv(0, 0, 0) == (0, 0, 0)
     assert "colorsys" in sys.modules
+
+
+def test_a_name_that_is_declared_unused_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    with unused("colorsys"):
+        from colorsys import rgb_to_hsv as unused_name
+    with pytest.raises(RuntimeError, match=r"colorsys\.rgb_to_hsv"):
+        unused_name(0, 0, 0)
+    from colorsys import rgb_to_hsv
+
+    assert rgb_to_hsv(0, 0, 0) == (0, 0, 0)
 
 
 def test_a_failed_import_in_the_background_is_reported_where_the_module_is_needed() -> None:
