@@ -3,15 +3,17 @@
 import ctypes
 import gc
 import platform
+import re
 import resource
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 
 # From this many rows on, a stage's tables take more than 10 MB.
 MANY_ROWS = 50_000
-# A refresh stays below; a backfill of years reaches 400 MB.
-LARGE_MB = 300
+# A refresh has 300 MB resident at its peak, a backfill of years over 500.
+LARGE_MB = 400
 # Other systems (macOS, musl) are not changed.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" else None
 
@@ -29,8 +31,17 @@ def limit_malloc_arenas() -> None:
 
 def is_large() -> bool:
     """Return whether this process has ever taken much memory: then it keeps some, and what runs beside it adds up."""
+    return _peak_mb() > LARGE_MB
+
+
+def _peak_mb() -> float:
+    """Return the most memory that this process had resident."""
+    status = Path("/proc/self/status")
+    if status.exists():  # not getrusage: on Linux it also counts the process that started this one
+        [kilobytes] = re.findall(r"VmHWM:\s+(\d+)", status.read_text())
+        return int(kilobytes) / 1e3
     unit = 1e6 if sys.platform == "darwin" else 1e3
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit > LARGE_MB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def release_memory(rows: int) -> None:
