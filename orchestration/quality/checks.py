@@ -75,6 +75,8 @@ def run_suite(
             recorded.append(suite_runs(suite))
         rows = [check.as_row(suite.asset_path, blocking=suite.blocking) for check in recorded]
         checks.record_checks(connection, run_id, rows)
+    if validated.page_error:
+        raise dg.Failure(validated.page_error)
     columns = ("id", "description", "severity", "status", "observed", "expected")
     records = [dg.TableRecord({name: getattr(check, name) for name in columns}) for check in result.checks]
     schema = dg.TableSchema([dg.TableColumn(name, "string") for name in columns])

@@ -29,11 +29,12 @@ _SEVERITY_OF_STATUS = {"passed": 0, "failed": 1, "error": 2}
 
 @dataclass(frozen=True)
 class Validated:
-    """The results of a suite, its page of Data Docs, and the traceback if the suite could not run."""
+    """The results of a suite, its page of Data Docs, and why it could not run or its page could not be written."""
 
     result: SuiteResult
     page: Path | None = None
     trace: str | None = None
+    page_error: str | None = None
 
 
 def prepare() -> None:
@@ -90,9 +91,13 @@ def _published(suite_name: str, run_id: str, validate: Callable[[Suite], SuiteRe
     [suite] = (suite for suite in SUITES if suite.name == suite_name)
     try:
         result = validate(suite)
-        page = data_docs.publish(load_settings().home, run_id, suite, result, datetime.now(UTC))
-        # Great Expectations' own result has been rendered. The run reads the rest without the library.
-        checks = [replace(check, sample=json.loads(as_json(check.sample))) for check in result.checks]
-        return Validated(replace(result, checks=checks, result=None), page)
     except Exception as error:
         return Validated(SuiteResult([suite_runs(suite, error)]), trace=traceback.format_exc())
+    page = page_error = None
+    try:
+        page = data_docs.publish(load_settings().home, run_id, suite, result, datetime.now(UTC))
+    except Exception as error:  # the results are recorded all the same
+        page_error = f"the page of Data Docs of {suite_name} could not be written: {error}"
+    # Great Expectations' own result has been rendered. The run reads the rest without the library.
+    checks = [replace(check, sample=json.loads(as_json(check.sample))) for check in result.checks]
+    return Validated(replace(result, checks=checks, result=None), page, page_error=page_error)

@@ -37,7 +37,7 @@ from ingestion.sources.fear_greed.dataset import FEAR_GREED
 from orchestration.alerting import outbox
 from orchestration.assets.raw import RAW
 from orchestration.progress import ignore_progress
-from orchestration.quality import data_docs, mart_queries, suites
+from orchestration.quality import data_docs, mart_queries, suites, validation
 from orchestration.quality import queries as quality_queries
 from orchestration.quality.checks import BRONZE_CHECKS, CHECKS
 from orchestration.quality.news_queries import HEADLINES as HEADLINES_RECENT
@@ -408,6 +408,15 @@ def test_a_check_that_cannot_be_evaluated_is_an_error_and_never_a_pass(loaded, q
     assert any(check.status == "error" and message in check.observed for check in found.checks), found.checks
     rows = [check.as_row("marts/fct_prices", blocking=False) for check in found.checks]
     assert all(row["status"] != "passed" for row in rows if row["check_name"] != "has_bars")
+
+
+def test_a_page_that_cannot_be_written_is_named_and_costs_no_result(loaded, queries, tmp_path, monkeypatch):
+    (tmp_path / "data_docs").write_text("a file where the folder should be")
+    monkeypatch.setenv("TICKMART_HOME", str(tmp_path))
+    found = validation.validate_rows(suites.DIVERGENCE.name, "a_run", queries[suites.DIVERGENCE])
+    assert {check.id for check in found.result.checks} == {rule.id for rule in suites.DIVERGENCE.rules}
+    assert (found.page, found.trace) == (None, None)
+    assert "divergence" in found.page_error
 
 
 def test_validations_share_their_connections(loaded, queries):
